@@ -1,0 +1,30 @@
+"""The one place that tells the time and waits, so that a test can hold the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pendulum
+
+
+def now() -> float:
+    """Unix time in seconds."""
+    return time.time()
+
+
+def sleep(seconds: float) -> None:
+    """Block this thread for ``seconds``."""
+    time.sleep(seconds)
+
+
+async def sleep_async(seconds: float) -> None:
+    """Let other coroutines run for ``seconds``."""
+    await asyncio.sleep(seconds)
+
+
+def iso(timestamp: float | None) -> str | None:
+    """Unix seconds as ISO 8601 in UTC, for example ``2026-05-28T06:09:22Z``; None stays None."""
+    if timestamp is None:
+        return None
+    return pendulum.from_timestamp(timestamp).to_iso8601_string()

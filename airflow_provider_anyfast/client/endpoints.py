@@ -1,0 +1,187 @@
+"""Every call that AnyFast offers here, described once: where it goes, what it carries, what it costs, what it answers.
+
+Nothing in this module sends anything. ``transport`` drives these descriptions synchronously and asynchronously.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO, Any, Generic, TypeVar
+
+from airflow_provider_anyfast.client import models
+from airflow_provider_anyfast.client.models import Asset, AssetGroup, Page, VideoTask
+
+AnswerT = TypeVar("AnswerT")
+ItemT = TypeVar("ItemT", Asset, AssetGroup)
+
+PAGE_SIZE = 100
+"""The largest page that AnyFast's clients have asked for."""
+
+BILLING_MODELS = {"Image": "volc-asset", "Video": "volc-asset-video", "Audio": "volc-asset-audio"}
+"""What an asset's creation is billed as, by its type (docs.anyfast.ai, guide volc-asset)."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file in a multipart form. ``content`` is read from its start, as it is sent."""
+
+    name: str
+    content: IO[bytes] = field(repr=False)
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Call(Generic[AnswerT]):
+    """One request and how its answer is read.
+
+    Attributes:
+        name: what messages call it.
+        billed: whether an accepted request costs money. A billed call whose answer is lost is never sent again.
+        held: whether the gateway holds the answer back for minutes, as it does with a submission.
+        parse: makes the typed answer from the decoded body.
+    """
+
+    name: str
+    method: str
+    path: str
+    parse: Callable[[Any], AnswerT] = field(repr=False)
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
+    upload: Upload | None = field(default=None, repr=False)
+    billed: bool = False
+    held: bool = False
+
+
+Flow = Generator[Call[Any], Any, AnswerT]
+"""Several calls with one result, as a generator that yields calls and is sent their answers."""
+
+
+def create_asset_group(name: str) -> Call[str]:
+    """Creates an asset group and answers its id. Billed."""
+    return _asset_call(
+        "CreateAssetGroup", {"model": "volc-asset", "Name": name}, _id_of("CreateAssetGroup"), billed=True
+    )
+
+
+def create_asset(
+    *, group_id: str, name: str, asset_type: str, url: str | None = None, upload: Upload | None = None
+) -> Call[str]:
+    """Creates an asset and answers its id; the file is checked afterwards. Billed.
+
+    Args:
+        group_id: the group that receives it.
+        name: unique in the group.
+        asset_type: ``Image``, ``Video`` or ``Audio``.
+        url: a public URL, a data URI or raw Base64 (an image); or
+        upload: a file, sent as a multipart form.
+    """
+    fields = {"model": BILLING_MODELS[asset_type], "GroupId": group_id, "Name": name, "AssetType": asset_type}
+    if upload is None:
+        fields["URL"] = url or ""
+    return _asset_call("CreateAsset", fields, _id_of("CreateAsset"), upload=upload, billed=True)
+
+
+def get_asset(asset_id: str) -> Call[Asset]:
+    """One asset. Free."""
+    return _asset_call("GetAsset", {"Id": bare_asset_id(asset_id)}, models.parse_asset)
+
+
+def list_assets(
+    *, group_ids: Sequence[str] = (), name: str | None = None, group_type: str | None = "AIGC"
+) -> Flow[list[Asset]]:
+    """All pages of assets; ``name`` matches in part. Free.
+
+    ``group_type=None`` leaves the filter out, which AnyFast has refused at times.
+    """
+    filters = _filters(GroupIds=list(group_ids), Name=name, GroupType=group_type)
+    return _all_pages("ListAssets", filters, models.parse_assets)
+
+
+def list_asset_groups(
+    *, group_ids: Sequence[str] = (), name: str | None = None, group_type: str | None = "AIGC"
+) -> Flow[list[AssetGroup]]:
+    """All pages of asset groups; ``name`` matches in part. Free."""
+    filters = _filters(GroupIds=list(group_ids), Name=name, GroupType=group_type)
+    return _all_pages("ListAssetGroups", filters, models.parse_asset_groups)
+
+
+def update_asset(asset_id: str, *, name: str) -> Call[str]:
+    """Renames an asset and answers its id. Free."""
+    body = {"model": "volc-asset", "Id": bare_asset_id(asset_id), "Name": name}
+    return _asset_call("UpdateAsset", body, _id_of("UpdateAsset"))
+
+
+def update_asset_group(group_id: str, *, name: str) -> Call[str]:
+    """Renames an asset group and answers its id. Free."""
+    body = {"model": "volc-asset", "Id": group_id, "Name": name}
+    return _asset_call("UpdateAssetGroup", body, _id_of("UpdateAssetGroup"))
+
+
+def delete_asset(asset_id: str) -> Call[str]:
+    """Deletes an asset and answers its id. Free."""
+    body = {"model": "volc-asset", "Id": bare_asset_id(asset_id)}
+    return _asset_call("DeleteAsset", body, _id_of("DeleteAsset"))
+
+
+def delete_asset_group(group_id: str) -> Call[str]:
+    """Deletes an asset group with the assets in it and answers its id. Free."""
+    return _asset_call("DeleteAssetGroup", {"model": "volc-asset", "Id": group_id}, _id_of("DeleteAssetGroup"))
+
+
+def submit_generation(body: Mapping[str, Any]) -> Call[str]:
+    """Submits a generation and answers its id. Billed; there is no idempotency key and no cancel."""
+    call = "submit a generation"
+    return Call(call, "POST", "/v1/video/generations", _id_of(call), json=body, billed=True, held=True)
+
+
+def query_generation(generation_id: str) -> Call[VideoTask]:
+    """How a generation is doing. Free."""
+    return Call(
+        name="query a generation",
+        method="GET",
+        path=f"/v1/video/generations/{generation_id}",
+        parse=partial(models.parse_video_task, generation_id=generation_id),
+    )
+
+
+def list_models() -> Call[tuple[str, ...]]:
+    """The ids of the models that the key may use. Free, and so the probe of a connection."""
+    return Call("list models", "GET", "/v1/models", models.parse_models)
+
+
+def bare_asset_id(reference: str) -> str:
+    """``asset-…`` of any spelling of a reference to an asset, such as ``Asset://asset-…``."""
+    reference = reference.strip()
+    return reference[len("asset://") :] if reference.lower().startswith("asset://") else reference
+
+
+def _asset_call(
+    action: str,
+    body: Mapping[str, Any],
+    parse: Callable[[Any], AnswerT],
+    *,
+    upload: Upload | None = None,
+    billed: bool = False,
+) -> Call[AnswerT]:
+    return Call(action, "POST", f"/volc/asset/{action}", parse, json=body, upload=upload, billed=billed)
+
+
+def _id_of(call: str) -> Callable[[Any], str]:
+    return partial(models.parse_id, call=call)
+
+
+def _filters(**filters: Any) -> dict[str, Any]:
+    return {key: value for key, value in filters.items() if value}
+
+
+def _all_pages(action: str, filters: Mapping[str, Any], parse: Callable[[Any], Page[ItemT]]) -> Flow[list[ItemT]]:
+    found: dict[str, ItemT] = {}  # by id: what is created meanwhile can push an item onto the next page
+    number = 0
+    while True:
+        number += 1
+        body = {"model": "volc-asset", "PageNumber": number, "PageSize": PAGE_SIZE, "Filter": dict(filters)}
+        page: Page[ItemT] = yield _asset_call(action, body, parse)
+        found.update((item.id, item) for item in page.items)
+        if not page.items or (page.total is not None and len(found) >= page.total):
+            return list(found.values())

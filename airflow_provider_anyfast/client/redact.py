@@ -1,0 +1,30 @@
+"""Takes out of a text what must not reach a log, an exception or an XCom."""
+
+from __future__ import annotations
+
+import re
+
+_BEARER = re.compile(r"(?i)\bbearer\s+[\w.~+/=-]+")
+_DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*,[A-Za-z0-9+/=_%-]+")
+_LONG_BASE64 = re.compile(r"[A-Za-z0-9+/]{200,}={0,2}")
+_QUERY = re.compile(r"(https?://[^\s\"'<>?#]+)\?[^\s\"'<>#]*")
+_USERINFO = re.compile(r"(\w+://)[^\s/@\"']+@")
+
+MAX_LENGTH = 1000
+"""Characters of a foreign text that are worth keeping in a message."""
+
+
+def redact(text: str, *secrets: str) -> str:
+    """``text`` without keys, the queries of links (they are signatures), credentials in URLs and encoded media.
+
+    ``secrets`` are values to take out wherever they stand, such as the API key itself.
+    """
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    text = _BEARER.sub("Bearer ***", text)
+    text = _DATA_URI.sub(lambda match: f"data:{match[1] or ''},… ({len(match[0])} characters)", text)
+    text = _QUERY.sub(r"\1?…", text)
+    text = _USERINFO.sub(r"\1***@", text)
+    text = _LONG_BASE64.sub(lambda match: f"… ({len(match[0])} characters)", text)
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"

@@ -1,0 +1,76 @@
+"""Where AnyFast is and how to talk to it: the checked values of a connection."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from airflow_provider_anyfast.client.errors import ConfigurationError
+
+DEFAULT_BASE_URL = "https://www.anyfast.ai"
+CONNECT_TIMEOUT = 15.0
+"""Seconds to open a connection; also what clients of AnyFast use."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach AnyFast with one key.
+
+    Attributes:
+        api_key: the key without ``Bearer``; never part of ``repr``.
+        base_url: scheme, host and maybe a path, without a slash at the end.
+        timeout: seconds to wait for an answer.
+        submit_timeout: seconds to wait for the answer to a submission, which the gateway holds back until
+            the model has accepted it.
+        max_retries: further tries of one call, where it may be sent again.
+        verify: True, False, or the path of a CA file.
+        proxy: URL of an HTTP proxy; never part of ``repr``, since it may hold a password.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    timeout: float = 60.0
+    submit_timeout: float = 300.0
+    max_retries: int = 5
+    verify: bool | str = True
+    proxy: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(f"host: {self.base_url!r} is not an http(s) address such as {DEFAULT_BASE_URL}.")
+        if not self.api_key:
+            raise ConfigurationError("password: no API key. Keys are made in the AnyFast console, under Token.")
+        if not self.api_key.isascii() or any(character.isspace() for character in self.api_key):
+            raise ConfigurationError("password: the API key holds a blank or a character that no key has.")
+        for name in ("timeout", "submit_timeout"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name}: {getattr(self, name)!r} is not a number of seconds above 0.")
+        if self.max_retries < 0:
+            raise ConfigurationError(f"max_retries: {self.max_retries!r} is below 0.")
+        if isinstance(self.verify, str) and not Path(self.verify).is_file():
+            raise ConfigurationError(
+                f"verify: there is no CA file {self.verify!r}. Use true, false or the path of one."
+            )
+        if self.proxy is not None and urlsplit(self.proxy).scheme not in ("http", "https", "socks5", "socks5h"):
+            raise ConfigurationError("proxy: not an address such as http://proxy.example.com:3128.")
+
+    @cached_property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Made once, since reading the certificate store costs 25 ms and 0.65 MB."""
+        if self.verify is False:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        if self.verify is True:
+            import certifi  # noqa: PLC0415 - httpx brings it; only a TLS connection needs it
+
+            return ssl.create_default_context(cafile=certifi.where())
+        try:
+            return ssl.create_default_context(cafile=self.verify)
+        except ssl.SSLError as error:
+            raise ConfigurationError(f"verify: {self.verify!r} is not a file of CA certificates ({error}).") from error

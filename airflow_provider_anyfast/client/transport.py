@@ -1,0 +1,279 @@
+"""Sends the calls that ``endpoints`` describes: one synchronous and one asynchronous driver, and the rules of retrying.
+
+What may be sent twice is decided here and nowhere else:
+
+* A free call is tried again after connection errors, timeouts, 429 and 5xx.
+* A billed call is tried again only where AnyFast has certainly not accepted it: the connection was never made, it
+  answered 429, or a referenced asset is not ready yet. Any other missing answer becomes a ``LostAnswerError``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+
+from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
+    AssetNotReadyError,
+    ConfigurationError,
+    ConnectionFailedError,
+    LostAnswerError,
+    NoAnswerError,
+    RateLimitError,
+    ServerError,
+    UnexpectedAnswerError,
+    error_from_response,
+)
+from airflow_provider_anyfast.client.redact import redact
+from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from airflow_provider_anyfast.client.endpoints import AnswerT, Call, Flow
+
+log = logging.getLogger(__name__)
+
+ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
+
+LONGEST_WAIT = 60.0
+"""Seconds between two tries at most, whatever ``Retry-After`` says."""
+ASSET_PATIENCE = 180.0
+"""Seconds to go on trying while a referenced asset is being copied; clients have met two minutes."""
+
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+_backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_WAIT)
+
+
+class _Driver:
+    """What both drivers share: making a request, reading its answer, and deciding whether to try again."""
+
+    def __init__(self, settings: Settings, user_agent: str = "") -> None:
+        self.settings = settings
+        self._user_agent = user_agent or f"airflow-provider-anyfast Python/{platform.python_version()}"
+
+    def _http_options(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "base_url": settings.base_url,
+            "headers": {"Authorization": f"Bearer {settings.api_key}", "User-Agent": self._user_agent},
+            "verify": settings.ssl_context,
+            "proxy": settings.proxy,
+            "timeout": httpx.Timeout(settings.timeout, connect=min(CONNECT_TIMEOUT, settings.timeout)),
+        }
+
+    def _storage_options(self) -> dict[str, Any]:
+        """For the storage host of finished videos, which must never see the key."""
+        options = self._http_options()
+        headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
+        return {**options, "base_url": "", "headers": headers, "follow_redirects": True}
+
+    def _request(self, http: ClientT, call: Call[Any]) -> httpx.Request:
+        timeout = http.timeout
+        if call.held:
+            timeout = httpx.Timeout(**{**timeout.as_dict(), "read": self.settings.submit_timeout})
+        if call.upload is None:
+            return http.build_request(call.method, call.path, json=call.json, timeout=timeout)
+        call.upload.content.seek(0)
+        return http.build_request(
+            call.method,
+            call.path,
+            data=dict(call.json or {}),
+            files={"file": (call.upload.name, call.upload.content, call.upload.media_type)},
+            timeout=timeout,
+        )
+
+    def _read(self, call: Call[AnswerT], response: httpx.Response) -> AnswerT:
+        key = self.settings.api_key
+        if not response.is_success:
+            if response.is_redirect:
+                raise ConfigurationError(
+                    f"{call.name}: {self.settings.base_url} redirects to "
+                    f"{redact(response.headers.get('location', ''), key)}; set the connection's host to that address. "
+                    "Nothing was accepted or billed."
+                )
+            raise error_from_response(response, call.name, key)
+        request_id = response.headers.get("x-oneapi-request-id", "")
+        try:
+            body = json.loads(response.content)
+        except ValueError:
+            kind = "an empty answer" if not response.content.strip() else "an answer that is not JSON"
+            raise UnexpectedAnswerError(
+                f"{call.name}: AnyFast sent {kind} with HTTP {response.status_code} "
+                f"(request id {request_id or 'none'}).",
+                request_id=request_id,
+            ) from None
+        if isinstance(body, dict) and body.get("error") and "Id" not in body and "status" not in body:
+            raise error_from_response(response, call.name, key)
+        return call.parse(body)
+
+    @contextmanager
+    def _translated(self, call: Call[Any]) -> Iterator[None]:
+        """Turns what httpx raises into this package's errors; for a billed call an unknown answer is its own error."""
+        try:
+            yield
+        except _NEVER_SENT as error:
+            raise ConnectionFailedError(
+                f"{call.name}: {self.settings.base_url} could not be reached: {self._told(error)}. Nothing was sent."
+            ) from error
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            if call.billed:
+                raise LostAnswerError(
+                    f"{call.name}: the request was sent, but its answer was lost: {self._told(error)}. "
+                    "AnyFast may have accepted and billed it."
+                ) from error
+            raise NoAnswerError(
+                f"{call.name}: no answer from {self.settings.base_url}: {self._told(error)}."
+            ) from error
+        except (ServerError, UnexpectedAnswerError) as error:
+            if not call.billed:
+                raise
+            raise LostAnswerError(
+                f"{error} Whether AnyFast accepted and billed the request cannot be told from that.",
+                status=error.status,
+                code=error.code,
+                request_id=error.request_id,
+            ) from error
+
+    def _told(self, error: Exception) -> str:
+        return redact(f"{type(error).__name__}: {error}".rstrip(": "), self.settings.api_key)
+
+    def _retry_options(self) -> dict[str, Any]:
+        return {
+            "retry": retry_if_exception(_may_be_sent_again),
+            "stop": self._give_up,
+            "wait": _wait,
+            "before_sleep": _log_retry,
+            "reraise": True,
+        }
+
+    def _give_up(self, state: RetryCallState) -> bool:
+        if state.outcome is not None and isinstance(state.outcome.exception(), AssetNotReadyError):
+            return state.idle_for >= ASSET_PATIENCE
+        return state.attempt_number > self.settings.max_retries
+
+
+class AnyFastClient(_Driver):
+    """Synchronous driver. Not for use by several threads at once.
+
+    Use it as a context manager, or call ``close``.
+    """
+
+    def __init__(self, settings: Settings, user_agent: str = "") -> None:
+        super().__init__(settings, user_agent)
+        self._http = httpx.Client(**self._http_options())
+
+    def send(self, call: Call[AnswerT]) -> AnswerT:
+        """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
+
+        Raises:
+            AnyFastError: as described in ``errors``; ``LostAnswerError`` only for a billed call.
+        """
+        answer: AnswerT = Retrying(sleep=clock.sleep, **self._retry_options())(self.send_once, call)
+        return answer
+
+    def send_once(self, call: Call[AnswerT]) -> AnswerT:
+        """Sends ``call`` exactly once; for a caller that is itself a loop, such as polling."""
+        with self._translated(call):
+            answer: AnswerT = self._read(call, self._http.send(self._request(self._http, call)))
+        return answer
+
+    def run(self, flow: Flow[AnswerT]) -> AnswerT:
+        """Drives several calls to their one result."""
+        try:
+            call = next(flow)
+            while True:
+                call = flow.send(self.send(call))
+        except StopIteration as finished:
+            return finished.value  # type: ignore[no-any-return]  # Flow's third type
+
+    @contextmanager
+    def open_link(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
+        """Streams what ``url``, a signed link to the storage host, holds. The key is not sent along."""
+        with httpx.Client(**self._storage_options()) as http, http.stream("GET", url, headers=headers) as response:
+            yield response
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncAnyFastClient(_Driver):
+    """Asynchronous driver over the same calls, for one event loop.
+
+    Use it as an asynchronous context manager, or call ``close``.
+    """
+
+    def __init__(self, settings: Settings, user_agent: str = "") -> None:
+        super().__init__(settings, user_agent)
+        self._http = httpx.AsyncClient(**self._http_options())
+
+    async def send(self, call: Call[AnswerT]) -> AnswerT:
+        """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
+
+        Raises:
+            AnyFastError: as ``AnyFastClient.send`` does.
+        """
+        return await AsyncRetrying(sleep=clock.sleep_async, **self._retry_options())(self.send_once, call)
+
+    async def send_once(self, call: Call[AnswerT]) -> AnswerT:
+        """Sends ``call`` exactly once."""
+        with self._translated(call):
+            answer: AnswerT = self._read(call, await self._http.send(self._request(self._http, call)))
+        return answer
+
+    async def run(self, flow: Flow[AnswerT]) -> AnswerT:
+        """Drives several calls to their one result."""
+        try:
+            call = next(flow)
+            while True:
+                call = flow.send(await self.send(call))
+        except StopIteration as finished:
+            return finished.value  # type: ignore[no-any-return]  # Flow's third type
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _may_be_sent_again(error: BaseException) -> bool:
+    """A billed call's unknown answer is a ``LostAnswerError`` by now, so what is left here is safe to send again."""
+    return isinstance(error, ConnectionFailedError | NoAnswerError | RateLimitError | ServerError | AssetNotReadyError)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, AnyFastError) else None
+    jittered: Callable[[RetryCallState], float] = _backoff
+    return jittered(state) if asked is None else min(asked + jittered(state) / 10, LONGEST_WAIT)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("%s Trying again in %.0f s (try %d).", error, state.upcoming_sleep, state.attempt_number + 1)

@@ -1,0 +1,147 @@
+"""The hook: an Airflow connection becomes a synchronous or an asynchronous client of AnyFast."""
+
+from __future__ import annotations
+
+import platform
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.sdk import BaseHook
+
+from airflow_provider_anyfast import __version__
+from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client.errors import AnyFastError, ConfigurationError
+from airflow_provider_anyfast.client.settings import DEFAULT_BASE_URL, Settings
+from airflow_provider_anyfast.client.transport import AnyFastClient, AsyncAnyFastClient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk import Connection
+
+    from airflow_provider_anyfast.client.endpoints import AnswerT, Call, Flow
+
+USER_AGENT = f"airflow-provider-anyfast/{__version__} Airflow/{airflow_version} Python/{platform.python_version()}"
+
+
+class AnyFastHook(BaseHook):
+    """Talks to AnyFast with the key of an Airflow connection.
+
+    ``run`` is enough for most uses::
+
+        from airflow_provider_anyfast.client import endpoints
+
+        asset = AnyFastHook().run(endpoints.get_asset("asset-…"))
+
+    Args:
+        anyfast_conn_id: connection of type ``anyfast``: the API key as password, and maybe a base URL as host.
+    """
+
+    conn_name_attr = "anyfast_conn_id"
+    default_conn_name = "anyfast_default"
+    conn_type = "anyfast"
+    hook_name = "AnyFast"
+
+    def __init__(self, anyfast_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.anyfast_conn_id = anyfast_conn_id
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The checked values of the connection.
+
+        Raises:
+            ConfigurationError: naming the field of the connection that is missing or malformed.
+        """
+        connection = self.get_connection(self.anyfast_conn_id)
+        return settings_of(connection, connection.extra_dejson)
+
+    def get_conn(self) -> AnyFastClient:
+        """A new synchronous client, to be used as a context manager or closed."""
+        return AnyFastClient(self.settings, USER_AGENT)
+
+    async def get_async_conn(self) -> AsyncAnyFastClient:
+        """A new asynchronous client, to be used as a context manager or closed."""
+        connection = await get_async_connection(self.anyfast_conn_id)
+        settings = settings_of(connection, await get_async_extra_dejson(connection))
+        return AsyncAnyFastClient(settings, USER_AGENT)
+
+    def run(self, work: Call[AnswerT] | Flow[AnswerT]) -> AnswerT:
+        """Sends one call of ``client.endpoints``, or several with one result, and returns the typed answer.
+
+        Raises:
+            AnyFastError: one class per cause; see ``exceptions``.
+        """
+        with self.get_conn() as client:
+            return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Lists the key's models, which is free of charge, and says in words what is wrong if that fails."""
+        try:
+            models = self.run(endpoints.list_models())
+        except AnyFastError as error:
+            return False, str(error)
+        return True, f"The key works at {self.settings.base_url}: {len(models)} models are open to it."
+
+
+def settings_of(connection: Connection, extra: Mapping[str, Any]) -> Settings:
+    """The checked values of a connection.
+
+    Raises:
+        ConfigurationError: naming the connection and the field that is missing or malformed.
+    """
+    try:
+        return Settings(
+            api_key=_api_key(connection.password),
+            base_url=_base_url(connection),
+            timeout=_number(extra, "timeout", 60.0),
+            submit_timeout=_number(extra, "submit_timeout", 300.0),
+            max_retries=int(_number(extra, "max_retries", 5, whole=True)),
+            verify=_verify(extra.get("verify")),
+            proxy=str(extra["proxy"]) if extra.get("proxy") else None,
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"Connection {connection.conn_id!r}, {error} Nothing was sent.") from None
+
+
+def _api_key(password: str | None) -> str:
+    """The key alone; one that was pasted with its ``Bearer`` is cleaned."""
+    key = (password or "").strip()
+    return key[len("bearer ") :].strip() if key.lower().startswith("bearer ") else key
+
+
+def _base_url(connection: Connection) -> str:
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        return DEFAULT_BASE_URL
+    if "://" in host:
+        scheme, _, rest = host.partition("://")
+    else:
+        scheme, rest = connection.schema or "https", host
+    authority, slash, path = rest.partition("/")
+    if connection.port and not authority.rpartition(":")[2].isdigit():
+        authority = f"{authority}:{connection.port}"
+    return f"{scheme}://{authority}{slash}{path}"
+
+
+def _number(extra: Mapping[str, Any], name: str, default: float, *, whole: bool = False) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{name}: {value!r} is not a number.") from None
+    if number != number or isinstance(value, bool) or (whole and not number.is_integer()):  # noqa: PLR0124 - not NaN
+        raise ConfigurationError(f"{name}: {value!r} is not a {'whole ' if whole else ''}number.")
+    return number
+
+
+def _verify(value: Any) -> bool | str:
+    if value is None or value == "":
+        return True
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}.get(str(value).strip().lower(), str(value))

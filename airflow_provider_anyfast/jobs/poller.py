@@ -1,0 +1,186 @@
+"""Decides, after each answer about a job, whether to wait, to finish or to give up. No I/O and no clock of its own.
+
+The synchronous loop, the trigger and the sensors all ask the same ``Poller``, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.errors import AnyFastError, NotFoundError, RateLimitError
+from airflow_provider_anyfast.client.models import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Job(Protocol):
+    """What can be waited for: a generation or an asset."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How far it is."""
+
+
+JobT = TypeVar("JobT", bound=Job)
+
+NOT_FOUND_GRACE = 30.0
+"""Seconds from its creation in which a job may be unknown: AnyFast answers before it has written it down."""
+TOLERATED_FAILURES = 5
+"""Failed polls in a row that are waited out; 429 does not count, since the server is there."""
+LONGEST_PAUSE = 120.0
+"""Seconds between two polls at most, also while polls fail."""
+JITTER = 0.1
+"""Part of each wait that is random, so that a batch submitted in one second is not polled in one second."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Seconds between polls, by the age of the job.
+
+    Nothing before ``quiet``, then every ``interval``; from the age of ``slows_after`` on ever more slowly, up to
+    ``longest`` at the age of ``slowest_at``.
+    """
+
+    quiet: float
+    interval: float
+    slows_after: float = 150.0
+    slowest_at: float = 430.0
+    longest: float = 15.0
+
+    @classmethod
+    def fixed(cls, interval: float) -> Schedule:
+        """The same interval always."""
+        return cls(quiet=interval, interval=interval, longest=interval)
+
+    def wait(self, age: float) -> float:
+        """Seconds until the next poll of a job of ``age`` seconds."""
+        if age < self.quiet:
+            return self.quiet - age
+        late = (age - self.slows_after) / (self.slowest_at - self.slows_after)
+        return self.interval + (self.longest - self.interval) * min(1.0, max(0.0, late))
+
+
+VIDEO_SCHEDULE = Schedule(quiet=75.0, interval=7.0)
+"""Half the detection delay of a poll every 15 s, which is the gateway's own pace, with no more polls."""
+ASSET_SCHEDULE = Schedule(quiet=4.0, interval=3.0, slows_after=30.0, slowest_at=120.0, longest=10.0)
+"""AnyFast processes an asset in 6 to 12 s, a video in 20 s."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Ask again after ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finished(Generic[JobT]):
+    """The job has ended, well or badly."""
+
+    job: JobT
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The deadline has passed and the job, asked once more, was not finished."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GaveUp:
+    """Asking makes no sense any more; the job itself may be well."""
+
+    error: AnyFastError
+
+
+Ended = Finished[JobT] | TimedOut | GaveUp
+
+
+class Poller(Generic[JobT]):
+    """The course of waiting for one job.
+
+    Args:
+        subject: the job's id; it also seeds the jitter.
+        started_at: Unix seconds of the job's creation, from which the schedule and the grace count.
+        deadline: Unix seconds after which an unfinished job is given up.
+        schedule: when to ask.
+        settle: seconds that the first poll waits at least.
+    """
+
+    def __init__(
+        self, subject: str, *, started_at: float, deadline: float, schedule: Schedule, settle: float = 0.0
+    ) -> None:
+        self._started_at = started_at
+        self._deadline = deadline
+        self._schedule = schedule
+        self._settle = settle
+        self._random = random.Random(subject)  # noqa: S311 - spreads polls; nothing secret hangs on it
+        self._failures = 0
+
+    def first_wait(self, now: float) -> float:
+        """Seconds until the first poll."""
+        return max(self._settle, min(self._jittered(self._schedule.wait(now - self._started_at)), self._left(now)))
+
+    def on_answer(self, job: JobT, now: float) -> Wait | Ended[JobT]:
+        """What to do after an answer. The status comes first: finished work is never thrown away for being late."""
+        self._failures = 0
+        if job.outcome is not Outcome.PENDING:
+            return Finished(job)
+        return self._wait(self._schedule.wait(now - self._started_at), now)
+
+    def on_error(self, error: AnyFastError, now: float) -> Wait | TimedOut | GaveUp:
+        """What to do after a poll that failed."""
+        if isinstance(error, NotFoundError):
+            if now - self._started_at > NOT_FOUND_GRACE:
+                return GaveUp(error)
+            return self._wait(self._schedule.interval, now)
+        if not error.retryable:
+            return GaveUp(error)
+        if not isinstance(error, RateLimitError):
+            self._failures += 1
+        if self._failures > TOLERATED_FAILURES:
+            return GaveUp(error)
+        pause = max(self._schedule.interval * 2.0**self._failures, error.retry_after or 0.0)
+        return self._wait(min(pause, LONGEST_PAUSE), now)
+
+    def _wait(self, seconds: float, now: float) -> Wait | TimedOut:
+        if now >= self._deadline:
+            return TimedOut(now - self._started_at)
+        return Wait(min(self._jittered(seconds), self._left(now)))
+
+    def _left(self, now: float) -> float:
+        return max(0.0, self._deadline - now)
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self._random.uniform(1.0 - JITTER, 1.0 + JITTER)
+
+
+def wait_for(poller: Poller[JobT], ask: Callable[[], JobT]) -> Ended[JobT]:
+    """Drives ``poller`` in this thread until the job ends."""
+    clock.sleep(poller.first_wait(clock.now()))
+    while True:
+        try:
+            step = poller.on_answer(ask(), clock.now())
+        except AnyFastError as error:
+            step = poller.on_error(error, clock.now())
+        if not isinstance(step, Wait):
+            return step
+        clock.sleep(step.seconds)
+
+
+async def wait_for_async(poller: Poller[JobT], ask: Callable[[], Awaitable[JobT]]) -> Ended[JobT]:
+    """Drives ``poller`` in this event loop until the job ends."""
+    await clock.sleep_async(poller.first_wait(clock.now()))
+    while True:
+        try:
+            step = poller.on_answer(await ask(), clock.now())
+        except AnyFastError as error:
+            step = poller.on_error(error, clock.now())
+        if not isinstance(step, Wait):
+            return step
+        await clock.sleep_async(step.seconds)

@@ -1,0 +1,1 @@
+"""Tasks that create assets and make videos."""

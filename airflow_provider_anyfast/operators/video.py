@@ -1,0 +1,354 @@
+"""Generating a video, and bringing one home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+from airflow.providers.common.compat.sdk import conf
+from airflow.sdk import BaseOperator
+
+from airflow_provider_anyfast.client import clock, endpoints
+from airflow_provider_anyfast.client.errors import (
+    GenerationTimeoutError,
+    InvalidRequestError,
+    LinkExpiredError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_anyfast.client.models import Outcome, VideoTask
+from airflow_provider_anyfast.client.seedance import VideoRequest
+from airflow_provider_anyfast.exceptions import for_airflow
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
+from airflow_provider_anyfast.jobs.download import check_target, download
+from airflow_provider_anyfast.jobs.failures import failure_of
+from airflow_provider_anyfast.jobs.ledger import Ledger, fingerprint_of
+from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
+from airflow_provider_anyfast.jobs.result import video_result
+from airflow_provider_anyfast.links.video import XCOM_KEY, AnyFastVideoLink, task_log_page
+from airflow_provider_anyfast.operators.stores import on_success_callbacks, store_for
+from airflow_provider_anyfast.triggers.video import VideoTrigger
+from airflow_provider_anyfast.triggers.waiting import WaitingOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_anyfast.client.transport import AnyFastClient
+
+LEDGER_KEY = "anyfast_generation"
+
+
+class GenerateVideoOperator(WaitingOperator):
+    """Makes a Seedance video, and never pays for it twice. Billed once; AnyFast refunds a video that fails.
+
+    Before the submission an intent is written down, after it the generation's id, so that a retry goes on with what
+    is paid for. ``generation_id`` is pushed as an XCom of its own as soon as it exists. Clearing a task that has
+    succeeded makes, and pays for, a new video.
+
+    Args:
+        prompt: what to show; references are named ``@image1``, ``@video1``, ``@audio1`` by type.
+        model: a Seedance model; one that this provider does not know is sent unchecked.
+        first_frame, last_frame: image to start from and to end with.
+        reference_images, reference_videos, reference_audios: what the video is to resemble. A reference is an asset id
+            (the result of ``CreateAssetOperator``), a public URL, or a data URI (not for videos).
+        resolution: such as ``720p``.
+        ratio: such as ``16:9``, or ``adaptive``.
+        duration: seconds.
+        seed: for a repeatable result; -1 is random.
+        generate_audio: whether the video gets sound.
+        watermark: whether the video shows that it was generated.
+        return_last_frame: whether the last frame comes as an image too.
+        web_search: whether the model may search, with a prompt alone.
+        content: further items of AnyFast's ``content``, sent as they are.
+        extra_body: further fields of the request, sent as they are.
+        output_path: local file or ``file://`` URL to download to; ``{generation_id}`` is filled in. Its folder is made,
+            and it is proven writable before anything is paid.
+        wait_for_completion: False returns as soon as the video is submitted; a ``VideoStatusSensor`` can wait for it.
+        deferrable: waits in the triggerer, without holding a worker.
+        poll_interval: seconds between polls; None follows the video, from where a poll can first pay off.
+        timeout: seconds from the submission after which the task fails. The video is still made and billed then; a
+            retry goes on with it.
+        durable: False forgets what was submitted when the attempt ends, so that a retry pays again.
+        on_lost_submission: when a submission's answer is lost, ``fail`` and let a person look, or ``resubmit`` and
+            maybe pay twice.
+        anyfast_conn_id: the connection.
+
+    Returns:
+        ``{"generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url",
+        "duration", "resolution", "ratio", "seed", "usage", "submitted_at", "finished_at"}``; missing facts are None.
+
+    Raises:
+        AnyFastError: one class per cause, see ``exceptions``. Those that no retry can cure fail the task at once.
+    """
+
+    request_fields: ClassVar[tuple[str, ...]] = tuple(VideoRequest.model_fields)
+    template_fields: Sequence[str] = (
+        *request_fields,
+        "output_path",
+        "poll_interval",
+        "timeout",
+        "on_lost_submission",
+        "anyfast_conn_id",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "reference_images": "json",
+        "reference_videos": "json",
+        "reference_audios": "json",
+        "content": "json",
+        "extra_body": "json",
+    }
+    operator_extra_links = (AnyFastVideoLink(),)
+    ui_color = "#e8f0ff"
+
+    def __init__(
+        self,
+        *,
+        prompt: str | None = None,
+        model: str = "seedance",
+        first_frame: str | None = None,
+        last_frame: str | None = None,
+        reference_images: Sequence[str] | str = (),
+        reference_videos: Sequence[str] | str = (),
+        reference_audios: Sequence[str] | str = (),
+        resolution: str | None = None,
+        ratio: str | None = None,
+        duration: int | str | None = None,
+        seed: int | str | None = None,
+        generate_audio: bool | str | None = None,
+        watermark: bool | str | None = None,
+        return_last_frame: bool | str | None = None,
+        web_search: bool | str | None = None,
+        content: Sequence[dict[str, Any]] | str = (),
+        extra_body: dict[str, Any] | str | None = None,
+        output_path: str | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | str | None = None,
+        timeout: float | str = 3600.0,
+        durable: bool = True,
+        on_lost_submission: OnLostSubmission = "fail",
+        anyfast_conn_id: str = AnyFastHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prompt = prompt
+        self.model = model
+        self.first_frame = first_frame
+        self.last_frame = last_frame
+        self.reference_images = reference_images
+        self.reference_videos = reference_videos
+        self.reference_audios = reference_audios
+        self.resolution = resolution
+        self.ratio = ratio
+        self.duration = duration
+        self.seed = seed
+        self.generate_audio = generate_audio
+        self.watermark = watermark
+        self.return_last_frame = return_last_frame
+        self.web_search = web_search
+        self.content = content
+        self.extra_body = extra_body
+        self.output_path = output_path
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.durable = durable
+        self.on_lost_submission = on_lost_submission
+        self.anyfast_conn_id = anyfast_conn_id
+        self.on_success_callback = [*(self.on_success_callback or ()), *on_success_callbacks(LEDGER_KEY)]
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submits the video, or goes on with the one that an earlier attempt paid for."""
+        with for_airflow():
+            request = self._request()
+            hook = AnyFastHook(self.anyfast_conn_id)
+            ledger = self._ledger(context, request, hook)
+            with hook.get_conn() as client:
+                generation = obtain_generation(
+                    ledger,
+                    submit=lambda: client.send(endpoints.submit_generation(request.body())),
+                    query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
+                    on_lost_submission=self._lost_submission_policy(),
+                )
+                self._announce(context, generation, hook.settings.base_url)
+                if not self.wait_for_completion:
+                    ledger.finish()
+                    return self._submitted(generation)
+                task = generation.task
+                if task is None or task.outcome is Outcome.PENDING:
+                    task = self.wait(client, self._trigger(generation.id, generation.submitted_at))
+                return self._bring_home(context, client, ledger, task, generation.submitted_at)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Goes on after the deferral: AnyFast is asked once more, and the video is brought home."""
+        with for_airflow():
+            event = event or {}
+            generation_id = event.get("job_id") or context["ti"].xcom_pull(
+                task_ids=self.task_id, key="generation_id", map_indexes=context["ti"].map_index
+            )
+            started_at = float(event.get("started_at") or clock.now())
+            trigger = self._trigger(generation_id, started_at)
+            with AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+                task = self.woken(client, trigger, event.get("reason", ""))
+                return self._bring_home(context, client, self._ledger(context), task, started_at)
+
+    def on_kill(self) -> None:
+        """AnyFast has no cancel, so this can only say what goes on."""
+        self.log.warning(
+            "This task was stopped. AnyFast has no cancel: a video that is submitted is made and billed all the same. "
+            "A retry or a clear of this task goes on with it."
+        )
+
+    def _request(self) -> VideoRequest:
+        """Everything that can be found wrong before the payment is found here."""
+        self._lost_submission_policy()
+        self._seconds("timeout", self.timeout)
+        self._seconds("poll_interval", self.poll_interval)
+        if self.output_path:
+            check_target(_local_path(self.output_path, "generation"))
+        given = {name: getattr(self, name) for name in self.request_fields}
+        return VideoRequest.checked(**{name: value for name, value in given.items() if value is not None})
+
+    def _ledger(self, context: Context, request: VideoRequest | None = None, hook: AnyFastHook | None = None) -> Ledger:
+        store = store_for(context, LEDGER_KEY, durable=self.durable)
+        fingerprint = ""
+        if request is not None and hook is not None:
+            fingerprint = fingerprint_of(request.body(), f"{self.anyfast_conn_id} {hook.settings.base_url}")
+        return Ledger(store, fingerprint=fingerprint, max_tries=context["ti"].max_tries)
+
+    def _announce(self, context: Context, generation: Generation, base_url: str) -> None:
+        """Before anything else can fail; again on every attempt, since a retry clears XComs."""
+        ti = context["ti"]
+        ti.xcom_push("generation_id", generation.id)
+        ti.xcom_push(XCOM_KEY, task_log_page(base_url, generation.id))
+        if not generation.reattached:
+            self.log.info("Generation %s is submitted and billed.", generation.id)
+
+    def _trigger(self, generation_id: str, submitted_at: float) -> VideoTrigger:
+        """The wait; its deadline counts from the submission, and an attempt that begins after it gets a new one."""
+        timeout = self._seconds("timeout", self.timeout) or 0.0
+        now = clock.now()
+        deadline = submitted_at + timeout
+        return VideoTrigger(
+            job_id=generation_id,
+            anyfast_conn_id=self.anyfast_conn_id,
+            started_at=submitted_at,
+            deadline=deadline if deadline > now else now + timeout,
+            poll_interval=self._seconds("poll_interval", self.poll_interval),
+        )
+
+    def _bring_home(
+        self, context: Context, client: AnyFastClient, ledger: Ledger, task: VideoTask, submitted_at: float
+    ) -> dict[str, Any]:
+        """The result of an ended generation, with its file where one is wanted."""
+        if task.outcome is Outcome.FAILED:
+            ledger.close()
+            raise failure_of(task)
+        context["ti"].xcom_push(XCOM_KEY, _link_of(task))
+        path = None
+        if self.output_path:
+            try:
+                path = _download(client, task, self.output_path)
+            except LinkExpiredError:
+                ledger.close()
+                raise
+        ledger.finish()
+        return video_result(task, prompt=self.prompt, path=path, submitted_at=submitted_at)
+
+    def _submitted(self, generation: Generation) -> dict[str, Any]:
+        task = generation.task or VideoTask(generation.id, status="", outcome=Outcome.PENDING, model=self.model)
+        return video_result(task, prompt=self.prompt, submitted_at=generation.submitted_at)
+
+    def _lost_submission_policy(self) -> OnLostSubmission:
+        policy = self.on_lost_submission
+        if policy not in get_args(OnLostSubmission):
+            raise InvalidRequestError(f"on_lost_submission={policy!r} is neither 'fail' nor 'resubmit'.")
+        return policy
+
+    def _seconds(self, name: str, value: float | str | None) -> float | None:
+        if value is None or value in ("", "None"):
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = 0.0
+        if not seconds > 0:
+            raise InvalidRequestError(f"{name}={value!r} is not a number of seconds above 0. Nothing was submitted.")
+        return seconds
+
+
+class DownloadVideoOperator(BaseOperator):
+    """Brings a finished video home. Free; works until its link dies, 24 hours after the video was finished.
+
+    Args:
+        generation_id: what ``GenerateVideoOperator`` pushed under this name.
+        output_path: local file or ``file://`` URL; ``{generation_id}`` is filled in, and its folder is made.
+        anyfast_conn_id: a connection of the account that made the video.
+
+    Returns:
+        The result as of ``GenerateVideoOperator``, with ``path``.
+
+    Raises:
+        GenerationTimeoutError: the video is not finished yet.
+        LinkExpiredError: the link has died.
+        DownloadError: the bytes did not arrive whole; nothing partial is left behind.
+    """
+
+    template_fields: Sequence[str] = ("generation_id", "output_path", "anyfast_conn_id")
+    operator_extra_links = (AnyFastVideoLink(),)
+    ui_color = "#e8f0ff"
+
+    def __init__(
+        self,
+        *,
+        generation_id: str,
+        output_path: str,
+        anyfast_conn_id: str = AnyFastHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.generation_id = generation_id
+        self.output_path = output_path
+        self.anyfast_conn_id = anyfast_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Asks for the link and downloads it."""
+        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+            check_target(_local_path(self.output_path, self.generation_id))
+            task = client.send(endpoints.query_generation(self.generation_id))
+            if task.outcome is Outcome.FAILED:
+                raise failure_of(task)
+            if task.outcome is Outcome.PENDING:
+                raise GenerationTimeoutError(
+                    f"Generation {task.generation_id} is not finished ({task.status}). Put a VideoStatusSensor before "
+                    "this task; a retry of this task looks again. Nothing is paid by either."
+                )
+            context["ti"].xcom_push(XCOM_KEY, _link_of(task))
+            return video_result(task, path=_download(client, task, self.output_path))
+
+
+def _download(client: AnyFastClient, task: VideoTask, output_path: str) -> str:
+    path = _local_path(output_path, task.generation_id)
+    download(client.open_link, _link_of(task), path, what=f"generation {task.generation_id}")
+    return str(path)
+
+
+def _link_of(task: VideoTask) -> str:
+    if task.video_url is None:
+        raise UnexpectedAnswerError(
+            f"Generation {task.generation_id} is finished, but AnyFast's answer holds no http(s) link to it. It is "
+            "paid for; the next attempt asks again, without a new submission.",
+            generation_id=task.generation_id,
+        )
+    return task.video_url
+
+
+def _local_path(output_path: str, generation_id: str) -> Path:
+    """The local file that ``output_path`` names."""
+    path = output_path.replace("{generation_id}", generation_id)
+    scheme, separator, rest = path.partition("://")
+    if separator and scheme != "file":
+        raise InvalidRequestError(f"output_path {path}: {scheme}:// is not supported; use a local path or file://.")
+    return Path(rest if separator else path).expanduser()

@@ -1,0 +1,83 @@
+"""What Airflow reads of this provider: its connection type with the form, its hook and its links."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_anyfast import __version__
+
+PROVIDER_INFO: dict[str, Any] = {
+    "package-name": "airflow-provider-anyfast",
+    "name": "AnyFast",
+    "description": "Seedance videos and their asset library through AnyFast.",
+    "versions": [__version__],
+    "integrations": [
+        {
+            "integration-name": "AnyFast",
+            "external-doc-url": "https://docs.anyfast.ai",
+            "tags": ["service"],
+        }
+    ],
+    "hooks": [{"integration-name": "AnyFast", "python-modules": ["airflow_provider_anyfast.hooks.anyfast"]}],
+    "operators": [
+        {
+            "integration-name": "AnyFast",
+            "python-modules": ["airflow_provider_anyfast.operators.asset", "airflow_provider_anyfast.operators.video"],
+        }
+    ],
+    "sensors": [
+        {
+            "integration-name": "AnyFast",
+            "python-modules": ["airflow_provider_anyfast.sensors.asset", "airflow_provider_anyfast.sensors.video"],
+        }
+    ],
+    "triggers": [
+        {
+            "integration-name": "AnyFast",
+            "python-modules": ["airflow_provider_anyfast.triggers.asset", "airflow_provider_anyfast.triggers.video"],
+        }
+    ],
+    "extra-links": ["airflow_provider_anyfast.links.video.AnyFastVideoLink"],
+    "connection-types": [
+        {
+            "connection-type": "anyfast",
+            "hook-class-name": "airflow_provider_anyfast.hooks.anyfast.AnyFastHook",
+            "hook-name": "AnyFast",
+            "ui-field-behaviour": {
+                "hidden-fields": ["login", "schema", "port"],
+                "relabeling": {"password": "API key", "host": "Base URL"},
+                "placeholders": {
+                    "host": "https://www.anyfast.ai",
+                    "password": "made in the AnyFast console, under Token",
+                },
+            },
+            "conn-fields": {
+                "timeout": {
+                    "label": "Timeout (seconds)",
+                    "description": "How long to wait for an answer. Default: 60.",
+                    "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                },
+                "submit_timeout": {
+                    "label": "Submit timeout (seconds)",
+                    "description": "The gateway holds the connection while it submits a video. Default: 300.",
+                    "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                },
+                "max_retries": {
+                    "label": "Retries of a call",
+                    "description": "Further tries of a call that cannot be paid twice. Default: 5.",
+                    "schema": {"type": ["integer", "null"], "minimum": 0},
+                },
+                "verify": {
+                    "label": "Verify TLS",
+                    "description": "true, false, or the path of a CA file on the workers. Default: true.",
+                    "schema": {"type": ["string", "null"]},
+                },
+                "proxy": {
+                    "label": "Proxy",
+                    "description": "An HTTP proxy such as http://user:password@proxy.example.com:3128.",
+                    "schema": {"type": ["string", "null"], "format": "password"},
+                },
+            },
+        }
+    ],
+}

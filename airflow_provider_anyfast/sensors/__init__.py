@@ -1,0 +1,1 @@
+"""Waiting as a task of its own."""

@@ -1,0 +1,62 @@
+"""Waits for a generation that another task has submitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.client.models import Outcome, VideoTask
+from airflow_provider_anyfast.exceptions import without_retry
+from airflow_provider_anyfast.jobs.failures import failure_of
+from airflow_provider_anyfast.jobs.result import video_result
+from airflow_provider_anyfast.links.video import XCOM_KEY, AnyFastVideoLink
+from airflow_provider_anyfast.sensors.base import JobSensor
+from airflow_provider_anyfast.triggers.video import VideoTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+
+class VideoStatusSensor(JobSensor[VideoTask]):
+    """Succeeds when the video is there, and fails at once when its generation has failed. Free.
+
+    Args:
+        generation_id: what ``GenerateVideoOperator(wait_for_completion=False)`` pushed under this name.
+        deferrable: waits in the triggerer, without holding a worker.
+        poke_interval: seconds between polls; AnyFast itself asks the model every 15.
+        timeout: seconds from the first poke.
+        anyfast_conn_id: a connection of the account that made the video.
+
+    Returns:
+        The result as of ``GenerateVideoOperator``.
+
+    Raises:
+        GenerationFailedError, ModerationError: the generation failed; asking again does not help.
+        AirflowSensorTimeout: the video was not ready in time; it is still being made and billed.
+    """
+
+    template_fields: Sequence[str] = ("generation_id", "anyfast_conn_id")
+    operator_extra_links = (AnyFastVideoLink(),)
+    ui_color = "#e8f0ff"
+
+    def __init__(self, *, generation_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.generation_id = generation_id
+
+    def trigger(self, started_at: float) -> VideoTrigger:
+        """The wait for the generation."""
+        return VideoTrigger(
+            job_id=self.generation_id,
+            anyfast_conn_id=self.anyfast_conn_id,
+            started_at=started_at,
+            deadline=started_at + self.timeout,
+            poll_interval=self.poke_interval,
+        )
+
+    def conclude(self, context: Context, job: VideoTask) -> dict[str, Any]:
+        """The result of the generation; a failed one cannot be mended by asking again."""
+        if job.outcome is Outcome.FAILED:
+            raise without_retry(failure_of(job))
+        context["ti"].xcom_push(XCOM_KEY, job.video_url)
+        return video_result(job)

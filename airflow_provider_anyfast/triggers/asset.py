@@ -1,0 +1,22 @@
+"""Waits for an asset in the triggerer."""
+
+from __future__ import annotations
+
+from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client.errors import AssetTimeoutError
+from airflow_provider_anyfast.client.models import Asset
+from airflow_provider_anyfast.jobs.poller import ASSET_SCHEDULE
+from airflow_provider_anyfast.triggers.base import JobTrigger
+
+
+class AssetTrigger(JobTrigger[Asset]):
+    """Fires when an asset is Active or Failed, or its deadline has passed."""
+
+    noun = "Asset"
+    schedule = ASSET_SCHEDULE
+    timeout_error = AssetTimeoutError
+    outlook = "It is paid for and may still become Active. The next attempt finds it again, and nothing is paid again."
+
+    def call(self) -> endpoints.Call[Asset]:
+        """How the asset is asked for."""
+        return endpoints.get_asset(self.job_id)
