@@ -24,7 +24,7 @@ async def sleep_async(seconds: float) -> None:
 
 
 def iso(timestamp: float | None) -> str | None:
-    """Unix seconds as ISO 8601 in UTC, for example ``2026-05-28T06:09:22Z``; None stays None."""
+    """Unix seconds as ISO 8601 in UTC, to the second, for example ``2026-05-28T06:09:22Z``; None stays None."""
     if timestamp is None:
         return None
-    return pendulum.from_timestamp(timestamp).to_iso8601_string()
+    return pendulum.from_timestamp(int(timestamp)).to_iso8601_string()

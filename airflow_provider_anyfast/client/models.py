@@ -28,7 +28,7 @@ class Outcome(Enum):
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -44,6 +44,11 @@ class AssetGroup(_Answer):
     group_type: str = Field(default="", alias="GroupType")
     description: str = Field(default="", alias="Description")
     created_at: str = Field(default="", alias="CreateTime")
+
+    @property
+    def created(self) -> float:
+        """Unix seconds of its creation; 0 where AnyFast does not tell."""
+        return _seconds(self.created_at) or 0.0
 
     @property
     def plain_name(self) -> str:
@@ -86,6 +91,11 @@ class Asset(_Answer):
         return {"active": Outcome.SUCCEEDED, "failed": Outcome.FAILED}.get(status, Outcome.PENDING)
 
     @property
+    def changed_at(self) -> float:
+        """Unix seconds of the last change, such as becoming Active; 0 where AnyFast does not tell."""
+        return _seconds(self.updated_at or self.created_at) or 0.0
+
+    @property
     def uri(self) -> str:
         """How a generation refers to this asset."""
         return f"asset://{self.id}"
@@ -102,7 +112,7 @@ class Page(Generic[ItemT]):
 class Usage(BaseModel):
     """What a generation used, in tokens. Fields that AnyFast adds later are kept."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     completion_tokens: int | None = None
     total_tokens: int | None = None

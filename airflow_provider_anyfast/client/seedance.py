@@ -137,7 +137,7 @@ class VideoRequest(BaseModel):
     A reference is an asset id in any spelling, a public URL, or a data URI (images and audio).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, defer_build=True)
 
     model: str = "seedance"
     prompt: Text = None

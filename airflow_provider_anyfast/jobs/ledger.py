@@ -56,7 +56,7 @@ class Record(BaseModel):
         id: what AnyFast answered; empty until then.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     stage: Stage
     fingerprint: str

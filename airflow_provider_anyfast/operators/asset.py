@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-import pendulum
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
@@ -111,7 +110,7 @@ class CreateAssetGroupOperator(BaseOperator):
             clock.sleep(max(0.0, lost_at + INDEX_LAG - clock.now()))
         groups = [group for group in client.run(endpoints.list_asset_groups(name=name)) if group.plain_name == name]
         if lost_at is not None and self.if_exists != "reuse":
-            groups = [group for group in groups if _created_since(group.created_at, lost_at)]
+            groups = [group for group in groups if group.created >= lost_at - CLOCK_SKEW]
         elif groups and self.if_exists == "fail":
             raise InvalidRequestError(f"There is a group named {name!r} already: {groups[0].id}. Nothing was spent.")
         if not groups:
@@ -415,14 +414,6 @@ def _checked_name(name: str) -> str:
 def _check_choice(parameter: str, value: str, choices: Any) -> None:
     if value not in get_args(choices):
         raise InvalidRequestError(f"{parameter}={value!r} is none of {', '.join(get_args(choices))}.")
-
-
-def _created_since(created_at: str, moment: float) -> bool:
-    """Whether AnyFast's time of creation is not before ``moment``; one that it does not tell counts."""
-    if not created_at:
-        return True
-    created = pendulum.parse(created_at)
-    return not isinstance(created, pendulum.DateTime) or created.timestamp() >= moment - CLOCK_SKEW
 
 
 def _type_of_url(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -10,6 +11,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import (
+    AssetNotFoundError,
     GenerationTimeoutError,
     InvalidRequestError,
     LinkExpiredError,
@@ -36,7 +38,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
 
+log = logging.getLogger(__name__)
+
 LEDGER_KEY = "anyfast_generation"
+FRESH_ASSET_PATIENCE = 180.0
+"""Seconds after it became Active in which a model may not know an asset yet; clients have met two minutes."""
+FRESH_ASSET_PAUSE = 10.0
+"""Seconds between submissions meanwhile."""
 
 
 class GenerateVideoOperator(WaitingOperator):
@@ -168,7 +176,7 @@ class GenerateVideoOperator(WaitingOperator):
             with hook.get_conn() as client:
                 generation = obtain_generation(
                     ledger,
-                    submit=lambda: client.send(endpoints.submit_generation(request.body())),
+                    submit=lambda: _submit(client, request),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     on_lost_submission=self._lost_submission_policy(),
                 )
@@ -327,6 +335,30 @@ class DownloadVideoOperator(BaseOperator):
                 )
             context["ti"].xcom_push(XCOM_KEY, _link_of(task))
             return video_result(task, path=_download(client, task, self.output_path))
+
+
+def _submit(client: AnyFastClient, request: VideoRequest) -> str:
+    """Submits, and waits for assets that AnyFast's library knows already and its models do not yet."""
+    give_up_at = clock.now() + FRESH_ASSET_PATIENCE
+    while True:
+        try:
+            return client.send(endpoints.submit_generation(request.body()))
+        except AssetNotFoundError as error:
+            if clock.now() >= give_up_at or not _any_fresh(client, request):
+                raise error.adding(
+                    "Assets belong to the key that created them, and can be deleted. Nothing was submitted or spent."
+                ) from error
+            log.warning("%s An asset has only just become Active: trying again in %.0f s.", error, FRESH_ASSET_PAUSE)
+            clock.sleep(FRESH_ASSET_PAUSE)
+
+
+def _any_fresh(client: AnyFastClient, request: VideoRequest) -> bool:
+    """Whether an asset of the request has become Active a moment ago, as free calls tell."""
+    ids = [endpoints.bare_asset_id(reference) for reference in request.references if "asset-" in reference]
+    assets = [client.send(endpoints.get_asset(asset_id)) for asset_id in ids]
+    return any(
+        asset.outcome is Outcome.SUCCEEDED and clock.now() - asset.changed_at < FRESH_ASSET_PATIENCE for asset in assets
+    )
 
 
 def _download(client: AnyFastClient, task: VideoTask, output_path: str) -> str:

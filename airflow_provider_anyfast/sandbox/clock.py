@@ -1,0 +1,29 @@
+"""The sandbox's time: any clock, moved ahead at will."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class SandboxClock:
+    """Unix time in seconds as the sandbox sees it.
+
+    Args:
+        source: what the time is read from; may be replaced while the sandbox runs.
+    """
+
+    def __init__(self, source: Callable[[], float] = time.time) -> None:
+        self.source = source
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """Return the sandbox's time, Unix seconds."""
+        return self.source() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Move the sandbox ahead of its source by ``seconds`` more."""
+        self._ahead += seconds

@@ -1,0 +1,46 @@
+"""What was asked of the sandbox: the last requests, and how many there were of each kind."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from pydantic import BaseModel
+
+_KEPT = 10_000
+
+
+class LoggedRequest(BaseModel):
+    """One request of the AnyFast interface; the sandbox's own pages are not among them.
+
+    ``at`` is Unix seconds; ``key`` is masked, ``None`` when an unknown one or none came; ``status`` is ``None`` while
+    there is no answer, and for ever when the connection was closed without one.
+    """
+
+    at: float
+    call: str
+    method: str
+    path: str
+    status: int | None
+    authorized: bool
+    key: str | None
+
+
+class RequestLog:
+    """The last 10,000 requests, and the number of all of them."""
+
+    def __init__(self) -> None:
+        self._requests: deque[LoggedRequest] = deque(maxlen=_KEPT)
+        self._by_call: Counter[str] = Counter()
+
+    def add(self, request: LoggedRequest) -> None:
+        """Remember ``request``, which has no answer yet."""
+        self._requests.append(request)
+        self._by_call[request.call] += 1
+
+    def requests(self, call: str | None = None) -> list[LoggedRequest]:
+        """Return the kept requests, the oldest first; of one call only, if given."""
+        return [request.model_copy() for request in self._requests if call in (None, request.call)]
+
+    def by_call(self) -> dict[str, int]:
+        """Return how many requests there were of each call."""
+        return dict(self._by_call)

@@ -1,0 +1,116 @@
+"""Serves a sandbox over a real socket, in a thread of the calling program."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from airflow_provider_anyfast.sandbox.app import create_app
+from airflow_provider_anyfast.sandbox.fault_responses import CLOSE_CONNECTION
+from airflow_provider_anyfast.sandbox.settings import SandboxSettings
+from airflow_provider_anyfast.sandbox.state import Sandbox
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+
+LOOPBACK = "127.0.0.1"
+_START_LOOK_SECONDS = 0.005
+_STOP_SECONDS = 1
+
+
+class _ClosableProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # the class depends on what is installed
+    """Lets each request close the TCP connection that it came on."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Take the connection, and put its end within reach of the application."""
+        super().connection_made(transport)
+        self.app_state: dict[str, Any] = {**self.app_state, CLOSE_CONNECTION: transport.close}
+
+
+@dataclass(frozen=True)
+class ServedSandbox:
+    """A sandbox that is being served at ``url``."""
+
+    sandbox: Sandbox
+    url: str
+
+
+@contextmanager
+def serve_in_thread(
+    settings: SandboxSettings | None = None,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    clock: Callable[[], float] = time.time,
+    cache_dir: Path | None = None,
+) -> Iterator[ServedSandbox]:
+    """Serve a sandbox in a thread, for as long as the block lasts.
+
+    Args:
+        settings: the choices; the defaults if not given.
+        host: the address to serve on. The sandbox's own pages ask for no key: keep it on loopback.
+        port: 0 takes any free one.
+        clock: Unix seconds.
+        cache_dir: where uploads and videos are kept; a temporary directory if not given.
+
+    Raises:
+        RuntimeError: the server did not start, because the port is taken, for example.
+    """
+    with _working_directory(cache_dir) as directory:
+        sandbox = Sandbox(settings or SandboxSettings(), directory=directory, clock=clock)
+        server = _server(sandbox, host, port)
+        thread = threading.Thread(target=server.run, name="anyfast-sandbox", daemon=True)
+        thread.start()
+        try:
+            _wait_until_started(server, thread)
+            yield ServedSandbox(sandbox, _url_of(server))
+        finally:
+            server.should_exit = True
+            thread.join()
+            sandbox.close()
+
+
+@contextmanager
+def _working_directory(cache_dir: Path | None) -> Iterator[Path]:
+    if cache_dir is not None:
+        yield cache_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="anyfast-sandbox-") as directory:
+        yield Path(directory)
+
+
+def _server(sandbox: Sandbox, host: str, port: int) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(sandbox),
+            host=host,
+            port=port,
+            http=_ClosableProtocol,
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+    )
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError(f"the sandbox cannot be served on {server.config.host}:{server.config.port}")
+        time.sleep(_START_LOOK_SECONDS)
+
+
+def _url_of(server: uvicorn.Server) -> str:
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

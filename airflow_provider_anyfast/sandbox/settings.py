@@ -1,0 +1,79 @@
+"""What can be chosen about a sandbox, all of it in one frozen value."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from airflow_provider_anyfast.sandbox.faults import Fault
+
+_SHOWN = 4
+
+
+def masked(key: str) -> str:
+    """Return ``key`` so that it can be told from others but not used: ``sand…-key``."""
+    return f"{key[:_SHOWN]}…{key[-_SHOWN:]}" if len(key) > 2 * _SHOWN else "…"
+
+
+class ApiKey(BaseModel):
+    """A key, and the account that it belongs to; without one the key is an account of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: str = Field(min_length=1, repr=False)
+    account: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ApiKey:
+        """Read ``KEY`` or ``KEY=account``."""
+        value, _, account = text.partition("=")
+        return cls(value=value, account=account or None)
+
+
+class SandboxSettings(BaseModel):
+    """The choices; the defaults are strict and quick. Times are seconds.
+
+    Args:
+        api_keys: the keys that are let in.
+        models: the models of every key's plan; ``None`` means all. A name that the sandbox does not know is taken for
+            a model of another family, whose parameters are not checked.
+        completion_seconds: from submission to ``SUCCESS``.
+        completion_spread: how much single videos differ from that, 0 (not at all) to 1 (a lot).
+        asset_seconds: how long an asset is ``Processing``.
+        asset_index_seconds: how long a new asset is answered as not found.
+        quota_tokens: what each account may spend; ``None`` means no limit.
+        link_hours: the life of a result link.
+        submit_status: the ``status`` in the answer to a submission.
+        unknown_task: the HTTP status of a query about an unknown task.
+        require_group_type: whether ListAssets without ``GroupType`` is refused.
+        fail_reason_copies_url: whether a success carries the link in ``fail_reason`` too.
+        result_url_on_failure: what a failure has there: nothing, an empty text, or the reason of the failure.
+        query_shape: which of the known shapes a status query is answered in.
+        faults: what is wrong from the start.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api_keys: tuple[ApiKey, ...] = Field(default=(ApiKey(value="sandbox-key"),), min_length=1)
+    models: tuple[str, ...] | None = None
+    completion_seconds: float = Field(default=8, ge=0)
+    completion_spread: float = Field(default=0, ge=0, le=1)
+    asset_seconds: float = Field(default=2, ge=0)
+    asset_index_seconds: float = Field(default=0, ge=0)
+    quota_tokens: int | None = Field(default=None, ge=0)
+    link_hours: float = Field(default=24, gt=0)
+    submit_status: Literal["", "queued"] = ""
+    unknown_task: Literal[400, 404] = 400
+    require_group_type: bool = True
+    fail_reason_copies_url: bool = False
+    result_url_on_failure: Literal["omit", "empty", "reason"] = "omit"
+    query_shape: Literal["wrapper", "flat", "flat-content", "alibaba"] = "wrapper"
+    faults: tuple[Fault, ...] = ()
+
+    @field_validator("api_keys")
+    @classmethod
+    def _each_key_once(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+        if len({key.value for key in keys}) < len(keys):
+            raise ValueError("an API key is given twice")
+        return keys

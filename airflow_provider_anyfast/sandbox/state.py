@@ -1,0 +1,94 @@
+"""Everything that a running sandbox knows: the keys with their assets, the generations, the faults, the requests."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from airflow_provider_anyfast.sandbox.asset_library import AssetLibrary
+from airflow_provider_anyfast.sandbox.clock import SandboxClock
+from airflow_provider_anyfast.sandbox.faults import FaultBook
+from airflow_provider_anyfast.sandbox.film_store import FilmStore
+from airflow_provider_anyfast.sandbox.identifiers import Identifiers
+from airflow_provider_anyfast.sandbox.links import LinkSigner
+from airflow_provider_anyfast.sandbox.liveness import LivenessSessions
+from airflow_provider_anyfast.sandbox.request_log import RequestLog
+from airflow_provider_anyfast.sandbox.settings import SandboxSettings, masked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_provider_anyfast.sandbox.generation import Generation
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key of the sandbox: its account, and what it owns."""
+
+    value: str
+    account: str
+    library: AssetLibrary
+
+    @property
+    def masked(self) -> str:
+        """The key as it may be shown."""
+        return masked(self.value)
+
+
+class Sandbox:
+    """A sandbox: whoever reads or changes what it knows holds :attr:`lock`.
+
+    Args:
+        settings: the choices; :meth:`reset` may change them.
+        directory: for uploads and rendered videos; the sandbox makes directories of its own in it.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, settings: SandboxSettings, *, directory: Path, clock: Callable[[], float] = time.time) -> None:
+        self.lock = RLock()
+        self.films = FilmStore(directory / "anyfast-sandbox-films")
+        self.uploads = directory / "anyfast-sandbox-uploads"
+        self.signer = LinkSigner()
+        self.ids = Identifiers()
+        self.reset(settings, clock=clock)
+
+    def reset(self, settings: SandboxSettings, *, clock: Callable[[], float] = time.time) -> None:
+        """Forget everything and start anew with ``settings`` and ``clock``; links made before stop working."""
+        shutil.rmtree(self.uploads, ignore_errors=True)
+        self.uploads.mkdir(parents=True)
+        self.settings = settings
+        self.clock = SandboxClock(clock)
+        self.keys = _keys(settings)
+        self.generations: dict[str, Generation] = {}
+        self.faults = FaultBook(settings.faults)
+        self.log = RequestLog()
+        self.liveness = LivenessSessions()
+
+    def close(self) -> None:
+        """Let go of threads and uploads; rendered videos stay in their directory."""
+        self.films.close()
+        shutil.rmtree(self.uploads, ignore_errors=True)
+
+    def tokens_spent(self, account: str) -> int:
+        """Return the tokens of an account's generations, those that were given back taken off."""
+        now = self.clock.now()
+        return sum(
+            generation.order.tokens
+            for generation in self.generations.values()
+            if generation.account == account and not generation.refunded(now)
+        )
+
+
+def _keys(settings: SandboxSettings) -> dict[str, Key]:
+    """Return the keys by their value; user and token numbers go into the prefix of group names."""
+    accounts: dict[str, int] = {}
+    keys: dict[str, Key] = {}
+    for token, key in enumerate(settings.api_keys, start=1):
+        account = key.account or f"account-{token}"
+        user = accounts.setdefault(account, len(accounts) + 1)
+        keys[key.value] = Key(key.value, account, AssetLibrary(name_prefix=f"[u-{user}]-[t-{token}]"))
+    return keys

@@ -1,0 +1,341 @@
+"""GenerateVideoOperator under the real task runner against the sandbox."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+
+from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.clock import FakeClock
+    from tests.support.sandbox import SandboxHandle
+    from tests.support.task_run import Attempt, TaskRunner
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
+
+BOTH_WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+
+
+def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
+    given = {"task_id": "video", "prompt": "A paper boat", "resolution": "480p", "duration": 4, "retries": 2}
+    return partial(GenerateVideoOperator, **{**given, **parameters})
+
+
+def failed_for_good(attempt: Attempt, kind: type[Exception], *phrases: str) -> None:
+    assert isinstance(attempt.error, kind), attempt.error
+    assert attempt.state == "failed", "a retry would have been wasted"
+    for phrase in phrases:
+        assert phrase in str(attempt.error)
+
+
+@BOTH_WAYS
+def test_a_sentence_becomes_a_playable_file_for_one_payment(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, deferrable: bool
+) -> None:
+    make = video(deferrable=deferrable, ratio="16:9", output_path=str(tmp_path / "new" / "{generation_id}.mp4"))
+    attempt = runner.attempt(make)
+    assert attempt.state == "success", attempt.log_text
+    result = attempt.result
+    assert sandbox.billed.generations == 1
+    assert result["path"] == str(tmp_path / "new" / f"{result['generation_id']}.mp4")
+    with av.open(result["path"]) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 864, 496)
+        assert stream.frames == 4 * 24
+    assert [file.name for file in (tmp_path / "new").iterdir()] == [f"{result['generation_id']}.mp4"]
+    assert attempt.deferrals == int(deferrable)
+
+
+def test_both_ways_of_waiting_give_the_same_result(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    def facts(*, deferrable: bool) -> dict[str, Any]:
+        fresh = runner.fresh()
+        sandbox.reset(clock=sandbox.clock)
+        result = fresh.attempt(video(deferrable=deferrable, seed=7)).result
+        varying = ("generation_id", "video_url", "submitted_at", "finished_at", "expires_at")
+        assert all(result[name] for name in varying)
+        return {name: value for name, value in result.items() if name not in varying}
+
+    on_the_worker = facts(deferrable=False)
+    assert on_the_worker == facts(deferrable=True)
+    assert list(on_the_worker) == [
+        *("status", "model", "prompt", "path", "last_frame_url", "duration", "resolution", "ratio", "seed", "usage")
+    ]
+    assert on_the_worker["usage"]["total_tokens"] > 0
+
+
+def test_the_generation_id_and_the_link_are_there_before_the_wait_starts(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    attempt = runner.attempt(video(deferrable=True), run_trigger=False)
+    assert attempt.state == "deferred"
+    generation = sandbox.account().generations[0]
+    assert attempt.xcoms["generation_id"] == generation.id
+    assert attempt.links["_link_AnyFastVideoLink"] == f"{sandbox.url}/console/task#{generation.id}"
+    ended = runner.resume(video(deferrable=True))
+    assert ended.links["_link_AnyFastVideoLink"] == ended.result["video_url"]
+
+
+def test_without_waiting_the_result_names_the_generation_and_nothing_more(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    result = runner.attempt(video(wait_for_completion=False)).result
+    assert result["generation_id"] == sandbox.account().generations[0].id
+    assert result["video_url"] is None
+    assert result["submitted_at"]
+
+
+def test_strings_that_a_template_made_become_what_anyfast_expects(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    make = video(
+        duration="{{ 2 * 3 }}",
+        seed="{{ 42 }}",
+        generate_audio="{{ False }}",
+        watermark="",
+        resolution="{{ none }}",
+        extra_body='{"service_tier": "default"}',
+        wait_for_completion=False,
+    )
+    assert runner.attempt(make).state == "success"
+    request = sandbox.account().generations[0].request
+    assert (request["duration"], request["seed"], request["generate_audio"]) == (6, 42, False)
+    assert request["service_tier"] == "default"
+    assert "watermark" not in request
+    assert "resolution" not in request
+
+
+def test_every_parameter_that_varies_is_a_template_field() -> None:
+    operator = video()()
+    assert {*GenerateVideoOperator.request_fields, "output_path", "anyfast_conn_id"} <= set(operator.template_fields)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "phrases"),
+    [
+        ({"duration": 40}, ("duration=40", "4 to 15 seconds", "nothing was spent")),
+        ({"duration": "long"}, ("duration='long'",)),
+        ({"ratio": "5:4"}, ("ratio='5:4'", "16:9")),
+        ({"resolution": "8k"}, ("resolution='8k'", "1080p")),
+        ({"model": "seedance-2.0-ultra", "resolution": None}, ("resolution is required",)),
+        ({"last_frame": "asset-x"}, ("last_frame is given without first_frame",)),
+        ({"first_frame": "asset-x", "reference_images": ["asset-y"]}, ("cannot be mixed",)),
+        ({"reference_images": [f"asset-{n}" for n in range(10)]}, ("holds 10", "at most 9")),
+        ({"reference_audios": ["asset-a"]}, ("needs at least one reference image or video",)),
+        ({"reference_videos": ["data:video/mp4;base64,AAAA"]}, ("no data URI for a video",)),
+        ({"first_frame": "lamp.png"}, ("first_frame='lamp.png'", "CreateAssetOperator")),
+        ({"web_search": True, "first_frame": "asset-x"}, ("web_search",)),
+        ({"prompt": "{{ none }}"}, ("prompt is empty",)),
+        ({"duration": 40, "ratio": "5:4"}, ("duration=40", "ratio='5:4'")),
+        ({"on_lost_submission": "perhaps"}, ("on_lost_submission='perhaps'",)),
+        ({"timeout": "soon"}, ("timeout='soon'",)),
+        ({"poll_interval": -1}, ("poll_interval=-1",)),
+    ],
+)
+def test_bad_input_fails_before_anything_is_sent(
+    runner: TaskRunner, sandbox: SandboxHandle, parameters: dict[str, Any], phrases: tuple[str, ...]
+) -> None:
+    failed_for_good(runner.attempt(video(**parameters)), exceptions.InvalidRequestError, *phrases)
+    assert sandbox.requests() == []
+
+
+def test_an_output_path_that_cannot_be_written_is_found_before_the_payment(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file" / "x.mp4", tmp_path):
+        failed_for_good(runner.fresh().attempt(video(output_path=str(path))), exceptions.InvalidRequestError, str(path))
+    assert sandbox.requests() == []
+
+
+def test_a_model_that_is_not_in_the_table_is_sent_as_it_is(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    attempt = runner.attempt(video(model="seedance-9", duration=90))
+    failed_for_good(attempt, exceptions.AnyFastError)
+    assert len(sandbox.requests("submit")) == 1
+    assert sandbox.billed.generations == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "phrase"),
+    [
+        ("unauthorized", exceptions.AuthenticationError, "Invalid token"),
+        ("forbidden", exceptions.PermissionDeniedError, "403"),
+        ("no_quota", exceptions.QuotaError, "insufficient_user_quota"),
+        ("model_not_found", exceptions.ModelUnavailableError, "model_not_found"),
+        ("endpoint_not_available", exceptions.ModelUnavailableError, "endpoint not available"),
+        ("moderation", exceptions.ModerationError, "Sensitive"),
+        ("bad_request", exceptions.BadRequestError, "400"),
+    ],
+)
+def test_a_refusal_that_no_retry_cures_fails_the_task_at_once(
+    runner: TaskRunner, sandbox: SandboxHandle, fault: str, kind: type[Exception], phrase: str
+) -> None:
+    sandbox.fault(fault, on="submit", times=0)
+    failed_for_good(runner.attempt(video()), kind, phrase)
+    assert len(sandbox.requests("submit")) == 1
+    assert sandbox.billed.generations == 0
+    assert not runner.metadata.state_store, "a refused submission leaves no intent behind"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"name": "rate_limited"},
+        {"name": "rate_limited", "retry_after": 7},
+        {"name": "rate_limited", "empty": True},
+        {"name": "asset_copy_not_ready"},
+        {"name": "asset_processing"},
+        {"name": "invalid_url_scheme"},
+    ],
+    ids=str,
+)
+def test_a_refusal_that_goes_away_is_waited_out_within_the_attempt(
+    runner: TaskRunner, sandbox: SandboxHandle, fault: dict[str, Any]
+) -> None:
+    sandbox.fault(**fault, on="submit", times=2)
+    assert runner.attempt(video()).state == "success"
+    assert len(sandbox.requests("submit")) == 3
+    assert sandbox.billed.generations == 1
+
+
+def test_a_server_that_cannot_be_reached_costs_nothing_and_a_retry_submits(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    connection = runner.metadata.connections["anyfast_default"]
+    reachable = connection.host
+    connection.host = "http://127.0.0.1:1"
+    attempt = runner.attempt(video())
+    assert isinstance(attempt.error, exceptions.ConnectionFailedError)
+    assert "Nothing was sent" in str(attempt.error)
+    assert attempt.state == "up_for_retry"
+    connection.host = reachable
+    assert runner.retry(video()).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_moderation_after_rendering_is_final_and_says_that_it_is_refunded(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    attempt = runner.attempt(video(prompt="[sandbox:output-moderation]", deferrable=True))
+    generation = sandbox.account().generations[0].id
+    failed_for_good(attempt, exceptions.ModerationError, generation, "refunds", "change them")
+    assert sandbox.billed.refunded_generations == 1
+
+
+def test_a_failed_rendering_is_tried_anew_by_a_retry(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    sandbox.fault("fail_generation", reason="internal error", code="InternalServiceError")
+    first = runner.attempt(video())
+    assert isinstance(first.error, exceptions.GenerationFailedError)
+    assert first.state == "up_for_retry"
+    assert runner.retry(video()).state == "success"
+    assert (sandbox.billed.generations, sandbox.billed.refunded_generations) == (2, 1)
+
+
+def test_a_lone_unknown_status_is_waited_out(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    sandbox.fault("unknown_status", on="query", times=1)
+    assert runner.attempt(video()).state == "success"
+
+
+@pytest.mark.parametrize(
+    "fault", ["empty_answer", "html_answer", "odd_json", "server_error", "bad_gateway", "drop_request"]
+)
+@BOTH_WAYS
+def test_a_few_bad_answers_while_waiting_are_waited_out(
+    runner: TaskRunner, sandbox: SandboxHandle, fault: str, *, deferrable: bool
+) -> None:
+    sandbox.fault(fault, on="query", times=3)
+    assert runner.attempt(video(deferrable=deferrable)).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+@pytest.mark.parametrize("fault", ["unauthorized", "forbidden"])
+@BOTH_WAYS
+def test_a_key_that_dies_while_waiting_ends_the_task_and_names_what_is_paid_for(
+    runner: TaskRunner, sandbox: SandboxHandle, fault: str, *, deferrable: bool
+) -> None:
+    sandbox.fault(fault, on="query", times=0)
+    attempt = runner.attempt(video(deferrable=deferrable))
+    assert attempt.state == "failed"
+    assert sandbox.account().generations[0].id in str(attempt.error)
+    assert "goes on making the video" in str(attempt.error)
+
+
+def test_a_video_that_is_not_ready_in_time_is_named_and_a_retry_waits_for_the_same_one(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
+) -> None:
+    sandbox.reset(clock=fake_clock.now, completion_seconds=500)
+    make = video(timeout=300)
+    attempt = runner.attempt(make)
+    assert isinstance(attempt.error, exceptions.GenerationTimeoutError)
+    assert sandbox.account().generations[0].id in str(attempt.error)
+    assert "bills it" in str(attempt.error)
+    assert attempt.state == "up_for_retry"
+    assert runner.retry(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_a_video_that_finishes_after_the_backstop_is_not_thrown_away(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
+) -> None:
+    make = video(deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    fake_clock.advance(10_000)
+    assert runner.resume(make, timed_out=True).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+@pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download"])
+def test_a_download_that_breaks_off_leaves_nothing_and_is_done_again_by_a_retry(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fault: str
+) -> None:
+    sandbox.fault(fault)
+    make = video(output_path=str(tmp_path / "x.mp4"))
+    attempt = runner.attempt(make)
+    assert isinstance(attempt.error, exceptions.DownloadError)
+    assert "without a new submission" in str(attempt.error)
+    assert list(tmp_path.iterdir()) == []
+    assert runner.retry(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_an_expired_link_is_final_until_the_task_is_cleared(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.fault("link_expired")
+    make = video(output_path=str(tmp_path / "x.mp4"))
+    failed_for_good(runner.attempt(make), exceptions.LinkExpiredError, "24 hours", "Clear the task")
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 2
+
+
+def test_the_file_host_never_sees_the_key(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+    assert runner.attempt(video(output_path=f"file://{tmp_path}/x.mp4")).state == "success"
+    (download,) = sandbox.requests("download")
+    assert not download.authorized
+    assert (tmp_path / "x.mp4").exists()
+
+
+def test_an_asset_that_has_just_become_active_is_waited_for(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
+) -> None:
+    from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
+
+    group = runner.attempt(partial(CreateAssetGroupOperator, task_id="group", name="g")).result
+    url = "https://example.com/cat.png"
+    asset = runner.attempt(partial(CreateAssetOperator, task_id="asset", group_id=group, url=url)).result
+    sandbox.fault("asset_not_found", on="submit", times=3)
+    assert runner.attempt(video(first_frame=asset)).state == "success"
+    sandbox.fault("asset_not_found", on="submit", times=0)
+    fake_clock.advance(3600)
+    failed_for_good(runner.fresh().attempt(video(first_frame=asset)), exceptions.AssetNotFoundError, "Nothing was")
+
+
+def test_a_stop_says_that_anyfast_has_no_cancel(capsys: pytest.CaptureFixture[str]) -> None:
+    video()().on_kill()
+    assert "no cancel" in capsys.readouterr().out

@@ -1,0 +1,310 @@
+"""The promise: a retry, a crash, a restart or a lost answer does not buy a second video. The sandbox counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+
+from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
+from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow.sdk import BaseOperator
+
+    from tests.support.clock import FakeClock
+    from tests.support.sandbox import SandboxHandle
+    from tests.support.steps import CrashPoint
+    from tests.support.task_run import TaskRunner
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
+
+SUBMIT = "http POST /v1/video/generations"
+WAYS = {"on the worker": {"deferrable": False}, "deferred": {"deferrable": True}}
+STORES = {"state store": True, "variable": False}
+
+
+def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
+    given = {"task_id": "video", "prompt": "A paper boat", "resolution": "480p", "duration": 4, "retries": 3}
+    return partial(GenerateVideoOperator, **{**given, **parameters})
+
+
+@pytest.fixture(params=STORES.values(), ids=STORES.keys())
+def runner(runner: TaskRunner, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
+    """Both places in which a ledger can be kept: Airflow 3.3's state store, and a Variable below it."""
+    if request.param:
+        return runner
+    monkeypatch.setattr("airflow_provider_anyfast.operators.stores.VARIABLES_NEEDED", True)
+    return replace(runner, state_store=False)
+
+
+def is_lost(point: CrashPoint) -> bool:
+    """Between the request and the note of its answer nobody can tell whether a video was bought."""
+    return point.name == SUBMIT
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_crash_at_any_step_buys_one_video_and_ends_with_its_file(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, way: dict[str, Any]
+) -> None:
+    make = video(**way, output_path=str(tmp_path / "{generation_id}.mp4"))
+    clean = runner.fresh().attempt(make)
+    assert clean.state == "success", clean.log_text
+    tried, lost = 0, 0
+    for point in clean.crash_points:
+        sandbox.reset(clock=fake_clock.now)
+        crashed = runner.fresh()
+        first = crashed.attempt(make, crash_at=point)
+        assert first.crashed, f"nothing was killed {point}"
+        end = crashed.run_to_end(make)
+        tried += 1
+        if isinstance(end.error, exceptions.LostSubmissionError):
+            lost += 1
+            assert end.state == "failed", point
+            assert sandbox.billed.generations <= 1, point
+            crashed.clear()
+            end = crashed.run_to_end(make)
+            assert sandbox.billed.generations <= 2, point
+        else:
+            assert sandbox.billed.generations == 1, point
+        assert end.state == "success", f"{point}\n{end.log_text}"
+        generations = sandbox.account().generations
+        assert end.result["generation_id"] in {generation.id for generation in generations}, point
+        with av.open(end.result["path"]) as container:
+            assert container.streams.video[0].frames == 4 * 24, point
+    assert tried == len(clean.crash_points) >= 40
+    assert lost <= 4, "only the steps around the submission itself may leave its answer unknown"
+
+
+@pytest.mark.parametrize("operator", [CreateAssetGroupOperator, CreateAssetOperator])
+@pytest.mark.parametrize("deferrable", [False, True], ids=WAYS)
+def test_a_crash_at_any_step_of_a_creation_is_billed_once(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, operator: type[BaseOperator], *, deferrable: bool
+) -> None:
+    group = "group-20260101000000-aaaaa"
+
+    def make() -> BaseOperator:
+        if operator is CreateAssetGroupOperator:
+            return CreateAssetGroupOperator(task_id="create", name="n", if_exists="create", retries=3)
+        return CreateAssetOperator(
+            task_id="create", group_id=group, url="https://example.com/a.png", retries=3, deferrable=deferrable
+        )
+
+    def fresh() -> TaskRunner:
+        nonlocal group
+        sandbox.reset(clock=fake_clock.now)
+        new = runner.fresh()
+        if operator is CreateAssetOperator:
+            group = runner.fresh().attempt(lambda: CreateAssetGroupOperator(task_id="group", name="g")).result
+        return new
+
+    points = fresh().attempt(make).crash_points
+    assert len(points) > 10
+    for point in points:
+        crashed = fresh()
+        assert crashed.attempt(make, crash_at=point).crashed
+        end = crashed.run_to_end(make)
+        assert end.state == "success", f"{point}\n{end.log_text}"
+        assert sandbox.billed.asset_groups == 1, point
+        assert sandbox.billed.assets == int(operator is CreateAssetOperator), point
+        created = sandbox.account().assets if operator is CreateAssetOperator else sandbox.account().groups
+        assert end.result == created[0].id
+
+
+LOST_ANSWERS = [
+    {"name": "drop_answer"},
+    {"name": "bad_gateway_after"},
+    {"name": "slow_answer", "seconds": 5},
+]
+
+
+@pytest.fixture
+def impatient(runner: TaskRunner) -> TaskRunner:
+    """With a read timeout shorter than the slow answer."""
+    runner.metadata.connections["anyfast_default"].extra = '{"submit_timeout": 0.3}'
+    return runner
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS, ids=lambda fault: fault["name"])
+def test_a_lost_answer_is_one_submission_and_a_clear_failure(
+    impatient: TaskRunner, sandbox: SandboxHandle, fault: dict[str, Any]
+) -> None:
+    sandbox.fault(**fault)
+    attempt = impatient.attempt(video())
+    assert isinstance(attempt.error, exceptions.LostSubmissionError)
+    assert attempt.state == "failed", "a retry could only pay again"
+    assert sandbox.billed.generations == 1
+    for phrase in ("may have been", "console", "clear", "on_lost_submission='resubmit'"):
+        assert phrase in str(attempt.error)
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS, ids=lambda fault: fault["name"])
+def test_a_user_who_prefers_to_pay_twice_gets_two_submissions_and_a_line_in_the_log(
+    impatient: TaskRunner, sandbox: SandboxHandle, fault: dict[str, Any]
+) -> None:
+    sandbox.fault(**fault)
+    attempt = impatient.attempt(video(on_lost_submission="resubmit"))
+    assert attempt.state == "success"
+    assert sandbox.billed.generations == 2
+    assert "a second one is submitted now" in attempt.log_text
+
+
+def test_a_clear_after_being_told_of_a_lost_answer_is_the_users_word_to_go_on(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    sandbox.fault("drop_answer")
+    runner.attempt(video())
+    runner.clear()
+    assert runner.attempt(video()).state == "success"
+    assert sandbox.billed.generations == 2
+
+
+def test_a_clear_in_the_middle_of_a_submission_is_no_such_word(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    clean = runner.fresh().attempt(video())
+    point = next(point for point in clean.crash_points if point.name == SUBMIT and point.side == "after")
+    sandbox.reset(clock=sandbox.clock)
+    runner.attempt(video(), crash_at=point)
+    runner.clear()
+    assert isinstance(runner.attempt(video()).error, exceptions.LostSubmissionError)
+    assert sandbox.billed.generations == 1
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_clear_after_success_makes_a_new_video(
+    runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]
+) -> None:
+    first = runner.attempt(video(**way))
+    runner.clear()
+    second = runner.attempt(video(**way))
+    assert second.state == "success"
+    assert first.result["generation_id"] != second.result["generation_id"]
+    assert sandbox.billed.generations == 2
+
+
+def test_a_clear_while_deferred_goes_on_with_the_same_video(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    make = video(deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_a_retry_after_success_was_noted_but_not_reported_returns_the_same_video(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    clean = runner.fresh().attempt(video())
+    point = next(point for point in clean.crash_points if point.name == "state success" and point.side == "before")
+    sandbox.reset(clock=sandbox.clock)
+    runner.attempt(video(), crash_at=point)
+    assert runner.retry(video()).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_a_changed_request_is_submitted_and_said_so(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    make = video(deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    runner.clear()
+    attempt = runner.attempt(video(deferrable=True, prompt="A paper plane"))
+    assert attempt.state == "success"
+    assert "the request has changed since generation" in attempt.log_text
+    assert sandbox.billed.generations == 2
+
+
+def test_a_link_that_is_signed_anew_is_the_same_request(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    link = "https://bucket.s3.amazonaws.com/cat.png?X-Amz-Date={}&X-Amz-Signature={}"
+    runner.attempt(video(first_frame=link.format(1, "a"), deferrable=True), run_trigger=False)
+    runner.clear()
+    assert runner.attempt(video(first_frame=link.format(2, "b"), deferrable=True)).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_mapped_tasks_keep_a_ledger_each(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    def mapped() -> Any:
+        return GenerateVideoOperator.partial(
+            task_id="video", resolution="480p", duration=4, retries=1, deferrable=True
+        ).expand(prompt=["A boat", "A boat"])
+
+    for index in (0, 1):
+        runner.attempt(mapped, map_index=index, run_trigger=False)
+    assert sandbox.billed.generations == 2
+    results = [runner.resume(mapped, map_index=index).result["generation_id"] for index in (0, 1)]
+    assert len(set(results)) == 2
+
+
+def test_a_paid_video_that_anyfast_no_longer_knows_is_not_bought_again_without_a_word(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
+) -> None:
+    make = video(deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    sandbox.reset(clock=fake_clock.now)
+    fake_clock.advance(8 * 24 * 3600)
+    runner.clear()
+    attempt = runner.attempt(make)
+    assert isinstance(attempt.error, exceptions.GenerationNotFoundError)
+    assert attempt.state == "failed"
+    assert sandbox.billed.generations == 0
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_without_durability_a_retry_pays_again_as_documented(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    make = video(durable=False, timeout=1, poll_interval=1)
+    assert isinstance(runner.attempt(make).error, exceptions.GenerationTimeoutError)
+    runner.retry(make)
+    assert sandbox.billed.generations == 2
+
+
+class TestStateStore:
+    """What only the state store of Airflow 3.3 can show."""
+
+    @pytest.fixture
+    def runner(self, runner: TaskRunner) -> TaskRunner:
+        return replace(runner, state_store=True)
+
+    def test_a_ledger_that_cannot_be_read_stops_the_submission(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        runner.outages.state_store_get = True
+        attempt = runner.attempt(video())
+        assert isinstance(attempt.error, exceptions.LedgerError)
+        assert attempt.state == "up_for_retry"
+        assert sandbox.requests() == []
+
+    def test_a_ledger_that_cannot_be_written_stops_the_submission(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        runner.outages.state_store_set = True
+        attempt = runner.attempt(video())
+        assert isinstance(attempt.error, exceptions.LedgerError)
+        assert "nothing was submitted" in str(attempt.error)
+        assert sandbox.requests("submit") == []
+        runner.outages.state_store_set = False
+        assert runner.retry(video()).state == "success"
+        assert sandbox.billed.generations == 1
+
+
+class TestVariable:
+    """What only the Variable below Airflow 3.3 can show."""
+
+    @pytest.fixture
+    def runner(self, runner: TaskRunner) -> TaskRunner:
+        return replace(runner, state_store=False)
+
+    def test_it_is_there_while_money_is_at_stake_and_gone_after_success(
+        self, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_anyfast.operators.stores.VARIABLES_NEEDED", True)
+        make = video(deferrable=True)
+        runner.attempt(make, run_trigger=False)
+        (name,) = runner.metadata.variables
+        assert name.startswith("anyfast_ledger_dag_video_")
+        assert runner.resume(make).state == "success"
+        assert not runner.metadata.variables
