@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -108,19 +109,17 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> Settings:
 
 def _api_key(password: str | None) -> str:
     """The key alone; one that was pasted with its ``Bearer`` is cleaned."""
-    key = (password or "").strip()
-    return key[len("bearer ") :].strip() if key.lower().startswith("bearer ") else key
+    return re.sub(r"(?i)^bearer(\s+|$)", "", (password or "").strip())
 
 
 def _base_url(connection: Connection) -> str:
-    host = (connection.host or "").strip().rstrip("/")
+    host = (connection.host or "").strip()
     if not host:
         return DEFAULT_BASE_URL
-    if "://" in host:
-        scheme, _, rest = host.partition("://")
-    else:
+    scheme, separator, rest = host.partition("://")
+    if not separator:
         scheme, rest = connection.schema or "https", host
-    authority, slash, path = rest.partition("/")
+    authority, slash, path = rest.rstrip("/").partition("/")
     if connection.port and not authority.rpartition(":")[2].isdigit():
         authority = f"{authority}:{connection.port}"
     return f"{scheme}://{authority}{slash}{path}"

@@ -26,7 +26,7 @@ from airflow_provider_anyfast.jobs.failures import failure_of
 from airflow_provider_anyfast.jobs.ledger import Ledger, fingerprint_of
 from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
 from airflow_provider_anyfast.jobs.result import video_result
-from airflow_provider_anyfast.links.video import XCOM_KEY, AnyFastVideoLink, task_log_page
+from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.operators.stores import on_success_callbacks, store_for
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
@@ -107,6 +107,7 @@ class GenerateVideoOperator(WaitingOperator):
         "extra_body": "json",
     }
     operator_extra_links = (AnyFastVideoLink(),)
+    video_link = ""
     ui_color = "#e8f0ff"
 
     def __init__(
@@ -187,7 +188,7 @@ class GenerateVideoOperator(WaitingOperator):
                 task = generation.task
                 if task is None or task.outcome is Outcome.PENDING:
                     task = self.wait(client, self._trigger(generation.id, generation.submitted_at))
-                return self._bring_home(context, client, ledger, task, generation.submitted_at)
+                return self._bring_home(client, ledger, task, generation.submitted_at)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more, and the video is brought home."""
@@ -198,9 +199,11 @@ class GenerateVideoOperator(WaitingOperator):
             )
             started_at = float(event.get("started_at") or clock.now())
             trigger = self._trigger(generation_id, started_at)
-            with AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+            hook = AnyFastHook(self.anyfast_conn_id)
+            self.video_link = task_log_page(hook.settings.base_url, generation_id)
+            with hook.get_conn() as client:
                 task = self.woken(client, trigger, event.get("reason", ""))
-                return self._bring_home(context, client, self._ledger(context), task, started_at)
+                return self._bring_home(client, self._ledger(context), task, started_at)
 
     def on_kill(self) -> None:
         """AnyFast has no cancel, so this can only say what goes on."""
@@ -228,9 +231,8 @@ class GenerateVideoOperator(WaitingOperator):
 
     def _announce(self, context: Context, generation: Generation, base_url: str) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""
-        ti = context["ti"]
-        ti.xcom_push("generation_id", generation.id)
-        ti.xcom_push(XCOM_KEY, task_log_page(base_url, generation.id))
+        context["ti"].xcom_push("generation_id", generation.id)
+        self.video_link = task_log_page(base_url, generation.id)
         if not generation.reattached:
             self.log.info("Generation %s is submitted and billed.", generation.id)
 
@@ -248,13 +250,13 @@ class GenerateVideoOperator(WaitingOperator):
         )
 
     def _bring_home(
-        self, context: Context, client: AnyFastClient, ledger: Ledger, task: VideoTask, submitted_at: float
+        self, client: AnyFastClient, ledger: Ledger, task: VideoTask, submitted_at: float
     ) -> dict[str, Any]:
         """The result of an ended generation, with its file where one is wanted."""
         if task.outcome is Outcome.FAILED:
             ledger.close()
             raise failure_of(task)
-        context["ti"].xcom_push(XCOM_KEY, _link_of(task))
+        self.video_link = _link_of(task)
         path = None
         if self.output_path:
             try:
@@ -306,6 +308,7 @@ class DownloadVideoOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("generation_id", "output_path", "anyfast_conn_id")
     operator_extra_links = (AnyFastVideoLink(),)
+    video_link = ""
     ui_color = "#e8f0ff"
 
     def __init__(
@@ -323,6 +326,7 @@ class DownloadVideoOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Asks for the link and downloads it."""
+        del context
         with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
             check_target(_local_path(self.output_path, self.generation_id))
             task = client.send(endpoints.query_generation(self.generation_id))
@@ -333,7 +337,7 @@ class DownloadVideoOperator(BaseOperator):
                     f"Generation {task.generation_id} is not finished ({task.status}). Put a VideoStatusSensor before "
                     "this task; a retry of this task looks again. Nothing is paid by either."
                 )
-            context["ti"].xcom_push(XCOM_KEY, _link_of(task))
+            self.video_link = _link_of(task)
             return video_result(task, path=_download(client, task, self.output_path))
 
 

@@ -13,8 +13,6 @@ from airflow_provider_anyfast.triggers.asset import AssetTrigger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.sdk import Context
-
 
 class AssetStatusSensor(JobSensor[Asset]):
     """Succeeds when the asset is Active, and fails at once when it is Failed. Free.
@@ -51,9 +49,8 @@ class AssetStatusSensor(JobSensor[Asset]):
             poll_interval=self.poke_interval,
         )
 
-    def conclude(self, context: Context, job: Asset) -> dict[str, Any]:
+    def conclude(self, job: Asset) -> dict[str, Any]:
         """The facts of the asset, or why AnyFast could not use it."""
-        del context
         if job.outcome is Outcome.FAILED:
             raise asset_failure(job)
         return asset_facts(job)

@@ -19,6 +19,7 @@ from airflow_provider_anyfast.triggers.waiting import WaitingOperator, interrupt
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.triggers.base import JobTrigger
 
 
@@ -51,8 +52,12 @@ class JobSensor(WaitingOperator, BaseSensorOperator, Generic[JobT]):
         """The wait for the job from ``started_at`` (Unix seconds) on."""
 
     @abstractmethod
-    def conclude(self, context: Context, job: JobT) -> dict[str, Any]:
+    def conclude(self, job: JobT) -> dict[str, Any]:
         """The result of a job that has ended; raises if it failed."""
+
+    def connect(self) -> AnyFastClient:
+        """A new client, to be used as a context manager."""
+        return AnyFastHook(self.anyfast_conn_id).get_conn()
 
     def execute(self, context: Context) -> Any:
         """Pokes, or looks once and then leaves the wait to the triggerer."""
@@ -62,37 +67,39 @@ class JobSensor(WaitingOperator, BaseSensorOperator, Generic[JobT]):
         with for_airflow():
             step = self._ask(trigger)
             if isinstance(step, Finished) and step.job.outcome is Outcome.SUCCEEDED:
-                return self.conclude(context, step.job)
+                return self.conclude(step.job)
             # A failure too is told after the deferral, where Airflow minds soft_fail and never_fail.
             return self.leave(trigger)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more."""
+        del context
         event = event or {}
         trigger = self.trigger(float(event.get("started_at") or clock.now()))
-        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with for_airflow(), self.connect() as client:
             try:
                 job = self.woken(client, trigger, event.get("reason", ""))
             except trigger.timeout_error as error:
                 raise AirflowSensorTimeout(str(error)) from error
-            return self.conclude(context, job)
+            return self.conclude(job)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Asks once."""
+        del context
         trigger = self.trigger(clock.now())
         with for_airflow():
             step = self._ask(trigger)
             if isinstance(step, GaveUp):
                 raise interrupted(trigger, step.error)
             if isinstance(step, Finished):
-                return PokeReturnValue(is_done=True, xcom_value=self.conclude(context, step.job))
+                return PokeReturnValue(is_done=True, xcom_value=self.conclude(step.job))
         return False
 
     def _ask(self, trigger: JobTrigger[JobT]) -> Wait | Ended[JobT]:
         """One poll, judged by the same poller as every other; it counts failures while the sensor lives."""
         if self._poller is None:
             self._poller = trigger.poller()
-        with AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with self.connect() as client:
             try:
                 return self._poller.on_answer(client.send_once(trigger.call()), clock.now())
             except AnyFastError as error:

@@ -8,14 +8,14 @@ from airflow_provider_anyfast.client.models import Outcome, VideoTask
 from airflow_provider_anyfast.exceptions import without_retry
 from airflow_provider_anyfast.jobs.failures import failure_of
 from airflow_provider_anyfast.jobs.result import video_result
-from airflow_provider_anyfast.links.video import XCOM_KEY, AnyFastVideoLink
+from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.sensors.base import JobSensor
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.sdk import Context
+    from airflow_provider_anyfast.client.transport import AnyFastClient
 
 
 class VideoStatusSensor(JobSensor[VideoTask]):
@@ -38,11 +38,18 @@ class VideoStatusSensor(JobSensor[VideoTask]):
 
     template_fields: Sequence[str] = ("generation_id", "anyfast_conn_id")
     operator_extra_links = (AnyFastVideoLink(),)
+    video_link = ""
     ui_color = "#e8f0ff"
 
     def __init__(self, *, generation_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.generation_id = generation_id
+
+    def connect(self) -> AnyFastClient:
+        """A new client; "Open video" leads to AnyFast's task log from the first question on."""
+        client = super().connect()
+        self.video_link = task_log_page(client.settings.base_url, self.generation_id)
+        return client
 
     def trigger(self, started_at: float) -> VideoTrigger:
         """The wait for the generation."""
@@ -54,9 +61,9 @@ class VideoStatusSensor(JobSensor[VideoTask]):
             poll_interval=self.poke_interval,
         )
 
-    def conclude(self, context: Context, job: VideoTask) -> dict[str, Any]:
+    def conclude(self, job: VideoTask) -> dict[str, Any]:
         """The result of the generation; a failed one cannot be mended by asking again."""
         if job.outcome is Outcome.FAILED:
             raise without_retry(failure_of(job))
-        context["ti"].xcom_push(XCOM_KEY, job.video_url)
+        self.video_link = job.video_url or self.video_link
         return video_result(job)

@@ -9,6 +9,7 @@ import av
 import pytest
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
 if TYPE_CHECKING:
@@ -324,8 +325,6 @@ def test_the_file_host_never_sees_the_key(runner: TaskRunner, sandbox: SandboxHa
 def test_an_asset_that_has_just_become_active_is_waited_for(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
 ) -> None:
-    from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
-
     group = runner.attempt(partial(CreateAssetGroupOperator, task_id="group", name="g")).result
     url = "https://example.com/cat.png"
     asset = runner.attempt(partial(CreateAssetOperator, task_id="asset", group_id=group, url=url)).result

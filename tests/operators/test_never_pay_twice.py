@@ -28,7 +28,6 @@ pytestmark = pytest.mark.usefixtures("fake_clock")
 
 SUBMIT = "http POST /v1/video/generations"
 WAYS = {"on the worker": {"deferrable": False}, "deferred": {"deferrable": True}}
-STORES = {"state store": True, "variable": False}
 
 
 def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
@@ -36,7 +35,7 @@ def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
     return partial(GenerateVideoOperator, **{**given, **parameters})
 
 
-@pytest.fixture(params=STORES.values(), ids=STORES.keys())
+@pytest.fixture(params=[True, False], ids=["state store", "variable"])
 def runner(runner: TaskRunner, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
     """Both places in which a ledger can be kept: Airflow 3.3's state store, and a Variable below it."""
     if request.param:

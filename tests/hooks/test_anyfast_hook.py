@@ -1,0 +1,177 @@
+"""The connection in its three forms, checked field by field, and the hook over it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client.errors import AnyFastError, ConfigurationError
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_anyfast.client.settings import Settings
+    from tests.support.sandbox import SandboxHandle
+
+KEY = "sk-canary-0123456789"
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AnyFastHook]:
+    def connect(value: str) -> AnyFastHook:
+        monkeypatch.setenv("AIRFLOW_CONN_ANYFAST_DEFAULT", value)
+        return AnyFastHook()
+
+    return connect
+
+
+def settings(**fields: Any) -> Settings:
+    extra = fields.pop("extra", {})
+    connection = Connection(conn_id="a", conn_type="anyfast", **{"password": KEY, **fields})
+    return settings_of(connection, extra)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        json.dumps({"conn_type": "anyfast", "password": KEY, "extra": {"timeout": 30}}),
+        json.dumps({"conn_type": "anyfast", "password": KEY, "host": "www.anyfast.ai", "extra": '{"timeout": "30"}'}),
+        f"anyfast://:{KEY}@www.anyfast.ai?timeout=30",
+        f"anyfast://:{KEY}@?timeout=30",
+    ],
+    ids=["JSON", "JSON with a host", "URI", "URI without a host"],
+)
+def test_json_uri_and_environment_variable_say_the_same(connect: Callable[[str], AnyFastHook], value: str) -> None:
+    found = connect(value).settings
+    assert (found.api_key, found.base_url, found.timeout) == (KEY, "https://www.anyfast.ai", 30.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url"),
+    [
+        ({}, "https://www.anyfast.ai"),
+        ({"host": "www.anyfast.com.cn"}, "https://www.anyfast.com.cn"),
+        ({"host": "http://127.0.0.1:8765/"}, "http://127.0.0.1:8765"),
+        ({"host": "127.0.0.1", "schema": "http", "port": 8765}, "http://127.0.0.1:8765"),
+        ({"host": "gateway.example.com/anyfast", "port": 8443}, "https://gateway.example.com:8443/anyfast"),
+        ({"host": "https://gateway.example.com/a/b/"}, "https://gateway.example.com/a/b"),
+        ({"host": "[::1]:80", "schema": "http"}, "http://[::1]:80"),
+        ({"host": "[::1]", "schema": "http", "port": 81}, "http://[::1]:81"),
+    ],
+)
+def test_host_schema_port_and_path_make_the_base_url(fields: dict[str, Any], base_url: str) -> None:
+    assert settings(**fields).base_url == base_url
+
+
+@pytest.mark.parametrize("key", [KEY, f"Bearer {KEY}", f"  bearer {KEY}\n"])
+def test_a_key_that_was_pasted_with_its_bearer_is_cleaned(key: str) -> None:
+    assert settings(password=key).api_key == KEY
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, True), ("", True), (True, True), ("True", True), ("false", False), (False, False)],
+)
+def test_verify_takes_what_a_form_or_json_makes_of_it(given: object, expected: object) -> None:
+    assert settings(extra={"verify": given}).verify is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "phrase"),
+    [
+        ({"password": None}, "password: no API key"),
+        ({"password": "Bearer "}, "password: no API key"),
+        ({"password": "two words"}, "password: the API key holds a blank"),
+        ({"host": "ftp://x"}, "host: 'ftp://x'"),
+        ({"host": "https://"}, "host: "),
+        ({"extra": {"timeout": "soon"}}, "timeout: 'soon' is not a number"),
+        ({"extra": {"timeout": 0}}, "timeout: 0.0"),
+        ({"extra": {"timeout": True}}, "timeout: True"),
+        ({"extra": {"timeout": "nan"}}, "timeout: 'nan'"),
+        ({"extra": {"submit_timeout": -1}}, "submit_timeout: -1.0"),
+        ({"extra": {"max_retries": 1.5}}, "max_retries: 1.5 is not a whole number"),
+        ({"extra": {"max_retries": -1}}, "max_retries: -1"),
+        ({"extra": {"verify": "/nowhere.pem"}}, "verify: there is no CA file '/nowhere.pem'"),
+        ({"extra": {"proxy": "proxy.example.com"}}, "proxy: "),
+    ],
+)
+def test_a_bad_value_is_one_error_that_names_the_connection_and_the_field(fields: dict[str, Any], phrase: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings(**fields)
+    assert "Connection 'a'" in str(caught.value)
+    assert phrase in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_secrets_are_not_part_of_any_repr() -> None:
+    found = settings(extra={"proxy": "http://user:hunter2@proxy.example.com:3128"})
+    assert KEY not in repr(found)
+    assert "hunter2" not in repr(found)
+
+
+def test_the_connection_test_is_free_and_counts_the_models(
+    connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
+) -> None:
+    hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key}))
+    worked, message = hook.test_connection()
+    assert worked, message
+    assert "models" in message
+    assert [request.call for request in sandbox.requests()] == ["models"]
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        ({"password": "wrong"}, "401"),
+        ({"host": "http://127.0.0.1:1"}, "could not be reached"),
+        ({"password": ""}, "API key"),
+    ],
+)
+def test_the_connection_test_says_in_words_what_is_wrong(
+    connect: Callable[[str], AnyFastHook],
+    sandbox: SandboxHandle,
+    change: dict[str, str],
+    phrase: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("airflow_provider_anyfast.client.clock.sleep", lambda _: None)
+    fields = {"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key, **change}
+    worked, message = connect(json.dumps(fields)).test_connection()
+    assert not worked
+    assert phrase in message
+
+
+def test_every_request_names_provider_airflow_and_python(
+    connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
+) -> None:
+    hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key}))
+    with hook.get_conn() as client:
+        agent = client._http.headers["user-agent"]
+    for part in ("airflow-provider-anyfast/", "Airflow/", "Python/"):
+        assert part in agent
+
+
+def test_both_clients_come_from_the_same_connection(
+    connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
+) -> None:
+    hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key}))
+
+    async def models() -> tuple[str, ...]:
+        async with await hook.get_async_conn() as client:
+            return await client.send(endpoints.list_models())
+
+    assert asyncio.run(models()) == hook.run(endpoints.list_models())
+
+
+def test_a_flow_is_run_like_a_call(connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle) -> None:
+    hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key}))
+    hook.run(endpoints.create_asset_group("a"))
+    assert len(hook.run(endpoints.list_asset_groups())) == 1
+    with pytest.raises(AnyFastError):
+        hook.run(endpoints.get_asset("asset-20260101000000-aaaaa"))

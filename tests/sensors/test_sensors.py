@@ -1,0 +1,135 @@
+"""Both sensors, in each of Airflow's ways of waiting, against the sandbox."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSensorTimeout
+
+from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
+from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+from airflow_provider_anyfast.sensors.asset import AssetStatusSensor
+from airflow_provider_anyfast.sensors.video import VideoStatusSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.clock import FakeClock
+    from tests.support.sandbox import SandboxHandle
+    from tests.support.task_run import TaskRunner
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
+
+WAYS = {"poke": {"mode": "poke"}, "reschedule": {"mode": "reschedule"}, "deferred": {"deferrable": True}}
+EVERY_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+
+
+def submit(runner: TaskRunner, prompt: str = "A boat") -> str:
+    make = partial(
+        GenerateVideoOperator,
+        task_id="submit",
+        prompt=prompt,
+        duration=4,
+        resolution="480p",
+        wait_for_completion=False,
+    )
+    return str(runner.fresh().attempt(make).result["generation_id"])
+
+
+def sensor(generation_id: str, **parameters: Any) -> Callable[[], VideoStatusSensor]:
+    return partial(VideoStatusSensor, task_id="wait", generation_id=generation_id, **parameters)
+
+
+@EVERY_WAY
+def test_a_video_is_waited_for_and_its_result_returned(runner: TaskRunner, way: dict[str, Any]) -> None:
+    generation_id = submit(runner)
+    end = runner.run_to_end(sensor(generation_id, **way))
+    assert end.state == "success", end.log_text
+    assert end.result["generation_id"] == generation_id
+    assert end.result["video_url"].startswith("http")
+    assert end.links["_link_AnyFastVideoLink"] == end.result["video_url"]
+
+
+@EVERY_WAY
+def test_a_failed_video_fails_the_sensor_at_once(runner: TaskRunner, way: dict[str, Any]) -> None:
+    end = runner.run_to_end(sensor(submit(runner, "[sandbox:fail]"), retries=3, **way))
+    assert end.state == "failed"
+    assert isinstance(end.error, exceptions.GenerationFailedError)
+    assert end.try_number == 1
+
+
+@EVERY_WAY
+def test_soft_fail_skips_instead(runner: TaskRunner, way: dict[str, Any]) -> None:
+    end = runner.run_to_end(sensor(submit(runner, "[sandbox:output-moderation]"), soft_fail=True, **way))
+    assert end.state == "skipped"
+
+
+@pytest.mark.parametrize("way", [WAYS["poke"], WAYS["deferred"]], ids=["poke", "deferred"])
+def test_a_video_that_is_not_ready_in_time_is_a_sensor_timeout(runner: TaskRunner, way: dict[str, Any]) -> None:
+    end = runner.run_to_end(sensor(submit(runner, "[sandbox:stuck]"), timeout=120, retries=3, **way))
+    assert end.state == "failed"
+    assert isinstance(end.error, AirflowSensorTimeout)
+
+
+@EVERY_WAY
+def test_the_link_leads_to_the_task_log_until_the_video_is_there(
+    runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]
+) -> None:
+    generation_id = submit(runner, "[sandbox:stuck]")
+    attempt = runner.attempt(sensor(generation_id, timeout=30, **way), run_trigger=False)
+    assert attempt.links["_link_AnyFastVideoLink"] == f"{sandbox.url}/console/task#{generation_id}"
+
+
+@EVERY_WAY
+def test_a_few_bad_answers_are_waited_out(runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]) -> None:
+    generation_id = submit(runner)
+    sandbox.fault("server_error", on="query", times=2)
+    sandbox.fault("not_found_yet", on="query", times=1)
+    assert runner.run_to_end(sensor(generation_id, **way)).state == "success"
+
+
+@EVERY_WAY
+def test_a_wrong_key_is_final(runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]) -> None:
+    generation_id = submit(runner)
+    sandbox.fault("unauthorized", on="query", times=0)
+    end = runner.run_to_end(sensor(generation_id, retries=3, **way))
+    assert end.state == "failed"
+    assert isinstance(end.error, exceptions.AuthenticationError)
+    assert generation_id in str(end.error)
+
+
+def test_a_finished_video_is_returned_without_a_deferral(runner: TaskRunner, fake_clock: FakeClock) -> None:
+    generation_id = submit(runner)
+    fake_clock.advance(60)
+    attempt = runner.attempt(sensor(generation_id, deferrable=True))
+    assert attempt.state == "success"
+    assert attempt.deferrals == 0
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("name", ["lamp", "[sandbox:fail:FormatUnsupported]"])
+def test_an_asset_is_waited_for_until_it_is_active_or_failed(
+    runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any], name: str
+) -> None:
+    group = runner.fresh().attempt(partial(CreateAssetGroupOperator, task_id="group", name="g")).result
+    make = partial(
+        CreateAssetOperator,
+        task_id="asset",
+        group_id=group,
+        url="https://example.com/a.png",
+        name=name,
+        wait_until_active=False,
+    )
+    asset_id = runner.fresh().attempt(make).result
+    end = runner.run_to_end(partial(AssetStatusSensor, task_id="wait", asset_id=asset_id, **way))
+    if name == "lamp":
+        assert end.state == "success", end.log_text
+        assert (end.result["id"], end.result["status"]) == (asset_id, "Active")
+        assert "url" not in end.result
+    else:
+        assert end.state == "failed"
+        assert isinstance(end.error, exceptions.AssetFailedError)
+    assert sandbox.billed.assets == 1
