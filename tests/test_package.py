@@ -102,8 +102,8 @@ def test_the_wheel_carries_the_examples_where_airflow_looks_for_them(tmp_path: P
         "--no-build-isolation",
         "--quiet",
         "--out-dir",
-        tmp_path,
-        ROOT,
+        str(tmp_path),
+        str(ROOT),
     ]
     subprocess.run(command, check=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
