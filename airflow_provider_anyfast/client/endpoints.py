@@ -9,8 +9,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any, Generic, TypeVar
+from urllib.parse import quote
 
 from airflow_provider_anyfast.client import models
+from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.models import Asset, AssetGroup, Page, VideoTask
 
 AnswerT = TypeVar("AnswerT")
@@ -136,11 +138,18 @@ def submit_generation(body: Mapping[str, Any]) -> Call[str]:
 
 
 def query_generation(generation_id: str) -> Call[VideoTask]:
-    """How a generation is doing. Free."""
+    """How a generation is doing. Free.
+
+    Raises:
+        InvalidRequestError: the id is empty.
+    """
+    generation_id = generation_id.strip()
+    if not generation_id:
+        raise InvalidRequestError("generation_id is empty: give the one that GenerateVideoOperator pushed.")
     return Call(
         name="query a generation",
         method="GET",
-        path=f"/v1/video/generations/{generation_id}",
+        path=f"/v1/video/generations/{quote(generation_id, safe='')}",
         parse=partial(models.parse_video_task, generation_id=generation_id),
     )
 
@@ -182,6 +191,7 @@ def _all_pages(action: str, filters: Mapping[str, Any], parse: Callable[[Any], P
         number += 1
         body = {"model": "volc-asset", "PageNumber": number, "PageSize": PAGE_SIZE, "Filter": dict(filters)}
         page: Page[ItemT] = yield _asset_call(action, body, parse)
+        known = len(found)
         found.update((item.id, item) for item in page.items)
-        if not page.items or (page.total is not None and len(found) >= page.total):
+        if len(found) == known or (page.total is not None and len(found) >= page.total):
             return list(found.values())

@@ -39,6 +39,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -256,6 +257,7 @@ class Refusal:
     message: str
     request_id: str
     retry_after: float | None
+    is_json: bool
 
     def has(self, *phrases: str) -> bool:
         """Whether the code or the message contains one of ``phrases``, in any case."""
@@ -287,13 +289,15 @@ def error_from_response(response: httpx.Response, call: str, *secrets: str) -> A
 
 def read_refusal(response: httpx.Response) -> Refusal:
     """Reads the three JSON shapes, JSON inside ``message``, HTML and an empty body alike."""
-    code, message = _code_and_message(response)
+    body = decode(response.text)
+    code, message = code_and_message(body) if isinstance(body, dict) else ("", _plain_text(response))
     return Refusal(
         status=response.status_code,
         code=code,
         message=message,
         request_id=response.headers.get("x-oneapi-request-id", ""),
         retry_after=_retry_after(response.headers.get("retry-after", "")),
+        is_json=isinstance(body, dict),
     )
 
 
@@ -309,7 +313,7 @@ def code_and_message(body: Any) -> tuple[str, str]:
         return code_and_message(inner)
     code = str(body.get("code") or body.get("Code") or body.get("type") or "")
     message = str(body.get("message") or body.get("Message") or inner or "")
-    nested = _decode(message)
+    nested = decode(message)
     if isinstance(nested, dict):
         inner_code, inner_message = code_and_message(nested)
         return inner_code or code, inner_message or message
@@ -342,23 +346,43 @@ _BAD_PARAMETER = re.compile(
 _HTML = re.compile(r"(?is)<(?:style|script)\b.*?</(?:style|script)>|<[^>]+>")
 
 
-def _kind_of(refusal: Refusal) -> type[APIError]:  # noqa: PLR0911 - a table of AnyFast's refusals, read from the top
+def _kind_of(refusal: Refusal) -> type[APIError]:
+    """By the words of AnyFast's own JSON where it refuses, and by the status alone where that proves nothing."""
     status = refusal.status
-    if refusal.has("asset_copy_not_ready", "still processing", "invalid url scheme"):
+    if not refusal.is_json or status in (401, 413, 429):
+        return _by_status(status)
+    if status == 503 and refusal.has("asset_copy_not_ready"):  # noqa: PLR2004 - an HTTP status
         return AssetNotReadyError
+    if refusal.has("model_not_found", "no available channel") and status in (400, 404, 503):
+        return ModelUnavailableError
+    if refusal.has("notfound.group_id") or (refusal.has("asset_group") and refusal.has("not found")):
+        return AssetGroupNotFoundError
+    return _by_status(status) if status >= 500 else _refused(refusal)  # noqa: PLR2004 - HTTP's server errors
+
+
+def _refused(refusal: Refusal) -> type[APIError]:
+    """What AnyFast has looked at and not accepted."""
     if is_moderation(refusal.code, refusal.message):
         return ModerationError
-    if refusal.has("model_not_found", "endpoint not available", "no available channel"):
-        return ModelUnavailableError
-    if refusal.has("notfound.group_id", "asset_group"):
-        return AssetGroupNotFoundError
-    if refusal.has("notfound.asset_id") or (refusal.has("asset") and refusal.has("not found")):
+    if refusal.has("asset") and refusal.has("not found"):
         return AssetNotFoundError
-    if refusal.has("task_not_exist", "task does not exist", "task not found"):
-        return GenerationNotFoundError
-    if refusal.has("insufficient_user_quota", "pre_consume_token_quota_failed", "accountoverdue"):
-        return QuotaError
-    return _BY_STATUS.get(status, ServerError if status >= 500 else BadRequestError)  # noqa: PLR2004 - HTTP's server errors
+    for phrases, kind in _BY_PHRASE.items():
+        if refusal.has(*phrases):
+            return kind
+    return _by_status(refusal.status)
+
+
+_BY_PHRASE: dict[tuple[str, ...], type[APIError]] = {
+    ("still processing", "invalid url scheme"): AssetNotReadyError,
+    ("endpoint not available",): ModelUnavailableError,
+    ("notfound.asset_id",): AssetNotFoundError,
+    ("task_not_exist", "task does not exist", "task not found"): GenerationNotFoundError,
+    ("insufficient_user_quota", "pre_consume_token_quota_failed", "accountoverdue"): QuotaError,
+}
+
+
+def _by_status(status: int) -> type[APIError]:
+    return _BY_STATUS.get(status, ServerError if status >= 500 else BadRequestError)  # noqa: PLR2004 - likewise
 
 
 _BY_STATUS: dict[int, type[APIError]] = {
@@ -372,32 +396,33 @@ _BY_STATUS: dict[int, type[APIError]] = {
 }
 
 
-def _code_and_message(response: httpx.Response) -> tuple[str, str]:
+def _plain_text(response: httpx.Response) -> str:
     text = response.text.strip()
-    body = _decode(text)
-    if isinstance(body, dict):
-        return code_and_message(body)
-    if "html" in response.headers.get("content-type", "").lower() or text[:1] == "<":
-        return "", " ".join(_HTML.sub(" ", text).split())
-    return "", text
+    if "html" in response.headers.get("content-type", "").lower() or text.startswith("<"):
+        return " ".join(_HTML.sub(" ", text).split())
+    return text
 
 
-def _decode(text: str) -> Any:
+def decode(text: str) -> Any:
+    """The JSON object or array in ``text``, or None."""
+    text = text.strip()
     if text[:1] not in ("{", "["):
         return None
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
 def _retry_after(value: str) -> float | None:
     """Seconds of a ``Retry-After`` header, given as seconds or as a date."""
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
         pass
+    else:
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - clock.now())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 ASSET_TYPES = ("Image", "Video", "Audio")
 LARGEST = {"Image": 30 * 1024**2, "Video": 200 * 1024**2, "Audio": 15 * 1024**2}
 """Bytes that AnyFast takes at most, by type (docs.anyfast.ai, guide volc-asset, and its clients for video)."""
+FORMATS = frozenset(
+    {
+        *("image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/x-ms-bmp", "image/tiff"),
+        *("image/heic", "image/heif", "video/mp4", "video/quicktime"),
+        *("audio/mpeg", "audio/mp3", "audio/wav", "audio/x-wav", "audio/wave"),
+    }
+)
+"""Media types that AnyFast takes, as detectors spell them (the same guide)."""
 _SNIFFED = 4096
 """Bytes of a file's start that tell its type."""
 _HASHED_AT_ONCE = 1024**2
@@ -88,6 +96,8 @@ def _problem(media: MediaFile, expected_type: str | None) -> str:
         return "is empty"
     if media.asset_type not in ASSET_TYPES:
         return f"holds {media.media_type or 'something unknown'}, which is neither an image, a video nor audio"
+    if media.media_type not in FORMATS:
+        return f"holds {media.media_type}, which AnyFast does not take"
     if expected_type is not None and media.asset_type != expected_type:
         return f"holds {media.media_type}, and asset_type={expected_type!r} was asked for"
     if media.size > LARGEST[media.asset_type]:

@@ -28,7 +28,9 @@ class Outcome(Enum):
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, coerce_numbers_to_str=True, defer_build=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -303,7 +305,7 @@ def _text(value: Any) -> str | None:
 def _integer(value: Any) -> int | None:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -311,18 +313,22 @@ def _percent(value: Any) -> int | None:
     return _integer(value.strip().removesuffix("%")) if isinstance(value, str) else _integer(value)
 
 
+_YEAR_3000 = 32_503_680_000.0
+
+
 def _seconds(value: Any) -> float | None:
-    """Unix seconds of a number or of an ISO 8601 text; 0 means that it has not happened."""
+    """Unix seconds of a number or of an ISO 8601 text; 0, and what cannot be a time, means that it has not happened."""
     if isinstance(value, str) and not value.strip().isdigit():
         try:
             moment = pendulum.parse(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         return moment.timestamp() if isinstance(moment, pendulum.DateTime) else None
     try:
-        return float(value) or None
-    except (TypeError, ValueError):
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return seconds if 0 < seconds < _YEAR_3000 else None
 
 
 def _usage(value: Any) -> Usage:

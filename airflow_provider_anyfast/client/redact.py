@@ -6,9 +6,11 @@ import re
 
 _BEARER = re.compile(r"(?i)\bbearer\s+[\w.~+/=-]+")
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*,[A-Za-z0-9+/=_%-]+")
-_LONG_BASE64 = re.compile(r"[A-Za-z0-9+/]{200,}={0,2}")
+_LONG_BASE64 = re.compile(
+    r"[A-Za-z0-9+/_-]{200,}={0,2}|[A-Za-z0-9+/_-]{60,}(?:(?:\\r)?(?:\\n|\s)+[A-Za-z0-9+/_-]{60,})+(?:\s*[A-Za-z0-9+/_-]+)?={0,2}"
+)
 _QUERY = re.compile(r"(https?://[^\s\"'<>?#]+)\?[^\s\"'<>#]*")
-_USERINFO = re.compile(r"(\w+://)[^\s/@\"']+@")
+_USERINFO = re.compile(r"(\w+://)[^\s/\"'<>]+@")
 
 MAX_LENGTH = 1000
 """Characters of a foreign text that are worth keeping in a message."""

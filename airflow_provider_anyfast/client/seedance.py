@@ -104,7 +104,9 @@ def _as_list(value: Any) -> Any:
         return []
     if isinstance(value, str) and value.lstrip().startswith("["):
         return [item for item in _decoded(value) if _blank_is_missing(item) is not None]
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [value]
+    return [item for item in value if _blank_is_missing(item) is not None] if isinstance(value, list | tuple) else value
 
 
 def _as_object(value: Any) -> Any:
@@ -120,7 +122,7 @@ def _decoded(text: str) -> Any:
         pass
     try:
         return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError("neither JSON nor a Python literal") from None
 
 
@@ -217,14 +219,23 @@ class VideoRequest(BaseModel):
             yield "web_search=True works with a prompt alone, without references"
         if clash := sorted(self.extra_body.keys() & self._named_options()):
             yield f"extra_body repeats {', '.join(clash)}, which {'is' if len(clash) == 1 else 'are'} given already"
-        if (size := len(json.dumps(self.body()))) > LARGEST_BODY:
-            yield f"the request has {size:,} bytes, and AnyFast takes {LARGEST_BODY:,}: upload references as assets"
+        yield from self._encoding_problems()
         spec = MODELS.get(self.model)
         if spec is not None:
             yield from self._model_problems(spec)
 
     def _named_options(self) -> set[str]:
-        return self.model_copy(update={"extra_body": {}}).body().keys() - {"tools"}
+        return set(self.model_copy(update={"extra_body": {}}).body())
+
+    def _encoding_problems(self) -> Iterator[str]:
+        """Encodes as httpx does when it sends, so that nothing can go wrong between the intent and the payment."""
+        try:
+            size = len(json.dumps(self.body(), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            yield f"the request is not JSON ({error})"
+        else:
+            if size > LARGEST_BODY:
+                yield f"the request has {size:,} bytes, and AnyFast takes {LARGEST_BODY:,}: upload references as assets"
 
     def _items(self) -> Iterator[dict[str, Any]]:
         if self.prompt:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+
+import httpx
 
 from airflow_provider_anyfast.client.errors import ConfigurationError
 
@@ -39,12 +41,11 @@ class Settings:
     proxy: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"host: {self.base_url!r} is not an http(s) address such as {DEFAULT_BASE_URL}.")
+        self._check_base_url()
+        self._check_proxy()
         if not self.api_key:
             raise ConfigurationError("password: no API key. Keys are made in the AnyFast console, under Token.")
-        if not self.api_key.isascii() or any(character.isspace() for character in self.api_key):
+        if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:
             raise ConfigurationError("password: the API key holds a blank or a character that no key has.")
         for name in ("timeout", "submit_timeout"):
             if not getattr(self, name) > 0:
@@ -55,8 +56,21 @@ class Settings:
             raise ConfigurationError(
                 f"verify: there is no CA file {self.verify!r}. Use true, false or the path of one."
             )
-        if self.proxy is not None and urlsplit(self.proxy).scheme not in ("http", "https", "socks5", "socks5h"):
-            raise ConfigurationError("proxy: not an address such as http://proxy.example.com:3128.")
+
+    def _check_base_url(self) -> None:
+        url = _url(self.base_url, "host", DEFAULT_BASE_URL)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ConfigurationError(f"host: {self.base_url!r} is not an http(s) address such as {DEFAULT_BASE_URL}.")
+
+    def _check_proxy(self) -> None:
+        if self.proxy is None:
+            return
+        example = "http://proxy.example.com:3128"
+        url = _url(self.proxy, "proxy", example, credentials=True)
+        if url.scheme not in ("http", "https", "socks5", "socks5h") or not url.host:
+            raise ConfigurationError(f"proxy: not an address such as {example}.")
+        if url.scheme.startswith("socks") and find_spec("socksio") is None:
+            raise ConfigurationError("proxy: a SOCKS proxy needs the package socksio; pip install 'httpx[socks]'.")
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext:
@@ -74,3 +88,16 @@ class Settings:
             return ssl.create_default_context(cafile=self.verify)
         except ssl.SSLError as error:
             raise ConfigurationError(f"verify: {self.verify!r} is not a file of CA certificates ({error}).") from error
+
+
+def _url(value: str, name: str, example: str, *, credentials: bool = False) -> httpx.URL:
+    """The address in ``value``, which is never quoted where it could hold a password."""
+    try:
+        url = httpx.URL(value)
+    except (httpx.InvalidURL, ValueError):
+        raise ConfigurationError(f"{name}: not an address such as {example}.") from None
+    if (url.userinfo and not credentials) or url.query or url.fragment:
+        raise ConfigurationError(
+            f"{name}: holds a user, a password, a ? or a #; an address such as {example} is wanted."
+        )
+    return url

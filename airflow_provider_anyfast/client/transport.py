@@ -106,14 +106,14 @@ class _Driver:
         request_id = response.headers.get("x-oneapi-request-id", "")
         try:
             body = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             kind = "an empty answer" if not response.content.strip() else "an answer that is not JSON"
             raise UnexpectedAnswerError(
                 f"{call.name}: AnyFast sent {kind} with HTTP {response.status_code} "
                 f"(request id {request_id or 'none'}).",
                 request_id=request_id,
             ) from None
-        if isinstance(body, dict) and body.get("error") and "Id" not in body and "status" not in body:
+        if _is_refusal(body):
             raise error_from_response(response, call.name, key)
         return call.parse(body)
 
@@ -260,6 +260,14 @@ class AsyncAnyFastClient(_Driver):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _is_refusal(body: Any) -> bool:
+    """Whether an answer with HTTP 200 is an error all the same, as the upstream's asset service sends them."""
+    if not isinstance(body, dict) or body.keys() & {"Id", "id", "status", "Items"}:
+        return False
+    metadata = body.get("ResponseMetadata")
+    return bool(body.get("error") or (isinstance(metadata, dict) and metadata.get("Error")))
 
 
 def _may_be_sent_again(error: BaseException) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import (
     DownloadError,
     InvalidRequestError,
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 OpenLink = Callable[[str], AbstractContextManager[httpx.Response]]
 """Opens a link for streaming; ``AnyFastClient.open_link`` is one."""
 
+TRIES = 4
+"""Downloads within one attempt of a task, which are free."""
+PAID = "The video exists and is paid for; the next attempt downloads it again, without a new submission."
+
 _GONE = (401, 403, 404, 410)
 """What storage hosts answer to a link that has expired."""
 
@@ -33,85 +39,91 @@ def check_target(target: Path) -> None:
     Raises:
         InvalidRequestError: naming the path and what is in the way.
     """
-    if target.is_dir():
-        raise InvalidRequestError(f"output_path {target} is a folder; add a file name such as {{generation_id}}.mp4.")
-    probe = _partial(target)
     try:
+        if target.is_dir():
+            raise IsADirectoryError("it is a folder; add a file name such as {generation_id}.mp4")
         target.parent.mkdir(parents=True, exist_ok=True)
+        probe = _partial(target)
         probe.touch()
         probe.unlink()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InvalidRequestError(
-            f"output_path {target} cannot be written ({error.strerror or error}), "
-            "so nothing was submitted and nothing was spent."
+            f"output_path {target} cannot be written ({_reason(error)}), so nothing was submitted and nothing was spent."
         ) from error
 
 
-def download(open_link: OpenLink, url: str, target: Path, *, what: str) -> int:
+def download(open_link: OpenLink, url: str, target: Path, *, what: str, expires_at: float | None = None) -> int:
     """Streams ``url`` beside ``target`` and renames it when every byte is there. Returns the bytes.
 
-    Memory does not grow with the file, and nothing partial is ever seen under the name ``target``.
+    Memory does not grow with the file, and nothing partial is ever seen under the name ``target``. A transfer that
+    breaks off is begun again a few times.
 
     Args:
         open_link: opens a link for streaming.
         url: a signed link.
         target: the file; replaced if it exists.
         what: the generation, for messages.
+        expires_at: Unix seconds of the link's end, where it is known.
 
     Raises:
         LinkExpiredError: the storage host does not know the link any more.
         DownloadError: the bytes did not arrive, or are not a video, or could not be written.
     """
+    transfer = Retrying(
+        sleep=clock.sleep,
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random_exponential(multiplier=1, max=30),
+        retry=retry_if_exception_type(_BrokenOffError),
+        reraise=True,
+    )
     partial = _partial(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        size = _fetch(open_link, url, partial, what)
+        size = transfer(_fetch, open_link, url, partial, what, expires_at)
         os.replace(partial, target)  # noqa: PTH105 - the one atomic step, named as the system calls it
-    except httpx.HTTPError as error:
-        raise DownloadError(
-            f"The download of {what} broke off ({redact(f'{type(error).__name__}: {error}')}). The video exists and is "
-            "paid for; the next attempt downloads it again, without a new submission."
-        ) from error
     except OSError as error:
-        raise DownloadError(
-            f"{what} could not be written to {target} ({error.strerror or error}). The video exists and is paid for; "
-            "the next attempt downloads it again, without a new submission."
-        ) from error
+        raise DownloadError(f"{what} could not be written to {target} ({_reason(error)}). {PAID}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
     return size
 
 
-def _fetch(open_link: OpenLink, url: str, partial: Path, what: str) -> int:
-    with open_link(url) as response:
-        _check_status(response, what)
-        with partial.open("xb") as file:
-            for chunk in response.iter_raw():
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
+class _BrokenOffError(DownloadError):
+    """A transfer that may succeed when it is begun again."""
+
+
+def _fetch(open_link: OpenLink, url: str, partial: Path, what: str, expires_at: float | None) -> int:
+    try:
+        with open_link(url) as response:
+            _check_status(response, what, expires_at)
+            with partial.open("wb") as file:
+                for chunk in response.iter_raw():
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        told = redact(f"{type(error).__name__}: {error}")
+        raise _BrokenOffError(f"The download of {what} broke off ({told}). {PAID}") from error
     size = partial.stat().st_size
     expected = response.headers.get("content-length")
     if expected is not None and int(expected) != size:
-        raise DownloadError(f"The download of {what} ended after {size:,} of {int(expected):,} bytes.")
+        raise _BrokenOffError(f"The download of {what} ended after {size:,} of {int(expected):,} bytes. {PAID}")
     _check_container(partial, what)
     return size
 
 
-def _check_status(response: httpx.Response, what: str) -> None:
-    if response.status_code in _GONE:
+def _check_status(response: httpx.Response, what: str, expires_at: float | None) -> None:
+    status = response.status_code
+    if status in _GONE and (expires_at is None or clock.now() >= expires_at):
         raise LinkExpiredError(
-            f"The link to {what} has expired or is gone (HTTP {response.status_code}): AnyFast's links live for 24 "
-            "hours, and it gives no new one. The video was paid for and can no longer be fetched. Clear the task to "
-            "generate (and pay for) a new one.",
-            status=response.status_code,
+            f"The link to {what} has expired (HTTP {status}): AnyFast's links live for 24 hours, and it gives no new "
+            "one. The video was paid for and can no longer be fetched. Clear the task to generate (and pay for) a new "
+            "one.",
+            status=status,
         )
     if not response.is_success:
-        raise DownloadError(
-            f"The storage host answered HTTP {response.status_code} for {what}. The video exists and is paid for; the "
-            "next attempt downloads it again, without a new submission.",
-            status=response.status_code,
-        )
+        raise _BrokenOffError(f"The storage host answered HTTP {status} for {what}. {PAID}", status=status)
 
 
 def _check_container(partial: Path, what: str) -> None:
@@ -119,11 +131,14 @@ def _check_container(partial: Path, what: str) -> None:
     with partial.open("rb") as file:
         start = file.read(8)
     if start[4:] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        raise DownloadError(
-            f"What the storage host sent for {what} is not an MP4 or MOV file (it begins with {start!r}). The video is "
-            "paid for; the next attempt downloads it again, without a new submission."
+        raise _BrokenOffError(
+            f"What the storage host sent for {what} is not an MP4 or MOV file (it begins with {start!r}). {PAID}"
         )
 
 
 def _partial(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -20,7 +20,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
+from tenacity import Retrying, stop_after_attempt, wait_exponential
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import LedgerError
@@ -134,7 +135,7 @@ class Ledger:
         if record.fingerprint != self._fingerprint:
             paid = f"generation {record.id}" if record.id else "a submission whose answer is unknown"
             return Submit(f"the request has changed since {paid} was submitted at {clock.iso(record.at)}")
-        cleared = self._max_tries > record.max_tries
+        cleared = self._max_tries != record.max_tries
         if cleared and record.stage in (Stage.FINISHED, Stage.CLOSED, Stage.LOST):
             ended = {Stage.FINISHED: "finished", Stage.CLOSED: "ended without a file", Stage.LOST: "was lost"}
             return Submit(f"the task was cleared after {record.id or 'its submission'} {ended[record.stage]}")
@@ -161,21 +162,24 @@ class Ledger:
         self._try("take back the intent", self._store.delete)
 
     def submitted(self, id_: str) -> None:
-        """Writes down what AnyFast answered."""
+        """Writes down what AnyFast answered; tries again, since this note is worth what was paid."""
         record = Record(stage=Stage.SUBMITTED, at=clock.now(), id=id_, **self._identity)
-        self._try(f"write down {id_}, which is paid for", lambda: self._write(record))
+        write = Retrying(
+            sleep=clock.sleep, stop=stop_after_attempt(4), wait=wait_exponential(multiplier=1, max=10), reraise=True
+        )
+        self._try(f"write down {id_}, which is paid for", lambda: write(self._write, record))
 
     def lose(self) -> None:
         """Writes down that the user is being told of a lost answer."""
         self._advance(Stage.LOST)
 
-    def close(self) -> None:
-        """Writes down that nothing more can come of what was paid for."""
-        self._advance(Stage.CLOSED)
+    def close(self, id_: str) -> None:
+        """Writes down that nothing more can come of ``id_``, which was paid for."""
+        self._advance(Stage.CLOSED, id_)
 
-    def finish(self) -> None:
-        """Writes down that the task has what it paid for."""
-        self._advance(Stage.FINISHED)
+    def finish(self, id_: str) -> None:
+        """Writes down that the task has ``id_``, which it paid for."""
+        self._advance(Stage.FINISHED, id_)
 
     @property
     def _identity(self) -> dict[str, Any]:
@@ -192,21 +196,27 @@ class Ledger:
         if value is None:
             return None
         try:
-            return Record.model_validate(value)
-        except ValidationError as error:
+            record = Record.model_validate(value)
+            if not record.id and record.stage not in (Stage.INTENT, Stage.LOST):
+                raise ValueError("a record without an id")  # noqa: TRY301 - told like any other that makes no sense
+        except ValueError as error:
             raise LedgerError(
                 "The ledger holds a record that cannot be understood. A video may be paid for already, so nothing was "
                 "submitted. Delete the task's state to start anew."
             ) from error
+        return record
 
     def _write(self, record: Record) -> None:
         self._store.set(record.model_dump(mode="json"))
 
-    def _advance(self, stage: Stage) -> None:
+    def _advance(self, stage: Stage, id_: str = "") -> None:
+        """Also mends a record whose note of the id had failed."""
+
         def advance() -> None:
             record = self._read()
             if record is not None:
-                self._write(record.model_copy(update={"stage": stage, "max_tries": self._max_tries}))
+                reached = {"stage": stage, "max_tries": self._max_tries, "id": id_ or record.id}
+                self._write(record.model_copy(update=reached))
 
         self._try(f"note that the purchase is {stage.value}", advance)
 
@@ -224,18 +234,23 @@ def fingerprint_of(request: Mapping[str, Any], billed_to: str) -> str:
     The signatures of links are left out: they differ at every rendering, and the request is the same.
     """
     canonical = json.dumps([request, billed_to], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(_LINK.sub(lambda link: _unsigned(link[0]), canonical).encode()).hexdigest()
+    return hashlib.sha256(
+        _LINK.sub(lambda link: _unsigned(link[0]), canonical).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 _LINK = re.compile(r"https?://[^\s\"'<>\\]+")
 _SIGNATURE = re.compile(
-    r"(?i)^(x-(amz|goog|tos|oss|cos|bce)-.*|signature|sig|expires|awsaccesskeyid|googleaccessid|ossaccesskeyid"
+    r"(?i)^(x-(amz|goog|tos|oss|cos|bce)-.*|q-[a-z-]+|x-expires|x-signature|security-token|signature|sig|expires|awsaccesskeyid|googleaccessid|ossaccesskeyid"
     r"|policy|key-pair-id|token|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|auth_key)$"
 )
 
 
 def _unsigned(link: str) -> str:
-    parts = urlsplit(link)
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        return link
     kept = [
         (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _SIGNATURE.match(name)
     ]

@@ -59,7 +59,7 @@ class Schedule:
     def wait(self, age: float) -> float:
         """Seconds until the next poll of a job of ``age`` seconds."""
         if age < self.quiet:
-            return self.quiet - age
+            return max(self.quiet - age, min(self.interval, self.quiet))
         late = (age - self.slows_after) / (self.slowest_at - self.slows_after)
         return self.interval + (self.longest - self.interval) * min(1.0, max(0.0, late))
 
@@ -120,44 +120,52 @@ class Poller(Generic[JobT]):
         self._schedule = schedule
         self._settle = settle
         self._random = random.Random(subject)  # noqa: S311 - spreads polls; nothing secret hangs on it
+        self._seen = False
         self._failures = 0
+        self._bad_polls = 0
 
     def first_wait(self, now: float) -> float:
         """Seconds until the first poll."""
-        return max(self._settle, min(self._jittered(self._schedule.wait(now - self._started_at)), self._left(now)))
+        return max(self._settle, min(self._next(now), self._left(now)))
 
     def on_answer(self, job: JobT, now: float) -> Wait | Ended[JobT]:
         """What to do after an answer. The status comes first: finished work is never thrown away for being late."""
-        self._failures = 0
-        if job.outcome is not Outcome.PENDING:
-            return Finished(job)
-        return self._wait(self._schedule.wait(now - self._started_at), now)
+        self._seen = True
+        self._failures = self._bad_polls = 0
+        return Finished(job) if job.outcome is not Outcome.PENDING else self._wait(self._next(now), now)
 
     def on_error(self, error: AnyFastError, now: float) -> Wait | TimedOut | GaveUp:
         """What to do after a poll that failed."""
-        if isinstance(error, NotFoundError):
-            if now - self._started_at > NOT_FOUND_GRACE:
-                return GaveUp(error)
-            return self._wait(self._schedule.interval, now)
-        if not error.retryable:
+        fresh = now - self._started_at <= NOT_FOUND_GRACE
+        unknown = isinstance(error, NotFoundError)
+        if not error.retryable and not (unknown and (fresh or self._seen)):
             return GaveUp(error)
-        if not isinstance(error, RateLimitError):
+        self._bad_polls += 1
+        if not (isinstance(error, RateLimitError) or (unknown and fresh)):
             self._failures += 1
         if self._failures > TOLERATED_FAILURES:
             return GaveUp(error)
-        pause = max(self._schedule.interval * 2.0**self._failures, error.retry_after or 0.0)
+        pause = self._schedule.interval * (1.0 if unknown else 2.0 ** min(self._bad_polls, 10))
+        pause = max(pause * self._random.uniform(1.0 - JITTER, 1.0 + JITTER), error.retry_after or 0.0)
         return self._wait(min(pause, LONGEST_PAUSE), now)
 
     def _wait(self, seconds: float, now: float) -> Wait | TimedOut:
         if now >= self._deadline:
             return TimedOut(now - self._started_at)
-        return Wait(min(self._jittered(seconds), self._left(now)))
+        return Wait(min(seconds, self._left(now)))
 
     def _left(self, now: float) -> float:
         return max(0.0, self._deadline - now)
 
-    def _jittered(self, seconds: float) -> float:
-        return seconds * self._random.uniform(1.0 - JITTER, 1.0 + JITTER)
+    def _next(self, now: float) -> float:
+        """Seconds until the next poll; the quiet time is only ever lengthened."""
+        age = now - self._started_at
+        spread = (
+            self._random.uniform(0.0, 2 * JITTER)
+            if age < self._schedule.quiet
+            else self._random.uniform(-JITTER, JITTER)
+        )
+        return self._schedule.wait(age) * (1.0 + spread)
 
 
 def wait_for(poller: Poller[JobT], ask: Callable[[], JobT]) -> Ended[JobT]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
+    GenerationNotFoundError,
     LostAnswerError,
     LostSubmissionError,
-    NotFoundError,
 )
 from airflow_provider_anyfast.client.models import Outcome, VideoTask
 from airflow_provider_anyfast.jobs.failures import failure_of
@@ -90,10 +90,10 @@ def obtain_generation(
 def _attach(ledger: Ledger, plan: Attach, query: Callable[[str], VideoTask]) -> Generation | None:
     try:
         task = query(plan.id)
-    except NotFoundError as error:
+    except GenerationNotFoundError as error:
         if clock.now() - plan.submitted_at <= NOT_FOUND_GRACE:
             return Generation(plan.id, plan.submitted_at, reattached=True)
-        ledger.close()
+        ledger.close(plan.id)
         raise error.adding(
             f"Generation {plan.id} was submitted and billed at {clock.iso(plan.submitted_at)}, and AnyFast does not "
             "know it any more (it keeps records for 7 days, per account: has the connection's key changed?). "
@@ -106,7 +106,7 @@ def _attach(ledger: Ledger, plan: Attach, query: Callable[[str], VideoTask]) -> 
         ) from error
     if task.outcome is Outcome.FAILED:
         failure = failure_of(task)
-        ledger.close()
+        ledger.close(plan.id)
         if not failure.retryable:
             raise failure
         log.warning("%s That is this attempt.", failure)
@@ -143,5 +143,8 @@ def _settle_lost(
     raise LostSubmissionError(
         f"{error or 'An earlier attempt ended while it waited for the answer.'} {what} Nothing more was submitted. "
         "Look at the task log in the AnyFast console around that time. To have a new video made (and paid for), clear "
-        "this task, or set on_lost_submission='resubmit'."
+        "this task, or set on_lost_submission='resubmit'.",
+        status=error.status if error else None,
+        code=error.code if error else "",
+        request_id=error.request_id if error else "",
     ) from error

@@ -100,7 +100,7 @@ class CreateAssetGroupOperator(BaseOperator):
                 else:
                     self.log.info("Creating the asset group %r, which is billed.", name)
                     group_id = buy(ledger, lambda: client.send(endpoints.create_asset_group(name)))
-            ledger.finish()
+            ledger.finish(group_id)
             return group_id
 
     def _find(self, client: AnyFastClient, name: str, lost_at: float | None) -> AssetGroup | None:
@@ -208,7 +208,7 @@ class CreateAssetOperator(WaitingOperator):
                 context["ti"].xcom_push("asset_id", asset_id)
                 if self.wait_until_active and not active:
                     self._check(self.wait(client, self._trigger(asset_id, created_at)), ledger)
-            ledger.finish()
+            ledger.finish(asset_id)
             return asset_id
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
@@ -223,7 +223,7 @@ class CreateAssetOperator(WaitingOperator):
             ledger = _ledger(context, {}, self.anyfast_conn_id)
             with AnyFastHook(self.anyfast_conn_id).get_conn() as client:
                 self._check(self.woken(client, trigger, event.get("reason", "")), ledger)
-            ledger.finish()
+            ledger.finish(asset_id)
             return str(asset_id)
 
     def _source(self) -> AssetSource:
@@ -302,7 +302,7 @@ class CreateAssetOperator(WaitingOperator):
 
     def _check(self, asset: Asset, ledger: Ledger) -> None:
         if asset.outcome is Outcome.FAILED:
-            ledger.close()
+            ledger.close(asset.id)
             raise asset_failure(asset)
 
 

@@ -25,7 +25,7 @@ from airflow_provider_anyfast.jobs.download import check_target, download
 from airflow_provider_anyfast.jobs.failures import failure_of
 from airflow_provider_anyfast.jobs.ledger import Ledger, fingerprint_of
 from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
-from airflow_provider_anyfast.jobs.result import video_result
+from airflow_provider_anyfast.jobs.result import LINK_LIFE, video_result
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.operators.stores import on_success_callbacks, store_for
 from airflow_provider_anyfast.triggers.video import VideoTrigger
@@ -183,7 +183,7 @@ class GenerateVideoOperator(WaitingOperator):
                 )
                 self._announce(context, generation, hook.settings.base_url)
                 if not self.wait_for_completion:
-                    ledger.finish()
+                    ledger.finish(generation.id)
                     return self._submitted(generation)
                 task = generation.task
                 if task is None or task.outcome is Outcome.PENDING:
@@ -254,7 +254,7 @@ class GenerateVideoOperator(WaitingOperator):
     ) -> dict[str, Any]:
         """The result of an ended generation, with its file where one is wanted."""
         if task.outcome is Outcome.FAILED:
-            ledger.close()
+            ledger.close(task.generation_id)
             raise failure_of(task)
         self.video_link = _link_of(task)
         path = None
@@ -262,9 +262,9 @@ class GenerateVideoOperator(WaitingOperator):
             try:
                 path = _download(client, task, self.output_path)
             except LinkExpiredError:
-                ledger.close()
+                ledger.close(task.generation_id)
                 raise
-        ledger.finish()
+        ledger.finish(task.generation_id)
         return video_result(task, prompt=self.prompt, path=path, submitted_at=submitted_at)
 
     def _submitted(self, generation: Generation) -> dict[str, Any]:
@@ -367,7 +367,8 @@ def _any_fresh(client: AnyFastClient, request: VideoRequest) -> bool:
 
 def _download(client: AnyFastClient, task: VideoTask, output_path: str) -> str:
     path = _local_path(output_path, task.generation_id)
-    download(client.open_link, _link_of(task), path, what=f"generation {task.generation_id}")
+    expires_at = task.finished_at + LINK_LIFE if task.finished_at else None
+    download(client.open_link, _link_of(task), path, what=f"generation {task.generation_id}", expires_at=expires_at)
     return str(path)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NEEDED = ("av", "fastapi", "PIL", "python_multipart", "uvicorn")
+_LAST_PORT = 65_535
 _OF_THE_SERVER = ("host", "port", "cache_dir")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _DESCRIPTION = """\
@@ -50,8 +51,8 @@ def _serve(settings: SandboxSettings, host: str, port: int, cache_dir: Path | No
             sys.stdout.write(f"AnyFast sandbox ready on {served.url}\n")
             sys.stdout.flush()
             signal.sigwait(_STOP_SIGNALS)
-    except RuntimeError as error:
-        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"The sandbox cannot be served on {host}:{port}: {error.strerror}")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--host", default="127.0.0.1", help="address to serve on; the account pages ask for no key, so keep to loopback"
     )
-    add("--port", type=int, default=8765, help="0 takes any free one; the ready line says which")
+    add("--port", type=_port, default=8765, help="0 takes any free one; the ready line says which")
     add("--cache-dir", type=Path, help="where uploads and rendered videos are kept (default: a temporary directory)")
     add(
         "--api-key",
@@ -110,6 +111,12 @@ def _add_contradictory_points(parser: argparse.ArgumentParser) -> None:
     add("--fail-reason-copies-url", action=BooleanOptionalAction, help="copy the link of a success to fail_reason")
     add("--result-url-on-failure", choices=("omit", "empty", "reason"), help="what a failure has there (default: omit)")
     add("--query-shape", choices=("wrapper", "flat", "flat-content", "alibaba"), help="default: wrapper")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to {_LAST_PORT}")
+    return int(text)
 
 
 def _fault(text: str) -> Fault:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -81,6 +81,10 @@ class AssetLibrary:
     assets: dict[str, Asset] = field(default_factory=dict)
     billed_groups: int = 0
     billed_assets: int = 0
+
+    def snapshot(self) -> AssetLibrary:
+        """Return a copy in which nothing comes or goes any more."""
+        return replace(self, groups=dict(self.groups), assets=dict(self.assets))
 
     def add_group(self, group: AssetGroup) -> None:
         """Keep a new group, and bill it."""

@@ -19,12 +19,23 @@ CLOSE_CONNECTION = "close_connection"
 async def close_connection(scope: Scope, receive: Receive) -> None:
     """Close the TCP connection once what was sent has left, and wait until the server has noticed."""
     scope["state"][CLOSE_CONNECTION]()
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await receive()
+
+
+CALLER_GONE = 499
+"""What the log shows for a request whose caller had gone before it was acted upon."""
 
 
 class NoResponse(Response):
-    """The connection is closed without an answer."""
+    """The connection is closed without an answer.
+
+    Args:
+        logged_status: what the log shows instead of an answer's status.
+    """
+
+    def __init__(self, logged_status: int | None = None) -> None:
+        super().__init__()
+        self.logged_status = logged_status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
         """Close the connection."""

@@ -15,7 +15,6 @@ from airflow_provider_anyfast.sandbox.results import files_of, film_of
 from airflow_provider_anyfast.sandbox.routing import AnyFastRoute, StruckBy, TheSandbox
 
 if TYPE_CHECKING:
-    from airflow_provider_anyfast.sandbox.asset_library import Asset
     from airflow_provider_anyfast.sandbox.generation import Generation
     from airflow_provider_anyfast.sandbox.state import Sandbox
 
@@ -54,7 +53,8 @@ async def asset_content(asset_id: str, request: Request, sandbox: TheSandbox) ->
         raise Refusal(_no_such_key())
     if asset.file is None:
         return RedirectResponse(asset.remote_url or "", status_code=302)
-    return FileResponse(asset.file, media_type=_content_type(asset))
+    media_type = f"{asset.media.kind.lower()}/{asset.media.format}" if asset.media else None
+    return FileResponse(asset.file, media_type=media_type)
 
 
 def _check_link(request: Request, sandbox: Sandbox) -> None:
@@ -70,9 +70,3 @@ def _generation_of(name: str, sandbox: Sandbox) -> Generation:
 
 def _no_such_key() -> Answer:
     return storage_error(404, "NoSuchKey", "The specified key does not exist.")
-
-
-def _content_type(asset: Asset) -> str:
-    if asset.media is None:
-        return "application/octet-stream"
-    return f"{asset.media.kind.lower()}/{asset.media.format}"

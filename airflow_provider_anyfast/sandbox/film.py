@@ -191,11 +191,10 @@ def _draw_pictures(image: Image, pictures: tuple[Picture, ...], top: int, unit: 
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(image)
-    across = (image.width - unit) // _THUMBNAILS_SHOWN
+    shown = pictures[:_THUMBNAILS_SHOWN]
+    across = (image.width - unit) // max(len(shown), _THUMBNAILS_SHOWN // 2)
     side = min(across - unit, image.height - 7 * unit - top)
-    if side < unit:
-        return
-    for number, picture in enumerate(pictures[:_THUMBNAILS_SHOWN]):
+    for number, picture in enumerate(shown):
         left = unit + number * across
         draw.rectangle((left, top, left + side, top + side), outline=_DIM)
         if picture.thumbnail is not None:

@@ -46,8 +46,9 @@ class Identifiers:
 
     def _dated(self, kind: str, now: float) -> str:
         moment = datetime.fromtimestamp(now, _BEIJING)
-        while (made := f"{kind}-{moment:%Y%m%d%H%M%S}-{_characters(_LOWER, 5)}") in self._used:
-            pass
+        made = ""
+        while not made or made in self._used:
+            made = f"{kind}-{moment:%Y%m%d%H%M%S}-{_characters(_LOWER, 5)}"
         self._used.add(made)
         return made
 

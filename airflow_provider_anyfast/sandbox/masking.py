@@ -10,18 +10,24 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urlsplit
 
-_URL = re.compile(r"https?://[^\s/$.?#].\S*")
-_HOST = re.compile(r"\b(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z]{2,}\b")
-_IP = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")
+_ADDRESS = re.compile(
+    r"(?P<url>https?://[^\s/$.?#]\S*)"
+    r"|(?P<ip>\b(?:\d{1,3}\.){3}\d{1,3}\b)"
+    r"|(?P<host>\b(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z]{2,}\b)"
+)
 _COUNTRY_CODE_LENGTH = 2
 _SECOND_LEVEL_LENGTH = 3
 
 
 def mask(text: str) -> str:
     """Return ``text`` with URLs, host names (and what looks like them) and IPv4 addresses hidden behind stars."""
-    text = _URL.sub(lambda match: _masked_url(urlsplit(match[0])), text)
-    text = _HOST.sub(lambda match: _masked_host(match[0]), text)
-    return _IP.sub("***.***.***.***", text)
+    return _ADDRESS.sub(_masked, text)
+
+
+def _masked(address: re.Match[str]) -> str:
+    if address["url"]:
+        return _masked_url(urlsplit(address["url"]))
+    return _masked_host(address["host"]) if address["host"] else "***.***.***.***"
 
 
 def _kept_tail(parts: list[str]) -> list[str]:

@@ -13,7 +13,8 @@ class LoggedRequest(BaseModel):
     """One request of the AnyFast interface; the sandbox's own pages are not among them.
 
     ``at`` is Unix seconds; ``key`` is masked, ``None`` when an unknown one or none came; ``status`` is ``None`` while
-    there is no answer, and for ever when the connection was closed without one.
+    there is no answer, and for ever when the connection was closed without one; 499 means that the caller had gone
+    before anything was done.
     """
 
     at: float

@@ -11,8 +11,8 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from airflow_provider_anyfast.sandbox.answers import Answer, Refusal, gateway_error, html_error, task_error
-from airflow_provider_anyfast.sandbox.fault_answers import refusal_of
-from airflow_provider_anyfast.sandbox.fault_responses import NoResponse
+from airflow_provider_anyfast.sandbox.fault_answers import Strike, refusal_of
+from airflow_provider_anyfast.sandbox.fault_responses import CALLER_GONE, NoResponse
 from airflow_provider_anyfast.sandbox.faults import Fault
 from airflow_provider_anyfast.sandbox.identifiers import current_request_id, new_request_id
 from airflow_provider_anyfast.sandbox.request_log import LoggedRequest
@@ -83,10 +83,9 @@ class AnyFastRoute(APIRoute):
             if body is None:
                 response = to_response(task_error(413, "read_request_body_failed", "http: request body too large"))
             else:
-                response = await _Exchange(self.name, act, request, sandbox, fault).respond()
+                response = await _Exchange(self.name, act, request, body, sandbox, fault).respond()
             response.headers["X-Oneapi-Request-Id"] = request_id
-            if not isinstance(response, NoResponse):
-                logged.status = response.status_code
+            logged.status = response.logged_status if isinstance(response, NoResponse) else response.status_code
             return response
 
         return handle
@@ -99,13 +98,14 @@ class _Exchange:
     call: str
     act: Callable[[Request], Coroutine[Any, Any, Response]]
     request: Request
+    body: bytes
     sandbox: Sandbox
     fault: Fault | None
 
     async def respond(self) -> Response:
         if self.fault is None:
             return await self._acted()
-        if refusal := refusal_of(self.fault, self.call, self.sandbox.settings):
+        if refusal := refusal_of(Strike(self.fault, self.call, self.body, self.sandbox.settings)):
             return to_response(refusal)
         return await self._strike(self.fault)
 
@@ -115,7 +115,7 @@ class _Exchange:
         if fault.name == "slow":
             await asyncio.sleep(fault.seconds)
             if await self.request.is_disconnected():
-                return NoResponse()
+                return NoResponse(CALLER_GONE)
         response = await self._acted()
         if fault.name == "drop_answer":
             return NoResponse()

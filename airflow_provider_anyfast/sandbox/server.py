@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import threading
 import time
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 _START_LOOK_SECONDS = 0.005
 _STOP_SECONDS = 1
+_BACKLOG = 2048
 
 
 class _ClosableProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # the class depends on what is installed
@@ -63,16 +65,17 @@ def serve_in_thread(
         cache_dir: where uploads and videos are kept; a temporary directory if not given.
 
     Raises:
-        RuntimeError: the server did not start, because the port is taken, for example.
+        OSError: the address cannot be served on; the port is taken, for example.
     """
-    with _working_directory(cache_dir) as directory:
+    with _listening(host, port) as listener, _working_directory(cache_dir) as directory:
         sandbox = Sandbox(settings or SandboxSettings(), directory=directory, clock=clock)
-        server = _server(sandbox, host, port)
-        thread = threading.Thread(target=server.run, name="anyfast-sandbox", daemon=True)
+        server = _server(sandbox)
+        thread = threading.Thread(target=server.run, args=([listener],), name="anyfast-sandbox", daemon=True)
         thread.start()
         try:
-            _wait_until_started(server, thread)
-            yield ServedSandbox(sandbox, _url_of(server))
+            while thread.is_alive() and not server.started:
+                time.sleep(_START_LOOK_SECONDS)
+            yield ServedSandbox(sandbox, _url_of(listener))
         finally:
             server.should_exit = True
             thread.join()
@@ -88,12 +91,15 @@ def _working_directory(cache_dir: Path | None) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _server(sandbox: Sandbox, host: str, port: int) -> uvicorn.Server:
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def _server(sandbox: Sandbox) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             create_app(sandbox),
-            host=host,
-            port=port,
             http=_ClosableProtocol,
             ws="none",
             lifespan="off",
@@ -104,13 +110,6 @@ def _server(sandbox: Sandbox, host: str, port: int) -> uvicorn.Server:
     )
 
 
-def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
-    while not server.started:
-        if not thread.is_alive():
-            raise RuntimeError(f"the sandbox cannot be served on {server.config.host}:{server.config.port}")
-        time.sleep(_START_LOOK_SECONDS)
-
-
-def _url_of(server: uvicorn.Server) -> str:
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -60,7 +60,7 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
     _check_plan(fields["model"], sandbox.settings)
     order = await run_in_threadpool(_read_order, fields, sandbox, key)
     if _MODERATION_MARKER in order.prompt:
-        raise Refusal(moderated("InputTextSensitiveContentDetected"))
+        raise Refusal(moderated("InputTextSensitiveContentDetected", _marked_item(fields)))
     with sandbox.lock:
         now = sandbox.clock.now()
         quota = sandbox.settings.quota_tokens
@@ -126,6 +126,11 @@ async def models(sandbox: TheSandbox) -> Response:
     return to_response(json_answer({"data": data, "object": "list", "success": True}))
 
 
+def _marked_item(fields: dict[str, Any]) -> int:
+    """Return the place of the marker in the content; 0 for a prompt that is no part of a content."""
+    return next((index for index, item in enumerate(fields.get("content", [])) if _MODERATION_MARKER in str(item)), 0)
+
+
 def _check_plan(model: str, settings: SandboxSettings) -> None:
     in_plan = model in settings.models if settings.models is not None else model in MODELS
     if not in_plan:
@@ -137,7 +142,9 @@ def _read_order(fields: dict[str, Any], sandbox: Sandbox, key: Key) -> Order:
         return order_of_another_family(fields["model"], fields)
     submission = read_submission(fields)
     with sandbox.lock:
-        return check_submission(submission, key.library, sandbox.clock.now())
+        library, now = key.library.snapshot(), sandbox.clock.now()
+    # Inline media are read outside of the lock: that takes its time.
+    return check_submission(submission, library, now)
 
 
 def _fate(prompt: str, fault: Fault | None) -> Fate:

@@ -62,7 +62,7 @@ def _check_parameters(submission: Submission, model: Model) -> None:
     if submission.duration is not None and not _takes_duration(model, submission.duration):
         range_ = f"{model.durations[0]} to {model.durations[-1]}{' or -1' if model.automatic_duration else ''}"
         raise _broken("duration", f"the model {model.name} takes {range_} seconds, not {submission.duration}")
-    if submission.tools and len(submission.content) > 1:
+    if submission.tools and _roles(submission):
         raise _broken("tools", "web_search works with text only")
     _check_omni_task(submission, model)
 
@@ -164,9 +164,9 @@ def _order(submission: Submission, model: Model, references: tuple[Reference, ..
 def _ratio(submission: Submission, references: tuple[Reference, ...]) -> Ratio:
     if submission.ratio != "adaptive":
         return submission.ratio
-    for reference in references:
-        if reference.kind == "image" and reference.width and reference.height:
-            return nearest_ratio(reference.width, reference.height)
+    first = next((reference for reference in references if reference.kind == "image"), None)
+    if first is not None and first.width and first.height:
+        return nearest_ratio(first.width, first.height)
     return "16:9"
 
 

@@ -290,26 +290,28 @@ def test_a_video_that_finishes_after_the_backstop_is_not_thrown_away(
     assert sandbox.billed.generations == 1
 
 
-@pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download"])
+@pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download", "link_expired"])
 def test_a_download_that_breaks_off_leaves_nothing_and_is_done_again_by_a_retry(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fault: str
 ) -> None:
-    sandbox.fault(fault)
+    sandbox.fault(fault, times=4)
     make = video(output_path=str(tmp_path / "x.mp4"))
     attempt = runner.attempt(make)
     assert isinstance(attempt.error, exceptions.DownloadError)
     assert "without a new submission" in str(attempt.error)
     assert list(tmp_path.iterdir()) == []
+    sandbox.fault(fault, times=3)
     assert runner.retry(make).state == "success"
     assert sandbox.billed.generations == 1
 
 
 def test_an_expired_link_is_final_until_the_task_is_cleared(
-    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path
 ) -> None:
-    sandbox.fault("link_expired")
-    make = video(output_path=str(tmp_path / "x.mp4"))
-    failed_for_good(runner.attempt(make), exceptions.LinkExpiredError, "24 hours", "Clear the task")
+    make = video(output_path=str(tmp_path / "x.mp4"), deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    fake_clock.advance(25 * 3600)
+    failed_for_good(runner.resume(make), exceptions.LinkExpiredError, "24 hours", "Clear the task")
     runner.clear()
     assert runner.attempt(make).state == "success"
     assert sandbox.billed.generations == 2

@@ -1,0 +1,74 @@
+"""Fixtures for every test, and an Airflow home that no test shares with the machine."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.clock import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.sandbox import SandboxHandle
+    from tests.support.task_run import TaskRunner
+
+# Airflow reads its home while it is imported.
+_AIRFLOW_HOME = tempfile.mkdtemp(prefix="airflow-home-")
+atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
+os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+
+@pytest.fixture(scope="session")
+def sandbox_server() -> Iterator[SandboxHandle]:
+    """A sandbox on a real socket, one for the whole session; use `sandbox`."""
+    from tests.support.sandbox import running_sandbox  # noqa: PLC0415  # most tests need no server
+
+    with running_sandbox() as handle:
+        yield handle
+
+
+@pytest.fixture
+def sandbox(sandbox_server: SandboxHandle) -> SandboxHandle:
+    """A sandbox with nothing in it: no assets, no videos, no bills, no faults."""
+    sandbox_server.reset()
+    return sandbox_server
+
+
+@pytest.fixture
+def fake_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of the provider, of waiting sensors, and of the sandbox where the test uses one."""
+    clock = FakeClock()
+    for name in ("now", "sleep", "sleep_async"):
+        monkeypatch.setattr(f"airflow_provider_anyfast.client.clock.{name}", getattr(clock, name))
+    monkeypatch.setattr("airflow.sdk.bases.sensor.time", _SensorTime(clock))
+    if "sandbox" in request.fixturenames:
+        handle: SandboxHandle = request.getfixturevalue("sandbox")
+        monkeypatch.setattr(handle, "clock", clock.now)
+    return clock
+
+
+@pytest.fixture
+def runner(request: pytest.FixtureRequest, sandbox: SandboxHandle) -> TaskRunner:
+    """Runs tasks with ``anyfast_default`` pointing at the sandbox, by the fake clock where the test uses it."""
+    from airflow.sdk import Connection  # noqa: PLC0415  # slow; only tests that run tasks need Airflow
+
+    from tests.support.task_run import TaskRunner  # noqa: PLC0415  # likewise
+
+    connection = Connection(conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=sandbox.api_key)
+    clock = request.getfixturevalue("fake_clock") if "fake_clock" in request.fixturenames else None
+    return TaskRunner(connections=[connection], clock=clock)
+
+
+class _SensorTime:
+    """Stands in for the module ``time`` in Airflow's sensor."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.sleep = clock.sleep
+        self.monotonic = clock.now

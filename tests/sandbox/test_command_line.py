@@ -1,0 +1,165 @@
+"""The command, as a process and inside of this one."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from airflow_provider_anyfast.sandbox import __main__ as command
+from airflow_provider_anyfast.sandbox.server import serve_in_thread
+from tests.sandbox.caller import Caller, fine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+READY = "AnyFast sandbox ready on "
+
+
+@contextmanager
+def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command as a process, and the address of its ready line."""
+    arguments = [sys.executable, "-m", "airflow_provider_anyfast.sandbox", "--port", "0", *options]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith(READY)
+            yield process, line.removeprefix(READY).strip()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_until_it_is_told_to_stop_and_leaves_nothing_behind(
+    stop: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with running("--api-key", "a=studio", "--api-key", "my-own-key", "--completion-seconds", "0") as (process, url):
+        caller = Caller(url, "my-own-key")
+        with caller.http:
+            link = caller.shown(caller.generate(resolution="480p"))["result_url"]
+            assert httpx.get(link).status_code == 200
+            assert [key["account"] for key in fine(caller.http.get("/account"))["accounts"]] == ["studio", "account-2"]
+            assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(stop)
+        assert process.wait(10) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def settings_of(*options: str) -> dict[str, object]:
+    parsed = command._parser().parse_args(options)
+    return command._settings(parsed).model_dump(exclude_unset=True)
+
+
+def test_what_is_not_chosen_is_left_to_the_defaults() -> None:
+    assert settings_of() == {}
+
+
+def test_every_option_arrives_in_the_settings() -> None:
+    chosen = settings_of(
+        "--models", "seedance", "wan2.7-t2v", "--completion-seconds", "1.5", "--completion-spread", "0.2",
+        "--asset-seconds", "0", "--asset-index-seconds", "3", "--quota-tokens", "1000", "--link-hours", "0.5",
+        "--submit-status", "queued", "--unknown-task", "404", "--no-require-group-type", "--fail-reason-copies-url",
+        "--result-url-on-failure", "reason", "--query-shape", "flat",
+        "--fault", "rate_limited:retry_after=5,times=3", "--fault", "drop_answer",
+    )  # fmt: skip
+
+    faults = chosen.pop("faults")
+    assert isinstance(faults, tuple)
+    assert [fault["name"] for fault in faults] == ["rate_limited", "drop_answer"]
+    assert (faults[0]["retry_after"], faults[0]["times"]) == (5, 3)
+    assert chosen == {
+        "models": ("seedance", "wan2.7-t2v"),
+        "completion_seconds": 1.5,
+        "completion_spread": 0.2,
+        "asset_seconds": 0,
+        "asset_index_seconds": 3,
+        "quota_tokens": 1000,
+        "link_hours": 0.5,
+        "submit_status": "queued",
+        "unknown_task": 404,
+        "require_group_type": False,
+        "fail_reason_copies_url": True,
+        "result_url_on_failure": "reason",
+        "query_shape": "flat",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--completion-spread", "2"], "completion_spread: Input should be less than or equal to 1"),
+        (["--quota-tokens", "many"], "quota_tokens: Input should be a valid integer"),
+        (["--fault", "earthquake"], "there is no fault 'earthquake'"),
+        (["--fault", "slow:times"], "'times' is not of the form key=value"),
+        (["--port", "70000"], "'70000' is not a port, 0 to 65535"),
+        (["--api-key", "=studio"], "--api-key"),
+        (["--api-key", "a", "--api-key", "a"], "an API key is given twice"),
+        (["--query-shape", "round"], "invalid choice: 'round'"),
+    ],
+)
+def test_a_bad_option_is_named(options: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.main(options)
+
+    assert caught.value.code == 2
+    assert part in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("av", "PIL") else find_spec(name))
+
+    with pytest.raises(SystemExit) as caught:
+        command.main([])
+    assert caught.value.code == "The sandbox needs av, PIL: install airflow-provider-anyfast[sandbox]."
+
+
+def test_a_taken_port_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as caught:
+            command.main(["--port", str(port)])
+
+    assert str(caught.value.code).startswith(
+        f"The sandbox cannot be served on 127.0.0.1:{port}: Address already in use"
+    )
+
+
+def test_the_command_runs_in_this_process_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own_thread = threading.main_thread().ident
+    assert own_thread is not None
+    stopper = threading.Timer(1, signal.pthread_kill, (own_thread, signal.SIGTERM))
+    stopper.start()
+
+    command.main(["--port", "0", "--cache-dir", str(tmp_path / "cache")])
+    stopper.join()
+    assert capsys.readouterr().out.startswith(READY + "http://127.0.0.1:")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["anyfast-sandbox-films"]
+
+
+def test_an_ipv6_address_is_written_in_brackets() -> None:
+    with serve_in_thread(host="::1") as served:
+        assert served.url.startswith("http://[::1]:")
+        assert httpx.get(f"{served.url}/account").status_code == 200
+
+
+def test_importing_the_package_brings_none_of_what_it_needs_to_run() -> None:
+    code = (
+        "import sys, airflow_provider_anyfast.sandbox;"
+        "print([name for name in ('av', 'PIL', 'fastapi', 'uvicorn', 'pydantic', 'airflow') if name in sys.modules])"
+    )
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

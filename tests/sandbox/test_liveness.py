@@ -1,0 +1,98 @@
+"""The check that a person is real, and the group that comes out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.sandbox.caller import gateway_message, image, text, upstream_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sandbox.caller import Caller
+    from tests.support.clock import FakeClock
+
+CALLBACK = "https://example.com/back?from=sandbox"
+
+
+@pytest.fixture
+def person(anyfast: Caller) -> str:
+    """The group of a person who has passed the check."""
+    session = anyfast.ok("CreateVisualValidateSession", CallbackURL=CALLBACK)
+    httpx.get(session["H5Link"])
+    group_id: str = anyfast.ok("GetVisualValidateResult", BytedToken=session["BytedToken"])["GroupId"]
+    return group_id
+
+
+def test_the_group_is_there_once_the_person_has_opened_the_link(anyfast: Caller) -> None:
+    session = anyfast.ok("CreateVisualValidateSession", CallbackURL=CALLBACK)
+    assert set(session) == {"BytedToken", "H5Link", "CallbackURL"}
+    assert session["CallbackURL"] == CALLBACK
+    assert anyfast.ok("GetVisualValidateResult", BytedToken=session["BytedToken"]) == {"GroupId": ""}
+
+    opened = httpx.get(session["H5Link"])
+    assert opened.status_code == 302
+    assert opened.headers["Location"] == f"{CALLBACK}&bytedToken={session['BytedToken']}&resultCode=10000"
+    result = anyfast.ok("GetVisualValidateResult", BytedToken=session["BytedToken"])
+    assert result["GroupId"].startswith("group-")
+    httpx.get(session["H5Link"])
+    assert anyfast.ok("GetVisualValidateResult", BytedToken=session["BytedToken"]) == result
+    assert anyfast.billed()["asset_groups"] == 0
+
+
+def test_the_callback_is_documented_as_optional_and_yet_required(anyfast: Caller) -> None:
+    response = anyfast.asset_call("CreateVisualValidateSession")
+
+    assert response.status_code == 400
+    assert "[***.CallbackURL] The required parameter CallbackURL is missing." in gateway_message(response)
+
+
+def test_the_link_lives_two_minutes(anyfast: Caller, clock: FakeClock) -> None:
+    session = anyfast.ok("CreateVisualValidateSession", CallbackURL=CALLBACK)
+    clock.advance(120)
+
+    assert httpx.get(session["H5Link"]).status_code == 403
+    assert anyfast.ok("GetVisualValidateResult", BytedToken=session["BytedToken"]) == {"GroupId": ""}
+
+
+def test_a_session_is_unknown_to_other_keys_and_links_without_one_lead_nowhere(
+    anyfast: Caller, configure: Callable[..., None], caller_with: Callable[[str | None], Caller]
+) -> None:
+    configure(api_keys=({"value": "sandbox-key"}, {"value": "second-key"}))
+    session = anyfast.ok("CreateVisualValidateSession", CallbackURL=CALLBACK)
+    httpx.get(session["H5Link"])
+
+    other = caller_with("second-key")
+    assert other.ok("GetVisualValidateResult", BytedToken=session["BytedToken"]) == {"GroupId": ""}
+    assert other.ok("GetVisualValidateResult", BytedToken="nothing") == {"GroupId": ""}
+    assert httpx.get(session["H5Link"] + "x").status_code == 403
+
+
+def test_a_persons_group_is_in_no_list_but_its_assets_are_under_their_own_type(
+    anyfast: Caller, person: str, clock: FakeClock
+) -> None:
+    asset_id = anyfast.asset(person)
+    clock.advance(2)
+
+    assert anyfast.list("ListAssetGroups")["Items"] == []
+    assert anyfast.list("ListAssetGroups", filtered={"GroupType": "LivenessFace"})["Items"] == []
+    assert anyfast.ok("GetAssetGroup", Id=person)["GroupType"] == "LivenessFace"
+    assert anyfast.list("ListAssets")["Items"] == []
+    (item,) = anyfast.list("ListAssets", filtered={"GroupType": "LivenessFace"})["Items"]
+    assert (item["Id"], item["Status"]) == (asset_id, "Active")
+
+
+def test_seedance_2_takes_a_verified_person_and_2_5_does_not_find_them(
+    anyfast: Caller, person: str, clock: FakeClock
+) -> None:
+    asset_id = anyfast.asset(person)
+    clock.advance(2)
+    content = (text(), image(f"asset://{asset_id}"))
+
+    assert anyfast.submit(*content, model="seedance-2.0").status_code == 200
+    refused = anyfast.submit(*content, model="seedance-2.5")
+    assert refused.status_code == 400
+    assert f"The specified asset {asset_id} is not found." in upstream_error(refused)["message"]

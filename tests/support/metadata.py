@@ -1,0 +1,158 @@
+"""What Airflow's database holds about one DAG run, and how a task instance goes from state to state.
+
+Pure data: it can be copied to another process at any moment. The rules follow Airflow 3.3:
+`prepare_db_for_next_try` and `clear_task_instances` (airflow/models/taskinstance.py), `DagRun.schedule_tis`, and
+`ti_run` and `ti_update_state` (airflow/api_fastapi/execution_api/routes/task_instances.py).
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator
+
+    from airflow.sdk import Connection
+    from pydantic import JsonValue
+
+
+@dataclass(frozen=True)
+class TaskKey:
+    """Which task instance: it keeps this name over all its tries."""
+
+    task_id: str
+    map_index: int = -1
+
+
+@dataclass(frozen=True)
+class Deferral:
+    """A trigger that a task waits for, as Airflow stores it: plain JSON."""
+
+    classpath: str
+    trigger_kwargs: dict[str, Any]
+    next_method: str
+    next_kwargs: dict[str, Any]
+    timeout: dt.timedelta | None
+
+
+@dataclass
+class TaskInstanceRow:
+    """One row of Airflow's task_instance table. ``id`` is another one for every try."""
+
+    key: TaskKey
+    retries: int
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    try_number: int = 0
+    max_tries: int = 0
+    state: str | None = None
+    next_method: str | None = None
+    next_kwargs: dict[str, Any] | None = None
+    deferral: Deferral | None = None
+    deferred_at: float | None = None
+    reschedule_date: dt.datetime | None = None
+    first_poke: dt.datetime | None = None
+    reschedules: int = 0
+    rendered_fields: dict[str, JsonValue] = field(default_factory=dict)
+    rendered_map_index: str | None = None
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether a failure now leads to another try, as Airflow tells the worker when the try starts."""
+        return self.max_tries != 0 and self.try_number <= self.max_tries
+
+    def schedule(self) -> None:
+        """Queue the next try; a rescheduled sensor or a resumed task goes on with the one it has."""
+        if self.state in (None, "up_for_retry"):
+            self.try_number += 1
+            self.next_method = self.next_kwargs = None
+        elif self.state not in ("up_for_reschedule", "scheduled"):
+            raise AssertionError(f"{self.key} is {self.state}: Airflow would not run it again without a clear")
+        self.state = "queued"
+
+    def start_next_try(self) -> None:
+        """Give the row to the next try: a new id, nothing else."""
+        self.id = uuid.uuid4()
+        self.reschedules = 0
+        self.first_poke = None
+
+    def end_try(self, state: str) -> None:
+        """Store how a try ended."""
+        self.state = state
+        self.next_method = self.next_kwargs = self.deferral = None
+        if state == "up_for_retry":
+            self.start_next_try()
+
+    def kill(self) -> None:
+        """What the supervisor reports after its task process was killed: nothing, if the try had reported its end."""
+        if self.state in ("queued", "running"):
+            self.end_try("up_for_retry" if self.may_retry else "failed")
+
+    def defer(self, deferral: Deferral) -> None:
+        """Wait for a trigger."""
+        self.state = "deferred"
+        self.deferral = deferral
+        self.next_method = deferral.next_method
+        self.next_kwargs = deferral.next_kwargs
+
+    def resume(self, next_method: str, next_kwargs: dict[str, Any]) -> None:
+        """The trigger has ended: a worker goes on with ``next_method``."""
+        self.state = "scheduled"
+        self.deferral = None
+        self.next_method = next_method
+        self.next_kwargs = next_kwargs
+
+    def clear(self) -> None:
+        """Clear as a user does in the UI. XComs go when the next try starts; the state store stays."""
+        self.start_next_try()
+        self.max_tries = self.try_number + self.retries
+        self.state = None
+        self.next_method = self.next_kwargs = self.deferral = None
+
+
+@dataclass(frozen=True)
+class XComKey:
+    """Where an XCom is stored."""
+
+    task: TaskKey
+    name: str
+
+
+@dataclass(frozen=True)
+class OutletReport:
+    """What a successful task reported about its assets."""
+
+    outlets: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+
+
+@dataclass
+class Metadata:
+    """Everything about one run of one DAG."""
+
+    dag_id: str = "dag"
+    run_id: str = "manual__2026-01-01T00:00:00+00:00"
+    logical_date: dt.datetime | None = None
+    run_conf: dict[str, Any] = field(default_factory=dict)
+    connections: dict[str, Connection] = field(default_factory=dict)
+    variables: dict[str, str | None] = field(default_factory=dict)
+    task_instances: dict[TaskKey, TaskInstanceRow] = field(default_factory=dict)
+    xcoms: dict[XComKey, JsonValue] = field(default_factory=dict)
+    state_store: dict[tuple[TaskKey, str], JsonValue] = field(default_factory=dict)
+    outlet_reports: list[OutletReport] = field(default_factory=list)
+
+    def row_of(self, ti_id: str) -> TaskInstanceRow | None:
+        """The task instance whose running try has this id; None after a clear or a retry took it over."""
+        return next((row for row in self.task_instances.values() if str(row.id) == ti_id), None)
+
+    def xcom_names(self, task: TaskKey) -> Iterator[str]:
+        """Names of the XComs that Airflow clears before a new try of ``task``."""
+        for key in self.xcoms:
+            if key.task.task_id == task.task_id and (task.map_index < 0 or key.task.map_index == task.map_index):
+                yield key.name
+
+    def xcoms_of(self, task: TaskKey) -> dict[str, JsonValue]:
+        """XComs of one task instance by name."""
+        return {key.name: value for key, value in self.xcoms.items() if key.task == task}

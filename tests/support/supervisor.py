@@ -1,0 +1,222 @@
+"""Airflow's own task runner, and a triggerer for one trigger, on top of the in-memory Execution API.
+
+This is private API of Airflow 3.3 (task-sdk 1.3): all of it that the tests touch is in this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast, get_args
+from unittest import mock
+
+import httpx
+import psutil  # type: ignore[import-untyped]  # it ships no types
+import structlog
+from airflow.sdk._shared.module_loading import import_string
+from airflow.sdk.api.client import ServerResponseError
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
+from airflow.sdk.execution_time.supervisor import (
+    InProcessSupervisorComms,
+    InProcessTestSupervisor,
+    TaskRunResult,
+    set_supervisor_comms,
+)
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.sdk.serde import deserialize, serialize
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import SyncToAsync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.api.datamodels._generated import TaskInstance
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
+    from pydantic import BaseModel
+
+    from tests.support.execution_api import ExecutionApi
+    from tests.support.metadata import Deferral
+
+END_OF_TRIGGER_SECONDS = 5.0
+"""A trigger that has fired has this long (real seconds) to return before the test fails."""
+
+
+class TriggerHangsError(BaseException):
+    """A trigger asked for what Airflow's triggerer never answers: a real one hangs there until its deferral ends."""
+
+
+class _Supervisor(InProcessTestSupervisor):
+    """Hands a refused call to the task as the real supervisor does: an `AirflowRuntimeError`."""
+
+    def _handle_request(self, msg: Any, log: Any, req_id: int) -> None:
+        try:
+            super()._handle_request(msg, log, req_id)
+        except ServerResponseError as refusal:
+            detail = {"status_code": refusal.response.status_code, "message": str(refusal), "detail": refusal.detail}
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail)) from refusal
+
+
+@dataclass(frozen=True)
+class TriggerEnd:
+    """How a trigger ended: with an event's payload, or with a traceback (None if it returned without an event)."""
+
+    fired: bool
+    payload: Any = None
+    failure: list[str] | None = None
+
+
+def run_task(
+    ti: TaskInstance, task: BaseOperator | MappedOperator, api: ExecutionApi, *, with_state_store: bool = True
+) -> TaskRunResult:
+    """Run one worker segment of ``task`` in this process.
+
+    Args:
+        ti: what the scheduler hands to the worker.
+        task: a member of a DAG.
+        api: answers the task's calls.
+        with_state_store: False leaves ``task_state_store`` out of the context, as Airflow before 3.3 does.
+    """
+    with _process_settings_kept(), _context(with_state_store=with_state_store):
+        return _Supervisor.start(what=ti, task=task, client=_client(api), logger=structlog.get_logger("supervisor"))
+
+
+def run_trigger(ti: TaskInstance, deferral: Deferral, api: ExecutionApi) -> TriggerEnd:
+    """Run the trigger of ``deferral`` to its end, built from its stored form as the triggerer does."""
+    supervisor = _Supervisor(
+        id=ti.id,
+        pid=os.getpid(),
+        process=psutil.Process(),
+        process_log=structlog.get_logger("triggerer"),
+        client=_client(api),
+    )
+    supervisor.comms = InProcessSupervisorComms(supervisor=supervisor)
+    with (
+        _process_settings_kept(),
+        _own_thread_for_blocking_calls(),
+        set_supervisor_comms(_TriggererComms(supervisor.comms)),
+    ):
+        return asyncio.run(_to_its_end(_inflate(deferral, ti)))
+
+
+def event_kwargs(deferral: Deferral, payload: object) -> dict[str, Any]:
+    """The stored arguments of the resumed method, with the event's payload put in as the triggerer does."""
+    kwargs = cast("dict[str, Any]", deserialize(deferral.next_kwargs))
+    return cast("dict[str, Any]", json.loads(json.dumps(serialize({**kwargs, "event": payload}))))
+
+
+def stored_xcom(value: object) -> Any:
+    """What XCom stores for ``value``."""
+    return json.loads(json.dumps(serialize(value)))
+
+
+def read_xcom(stored: Any) -> Any:
+    """What a task gets for a stored XCom."""
+    return deserialize(stored)
+
+
+def _client(api: ExecutionApi) -> Any:
+    return InProcessTestSupervisor._Client(  # the one without tenacity's waits
+        base_url=None, token="", dry_run=True, transport=httpx.MockTransport(api)
+    )
+
+
+def _inflate(deferral: Deferral, ti: TaskInstance) -> BaseTrigger:
+    stored = json.loads(json.dumps(deferral.trigger_kwargs))
+    trigger = cast("BaseTrigger", import_string(deferral.classpath)(**cast("dict[str, Any]", deserialize(stored))))
+    trigger.task_instance = ti  # type: ignore[assignment]  # Airflow's own triggerer sets the datamodel here
+    return trigger
+
+
+async def _to_its_end(trigger: BaseTrigger) -> TriggerEnd:
+    events = trigger.run()
+    try:
+        event = await anext(events)
+        assert type(event) is TriggerEvent, f"This harness resumes tasks from a TriggerEvent, not from {event!r}"
+        await _expect_end(trigger, events)
+    except StopAsyncIteration:
+        return TriggerEnd(fired=False)
+    except (AssertionError, TriggerHangsError):
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever a trigger raises, the triggerer stores it and fails the task
+        return TriggerEnd(fired=False, failure=traceback.format_exception(error))
+    finally:
+        with suppress(Exception):
+            await trigger.cleanup()
+    return TriggerEnd(fired=True, payload=event.payload)
+
+
+async def _expect_end(trigger: BaseTrigger, events: Any) -> None:
+    """Airflow cancels a trigger that goes on after its event, and calls that a user's action."""
+    try:
+        extra = await asyncio.wait_for(anext(events), END_OF_TRIGGER_SECONDS)
+    except StopAsyncIteration:
+        return
+    except asyncio.TimeoutError:
+        extra = "nothing"
+    raise AssertionError(f"{type(trigger).__name__} must return after its first event, but went on to {extra}")
+
+
+class _TriggererComms:
+    """The way from a trigger to its supervisor: only the messages that a real triggerer answers, and only awaited."""
+
+    def __init__(self, comms: InProcessSupervisorComms) -> None:
+        from airflow.jobs.triggerer_job_runner import ToTriggerSupervisor  # noqa: PLC0415  # slow; only triggers need it
+
+        self._comms = comms
+        self._answered = get_args(get_args(ToTriggerSupervisor)[0])
+
+    async def asend(self, msg: BaseModel) -> Any:
+        if not isinstance(msg, self._answered):
+            raise TriggerHangsError(f"Airflow's triggerer does not answer {type(msg).__name__}")
+        return self._comms.send(msg)
+
+    def send(self, msg: BaseModel) -> Any:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise TriggerHangsError(f"{type(msg).__name__} was sent from the event loop without await: that blocks it")
+        return asyncio.run(self.asend(msg))
+
+
+@contextmanager
+def _own_thread_for_blocking_calls() -> Iterator[None]:
+    """Give asgiref's ``sync_to_async`` a new thread: the one of an earlier trigger does not live on in a fork."""
+    with (
+        ThreadPoolExecutor(max_workers=1) as executor,
+        mock.patch.object(SyncToAsync, "single_thread_executor", executor),
+    ):
+        yield
+
+
+@contextmanager
+def _context(*, with_state_store: bool) -> Iterator[None]:
+    if with_state_store:
+        yield
+        return
+    full_context = RuntimeTaskInstance.get_template_context
+
+    def context_of_an_older_airflow(ti: RuntimeTaskInstance) -> Any:
+        context = full_context(ti)
+        cast("dict[str, Any]", context).pop("task_state_store", None)
+        return context
+
+    with mock.patch.object(RuntimeTaskInstance, "get_template_context", context_of_an_older_airflow):
+        yield
+
+
+@contextmanager
+def _process_settings_kept() -> Iterator[None]:
+    """The task runner changes the environment and a signal handler for good, since its process ends with the task."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with mock.patch.dict(os.environ, {"_AIRFLOW_PROCESS_CONTEXT": "client"}):
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, handler)

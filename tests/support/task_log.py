@@ -1,0 +1,47 @@
+"""Everything that is logged while a task runs, as text and without any masking."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
+
+
+@contextmanager
+def captured_log(text: io.StringIO) -> Iterator[None]:
+    """Write into ``text`` what structlog and the standard library log at INFO and above, tracebacks included.
+
+    Airflow masks known secrets only when it writes its files. They are kept here, so that a test can see that there
+    were none.
+    """
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=lambda *_: structlog.PrintLogger(text),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(text)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        structlog.configure(**before)
