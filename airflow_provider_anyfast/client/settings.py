@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,7 +49,7 @@ class Settings:
         if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:
             raise ConfigurationError("password: the API key holds a blank or a character that no key has.")
         for name in ("timeout", "submit_timeout"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name}: {getattr(self, name)!r} is not a number of seconds above 0.")
         if self.max_retries < 0:
             raise ConfigurationError(f"max_retries: {self.max_retries!r} is below 0.")

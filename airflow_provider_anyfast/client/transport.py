@@ -151,16 +151,24 @@ class _Driver:
     def _retry_options(self) -> dict[str, Any]:
         return {
             "retry": retry_if_exception(_may_be_sent_again),
-            "stop": self._give_up,
+            "stop": _GiveUp(self.settings.max_retries),
             "wait": _wait,
             "before_sleep": _log_retry,
             "reraise": True,
         }
 
-    def _give_up(self, state: RetryCallState) -> bool:
+
+class _GiveUp:
+    """When one call has been tried for long enough; waiting for an asset uses up no try of another trouble."""
+
+    def __init__(self, max_retries: int) -> None:
+        self._tries_left = max_retries
+
+    def __call__(self, state: RetryCallState) -> bool:
         if state.outcome is not None and isinstance(state.outcome.exception(), AssetNotReadyError):
             return state.idle_for >= ASSET_PATIENCE
-        return state.attempt_number > self.settings.max_retries
+        self._tries_left -= 1
+        return self._tries_left < 0
 
 
 class AnyFastClient(_Driver):

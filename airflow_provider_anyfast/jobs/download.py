@@ -48,7 +48,7 @@ def check_target(target: Path) -> None:
         probe.unlink()
     except (OSError, ValueError) as error:
         raise InvalidRequestError(
-            f"output_path {target} cannot be written ({_reason(error)}), so nothing was submitted and nothing was spent."
+            f"output_path {target} cannot be written ({_reason(error)}), so nothing was submitted or spent."
         ) from error
 
 

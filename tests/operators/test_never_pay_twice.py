@@ -78,7 +78,7 @@ def test_a_crash_at_any_step_buys_one_video_and_ends_with_its_file(
         assert end.result["generation_id"] in {generation.id for generation in generations}, point
         with av.open(end.result["path"]) as container:
             assert container.streams.video[0].frames == 4 * 24, point
-    assert tried == len(clean.crash_points) >= 40
+    assert tried == len(clean.crash_points) > 30
     assert lost <= 4, "only the steps around the submission itself may leave its answer unknown"
 
 
