@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
-from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.connection import get_async_connection
 from airflow.sdk import BaseHook
 
 from airflow_provider_anyfast import __version__
@@ -66,8 +67,7 @@ class AnyFastHook(BaseHook):
     async def get_async_conn(self) -> AsyncAnyFastClient:
         """A new asynchronous client, to be used as a context manager or closed."""
         connection = await get_async_connection(self.anyfast_conn_id)
-        settings = settings_of(connection, await get_async_extra_dejson(connection))
-        return AsyncAnyFastClient(settings, USER_AGENT)
+        return AsyncAnyFastClient(settings_of(connection, await _extra_of(connection)), USER_AGENT)
 
     def run(self, work: Call[AnswerT] | Flow[AnswerT]) -> AnswerT:
         """Sends one call of ``client.endpoints``, or several with one result, and returns the typed answer.
@@ -105,6 +105,14 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> Settings:
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"Connection {connection.conn_id!r}, {error} Nothing was sent.") from None
+
+
+async def _extra_of(connection: Connection) -> Mapping[str, Any]:
+    """The extra, without blocking the event loop while Airflow masks its secrets."""
+    if hasattr(connection, "aextra_dejson"):  # Airflow 3.3.2
+        extra: Mapping[str, Any] = await connection.aextra_dejson()
+        return extra
+    return await asyncio.to_thread(lambda: connection.extra_dejson)
 
 
 def _api_key(password: str | None) -> str:
