@@ -33,6 +33,12 @@ async def show_page(request: Request, sandbox: TheSandbox) -> str:
         return account_page(sandbox, report(sandbox), str(request.base_url))
 
 
+@router.get("/console/task")
+async def show_task_log() -> RedirectResponse:
+    """Stand in for the task log of AnyFast's console, which links of other programs lead to."""
+    return RedirectResponse("/")
+
+
 @router.get("/account")
 async def show_account(sandbox: TheSandbox) -> AccountReport:
     """Show the account as JSON."""

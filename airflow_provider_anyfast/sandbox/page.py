@@ -76,10 +76,10 @@ def _generation(generation: GenerationReport) -> str:
     references = ", ".join(f"{item.name} ({item.role})" for item in generation.references)
     money = "refunded" if generation.refunded else "billed"
     reason = f"<br>{escape(generation.fail_reason)}" if generation.fail_reason else ""
-    return f"""<li>{video}
+    return f"""<li id="{generation.id}">{video}
 <b class="{escape(generation.status)}">{escape(generation.status)}</b> {generation.progress}% {reason}
 <p>{escape(generation.prompt)}</p>
-<small>{escape(generation.model)}, {generation.resolution}, {generation.ratio}, {generation.duration} s,
+<small>{escape(f"{generation.model}, {generation.resolution}, {generation.ratio}, {generation.duration}")} s,
 seed {generation.seed}; {generation.tokens:,} tokens {money}; {_time(generation.submitted_at)}<br>
 {f"References: {escape(references)}<br>" if references else ""}{generation.id}</small></li>
 """

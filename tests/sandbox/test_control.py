@@ -249,3 +249,12 @@ def test_a_sandbox_of_its_own_has_its_own_settings() -> None:
         assert handle.api_key == "my-own-key"
     with pytest.raises(httpx.ConnectError):
         httpx.get(handle.url)
+
+
+def test_the_task_log_of_the_console_is_the_page_with_a_place_for_every_generation(
+    anyfast: Caller, sandbox: SandboxHandle
+) -> None:
+    generation_id = anyfast.generate(text("a fox"))
+    page = httpx.get(f"{sandbox.url}/console/task#{generation_id}", follow_redirects=True)
+    assert page.status_code == 200
+    assert f'id="{generation_id}"' in page.text
