@@ -9,6 +9,7 @@ What may be sent twice is decided here and nowhere else:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import platform
@@ -51,6 +52,10 @@ LONGEST_WAIT = 60.0
 ASSET_PATIENCE = 180.0
 """Seconds to go on trying while a referenced asset is being copied; clients have met two minutes."""
 
+IN_FLIGHT = 32
+"""Requests, and so sockets, of one asynchronous client at a time."""
+
+_LIMITS = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT, keepalive_expiry=60.0)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_WAIT)
 
@@ -232,7 +237,8 @@ class AsyncAnyFastClient(_Driver):
 
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         super().__init__(settings, user_agent)
-        self._http = httpx.AsyncClient(**self._http_options())
+        self._http = httpx.AsyncClient(**self._http_options(), limits=_LIMITS)
+        self._gate = asyncio.Semaphore(IN_FLIGHT)
 
     async def send(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
@@ -244,6 +250,11 @@ class AsyncAnyFastClient(_Driver):
 
     async def send_once(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call`` exactly once."""
+        # Waiting here is no timeout of the server, and a pool with hundreds of waiters costs the square of that.
+        async with self._gate:
+            return await self._exchange(call)
+
+    async def _exchange(self, call: Call[AnswerT]) -> AnswerT:
         with self._translated(call):
             answer: AnswerT = self._read(call, await self._http.send(self._request(self._http, call)))
         return answer

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.jobs.poller import GaveUp, JobT, Poller, Schedule, wait_for_async
+from airflow_provider_anyfast.triggers.shared_client import shared_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -86,7 +86,7 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: the arguments of this wait, and why asking stopped, if it had to."""
         call = self.call()
-        async with await AnyFastHook(self.anyfast_conn_id).get_async_conn() as client:
+        async with shared_client(self.anyfast_conn_id) as client:
             ended = await wait_for_async(self.poller(settle=SETTLE), lambda: client.send_once(call))
         reason = ""
         if isinstance(ended, GaveUp):
