@@ -1,31 +1,25 @@
-"""A local file, ready to send: its type read from its content, its name derived from it."""
+"""A local file, ready to send: looked at before anything is paid for it, its name derived from its content."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.client.media_inspection import Measures, NotMeasurableError, UnusableMediaError, measure
+from airflow_provider_anyfast.client.media_limits import RULES, Measure
+from airflow_provider_anyfast.client.media_type import SNIFFED, media_type_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ASSET_TYPES = ("Image", "Video", "Audio")
-LARGEST = {"Image": 30 * 1024**2, "Video": 200 * 1024**2, "Audio": 15 * 1024**2}
-"""Bytes that AnyFast takes at most, by type (docs.anyfast.ai, guide volc-asset, and its clients for video)."""
-FORMATS = frozenset(
-    {
-        *("image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/x-ms-bmp", "image/tiff"),
-        *("image/heic", "image/heif", "video/mp4", "video/quicktime"),
-        *("audio/mpeg", "audio/mp3", "audio/wav", "audio/x-wav", "audio/wave"),
-    }
-)
-"""Media types that AnyFast takes, as detectors spell them (the same guide)."""
-_SNIFFED = 4096
-"""Bytes of a file's start that tell its type."""
+ASSET_TYPES = tuple(RULES)
 _HASHED_AT_ONCE = 1024**2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,52 +59,73 @@ class MediaFile:
 def read_media(path: Path, expected_type: str | None = None) -> MediaFile:
     """Looks at a file before anything is paid for it.
 
+    Size and format are always checked. Pixels, duration and frame rate need Pillow and PyAV (the extra ``media``);
+    what was not checked is logged.
+
     Args:
         path: a local file.
         expected_type: ``Image``, ``Video`` or ``Audio`` as the user said, or None.
 
     Raises:
-        InvalidRequestError: it cannot be read, is empty or too large, or is not what the user said.
+        InvalidRequestError: it cannot be read, is empty or damaged, is not what the user said, or is beyond AnyFast's
+            limits; with every problem that was found.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(_SNIFFED)
-            file.seek(0)
-            digest = hashlib.sha256()
-            while chunk := file.read(_HASHED_AT_ONCE):
-                digest.update(chunk)
+        media = _read(path)
+        problems = _problems(media, expected_type)
     except OSError as error:
         raise InvalidRequestError(
             f"file={str(path)!r} cannot be read ({error.strerror or error}). Nothing was sent and nothing was spent."
         ) from error
-    media = MediaFile(path, _media_type(start), size, digest.hexdigest())
-    problem = _problem(media, expected_type)
-    if problem:
-        raise InvalidRequestError(f"file={str(path)!r} {problem}. Nothing was sent and nothing was spent.")
+    if problems:
+        raise InvalidRequestError(f"file={str(path)!r} {'; '.join(problems)}. Nothing was sent and nothing was spent.")
     return media
 
 
-def _problem(media: MediaFile, expected_type: str | None) -> str:
+def _read(path: Path) -> MediaFile:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(SNIFFED)
+        file.seek(0)
+        digest = hashlib.sha256()
+        while chunk := file.read(_HASHED_AT_ONCE):
+            digest.update(chunk)
+    return MediaFile(path, media_type_of(start), size, digest.hexdigest())
+
+
+def _problems(media: MediaFile, expected_type: str | None) -> list[str]:
+    """Each as the end of a sentence about the file."""
     if media.size == 0:
-        return "is empty"
-    if media.asset_type not in ASSET_TYPES:
-        return f"holds {media.media_type or 'something unknown'}, which is neither an image, a video nor audio"
-    if media.media_type not in FORMATS:
-        return f"holds {media.media_type}, which AnyFast does not take"
+        return ["is empty"]
+    if media.asset_type not in RULES:
+        return [f"holds {media.media_type or 'something unknown'}, which is neither an image, a video nor audio"]
+    problems = []
     if expected_type is not None and media.asset_type != expected_type:
-        return f"holds {media.media_type}, and asset_type={expected_type!r} was asked for"
-    if media.size > LARGEST[media.asset_type]:
-        return f"has {media.size:,} bytes, and AnyFast takes {LARGEST[media.asset_type]:,} of type {media.asset_type}"
-    return ""
+        problems.append(f"holds {media.media_type}, and asset_type={expected_type!r} was asked for")
+    formats = RULES[media.asset_type].formats
+    if media.media_type in formats:
+        return problems + _beyond_limits(media)
+    return [
+        *problems,
+        f"holds {media.media_type}, and AnyFast takes {', '.join(formats.values())} as {media.asset_type}",
+    ]
 
 
-def _media_type(start: bytes) -> str:
-    import puremagic
-
+def _beyond_limits(media: MediaFile) -> list[str]:
+    limits = RULES[media.asset_type].limits
+    measures: Measures = {Measure.SIZE: media.size}
+    problems, why_not = [], "the file does not tell"
     try:
-        matches: list[Any] = puremagic.magic_string(start)
-    except (puremagic.PureError, ValueError):
-        return ""
-    types = [str(match.mime_type).lower() for match in matches]
-    return next((kind for kind in types if kind.partition("/")[0].capitalize() in ASSET_TYPES), next(iter(types), ""))
+        measures |= measure(media.path, media.media_type)
+    except UnusableMediaError as error:
+        problems.append(str(error))
+    except NotMeasurableError as error:
+        why_not = str(error)
+    for kind, limit in limits.items():
+        problem = limit.problem(kind, measures[kind]) if kind in measures else ""
+        if problem:
+            problems.append(problem)
+    unchecked = [kind.label for kind in limits if kind not in measures]
+    if unchecked and not problems:
+        log.info("file=%r was not checked for %s: %s.", str(media.path), ", ".join(unchecked), why_not)
+    return problems

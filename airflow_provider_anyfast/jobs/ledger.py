@@ -20,7 +20,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from tenacity import Retrying, stop_after_attempt, wait_exponential
 
 from airflow_provider_anyfast.client import clock
@@ -62,7 +62,7 @@ class Record(BaseModel):
     stage: Stage
     fingerprint: str
     max_tries: int
-    at: float
+    at: float = Field(ge=0, lt=32_503_680_000)  # what a date can show
     id: str = ""
 
 

@@ -1,0 +1,158 @@
+"""Measures of a media file from its headers, with Pillow and PyAV where they are installed.
+
+Nothing of a video is decoded, and only one image at a time is, so memory stays flat however large the file is.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from airflow_provider_anyfast.client.media_limits import RULES, Measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from av.container import InputContainer
+    from PIL import Image
+
+Measures = dict[Measure, float]
+"""Values by what was measured. What the file does not say is absent."""
+
+_LARGEST_SIDE = int(RULES["Image"].limits[Measure.WIDTH].highest)
+_BOXES_WITH_CONTENT = (b"mdat", b"moov", b"meta")
+_ISO_TYPES = ("video/mp4", "video/quicktime", "image/heic", "image/heif")
+
+
+class UnusableMediaError(Exception):
+    """The file is damaged, or holds something else than it seems to. Reads as the end of a sentence about the file."""
+
+
+class NotMeasurableError(Exception):
+    """The file could not be measured here, which says nothing against it. Reads as a reason."""
+
+
+def measure(path: Path, media_type: str) -> Measures:
+    """Measures a file of one of the media types that AnyFast takes.
+
+    Raises:
+        UnusableMediaError: it is damaged, or an MP4 without a picture or the like.
+        NotMeasurableError: Pillow or PyAV is missing, or cannot read this kind of file.
+    """
+    if media_type in _ISO_TYPES:
+        _refuse_if_cut_off(path)
+    try:
+        return _MEASURING[media_type.partition("/")[0]](path, media_type)
+    except ImportError as error:
+        raise NotMeasurableError(
+            f"{error.name or 'a library'} is not installed: `pip install airflow-provider-anyfast[media]` brings it"
+        ) from error
+
+
+def _refuse_if_cut_off(path: Path) -> None:
+    """Looks whether each box of an ISO base media file (MP4, MOV, HEIF) has all the bytes that it announces."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for kind, end in _boxes(file, size):
+            if kind in _BOXES_WITH_CONTENT and end > size:
+                raise UnusableMediaError(f"is damaged: its last {end - size:,} bytes are missing")
+
+
+def _boxes(file: IO[bytes], size: int) -> Iterator[tuple[bytes, int]]:
+    """The boxes of the outermost level, each with the place where it says that it ends."""
+    start = 0
+    while start < size:
+        file.seek(start)
+        header = file.read(16)
+        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if length == 1:  # the real length follows, in 64 bits
+            length = int.from_bytes(header[8:16], "big")
+        if length < 8:  # noqa: PLR2004 - 0 reaches to the end of the file, and no box is smaller than its own header
+            return
+        start += length
+        yield kind, start
+
+
+def _measure_image(path: Path, media_type: str) -> Measures:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damage and size, both of which are judged here
+            with Image.open(path) as image:
+                width, height = image.size
+                _read_through(image)
+    except Image.DecompressionBombError as error:
+        raise UnusableMediaError(f"has far more pixels than AnyFast takes ({error})") from error
+    except UnidentifiedImageError as error:
+        if media_type in ("image/heic", "image/heif"):
+            raise NotMeasurableError(f"Pillow cannot read {media_type}") from error
+        raise UnusableMediaError(f"is damaged: it starts like {media_type}, and Pillow cannot open it") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+        raise UnusableMediaError(f"is damaged: Pillow cannot read it ({error})") from error
+    return _sides(width, height)
+
+
+def _read_through(image: Image.Image) -> None:
+    """Finds damage behind the header, most often a file that ends too early.
+
+    Images beyond AnyFast's sides are left alone: they are refused anyway.
+    """
+    if image.format == "PNG":
+        image.verify()  # every block has a checksum, so nothing needs to be decoded
+    elif max(image.size) <= _LARGEST_SIDE:
+        image.draft("L", (1, 1))  # JPEG is then decoded at an eighth of its sides
+        image.load()
+
+
+def _measure_video(path: Path, _media_type: str) -> Measures:
+    with _container(path) as container:
+        stream = next((each for each in container.streams.video if each.width and each.height), None)
+        if stream is None:
+            raise UnusableMediaError("holds no picture, so it is no video")
+        measures = _sides(stream.width, stream.height)
+        measures[Measure.PIXELS] = stream.width * stream.height
+        if stream.duration and stream.time_base:
+            measures[Measure.DURATION] = float(stream.duration * stream.time_base)
+        if stream.average_rate:
+            measures[Measure.FRAME_RATE] = float(stream.average_rate)
+    return measures
+
+
+def _measure_audio(path: Path, media_type: str) -> Measures:
+    with _container(path) as container:
+        stream = next(iter(container.streams.audio), None)
+        if stream is None:
+            raise UnusableMediaError("holds no sound")
+        codec = stream.codec_context.name
+        if media_type == "audio/mpeg" and not codec.startswith("mp3"):
+            raise UnusableMediaError(f"holds {codec} sound, which is no MP3")
+        # An MP3 need not say how long it is, so its packets are counted; at most 15 MB, and none is decoded.
+        ticks = sum(packet.duration or 0 for packet in container.demux(stream))
+        return {Measure.DURATION: float(ticks * stream.time_base)} if stream.time_base else {}
+
+
+@contextmanager
+def _container(path: Path) -> Iterator[InputContainer]:
+    import av
+
+    try:
+        # An open file rather than its name, in which FFmpeg might see a protocol.
+        with path.open("rb") as file, av.open(file, metadata_errors="replace") as container:
+            yield container
+    except av.FFmpegError as error:
+        raise UnusableMediaError(f"is damaged: FFmpeg cannot read it ({error.strerror})") from error
+
+
+def _sides(width: int, height: int) -> Measures:
+    return {Measure.WIDTH: width, Measure.HEIGHT: height, Measure.RATIO: width / height}
+
+
+_MEASURING: dict[str, Callable[[Path, str], Measures]] = {
+    "image": _measure_image,
+    "video": _measure_video,
+    "audio": _measure_audio,
+}
