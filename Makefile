@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup constraints
+.PHONY: help setup demo ui check test e2e constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,24 @@ $(VENV)/stamp: pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(VENV)/stamp ## make the virtual environment
+
+demo: $(VENV)/stamp ## make a video on real Airflow against the local sandbox, no key needed
+	@$(BIN)/python -m scripts.demo
+
+ui: $(VENV)/stamp ## serve Airflow's web pages with the examples and the local sandbox
+	@$(BIN)/python -m scripts.ui
+
+check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/stamp ## every test but e2e, on two cores, with branch coverage
+	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --cov
+
+e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
+	$(BIN)/pytest tests/e2e
 
 constraints: ## renew constraints.txt (newest versions that pyproject.toml allows)
 	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml

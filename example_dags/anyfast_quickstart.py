@@ -48,6 +48,7 @@ with DAG(
     )
     download = DownloadVideoOperator(
         task_id="download",
-        generation_id=wait.output["generation_id"],
+        generation_id=submit.output["generation_id"],
         output_path="{{ params.output_folder }}/{generation_id}.mp4",
     )
+    wait >> download

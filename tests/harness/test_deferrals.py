@@ -99,6 +99,10 @@ def test_a_trigger_that_would_hang_is_found_out(mood: str, shop: Shop, shop_runn
         shop_runner.attempt(buying(shop, mood))
 
 
+def test_a_trigger_may_ask_from_a_thread(shop: Shop, shop_runner: TaskRunner) -> None:
+    assert shop_runner.attempt(buying(shop, "asks in a thread")).state == "success"
+
+
 def test_a_trigger_must_return_after_its_event(
     shop: Shop, shop_runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import TYPE_CHECKING, Any, cast
 
+import httpx
 import pytest
-from airflow.sdk import Asset, BaseOperator, Connection, PokeReturnValue, Variable
+from airflow.sdk import DAG, Asset, BaseOperator, Connection, PokeReturnValue, Variable
 from airflow.sdk.bases.sensor import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException
 
 from tests.harness.toys import BuyTicket, Echo, Fail
 from tests.support.clock import FakeClock
-from tests.support.metadata import TaskKey
+from tests.support.execution_api import ExecutionApi, Outages
+from tests.support.metadata import Metadata, TaskKey
+from tests.support.steps import StepRecorder
 from tests.support.task_run import TaskRunner
 
 if TYPE_CHECKING:
@@ -24,9 +28,12 @@ if TYPE_CHECKING:
 class Run(BaseOperator):
     """Calls a function with the context."""
 
-    def __init__(self, *, call: Any, **kwargs: Any) -> None:
+    template_fields = ("values",)
+
+    def __init__(self, *, call: Any, values: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.call = call
+        self.values = values
 
     def execute(self, context: Context) -> Any:
         return self.call(context)
@@ -177,6 +184,50 @@ def test_connections_are_found_by_their_id() -> None:
     value = "{{ conn.c.host }} {{ conn.c.password }} {{ conn.c.extra_dejson.x }}"
 
     assert runner.attempt(lambda: Echo(task_id="t", value=value)).result == "h p 1"
+
+
+def test_a_connection_or_xcom_that_is_missing_is_told() -> None:
+    value = "{{ ti.xcom_pull(task_ids='nobody', map_indexes=-1) }}"
+
+    assert TaskRunner().attempt(lambda: Echo(task_id="t", value=value)).result == "None"
+    error = TaskRunner().attempt(lambda: Echo(task_id="t", value="{{ conn.nobody.host }}")).error
+    assert "nobody" in str(error)
+
+
+def test_the_xcoms_of_a_mapped_upstream_are_a_sequence() -> None:
+    runner = TaskRunner()
+    for index in range(3):
+        runner.push_xcom("upstream", index * 10, map_index=index)
+
+    def look(context: Context) -> Any:
+        values = cast("Run", context["task"]).values
+        return [len(values), values[1], values[-1], values[0:2], list(values)]
+
+    def make() -> BaseOperator:
+        with DAG("dag", schedule=None):
+            upstream = Echo.partial(task_id="upstream").expand(value=[1, 2, 3])
+            return Run(task_id="t", call=look, values=upstream.output)
+
+    assert runner.attempt(make).result == [3, 10, 20, [0, 10], [0, 10, 20]]
+
+
+def test_a_map_index_can_have_a_name() -> None:
+    runner = TaskRunner()
+
+    def make() -> Any:
+        return Echo.partial(task_id="t", map_index_template="row {{ task.value }}").expand(value=["a", "b"])
+
+    runner.attempt(make, map_index=1)
+
+    assert runner.metadata.task_instances[TaskKey("t", 1)].rendered_map_index == "row b"
+
+
+@pytest.mark.parametrize("path", ["/dag-runs/d/r", f"/store/ti/{uuid.UUID(int=0)}/key"])
+def test_the_execution_api_answers_nothing_by_guessing(path: str) -> None:
+    api = ExecutionApi(Metadata(), StepRecorder(), Outages())
+
+    with pytest.raises(AssertionError, match=r"has no GET /dag-runs|No running try has the id"):
+        api(httpx.Request("GET", f"https://in-memory{path}"))
 
 
 def test_an_upstream_xcom_can_be_put_in_place() -> None:

@@ -52,6 +52,8 @@ class TicketTrigger(BaseTrigger):
             return
         if self.mood == "asks without await":
             BaseHook.get_connection(self.conn_id)
+        if self.mood == "asks in a thread":
+            await asyncio.to_thread(BaseHook.get_connection, self.conn_id)
         if self.mood == "asks for state":
             from airflow.sdk.execution_time import task_runner  # noqa: PLC0415  # as a trigger would
             from airflow.sdk.execution_time.comms import GetXComSequenceSlice  # noqa: PLC0415

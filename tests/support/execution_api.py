@@ -66,8 +66,6 @@ class ExecutionApi:
 
     def start(self, call: Call) -> httpx.Response:
         row = self._row(call)
-        if row.state != "queued":
-            return _refusal(HTTPStatus.CONFLICT, "invalid_state", previous_state=row.state)
         row.state = "running"
         metadata = self._metadata
         logical_date = metadata.logical_date.isoformat() if metadata.logical_date else None
@@ -100,10 +98,6 @@ class ExecutionApi:
         row = self._row(call)
         body = call.json()
         state = body["state"]
-        if row.state == state:
-            return httpx.Response(HTTPStatus.OK)
-        if row.state != "running":
-            return _refusal(HTTPStatus.CONFLICT, "invalid_state", previous_state=row.state)
         if state == "deferred":
             row.defer(_deferral(body))
         elif state == "up_for_reschedule":
@@ -131,15 +125,6 @@ class ExecutionApi:
         first_poke = self._row(call).first_poke
         return httpx.Response(HTTPStatus.OK, json=first_poke.isoformat() if first_poke else None)
 
-    def task_states(self, call: Call) -> httpx.Response:
-        task_ids = call.query.get_list("task_ids")
-        states = {
-            row.key.task_id if row.key.map_index < 0 else f"{row.key.task_id}_{row.key.map_index}": row.state
-            for row in self._metadata.task_instances.values()
-            if not task_ids or row.key.task_id in task_ids
-        }
-        return httpx.Response(HTTPStatus.OK, json={"task_states": {self._metadata.run_id: states}})
-
     def inactive_assets(self, call: Call) -> httpx.Response:
         self._row(call)
         return httpx.Response(HTTPStatus.OK, json={"inactive_assets": []})
@@ -166,10 +151,6 @@ class ExecutionApi:
     def delete_variable(self, call: Call) -> httpx.Response:
         self._metadata.variables.pop(call.path["key"], None)
         return httpx.Response(HTTPStatus.NO_CONTENT)
-
-    def variable_keys(self, call: Call) -> httpx.Response:
-        keys = sorted(key for key in self._metadata.variables if key.startswith(call.query.get("prefix", "")))
-        return httpx.Response(HTTPStatus.OK, json={"keys": keys, "total_entries": len(keys)})
 
     # XComs
 
@@ -279,8 +260,8 @@ def _xcom_key(call: Call) -> XComKey:
     return XComKey(TaskKey(call.path["task"], int(call.query.get("map_index", -1))), call.path["key"])
 
 
-def _refusal(status: HTTPStatus, reason: str, **facts: JsonValue) -> httpx.Response:
-    return httpx.Response(status, json={"detail": {"reason": reason, "message": reason, **facts}})
+def _refusal(status: HTTPStatus, reason: str) -> httpx.Response:
+    return httpx.Response(status, json={"detail": {"reason": reason, "message": reason}})
 
 
 def _route(
@@ -295,10 +276,8 @@ ROUTES = (
     _route("PUT /task-instances/{ti}/rtif", "rendered fields set", ExecutionApi.set_rendered_fields),
     _route("PATCH /task-instances/{ti}/rendered-map-index", "map index set", ExecutionApi.set_rendered_map_index),
     _route("GET /task-instances/{ti}/validate-inlets-and-outlets", "assets check", ExecutionApi.inactive_assets),
-    _route("GET /task-instances/states", "task states get", ExecutionApi.task_states),
     _route("GET /task-reschedules/{ti}/start_date", "reschedule start get", ExecutionApi.reschedule_start),
     _route("GET /connections/{id}", "connection get {id}", ExecutionApi.connection),
-    _route("GET /variables/keys", "variable keys get", ExecutionApi.variable_keys),
     _route("GET /variables/{key}", "variable get {key}", ExecutionApi.get_variable),
     _route("PUT /variables/{key}", "variable put {key}", ExecutionApi.put_variable),
     _route("DELETE /variables/{key}", "variable delete {key}", ExecutionApi.delete_variable),

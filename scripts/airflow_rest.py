@@ -1,0 +1,178 @@
+"""Airflow's public REST API: as much of it as the demo and the end-to-end tests use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from scripts.processes import wait_until
+
+RUN_END_STATES = frozenset({"success", "failed"})
+TASK_END_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+@dataclass(frozen=True)
+class TaskRef:
+    """Names one task instance."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    @property
+    def path(self) -> str:
+        """Its place in the API, for calls that have the map index in the path or need none."""
+        base = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{self.task_id}"
+        return base if self.map_index < 0 else f"{base}/{self.map_index}"
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """What the API shows of a task instance."""
+
+    ref: TaskRef
+    state: str | None
+    try_number: int
+    max_tries: int
+    pid: int | None
+    """Of the process that runs the task's code; from its last try if it does not run."""
+    triggerer_id: int | None
+    """Of the triggerer that runs its trigger, while one does."""
+
+
+class AirflowRest:
+    """A client that logs in by itself.
+
+    Args:
+        url: of the API server, whose simple auth manager takes everybody for an admin.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=30)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def healthy(self, *components: str) -> bool:
+        """Whether the API server answers and reports these components (``scheduler``, …) as healthy."""
+        try:
+            health = self._client.get("/monitor/health").raise_for_status().json()
+        except httpx.HTTPError:
+            return False
+        return all((health.get(name) or {}).get("status") == "healthy" for name in components)
+
+    def has_dag(self, dag_id: str) -> bool:
+        """Whether the DAG was parsed."""
+        return self._request("GET", f"/dags/{dag_id}", allow_missing=True) is not None
+
+    def import_errors(self) -> dict[str, str]:
+        """Files that Airflow could not load, with the reason."""
+        answer = self._request("GET", "/importErrors")
+        return {error["filename"]: error["stack_trace"] for error in answer["import_errors"]}
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Start a run; returns its run_id."""
+        body = {"logical_date": None, "conf": conf or {}}
+        return str(self._request("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """State of a run: queued, running, success or failed."""
+        return str(self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def wait_for_run(self, dag_id: str, run_id: str, *, seconds: float) -> str:
+        """Wait until a run has ended; returns its state."""
+
+        def ended() -> str | None:
+            state = self.run_state(dag_id, run_id)
+            return state if state in RUN_END_STATES else None
+
+        return wait_until(ended, f"the end of {dag_id} {run_id}", seconds=seconds, pause=0.5)
+
+    def tasks(self, dag_id: str, run_id: str) -> list[TaskView]:
+        """Every task instance of a run."""
+        answer = self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
+        return [_view(found) for found in answer["task_instances"]]
+
+    def task(self, ref: TaskRef) -> TaskView:
+        """One task instance."""
+        return _view(self._request("GET", ref.path))
+
+    def wait_for_task(self, ref: TaskRef, *states: str, seconds: float) -> TaskView:
+        """Wait until a task is in one of ``states``; give up at once when it ended in another."""
+
+        def there() -> TaskView | None:
+            view = self.task(ref)
+            if view.state in TASK_END_STATES and view.state not in states:
+                raise AssertionError(f"{ref} ended as {view.state} while {states} was waited for\n{self.log(view)}")
+            return view if view.state in states else None
+
+        return wait_until(there, f"{ref} to be {' or '.join(states)}", seconds=seconds)
+
+    def xcom(self, ref: TaskRef, key: str = "return_value") -> Any:
+        """An XCom's value; None where there is none."""
+        path = f"/dags/{ref.dag_id}/dagRuns/{ref.run_id}/taskInstances/{ref.task_id}/xcomEntries/{key}"
+        query = {"map_index": ref.map_index, "deserialize": "true"}
+        answer = self._request("GET", path, query=query, allow_missing=True)
+        return answer and answer["value"]
+
+    def links(self, ref: TaskRef) -> dict[str, str | None]:
+        """Extra links by their names."""
+        path = f"/dags/{ref.dag_id}/dagRuns/{ref.run_id}/taskInstances/{ref.task_id}/links"
+        answer = self._request("GET", path, query={"map_index": ref.map_index})
+        return dict(answer["extra_links"])
+
+    def clear(self, ref: TaskRef) -> None:
+        """Clear one task of one run, whatever its state."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": ref.run_id,
+            "task_ids": [ref.task_id if ref.map_index < 0 else (ref.task_id, ref.map_index)],
+            "only_failed": False,
+        }
+        self._request("POST", f"/dags/{ref.dag_id}/clearTaskInstances", body)
+
+    def mark(self, ref: TaskRef, state: str) -> None:
+        """Mark one task as ``success`` or ``failed``."""
+        self._request("PATCH", ref.path, {"new_state": state})
+
+    def log(self, view: TaskView) -> str:
+        """The log of a task's current try, one line per message."""
+        ref = view.ref
+        path = f"/dags/{ref.dag_id}/dagRuns/{ref.run_id}/taskInstances/{ref.task_id}/logs/{view.try_number}"
+        answer = self._request("GET", path, query={"map_index": ref.map_index, "full_content": "true"})
+        return "\n".join(str(line.get("event", line)) for line in answer["content"])
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: dict[str, Any] | None = None,
+        allow_missing: bool = False,
+    ) -> Any:
+        if "Authorization" not in self._client.headers:
+            token = self._client.get(f"{self.url}/auth/token").raise_for_status().json()["access_token"]
+            self._client.headers["Authorization"] = f"Bearer {token}"
+        answer = self._client.request(method, path, json=body, params=query)
+        if allow_missing and answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if answer.is_error:
+            raise RuntimeError(f"{method} {path} was answered with {answer.status_code}: {answer.text}")
+        return answer.json()
+
+
+def _view(found: dict[str, Any]) -> TaskView:
+    return TaskView(
+        ref=TaskRef(found["dag_id"], found["dag_run_id"], found["task_id"], found["map_index"]),
+        state=found["state"],
+        try_number=found["try_number"],
+        max_tries=found["max_tries"],
+        pid=found["pid"],
+        triggerer_id=(found["triggerer_job"] or {}).get("id"),
+    )

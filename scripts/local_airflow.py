@@ -1,0 +1,223 @@
+"""A real Airflow in a directory of its own: SQLite, LocalExecutor, loopback only, nothing left behind."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+from scripts.airflow_rest import AirflowRest, TaskRef
+from scripts.processes import ManagedProcess, kill_processes_with, tail, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+Component = Literal["scheduler", "dag-processor", "api-server", "triggerer"]
+
+READY_SECONDS = 120.0
+"""A slow machine with two cores starts everything in about 20 s."""
+
+
+class LocalAirflow:
+    """Airflow's components as child processes; a context manager that ends them all, whatever happens.
+
+    Args:
+        home: AIRFLOW_HOME; made if it is missing. A second start with the same one reuses its database.
+        dags: the DAGs folder.
+        connections: by conn_id, in the JSON form of ``AIRFLOW_CONN_…``.
+        settings: further ``AIRFLOW__SECTION__KEY`` variables; they win.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        *,
+        connections: Mapping[str, Mapping[str, Any]],
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.home = home
+        self.logs = home / "components"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))},
+            **_settings(home, dags, self.port),
+            **{f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(conn) for conn_id, conn in connections.items()},
+            **(settings or {}),
+        }
+        self.rest = AirflowRest(f"http://127.0.0.1:{self.port}")
+        self._processes: list[ManagedProcess] = []
+        self._started = 0
+
+    @property
+    def url(self) -> str:
+        """Of the UI and the REST API."""
+        return self.rest.url
+
+    def migrate(self) -> None:
+        """Make the database, unless this home has one of this Airflow.
+
+        Raises:
+            RuntimeError: Airflow refused; the message has the end of its log.
+        """
+        made_by = self.home / "migrated-by"
+        version = subprocess.run(
+            (sys.executable, "-c", "import importlib.metadata as m; print(m.version('apache-airflow-core'))"),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        if made_by.exists() and made_by.read_text() == version:
+            return
+        log = self.logs / "migrate.log"
+        process = ManagedProcess("migrate", _command("db", "migrate"), environment=self.environment, log=log)
+        try:
+            if process.wait():
+                raise RuntimeError(f"airflow db migrate failed:\n{tail(log)}")
+        finally:
+            process.stop()
+        made_by.write_text(version)
+
+    def start(self, component: Component) -> ManagedProcess:
+        """Start one component; a triggerer may be started several times."""
+        options = {
+            "scheduler": ("--skip-serve-logs",),
+            "triggerer": ("--skip-serve-logs",),
+            "api-server": ("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
+            "dag-processor": (),
+        }[component]
+        self._started += 1
+        name = f"{component}-{self._started}"
+        process = ManagedProcess(
+            name, _command(component, *options), environment=self.environment, log=self.logs / f"{name}.log"
+        )
+        self._processes.append(process)
+        return process
+
+    def start_all(self) -> None:
+        """Start one of each component and wait until Airflow reports all of them as healthy.
+
+        Raises:
+            RuntimeError: one of them ended; the message has the end of its log.
+            TimeoutError: not healthy within `READY_SECONDS`.
+        """
+        for component in ("api-server", "scheduler", "dag-processor", "triggerer"):
+            self.start(component)
+        self.wait_healthy("metadatabase", "scheduler", "dag_processor", "triggerer")
+
+    def wait_healthy(self, *components: str) -> None:
+        """Wait until Airflow reports ``components`` as healthy; see `start_all` for the errors."""
+
+        def healthy() -> bool:
+            self.expect_running()
+            return self.rest.healthy(*components)
+
+        wait_until(healthy, f"a healthy {', '.join(components)}", seconds=READY_SECONDS, pause=0.5)
+
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Wait until a DAG was parsed.
+
+        Raises:
+            AssertionError: its file has an import error.
+        """
+
+        def parsed() -> bool:
+            if errors := self.rest.import_errors():
+                raise AssertionError(f"Airflow could not load the DAGs: {errors}")
+            return self.rest.has_dag(dag_id)
+
+        wait_until(parsed, f"DAG {dag_id}", seconds=READY_SECONDS, pause=0.5)
+
+    def kill_task(self, ref: TaskRef) -> None:
+        """SIGKILL the process that runs the task's code; Airflow's supervisor of it lives on and reports the death.
+
+        Raises:
+            AssertionError: the task does not run.
+        """
+        view = self.rest.task(ref)
+        if view.state != "running" or view.pid is None:
+            raise AssertionError(f"{ref} cannot be killed: it is {view.state} with pid {view.pid}")
+        os.kill(view.pid, signal.SIGKILL)
+
+    def expect_running(self) -> None:
+        """Raise a `RuntimeError` with the end of its log if a component has ended by itself."""
+        for process in self._processes:
+            process.expect_running()
+
+    def running(self, component: Component) -> list[ManagedProcess]:
+        """Its processes, oldest first."""
+        return [process for process in self._processes if process.name.startswith(component)]
+
+    def replace_triggerer(self) -> None:
+        """SIGKILL the oldest triggerer, and start another one."""
+        killed = self.running("triggerer")[0]
+        killed.kill()
+        self._processes.remove(killed)
+        self.start("triggerer")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rest.close()
+        for process in self._processes:
+            process.ask_to_stop()
+        for process in self._processes:
+            process.stop()
+        # Tasks have process groups of their own.
+        kill_processes_with("AIRFLOW_HOME", str(self.home))
+
+
+def free_port() -> int:
+    """Find a loopback port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _command(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "airflow", *arguments)
+
+
+def _secret(home: Path) -> str:
+    """Give every component the same key, and a later start the one that can read what this one stored."""
+    file = home / "secret"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+    return file.read_text()
+
+
+def _settings(home: Path, dags: Path, port: int) -> dict[str, str]:
+    secret = _secret(home)
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__SECRET_KEY": secret,
+        "AIRFLOW__API_AUTH__JWT_SECRET": secret * 2,
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__FERNET_KEY": secret,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,148 @@
+"""Child processes that never outlive their parent's interest in them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, TypeVar
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+Found = TypeVar("Found")
+
+STOP_SECONDS = 10.0
+"""A process that was asked to stop has this long before it is killed."""
+
+
+def wait_until(probe: Callable[[], Found | None], what: str, *, seconds: float, pause: float = 0.2) -> Found:
+    """Call ``probe`` until it gives something true, and return that.
+
+    Args:
+        probe: asked every ``pause`` seconds.
+        what: what is waited for, for the error.
+        seconds: the limit.
+        pause: seconds between two calls.
+
+    Raises:
+        TimeoutError: it stayed false for ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := probe()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Waited {seconds:g} s for {what}; last seen: {found!r}")
+        time.sleep(pause)
+    return found
+
+
+class ManagedProcess:
+    """One command in a process group of its own, with its output in a file.
+
+    Args:
+        name: for messages.
+        command: what to run.
+        environment: its whole environment.
+        log: file that takes stdout and stderr; its directory exists.
+        stdout: takes stdout instead of the file, for example ``subprocess.PIPE``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        stdout: int | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._asked_to_stop = False
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(  # noqa: S603  # the callers in this package write the command
+                list(command),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output if stdout is None else stdout,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id, and id of its group."""
+        return self._popen.pid
+
+    @property
+    def output(self) -> IO[bytes]:
+        """Its stdout, if that was asked for as a pipe."""
+        if self._popen.stdout is None:
+            raise ValueError(f"The output of {self.name} goes to {self.log}")
+        return self._popen.stdout
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._popen.poll() is None
+
+    def expect_running(self) -> None:
+        """Raise a `RuntimeError` with the end of its log if it has ended."""
+        if not self.running:
+            raise RuntimeError(f"{self.name} ended with code {self._popen.returncode}:\n{tail(self.log)}")
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its children."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, as a machine that goes away."""
+        self.signal_group(signal.SIGKILL)
+        self._popen.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP, as a machine that hangs."""
+        self.signal_group(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT after `freeze`."""
+        self.signal_group(signal.SIGCONT)
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        return self._popen.wait()
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, once and without waiting: to Airflow a second one means haste."""
+        self.thaw()
+        if self.running and not self._asked_to_stop:
+            self._popen.terminate()
+            self._asked_to_stop = True
+
+    def stop(self) -> None:
+        """Ask it to stop; kill it and its children after `STOP_SECONDS`."""
+        self.ask_to_stop()
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(STOP_SECONDS)
+        self.kill()
+        if self._popen.stdout:
+            self._popen.stdout.close()
+
+
+def kill_processes_with(variable: str, value: str) -> None:
+    """SIGKILL every process whose environment has ``variable`` at ``value``, this one excepted."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(variable) == value:
+                process.kill()
+
+
+def tail(log: Path, lines: int = 40) -> str:
+    """Return the last lines of a log file."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

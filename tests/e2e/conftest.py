@@ -1,0 +1,110 @@
+"""One Airflow (scheduler, triggerer, DAG processor, API server) and one sandbox for all end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.local_airflow import LocalAirflow
+from scripts.local_sandbox import local_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scripts.local_sandbox import LocalSandbox
+
+ROOT = Path(__file__).parents[2]
+
+SETTINGS = {
+    # A triggerer that went away is missed after 6 s instead of 30.
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+}
+
+
+PROVIDER = "this provider"
+ALTERNATIVES = {"by_hand": "a task by hand", "by_http_operator": "HttpOperator + sensor"}
+"""By DAG: what one would write without this provider."""
+CANARY = "sk-canary-4f1d9e7b2c"
+"""The API key of these tests, which must not turn up anywhere."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an accident cost."""
+
+    event: str
+    who: str
+    billed: int
+    state: str
+
+
+@dataclass
+class Comparison:
+    """Outcomes of the same accident for this provider and for what one would write without it."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def add(self, event: str, way: str, *, billed: int, state: str) -> None:
+        """Note one outcome of the DAG ``way``."""
+        self.outcomes.append(Outcome(event, ALTERNATIVES.get(way, PROVIDER), billed, state))
+
+    def lines(self) -> Iterator[str]:
+        """A table as text, one accident a line."""
+        ways = (PROVIDER, *ALTERNATIVES.values())
+        yield f"{'event':<46}" + "".join(f"{way:<24}" for way in ways)
+        for event in dict.fromkeys(outcome.event for outcome in self.outcomes):
+            found = {outcome.who: outcome for outcome in self.outcomes if outcome.event == event}
+            cells = (f"{found[who].billed} billed, {found[who].state}" if who in found else "" for who in ways)
+            yield f"{event:<46}" + "".join(f"{cell:<24}" for cell in cells)
+
+
+_COMPARISON = pytest.StashKey[Comparison]()
+
+
+@pytest.fixture(scope="session")
+def anyfast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSandbox]:
+    """A sandbox whose videos take 15 s: long enough for an accident."""
+    log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
+    options = ("--completion-seconds", "15", "--asset-seconds", "1")
+    with local_sandbox(log, *options, api_key=CANARY) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox) -> Iterator[LocalAirflow]:
+    """All of Airflow, with the example DAGs and those of these tests."""
+    home = tmp_path_factory.mktemp("airflow")
+    dags = home / "dags"
+    shutil.copytree(ROOT / "example_dags", dags)
+    shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
+    connections = {
+        "anyfast_default": anyfast.connection,
+        "anyfast_http": {"conn_type": "http", "host": anyfast.url, "password": CANARY},
+    }
+    with LocalAirflow(home, dags, connections=connections, settings=SETTINGS) as cluster:
+        cluster.migrate()
+        cluster.start_all()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def comparison(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
+    """Takes the outcomes; they are printed at the end and written to ``comparison.json`` in pytest's directory."""
+    found = pytestconfig.stash[_COMPARISON] = Comparison()
+    yield found
+    file = tmp_path_factory.getbasetemp() / "comparison.json"
+    file.write_text(json.dumps([asdict(outcome) for outcome in found.outcomes], indent=2))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the comparison."""
+    if comparison := config.stash.get(_COMPARISON, None):
+        terminalreporter.section("what an accident costs")
+        for line in comparison.lines():
+            terminalreporter.write_line(line)

@@ -1,0 +1,87 @@
+"""One video a run: by this provider in two ways of waiting, and as one would write it by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from airflow.providers.http.operators.http import HttpOperator
+from airflow.providers.http.sensors.http import HttpSensor
+from airflow.sdk import DAG, BaseHook, get_current_context, task
+
+from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+
+SETTINGS: dict[str, Any] = {
+    "params": {"prompt": "", "folder": ""},
+    "default_args": {"retries": 2, "retry_delay": timedelta(seconds=1)},
+}
+
+for name, deferrable in (("by_provider_deferred", True), ("by_provider_in_worker", False)):
+    with DAG(name, schedule=None, **SETTINGS):
+        GenerateVideoOperator(
+            task_id="video",
+            prompt="{{ params.prompt }}",
+            resolution="480p",
+            duration=4,
+            poll_interval=2,
+            deferrable=deferrable,
+            output_path="{{ params.folder }}/video.mp4",
+        )
+
+BODY = {
+    "model": "seedance",
+    "content": [{"type": "text", "text": "{{ params.prompt }}"}],
+    "resolution": "480p",
+    "duration": 4,
+}
+
+with DAG("by_http_operator", schedule=None, **SETTINGS):
+    submitted = HttpOperator(
+        task_id="video",
+        http_conn_id="anyfast_http",
+        endpoint="/v1/video/generations",
+        headers={"Authorization": "Bearer {{ conn.anyfast_http.password }}", "Content-Type": "application/json"},
+        data=json.dumps(BODY),
+        response_filter=lambda response: response.json()["id"],
+    )
+    finished = HttpSensor(
+        task_id="wait",
+        http_conn_id="anyfast_http",
+        endpoint="/v1/video/generations/{{ ti.xcom_pull('video') }}",
+        headers={"Authorization": "Bearer {{ conn.anyfast_http.password }}"},
+        response_check=lambda response: response.json()["data"]["status"] == "SUCCESS",
+        poke_interval=2,
+    )
+    submitted >> finished
+
+with DAG("by_hand", schedule=None, **SETTINGS):
+
+    @task
+    def video() -> str:
+        """Submit, poll, download: what the documentation of AnyFast shows."""
+        connection = BaseHook.get_connection("anyfast_default")
+        params = get_current_context()["params"]
+        with httpx.Client(
+            base_url=str(connection.host), headers={"Authorization": f"Bearer {connection.password}"}, timeout=60
+        ) as client:
+            body = {
+                "model": "seedance",
+                "content": [{"type": "text", "text": params["prompt"]}],
+                "resolution": "480p",
+                "duration": 4,
+            }
+            generation_id = client.post("/v1/video/generations", json=body).raise_for_status().json()["id"]
+            while (found := _query(client, generation_id))["status"] != "SUCCESS":
+                time.sleep(2)
+        target = Path(params["folder"]) / "video.mp4"
+        target.write_bytes(httpx.get(found["result_url"], timeout=60).raise_for_status().content)
+        return str(target)
+
+    def _query(client: httpx.Client, generation_id: str) -> dict[str, Any]:
+        return dict(client.get(f"/v1/video/generations/{generation_id}").raise_for_status().json()["data"])
+
+    video()

@@ -1,0 +1,205 @@
+"""Processes die and people click while a video is paid for: it is paid for once, and it comes home.
+
+The same accidents happen to a task that was written by hand, for comparison.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.airflow_rest import TaskRef
+from scripts.processes import wait_until
+from tests.e2e.video_file import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scripts.airflow_rest import TaskView
+    from scripts.local_airflow import LocalAirflow
+    from scripts.local_sandbox import LocalSandbox
+    from tests.e2e.conftest import Comparison
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+DEFERRED = "by_provider_deferred"
+IN_WORKER = "by_provider_in_worker"
+BY_HAND = "by_hand"
+BY_HTTP_OPERATOR = "by_http_operator"
+
+
+@dataclass
+class Job:
+    """One run of one of the DAGs, and what it has cost so far."""
+
+    airflow: LocalAirflow
+    anyfast: LocalSandbox
+    way: str
+    prompt: str
+    file: Path
+    task: TaskRef
+
+    @property
+    def billed(self) -> int:
+        return len(self.anyfast.generations(self.prompt))
+
+    def wait_until_billed(self) -> None:
+        wait_until(lambda: self.billed, f"the submission of {self.way}", seconds=60)
+
+    def wait_until_generation_is_known(self) -> None:
+        self.wait_until_billed()
+        if self.way == IN_WORKER:
+            wait_until(lambda: self.airflow.rest.xcom(self.task, "generation_id"), "the id in XCom", seconds=30)
+
+    def wait_for_state(self, *states: str, seconds: float = 90) -> TaskView:
+        return self.airflow.rest.wait_for_task(self.task, *states, seconds=seconds)
+
+    def expect(self, state: str, *, billed: int) -> None:
+        """The task ends in ``state`` and this many videos were paid for; a success has its whole file."""
+        view = self.wait_for_state("success", "failed", seconds=150)
+        assert (view.state, self.billed) == (state, billed), self.airflow.rest.log(view)
+        if state == "success" and self.way != BY_HTTP_OPERATOR:  # which has no download
+            video = describe(self.file)
+            assert (video.codec, video.frames) == ("h264", 96)
+            assert [found.name for found in self.file.parent.iterdir()] == [self.file.name]
+
+
+class Jobs:
+    """Starts jobs, each with a prompt and a folder of its own."""
+
+    def __init__(self, airflow: LocalAirflow, anyfast: LocalSandbox, folder: Path) -> None:
+        self._airflow = airflow
+        self._anyfast = anyfast
+        self._folder = folder
+
+    def start(self, way: str) -> Job:
+        folder = self._folder / way
+        folder.mkdir()
+        prompt = f"{self._folder.name} {way}"
+        self._airflow.wait_for_dag(way)
+        run_id = self._airflow.rest.trigger(way, {"prompt": prompt, "folder": str(folder)})
+        task = TaskRef(way, run_id, "video")
+        return Job(self._airflow, self._anyfast, way, prompt, folder / "video.mp4", task)
+
+
+@pytest.fixture
+def jobs(airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path) -> Iterator[Jobs]:
+    yield Jobs(airflow, anyfast, tmp_path)
+    anyfast.clear_faults()
+
+
+@pytest.mark.parametrize(("way", "billed"), [(IN_WORKER, 1), (BY_HAND, 2)])
+def test_a_task_killed_after_the_submission(way: str, billed: int, jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(way)
+    job.wait_until_generation_is_known()
+    job.airflow.kill_task(job.task)
+
+    job.expect("success", billed=billed)
+    comparison.add("worker killed while it waits", way, billed=job.billed, state="success")
+
+
+WITHOUT_AN_ANSWER = pytest.mark.parametrize(
+    ("way", "state", "billed"),
+    [(DEFERRED, "failed", 1), (BY_HAND, "success", 2), (BY_HTTP_OPERATOR, "success", 2)],
+)
+
+
+@WITHOUT_AN_ANSWER
+def test_a_submission_whose_connection_drops(
+    way: str, state: str, billed: int, jobs: Jobs, comparison: Comparison
+) -> None:
+    jobs._anyfast.fault("drop_answer")
+    job = jobs.start(way)
+
+    job.expect(state, billed=billed)
+    comparison.add("connection dropped before the answer comes", way, billed=job.billed, state=state)
+
+
+@WITHOUT_AN_ANSWER
+def test_a_task_killed_before_it_hears_that_it_was_billed(
+    way: str, state: str, billed: int, jobs: Jobs, comparison: Comparison
+) -> None:
+    jobs._anyfast.fault("slow_answer", seconds=20)
+    job = jobs.start(way)
+    job.wait_until_billed()
+    job.airflow.kill_task(job.task)
+
+    job.expect(state, billed=billed)
+    comparison.add("worker killed before the answer comes", way, billed=job.billed, state=state)
+
+
+@pytest.mark.parametrize(("way", "billed"), [(DEFERRED, 1), (BY_HAND, 2)])
+def test_a_task_killed_during_its_download(way: str, billed: int, jobs: Jobs, comparison: Comparison) -> None:
+    before = len(jobs._anyfast.requests("download"))
+    jobs._anyfast.fault("stall_download", seconds=30)
+    job = jobs.start(way)
+    wait_until(lambda: len(job.anyfast.requests("download")) > before, "the download", seconds=90)
+    job.airflow.kill_task(job.task)
+
+    job.expect("success", billed=billed)
+    comparison.add("worker killed during the download", way, billed=job.billed, state="success")
+
+
+@pytest.mark.parametrize(("way", "while_it_is", "billed"), [(DEFERRED, "deferred", 1), (BY_HAND, "running", 2)])
+def test_a_task_cleared_while_it_waits(
+    way: str, while_it_is: str, billed: int, jobs: Jobs, comparison: Comparison
+) -> None:
+    job = jobs.start(way)
+    job.wait_until_billed()
+    job.wait_for_state(while_it_is)
+    job.airflow.rest.clear(job.task)
+
+    job.expect("success", billed=billed)
+    comparison.add("cleared while it waits", way, billed=job.billed, state="success")
+
+
+@pytest.mark.parametrize("way", [DEFERRED, BY_HAND])
+def test_a_task_cleared_after_its_success_makes_a_new_video(way: str, jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(way)
+    job.expect("success", billed=1)
+    job.file.unlink()
+    job.airflow.rest.clear(job.task)
+    wait_until(lambda: job.airflow.rest.task(job.task).state != "success", "the clear", seconds=30)
+
+    job.expect("success", billed=2)
+    comparison.add("cleared after its success (asks for another)", way, billed=job.billed, state="success")
+
+
+@pytest.mark.parametrize(("way", "while_it_is"), [(DEFERRED, "deferred"), (BY_HAND, "running")])
+def test_a_task_marked_as_failed_while_it_waits(way: str, while_it_is: str, jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(way)
+    job.wait_until_billed()
+    job.wait_for_state(while_it_is)
+    job.airflow.rest.mark(job.task, "failed")
+
+    assert job.airflow.rest.wait_for_run(way, job.task.run_id, seconds=60) == "failed"
+    job.expect("failed", billed=1)
+    comparison.add("marked as failed while it waits", way, billed=job.billed, state="failed")
+
+
+def test_a_killed_triggerer_is_replaced(jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(DEFERRED)
+    job.wait_for_state("deferred")
+    job.airflow.replace_triggerer()
+
+    job.expect("success", billed=1)
+    comparison.add("triggerer killed, another one started", DEFERRED, billed=job.billed, state="success")
+
+
+def test_a_triggerer_that_hangs_hands_over(jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(DEFERRED)
+    job.wait_for_state("deferred")
+    first = wait_until(lambda: job.airflow.rest.task(job.task).triggerer_id, "a triggerer for it", seconds=10)
+    frozen = job.airflow.running("triggerer")[0]
+    job.airflow.start("triggerer")
+    frozen.freeze()
+    wait_until(lambda: job.airflow.rest.task(job.task).triggerer_id not in (None, first), "the hand-over", seconds=60)
+    # Back again, Airflow 3.3 tells it that its trigger was killed by a user.
+    frozen.thaw()
+    assert job.airflow.rest.task(job.task).state == "deferred"
+
+    job.expect("success", billed=1)
+    comparison.add("triggerer hangs, another one takes over", DEFERRED, billed=job.billed, state="success")
