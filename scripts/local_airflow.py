@@ -138,8 +138,8 @@ class LocalAirflow:
 
         wait_until(parsed, f"DAG {dag_id}", seconds=READY_SECONDS, pause=0.5)
 
-    def kill_task(self, ref: TaskRef) -> None:
-        """SIGKILL the process that runs the task's code; Airflow's supervisor of it lives on and reports the death.
+    def kill_task(self, ref: TaskRef, number: signal.Signals = signal.SIGKILL) -> None:
+        """Signal the process that runs the task's code; Airflow's supervisor of it lives on and reports a death.
 
         Raises:
             AssertionError: the task does not run.
@@ -147,7 +147,7 @@ class LocalAirflow:
         view = self.rest.task(ref)
         if view.state != "running" or view.pid is None:
             raise AssertionError(f"{ref} cannot be killed: it is {view.state} with pid {view.pid}")
-        os.kill(view.pid, signal.SIGKILL)
+        os.kill(view.pid, number)
 
     def expect_running(self) -> None:
         """Raise a `RuntimeError` with the end of its log if a component has ended by itself."""

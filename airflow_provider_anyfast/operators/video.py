@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -108,6 +109,7 @@ class GenerateVideoOperator(WaitingOperator):
     }
     operator_extra_links = (AnyFastVideoLink(),)
     video_link = ""
+    _generation_id = ""
     ui_color = "#e8f0ff"
 
     def __init__(
@@ -197,6 +199,7 @@ class GenerateVideoOperator(WaitingOperator):
             generation_id = event.get("job_id") or context["ti"].xcom_pull(
                 task_ids=self.task_id, key="generation_id", map_indexes=context["ti"].map_index
             )
+            self._generation_id = generation_id
             started_at = float(event.get("started_at") or clock.now())
             trigger = self._trigger(generation_id, started_at)
             hook = AnyFastHook(self.anyfast_conn_id)
@@ -208,8 +211,9 @@ class GenerateVideoOperator(WaitingOperator):
     def on_kill(self) -> None:
         """AnyFast has no cancel, so this can only say what goes on."""
         self.log.warning(
-            "This task was stopped. AnyFast has no cancel: a video that is submitted is made and billed all the same. "
-            "A retry or a clear of this task goes on with it."
+            "This task was stopped while it was about %s. AnyFast has no cancel: what is submitted is made and billed "
+            "all the same. A retry or a clear of this task goes on with it.",
+            f"generation {self._generation_id}" if self._generation_id else "a video that may be submitted",
         )
 
     def _request(self) -> VideoRequest:
@@ -231,6 +235,7 @@ class GenerateVideoOperator(WaitingOperator):
 
     def _announce(self, context: Context, generation: Generation, base_url: str) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""
+        self._generation_id = generation.id
         context["ti"].xcom_push("generation_id", generation.id)
         self.video_link = task_log_page(base_url, generation.id)
         if not generation.reattached:
@@ -284,7 +289,7 @@ class GenerateVideoOperator(WaitingOperator):
             seconds = float(value)
         except ValueError:
             seconds = 0.0
-        if not seconds > 0:
+        if not 0 < seconds < math.inf:
             raise InvalidRequestError(f"{name}={value!r} is not a number of seconds above 0. Nothing was submitted.")
         return seconds
 

@@ -5,6 +5,7 @@ The same accidents happen to a task that was written by hand, for comparison.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 DEFERRED = "by_provider_deferred"
 IN_WORKER = "by_provider_in_worker"
+IMPATIENT = "by_provider_impatient"
 BY_HAND = "by_hand"
 BY_HTTP_OPERATOR = "by_http_operator"
 
@@ -99,6 +101,22 @@ def test_a_task_killed_after_the_submission(way: str, billed: int, jobs: Jobs, c
 
     job.expect("success", billed=billed)
     comparison.add("worker killed while it waits", way, billed=job.billed, state="success")
+
+
+def test_a_worker_that_is_told_to_stop_costs_no_second_video(jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(IN_WORKER)
+    job.wait_until_generation_is_known()
+    job.airflow.kill_task(job.task, signal.SIGTERM)
+
+    job.expect("success", billed=1)
+    comparison.add("worker told to stop (SIGTERM) while it waits", IN_WORKER, billed=job.billed, state="success")
+
+
+def test_an_execution_timeout_while_it_waits_costs_no_second_video(jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(IMPATIENT)
+
+    job.expect("success", billed=1)
+    comparison.add("execution_timeout while it waits", IMPATIENT, billed=job.billed, state="success")
 
 
 WITHOUT_AN_ANSWER = pytest.mark.parametrize(

@@ -135,6 +135,7 @@ def test_every_parameter_that_varies_is_a_template_field() -> None:
         ({"duration": 40, "ratio": "5:4"}, ("duration=40", "ratio='5:4'")),
         ({"on_lost_submission": "perhaps"}, ("on_lost_submission='perhaps'",)),
         ({"timeout": "soon"}, ("timeout='soon'",)),
+        ({"timeout": "inf"}, ("timeout='inf'",)),
         ({"poll_interval": -1}, ("poll_interval=-1",)),
     ],
 )
@@ -337,6 +338,12 @@ def test_an_asset_that_has_just_become_active_is_waited_for(
     failed_for_good(runner.fresh().attempt(video(first_frame=asset)), exceptions.AssetNotFoundError, "Nothing was")
 
 
-def test_a_stop_says_that_anyfast_has_no_cancel(capsys: pytest.CaptureFixture[str]) -> None:
-    video()().on_kill()
-    assert "no cancel" in capsys.readouterr().out
+def test_a_stop_names_the_video_and_says_that_anyfast_has_no_cancel(
+    runner: TaskRunner, sandbox: SandboxHandle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempt = runner.attempt(video())
+    assert attempt.task is not None
+    attempt.task.on_kill()
+    told = capsys.readouterr().out
+    assert "no cancel" in told
+    assert sandbox.account().generations[0].id in told

@@ -20,7 +20,11 @@ SETTINGS: dict[str, Any] = {
     "default_args": {"retries": 2, "retry_delay": timedelta(seconds=1)},
 }
 
-for name, deferrable in (("by_provider_deferred", True), ("by_provider_in_worker", False)):
+for name, waiting in (
+    ("by_provider_deferred", {"deferrable": True}),
+    ("by_provider_in_worker", {}),
+    ("by_provider_impatient", {"execution_timeout": timedelta(seconds=8), "retries": 4}),
+):
     with DAG(name, schedule=None, **SETTINGS):
         GenerateVideoOperator(
             task_id="video",
@@ -28,8 +32,8 @@ for name, deferrable in (("by_provider_deferred", True), ("by_provider_in_worker
             resolution="480p",
             duration=4,
             poll_interval=2,
-            deferrable=deferrable,
             output_path="{{ params.folder }}/video.mp4",
+            **waiting,
         )
 
 BODY = {
@@ -40,15 +44,14 @@ BODY = {
 }
 
 with DAG("by_http_operator", schedule=None, **SETTINGS):
-    submitted = HttpOperator(
+    HttpOperator(
         task_id="video",
         http_conn_id="anyfast_http",
         endpoint="/v1/video/generations",
         headers={"Authorization": "Bearer {{ conn.anyfast_http.password }}", "Content-Type": "application/json"},
         data=json.dumps(BODY),
         response_filter=lambda response: response.json()["id"],
-    )
-    finished = HttpSensor(
+    ) >> HttpSensor(
         task_id="wait",
         http_conn_id="anyfast_http",
         endpoint="/v1/video/generations/{{ ti.xcom_pull('video') }}",
@@ -56,7 +59,6 @@ with DAG("by_http_operator", schedule=None, **SETTINGS):
         response_check=lambda response: response.json()["data"]["status"] == "SUCCESS",
         poke_interval=2,
     )
-    submitted >> finished
 
 with DAG("by_hand", schedule=None, **SETTINGS):
 
