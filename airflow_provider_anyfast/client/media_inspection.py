@@ -1,6 +1,7 @@
 """Measures of a media file from its headers, with Pillow and PyAV where they are installed.
 
-Nothing of a video is decoded, and only one image at a time is, so memory stays flat however large the file is.
+No video and no sound is decoded, so memory stays flat however long they are. An image is decoded only if its sides are
+within AnyFast's limits, and a JPEG at an eighth of them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import struct
 import warnings
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client.media_limits import RULES, Measure
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.video.stream import VideoStream
     from PIL import Image
 
 Measures = dict[Measure, float]
@@ -86,7 +89,9 @@ def _measure_image(path: Path, media_type: str) -> Measures:
                 width, height = image.size
                 _read_through(image)
     except Image.DecompressionBombError as error:
-        raise UnusableMediaError(f"has far more pixels than AnyFast takes ({error})") from error
+        raise UnusableMediaError(
+            f"has more pixels than Pillow dares to open, and AnyFast takes {_LARGEST_SIDE} on each side at most"
+        ) from error
     except UnidentifiedImageError as error:
         if media_type in ("image/heic", "image/heif"):
             raise NotMeasurableError(f"Pillow cannot read {media_type}") from error
@@ -110,16 +115,25 @@ def _read_through(image: Image.Image) -> None:
 
 def _measure_video(path: Path, _media_type: str) -> Measures:
     with _container(path) as container:
-        stream = next((each for each in container.streams.video if each.width and each.height), None)
+        stream = next((each for each in container.streams.video if not _is_cover(each)), None)
         if stream is None:
-            raise UnusableMediaError("holds no picture, so it is no video")
+            held = "sound, but no picture" if container.streams.audio else "neither picture nor sound"
+            raise UnusableMediaError(f"holds {held}, so it is no video")
+        if not _codec_of(stream):
+            raise NotMeasurableError("FFmpeg does not know how its pictures are coded")
+        if not (stream.width and stream.height):
+            raise UnusableMediaError("is damaged: its pictures have no size")
         measures = _sides(stream.width, stream.height)
         measures[Measure.PIXELS] = stream.width * stream.height
-        if stream.duration and stream.time_base:
-            measures[Measure.DURATION] = float(stream.duration * stream.time_base)
+        measures[Measure.DURATION] = _duration(container, stream, stream.duration)
         if stream.average_rate:
             measures[Measure.FRAME_RATE] = float(stream.average_rate)
     return measures
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether it is a still picture that came along with a recording."""
+    return _codec_of(stream) in ("mjpeg", "png", "bmp") and not stream.average_rate
 
 
 def _measure_audio(path: Path, media_type: str) -> Measures:
@@ -127,12 +141,23 @@ def _measure_audio(path: Path, media_type: str) -> Measures:
         stream = next(iter(container.streams.audio), None)
         if stream is None:
             raise UnusableMediaError("holds no sound")
-        codec = stream.codec_context.name
+        codec = _codec_of(stream) or "unknown"
         if media_type == "audio/mpeg" and not codec.startswith("mp3"):
             raise UnusableMediaError(f"holds {codec} sound, which is no MP3")
-        # An MP3 need not say how long it is, so its packets are counted; at most 15 MB, and none is decoded.
+        # What FFmpeg says of an MP3 may be a guess from its first bit rate.
+        return {Measure.DURATION: _duration(container, stream, None)}
+
+
+def _duration(container: InputContainer, stream: VideoStream | AudioStream, ticks: int | None) -> float:
+    """Seconds. Where the file has no reliable number of ``ticks``, its packets are counted, none of them decoded."""
+    if not ticks:
         ticks = sum(packet.duration or 0 for packet in container.demux(stream))
-        return {Measure.DURATION: float(ticks * stream.time_base)} if stream.time_base else {}
+    return float(ticks * (stream.time_base or 0))
+
+
+def _codec_of(stream: Any) -> str:
+    """Empty if FFmpeg does not know it, which PyAV's types leave out."""
+    return stream.codec_context.name if stream.codec_context else ""
 
 
 @contextmanager

@@ -48,7 +48,9 @@ class Limit:
         """What is wrong with ``value``, as the end of a sentence about the file; empty if nothing is."""
         if self.lowest - self.spare <= value <= self.highest + self.spare:
             return ""
-        taken = f"{_number(self.lowest)} to {_number(self.highest)}" if self.lowest else f"at most {self.highest:,}"
+        taken = (
+            f"{_number(self.lowest)} to {_number(self.highest)}" if self.lowest else f"at most {_number(self.highest)}"
+        )
         return f"{measure.sentence.format(_number(value))}, and AnyFast takes {taken}"
 
 
@@ -126,7 +128,7 @@ RULES: dict[str, MediaRules] = {
 
 
 def _number(value: float) -> str:
-    """Precise enough that a value outside a limit never reads like the limit itself."""
-    if value == int(value):
-        return f"{value:,.0f}" if value >= 10_000 else f"{value:.0f}"  # noqa: PLR2004 - thousands are set off from here
-    return f"{value:.3f}".rstrip("0").rstrip(".")
+    """With digits enough that a ratio just outside a limit does not read like the limit."""
+    if value >= 10_000:  # noqa: PLR2004 - thousands are set off from here
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"  # noqa: PLR2004 - four digits are enough
