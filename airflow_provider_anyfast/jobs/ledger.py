@@ -44,7 +44,7 @@ class Stage(str, Enum):
     CLOSED = "closed"
     """Nothing more can come of it: it failed, or its link has expired."""
     FINISHED = "finished"
-    """The task has what it paid for."""
+    """The task has what it paid for, and Airflow has stored its success: a clear now asks for another."""
 
 
 class Record(BaseModel):
@@ -178,7 +178,10 @@ class Ledger:
         self._advance(Stage.CLOSED, id_)
 
     def finish(self, id_: str) -> None:
-        """Writes down that the task has ``id_``, which it paid for."""
+        """Writes down that the task has ``id_``, which it paid for.
+
+        Only to be called when Airflow has stored the success: a crash in between must leave a clear nothing to buy.
+        """
         self._advance(Stage.FINISHED, id_)
 
     @property

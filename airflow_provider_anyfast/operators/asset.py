@@ -27,7 +27,7 @@ from airflow_provider_anyfast.jobs.failures import asset_failure
 from airflow_provider_anyfast.jobs.ledger import Attach, Ledger, Lost, fingerprint_of
 from airflow_provider_anyfast.jobs.purchase import buy
 from airflow_provider_anyfast.jobs.result import asset_facts
-from airflow_provider_anyfast.operators.stores import on_success_callbacks, store_for
+from airflow_provider_anyfast.operators.stores import after_success, store_for
 from airflow_provider_anyfast.triggers.asset import AssetTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
@@ -79,7 +79,7 @@ class CreateAssetGroupOperator(BaseOperator):
         self.name = name
         self.if_exists = if_exists
         self.anyfast_conn_id = anyfast_conn_id
-        self.on_success_callback = [*(self.on_success_callback or ()), *on_success_callbacks(LEDGER_KEY)]
+        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY, "return_value")]
 
     def execute(self, context: Context) -> str:
         """Looks for the group, and creates it where there is none."""
@@ -100,7 +100,6 @@ class CreateAssetGroupOperator(BaseOperator):
                 else:
                     self.log.info("Creating the asset group %r, which is billed.", name)
                     group_id = buy(ledger, lambda: client.send(endpoints.create_asset_group(name)))
-            ledger.finish(group_id)
             return group_id
 
     def _find(self, client: AnyFastClient, name: str, lost_at: float | None) -> AssetGroup | None:
@@ -188,7 +187,7 @@ class CreateAssetOperator(WaitingOperator):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.anyfast_conn_id = anyfast_conn_id
-        self.on_success_callback = [*(self.on_success_callback or ()), *on_success_callbacks(LEDGER_KEY)]
+        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY, "return_value")]
 
     def execute(self, context: Context) -> str:
         """Looks for the asset, creates it where there is none, and waits until it can be used."""
@@ -208,7 +207,6 @@ class CreateAssetOperator(WaitingOperator):
                 context["ti"].xcom_push("asset_id", asset_id)
                 if self.wait_until_active and not active:
                     self._check(self.wait(client, self._trigger(asset_id, created_at)), ledger)
-            ledger.finish(asset_id)
             return asset_id
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
@@ -223,7 +221,6 @@ class CreateAssetOperator(WaitingOperator):
             ledger = _ledger(context, {}, self.anyfast_conn_id)
             with AnyFastHook(self.anyfast_conn_id).get_conn() as client:
                 self._check(self.woken(client, trigger, event.get("reason", "")), ledger)
-            ledger.finish(asset_id)
             return str(asset_id)
 
     def _source(self) -> AssetSource:

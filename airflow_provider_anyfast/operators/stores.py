@@ -17,18 +17,16 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow import __version__ as airflow_version
 from airflow.sdk import Variable
-from packaging import version
 
 from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.jobs.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_anyfast.jobs.ledger import Store
 
-VARIABLES_NEEDED = version.parse(airflow_version) < version.parse("3.3")
 RETENTION = timedelta(days=30)
 """How long Airflow keeps a record that nothing removes; AnyFast itself knows a generation for 7 days."""
 
@@ -43,9 +41,14 @@ def store_for(context: Mapping[str, Any], key: str, *, durable: bool = True) -> 
     return VariableStore(_variable_name(context, key))
 
 
-def on_success_callbacks(key: str) -> list[Callable[[Mapping[str, Any]], None]]:
-    """What a task calls when its success is written down: not before, or a crash in between would pay twice."""
-    return [partial(_forget, key=key)] if VARIABLES_NEEDED else []
+def after_success(key: str, id_xcom: str) -> Callable[[Mapping[str, Any]], None]:
+    """The callback that closes the books, which Airflow calls when it has stored the success, and not before.
+
+    Args:
+        key: of the ledger.
+        id_xcom: under which the task pushes the id of what it paid for.
+    """
+    return partial(_close_books, key=key, id_xcom=id_xcom)
 
 
 @dataclass
@@ -118,9 +121,14 @@ class VariableStore:
         Variable.delete(self.name)
 
 
-def _forget(context: Mapping[str, Any], *, key: str) -> None:
-    if context.get("task_state_store") is None:
-        VariableStore(_variable_name(context, key)).delete()
+def _close_books(context: Mapping[str, Any], *, key: str, id_xcom: str) -> None:
+    store = store_for(context, key)
+    if isinstance(store, VariableStore):
+        store.delete()
+        return
+    ti = context["ti"]
+    id_ = ti.xcom_pull(task_ids=ti.task_id, key=id_xcom, map_indexes=ti.map_index)
+    Ledger(store, fingerprint="", max_tries=ti.max_tries).finish(str(id_ or ""))
 
 
 def _variable_name(context: Mapping[str, Any], key: str) -> str:

@@ -28,7 +28,7 @@ from airflow_provider_anyfast.jobs.ledger import Ledger, fingerprint_of
 from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
 from airflow_provider_anyfast.jobs.result import LINK_LIFE, video_result
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
-from airflow_provider_anyfast.operators.stores import on_success_callbacks, store_for
+from airflow_provider_anyfast.operators.stores import after_success, store_for
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
@@ -168,7 +168,8 @@ class GenerateVideoOperator(WaitingOperator):
         self.durable = durable
         self.on_lost_submission = on_lost_submission
         self.anyfast_conn_id = anyfast_conn_id
-        self.on_success_callback = [*(self.on_success_callback or ()), *on_success_callbacks(LEDGER_KEY)]
+        if durable:
+            self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY, "generation_id")]
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or goes on with the one that an earlier attempt paid for."""
@@ -185,7 +186,6 @@ class GenerateVideoOperator(WaitingOperator):
                 )
                 self._announce(context, generation, hook.settings.base_url)
                 if not self.wait_for_completion:
-                    ledger.finish(generation.id)
                     return self._submitted(generation)
                 task = generation.task
                 if task is None or task.outcome is Outcome.PENDING:
@@ -269,7 +269,6 @@ class GenerateVideoOperator(WaitingOperator):
             except LinkExpiredError:
                 ledger.close(task.generation_id)
                 raise
-        ledger.finish(task.generation_id)
         return video_result(task, prompt=self.prompt, path=path, submitted_at=submitted_at)
 
     def _submitted(self, generation: Generation) -> dict[str, Any]:

@@ -36,12 +36,9 @@ def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
 
 
 @pytest.fixture(params=[True, False], ids=["state store", "variable"])
-def runner(runner: TaskRunner, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
+def runner(runner: TaskRunner, request: pytest.FixtureRequest) -> TaskRunner:
     """Both places in which a ledger can be kept: Airflow 3.3's state store, and a Variable below it."""
-    if request.param:
-        return runner
-    monkeypatch.setattr("airflow_provider_anyfast.operators.stores.VARIABLES_NEEDED", True)
-    return replace(runner, state_store=False)
+    return replace(runner, state_store=request.param)
 
 
 def is_lost(point: CrashPoint) -> bool:
@@ -49,7 +46,12 @@ def is_lost(point: CrashPoint) -> bool:
     return point.name == SUBMIT
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize(
+    ("runner", "way"),
+    [(True, WAYS["on the worker"]), (True, WAYS["deferred"]), (False, WAYS["deferred"])],
+    ids=["state store, on the worker", "state store, deferred", "variable, deferred"],
+    indirect=["runner"],
+)
 def test_a_crash_at_any_step_buys_one_video_and_ends_with_its_file(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, way: dict[str, Any]
 ) -> None:
@@ -82,8 +84,16 @@ def test_a_crash_at_any_step_buys_one_video_and_ends_with_its_file(
     assert lost <= 4, "only the steps around the submission itself may leave its answer unknown"
 
 
-@pytest.mark.parametrize("operator", [CreateAssetGroupOperator, CreateAssetOperator])
-@pytest.mark.parametrize("deferrable", [False, True], ids=WAYS)
+@pytest.mark.parametrize(
+    ("runner", "operator", "deferrable"),
+    [
+        (True, CreateAssetGroupOperator, False),
+        (True, CreateAssetOperator, False),
+        (False, CreateAssetOperator, True),
+    ],
+    ids=["group, state store", "asset, state store", "asset, variable, deferred"],
+    indirect=["runner"],
+)
 def test_a_crash_at_any_step_of_a_creation_is_billed_once(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, operator: type[BaseOperator], *, deferrable: bool
 ) -> None:
@@ -195,7 +205,7 @@ def test_a_clear_while_deferred_goes_on_with_the_same_video(runner: TaskRunner, 
     assert sandbox.billed.generations == 1
 
 
-def test_a_retry_after_success_was_noted_but_not_reported_returns_the_same_video(
+def test_a_retry_before_the_success_was_stored_returns_the_same_video(
     runner: TaskRunner, sandbox: SandboxHandle
 ) -> None:
     clean = runner.fresh().attempt(video())
@@ -203,6 +213,18 @@ def test_a_retry_after_success_was_noted_but_not_reported_returns_the_same_video
     sandbox.reset(clock=sandbox.clock)
     runner.attempt(video(), crash_at=point)
     assert runner.retry(video()).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_a_clear_before_the_success_was_stored_goes_on_with_the_same_video(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    clean = runner.fresh().attempt(video())
+    point = next(point for point in clean.crash_points if point.name == "state success" and point.side == "before")
+    sandbox.reset(clock=sandbox.clock)
+    runner.attempt(video(), crash_at=point)
+    runner.clear()
+    assert runner.attempt(video()).state == "success"
     assert sandbox.billed.generations == 1
 
 
@@ -297,10 +319,7 @@ class TestVariable:
     def runner(self, runner: TaskRunner) -> TaskRunner:
         return replace(runner, state_store=False)
 
-    def test_it_is_there_while_money_is_at_stake_and_gone_after_success(
-        self, runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("airflow_provider_anyfast.operators.stores.VARIABLES_NEEDED", True)
+    def test_it_is_there_while_money_is_at_stake_and_gone_after_success(self, runner: TaskRunner) -> None:
         make = video(deferrable=True)
         runner.attempt(make, run_trigger=False)
         (name,) = runner.metadata.variables

@@ -1,0 +1,160 @@
+"""Drives both clients over the same scripted answers and tells what they did."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.endpoints import Call
+from airflow_provider_anyfast.client.errors import AnyFastError
+from airflow_provider_anyfast.client.settings import Settings
+from airflow_provider_anyfast.client.transport import AnyFastClient, AsyncAnyFastClient
+from tests.support.clock import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+KEY = "sk-4Zt8mQ1wX7"
+SETTINGS = Settings(KEY, "https://anyfast.test", timeout=20.0, submit_timeout=300.0, max_retries=3)
+
+Step = httpx.Response | Exception
+"""What the service does with one request."""
+
+
+class BrokenBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """An answer that breaks off after its first bytes."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"id": '
+        raise httpx.ReadError("connection reset")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self:
+            yield part
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request as it left the client."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    read_timeout: float
+    connect_timeout: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a driver did: its requests, its waits in seconds, and its end."""
+
+    sent: tuple[Sent, ...]
+    waits: tuple[float, ...]
+    answer: Any = None
+    error: AnyFastError | None = None
+
+    @property
+    def told(self) -> tuple[Any, ...]:
+        """Everything that must be the same for both drivers, comparable."""
+        error = self.error
+        end = (type(error), str(error), error.__dict__) if error else (None, self.answer, None)
+        return (self.sent, self.waits, *end)
+
+
+class Service:
+    """Answers with one step after another; the last one goes on for ever."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = list(steps)
+        self.sent: list[Sent] = []
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        timeout = request.extensions["timeout"]
+        boundary = request.headers.get("content-type", "").partition("boundary=")[2].encode()
+        headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-type")}
+        body = request.content.replace(boundary, b"BOUNDARY") if boundary else request.content
+        url = str(request.url)
+        self.sent.append(Sent(request.method, url, headers, body, timeout["read"], timeout["connect"]))
+        step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
+        if isinstance(step, Exception):
+            raise step
+        if isinstance(step.stream, BrokenBody):
+            return httpx.Response(step.status_code, stream=BrokenBody())
+        return httpx.Response(step.status_code, headers=step.headers, content=step.content)
+
+
+def http_options(client: AnyFastClient | AsyncAnyFastClient) -> dict[str, Any]:
+    """The client's own options for httpx, apart from what a scripted service has no use for."""
+    return {name: value for name, value in client._http_options().items() if name not in ("verify", "proxy")}
+
+
+def scripted_client(service: Service, settings: Settings = SETTINGS) -> AnyFastClient:
+    client = AnyFastClient(settings)
+    client.close()
+    client._http = httpx.Client(transport=httpx.MockTransport(service.handle), **http_options(client))
+    return client
+
+
+def scripted_async_client(service: Service, settings: Settings = SETTINGS) -> AsyncAnyFastClient:
+    client = AsyncAnyFastClient(settings)
+    client._http = httpx.AsyncClient(transport=httpx.MockTransport(service.handle), **http_options(client))
+    return client
+
+
+def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> Course:
+    """``work``, a call or a flow, by the synchronous client."""
+    with held_clock() as time:
+        service = Service(steps)
+        try:
+            with scripted_client(service, settings) as client:
+                answer = client.send(work) if isinstance(work, Call) else client.run(work)
+        except AnyFastError as error:
+            return Course(tuple(service.sent), tuple(time.sleeps), error=error)
+        return Course(tuple(service.sent), tuple(time.sleeps), answer)
+
+
+def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> Course:
+    """``work``, a call or a flow, by the asynchronous client."""
+
+    async def run(service: Service) -> Any:
+        async with scripted_async_client(service, settings) as client:
+            return await (client.send(work) if isinstance(work, Call) else client.run(work))
+
+    with held_clock() as time:
+        service = Service(steps)
+        try:
+            answer = asyncio.run(run(service))
+        except AnyFastError as error:
+            return Course(tuple(service.sent), tuple(time.sleeps), error=error)
+        return Course(tuple(service.sent), tuple(time.sleeps), answer)
+
+
+def drive_both(make: Callable[[], Any], steps: Sequence[Step], settings: Settings = SETTINGS) -> Course:
+    """The course of both drivers, which must be the same; ``make`` makes the call or the flow."""
+    course, course_async = drive(make(), steps, settings), drive_async(make(), steps, settings)
+    assert course.told == course_async.told
+    return course
+
+
+class held_clock:  # noqa: N801 - a context manager, used like a function
+    """A fake clock in place of the client's, and chance that falls the same way each time."""
+
+    def __enter__(self) -> FakeClock:
+        self._patch = pytest.MonkeyPatch()
+        time = FakeClock()
+        for name in ("now", "sleep", "sleep_async"):
+            self._patch.setattr(clock, name, getattr(time, name))
+        self._chance = random.getstate()
+        random.seed(7)
+        return time
+
+    def __exit__(self, *_: object) -> None:
+        random.setstate(self._chance)
+        self._patch.undo()

@@ -1,0 +1,123 @@
+"""Whatever JSON AnyFast sends: it is understood, or it is an unexpected answer, and never a crash."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_anyfast.client import models
+from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
+from airflow_provider_anyfast.client.models import Asset, Outcome, VideoTask
+from airflow_provider_anyfast.jobs.failures import asset_failure, failure_of
+from airflow_provider_anyfast.jobs.result import asset_facts, video_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NUMBERS = (
+    st.integers()
+    | st.integers(min_value=10**12)
+    | st.floats()
+    | st.sampled_from([10**400, "50%", "0", "²", "1777288506"])
+)
+TEXTS = st.text(max_size=6) | st.sampled_from(
+    ["https://host/x.mp4", "2026-05-28T06:09:22Z", "now", "expired", "Failed"]
+)
+VALUES = st.none() | st.booleans() | NUMBERS | TEXTS | st.just('{"error": {"code": 1}}')
+FIELDS = [
+    "Id",
+    "id",
+    "task_id",
+    "Name",
+    "Status",
+    "status",
+    "Error",
+    "error",
+    "Code",
+    "code",
+    "Message",
+    "message",
+    "video_url",
+    "result_url",
+    "fail_reason",
+    "progress",
+    "duration",
+    "seed",
+    "submit_time",
+    "finish_time",
+    "created_at",
+    "completed_at",
+    "request_id",
+    "model",
+    "total_tokens",
+    "last_frame_url",
+    "TotalCount",
+    "original_result_url",
+    "CreateTime",
+    "UpdateTime",
+]
+CONTAINERS = ["data", "Result", "result", "Items", "content", "output", "usage", "error", "Error"]
+FLAT = st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, VALUES))
+BODIES = st.recursive(
+    VALUES | FLAT,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(FLAT, st.dictionaries(st.sampled_from(CONTAINERS), inner, max_size=3)).map(
+            lambda two: two[0] | two[1]
+        )
+    ),
+    max_leaves=8,
+)
+TASKS = st.tuples(FLAT, st.dictionaries(st.sampled_from(CONTAINERS), FLAT, max_size=3)).map(lambda two: two[0] | two[1])
+STATUSES = st.sampled_from(["SUCCESS", "FAILURE", "IN_PROGRESS", "", "new"])
+PARSERS = {
+    "an id": partial(models.parse_id, call="the call"),
+    "an asset": models.parse_asset,
+    "assets": models.parse_assets,
+    "groups": models.parse_asset_groups,
+    "models": models.parse_models,
+    "a generation": partial(models.parse_video_task, generation_id="asyntask_1"),
+}
+
+
+def over_the_wire(body: Any) -> Any:
+    return json.loads(json.dumps(body))
+
+
+@pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS.keys())
+@given(body=BODIES)
+def test_any_answer_is_understood_or_unexpected(parse: Callable[[Any], Any], body: Any) -> None:
+    try:
+        parse(over_the_wire(body))
+    except UnexpectedAnswerError as error:
+        assert "AnyFast's answer" in str(error)
+
+
+@given(task=TASKS, status=STATUSES, upstream=TASKS | BODIES)
+def test_any_generation_with_a_status_is_understood_and_can_be_told(
+    task: dict[str, Any], status: str, upstream: Any
+) -> None:
+    answer = over_the_wire({"data": {**task, "status": status, "data": upstream}})
+    told = models.parse_video_task(answer, "asyntask_1")
+    assert isinstance(told, VideoTask)
+    assert (told.outcome is Outcome.SUCCEEDED) == (status == "SUCCESS")
+    assert told.video_url is None or told.video_url.startswith("http")
+    json.dumps(video_result(told))
+    if told.outcome is Outcome.FAILED:
+        assert str(failure_of(told))
+
+
+@given(fields=TASKS)
+def test_any_asset_that_is_understood_can_be_told(fields: dict[str, Any]) -> None:
+    try:
+        asset = models.parse_asset(over_the_wire({**fields, "Id": "asset-1"}))
+    except UnexpectedAnswerError:
+        return
+    assert isinstance(asset, Asset)
+    json.dumps(asset_facts(asset))
+    assert str(asset_failure(asset))

@@ -1,0 +1,571 @@
+"""An error answer of any shape becomes one exception that says what AnyFast said."""
+
+from __future__ import annotations
+
+import json
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.errors import APIError, code_and_message, error_from_response, read_refusal
+
+if TYPE_CHECKING:
+    from tests.support.clock import FakeClock
+
+Body = dict[str, Any]
+
+
+def refused(status: int, body: Body | str = "", **headers: str) -> APIError:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return error_from_response(httpx.Response(status, text=text, headers=headers), "the call")
+
+
+def shape_a(message: str, *, code: str = "", kind: str = "new_api_error") -> Body:
+    """What authentication, routing and most asset calls answer."""
+    return {"error": {"message": message, "type": kind, "code": code}}
+
+
+def shape_b(code: str, message: str) -> Body:
+    """What the upstream refused at submit: its own body, as text inside the gateway's."""
+    upstream = {"error": {"code": code, "message": message, "type": "BadRequest"}}
+    return {"code": "fail_to_fetch_task", "message": json.dumps(upstream), "data": None}
+
+
+def shape_c(code: str, message: str) -> Body:
+    """What the gateway itself refuses on task routes."""
+    return {"code": code, "message": message, "data": None}
+
+
+REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
+    # Submitting a generation.
+    "a bad parameter": (
+        400,
+        shape_b("InvalidParameter.Duration", "duration 99 is not supported"),
+        errors.BadRequestError,
+        "InvalidParameter.Duration",
+        "duration 99 is not supported",
+    ),
+    "an asset of another key": (
+        400,
+        shape_b("InvalidParameter", "The specified asset asset-20260320120147-pqwhc is not found"),
+        errors.AssetNotFoundError,
+        "InvalidParameter",
+        "asset-20260320120147-pqwhc is not found",
+    ),
+    "an asset in processing": (
+        400,
+        shape_b("InvalidParameter", "asset is still processing and is not available yet"),
+        errors.AssetNotReadyError,
+        "InvalidParameter",
+        "still processing",
+    ),
+    "an asset whose link is not synced": (
+        400,
+        shape_b("InvalidParameter", "invalid url scheme"),
+        errors.AssetNotReadyError,
+        "InvalidParameter",
+        "invalid url scheme",
+    ),
+    "moderated text": (
+        400,
+        shape_b("InputTextSensitiveContentDetected", "The prompt was refused"),
+        errors.ModerationError,
+        "InputTextSensitiveContentDetected",
+        "The prompt was refused",
+    ),
+    "a real face": (
+        400,
+        shape_b("InputImageSensitiveContentDetected.PrivacyInformation", "content[1] may show a real person"),
+        errors.ModerationError,
+        "InputImageSensitiveContentDetected.PrivacyInformation",
+        "content[1]",
+    ),
+    "a real face, masked": (
+        400,
+        shape_b("***.PrivacyInformation", "refused"),
+        errors.ModerationError,
+        "***.PrivacyInformation",
+        "refused",
+    ),
+    "a moderated video": (
+        400,
+        shape_b("InputVideoSensitiveContentDetected", "refused"),
+        errors.ModerationError,
+        "InputVideoSensitiveContentDetected",
+        "refused",
+    ),
+    "moderated audio": (
+        400,
+        shape_b("InputAudioSensitiveContentDetected", "refused"),
+        errors.ModerationError,
+        "InputAudioSensitiveContentDetected",
+        "refused",
+    ),
+    "a moderated result": (
+        400,
+        shape_b("OutputVideoSensitiveContentDetected", "refused"),
+        errors.ModerationError,
+        "OutputVideoSensitiveContentDetected",
+        "refused",
+    ),
+    "no prompt": (
+        400,
+        shape_c("invalid_request", "prompt is required"),
+        errors.BadRequestError,
+        "invalid_request",
+        "prompt is required",
+    ),
+    "no model name": (
+        400,
+        shape_a("Model name not specified"),
+        errors.BadRequestError,
+        "new_api_error",
+        "Model name not specified",
+    ),
+    "a wrong key": (
+        401,
+        shape_a("Invalid token (request id: 2026)"),
+        errors.AuthenticationError,
+        "new_api_error",
+        "Invalid token",
+    ),
+    "a key as the documentation prints its refusal": (
+        401,
+        shape_a("Invalid API key", code="invalid_api_key", kind="authentication_error"),
+        errors.AuthenticationError,
+        "invalid_api_key",
+        "Invalid API key",
+    ),
+    "no key": (
+        401,
+        {"error": {"message": "No token provided"}},
+        errors.AuthenticationError,
+        "",
+        "No token provided",
+    ),
+    "a forbidden address": (
+        403,
+        shape_a("Your IP is not allowed", code="access_denied"),
+        errors.PermissionDeniedError,
+        "access_denied",
+        "Your IP is not allowed",
+    ),
+    "no money": (
+        403,
+        shape_c("insufficient_user_quota", "用户额度不足"),
+        errors.QuotaError,
+        "insufficient_user_quota",
+        "用户额度不足",
+    ),
+    "no money of the key": (
+        403,
+        shape_c("pre_consume_token_quota_failed", "token quota is not enough"),
+        errors.QuotaError,
+        "pre_consume_token_quota_failed",
+        "token quota is not enough",
+    ),
+    "the upstream's own account": (
+        403,
+        shape_b("AccountOverdueError", "The account is overdue"),
+        errors.QuotaError,
+        "AccountOverdueError",
+        "The account is overdue",
+    ),
+    "payment required": (402, "", errors.QuotaError, "", "an empty answer"),
+    "a wrong path": (
+        404,
+        {"error": {"message": "Invalid URL (POST /x)", "type": "invalid_request_error", "param": "", "code": ""}},
+        errors.NotFoundError,
+        "invalid_request_error",
+        "Invalid URL (POST /x)",
+    ),
+    "a plan without the model": (
+        404,
+        shape_a("endpoint not available"),
+        errors.ModelUnavailableError,
+        "new_api_error",
+        "endpoint not available",
+    ),
+    "a body too large": (
+        413,
+        shape_c("read_request_body_failed", "http: request body too large"),
+        errors.RequestTooLargeError,
+        "read_request_body_failed",
+        "request body too large",
+    ),
+    "too many requests": (
+        429,
+        shape_a("您已达到请求数限制：1分钟内最多请求10次"),
+        errors.RateLimitError,
+        "new_api_error",
+        "请求数限制",
+    ),
+    "a saturated group": (
+        429,
+        shape_c("fail_to_fetch_task", "当前分组上游负载已饱和，请稍后再试"),
+        errors.RateLimitError,
+        "fail_to_fetch_task",
+        "负载已饱和",
+    ),
+    "a saturated upstream": (
+        429,
+        shape_b("QuotaExceeded", "too many queued tasks"),
+        errors.RateLimitError,
+        "QuotaExceeded",
+        "too many queued tasks",
+    ),
+    "the address limiter": (429, "", errors.RateLimitError, "", "an empty answer"),
+    "a timeout of the server": (408, "", errors.ServerError, "", "an empty answer"),
+    "a failed relay": (
+        500,
+        shape_c("do_request_failed", "请求上游地址失败"),
+        errors.ServerError,
+        "do_request_failed",
+        "请求上游地址失败",
+    ),
+    "no channel": (
+        500,
+        shape_c("get_channel_failed", "no channel"),
+        errors.ServerError,
+        "get_channel_failed",
+        "no channel",
+    ),
+    "an upstream answer without an id": (
+        500,
+        shape_c("invalid_response", "task_id is empty"),
+        errors.ServerError,
+        "invalid_response",
+        "task_id is empty",
+    ),
+    "an upstream answer that is no JSON": (
+        500,
+        shape_c("unmarshal_response_body_failed", "invalid character '<'"),
+        errors.ServerError,
+        "unmarshal_response_body_failed",
+        "invalid character",
+    ),
+    "a bad gateway": (502, "", errors.ServerError, "", "an empty answer"),
+    "a gateway timeout": (504, "<html><body>504 Gateway Time-out</body></html>", errors.ServerError, "", "504 Gateway"),
+    "an overloaded service": (503, "Service Unavailable", errors.ServerError, "", "Service Unavailable"),
+    "a model of another group": (
+        503,
+        shape_a("No available channel for model seedance-2.5 under group default", code="model_not_found"),
+        errors.ModelUnavailableError,
+        "model_not_found",
+        "No available channel for model seedance-2.5",
+    ),
+    "an asset that is being copied": (
+        503,
+        shape_c("asset_copy_not_ready", 'asset "x" copy on channel 391 is not ready (status="Processing")'),
+        errors.AssetNotReadyError,
+        "asset_copy_not_ready",
+        "copy on channel 391 is not ready",
+    ),
+    # Assets and groups.
+    "a group type that the key may not make": (
+        400,
+        shape_a("GroupType must be one of [AIGC]"),
+        errors.BadRequestError,
+        "new_api_error",
+        "GroupType must be one of [AIGC]",
+    ),
+    "a list without a group type": (
+        400,
+        shape_a("GroupType is missing"),
+        errors.BadRequestError,
+        "new_api_error",
+        "GroupType is missing",
+    ),
+    "too few pixels": (
+        400,
+        shape_a("[***.PixelCountTooSmall] The video has too few pixels", kind="upstream_error"),
+        errors.BadRequestError,
+        "upstream_error",
+        "[***.PixelCountTooSmall]",
+    ),
+    "a missing callback": (
+        400,
+        shape_a("[***.CallbackURL] The required parameter CallbackURL is missing."),
+        errors.BadRequestError,
+        "new_api_error",
+        "CallbackURL is missing",
+    ),
+    "a group that is not there": (
+        404,
+        shape_a("upstream_error: [NotFound.group_id] The specified asset_group group-1 is not found."),
+        errors.AssetGroupNotFoundError,
+        "new_api_error",
+        "[NotFound.group_id]",
+    ),
+    "a group that was made a moment ago": (
+        400,
+        shape_a("upstream_error: [NotFound.group_id] The specified asset_group group-1 is not found."),
+        errors.AssetGroupNotFoundError,
+        "new_api_error",
+        "[NotFound.group_id]",
+    ),
+    "an asset that is not there": (
+        404,
+        shape_a("upstream_error: [NotFound.asset_id] The specified asset asset-1 is not found."),
+        errors.AssetNotFoundError,
+        "new_api_error",
+        "[NotFound.asset_id]",
+    ),
+    "another face": (
+        502,
+        shape_a("upstream asset error: Face consistency verification failed"),
+        errors.ServerError,
+        "new_api_error",
+        "Face consistency verification failed",
+    ),
+    "a bad name of a group": (
+        400,
+        shape_a("asset_group.Name is longer than 64 characters"),
+        errors.BadRequestError,
+        "new_api_error",
+        "asset_group.Name is longer",
+    ),
+    # Asking for a generation.
+    "an unknown generation, as documented": (
+        404,
+        shape_a("task does not exist"),
+        errors.GenerationNotFoundError,
+        "new_api_error",
+        "task does not exist",
+    ),
+    "an unknown generation, as the gateway answers": (
+        400,
+        shape_c("task_not_exist", "task_not_exist"),
+        errors.GenerationNotFoundError,
+        "task_not_exist",
+        "task_not_exist",
+    ),
+    "an unknown generation of another route": (
+        404,
+        shape_a("Task not found"),
+        errors.GenerationNotFoundError,
+        "new_api_error",
+        "Task not found",
+    ),
+    # Shapes.
+    "the upstream's own envelope": (
+        400,
+        {"ResponseMetadata": {"RequestId": "r", "Error": {"Code": "InvalidParameter", "Message": "Name is empty"}}},
+        errors.BadRequestError,
+        "InvalidParameter",
+        "Name is empty",
+    ),
+    "an error as a text": (400, {"error": "no such thing"}, errors.BadRequestError, "", "no such thing"),
+    "an error in an error": (
+        400,
+        {"error": {"error": {"code": "InvalidParameter", "message": "deep"}}},
+        errors.BadRequestError,
+        "InvalidParameter",
+        "deep",
+    ),
+    "JSON inside JSON inside JSON": (
+        400,
+        shape_c("outer", json.dumps(shape_b("InvalidParameter", "innermost"))),
+        errors.BadRequestError,
+        "InvalidParameter",
+        "innermost",
+    ),
+    "JSON inside a message, without a text of its own": (
+        400,
+        shape_c("fail_to_fetch_task", '{"request_id": "r"}'),
+        errors.BadRequestError,
+        "fail_to_fetch_task",
+        '{"request_id": "r"}',
+    ),
+    "what looks like JSON and is not": (400, "{nothing", errors.BadRequestError, "", "{nothing"),
+    "a list": (400, '["nothing"]', errors.BadRequestError, "", '["nothing"]'),
+    "a page of a proxy": (
+        403,
+        "<html><head><style>p {color: red}</style></head><body><h1>Access\n denied</h1></body></html>",
+        errors.PermissionDeniedError,
+        "",
+        "Access denied",
+    ),
+    "a text": (418, "I am a teapot", errors.BadRequestError, "", "I am a teapot"),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "code", "says"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_refusal_becomes_its_own_exception(
+    status: int, body: Body | str, kind: type[APIError], code: str, says: str
+) -> None:
+    error = refused(status, body)
+    assert type(error) is kind
+    assert error.status == status
+    assert error.code == code
+    assert says in str(error)
+    assert f"HTTP {status}" in str(error)
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<html><body>Your request is still processing</body></html>",
+        "<html><body>Bad gateway. Copyright 2026, the proxy</body></html>",
+        "<html><body>The asset /logo.png was not found</body></html>",
+        "upstream asset server not found",
+        "request is still processing",
+        '{"error": {"message": "the upload is still processing, and timed out"}}',
+    ],
+)
+def test_no_word_in_a_server_error_makes_it_a_refusal(status: int, text: str) -> None:
+    assert type(refused(status, text)) is errors.ServerError
+
+
+@pytest.mark.parametrize("status", [503, 403])
+def test_the_footer_of_a_page_is_no_moderation(status: int) -> None:
+    assert not isinstance(refused(status, "<html>Closed. Copyright 2026</html>"), errors.ModerationError)
+
+
+def test_a_refusal_names_the_call_the_status_and_the_code() -> None:
+    assert str(refused(403, shape_c("insufficient_user_quota", "no money"))) == (
+        "the call: AnyFast answered HTTP 403 [insufficient_user_quota]: no money"
+    )
+
+
+def test_the_request_id_is_told_for_the_support() -> None:
+    error = refused(500, "broken", **{"X-Oneapi-Request-Id": "20260427"})
+    assert error.request_id == "20260427"
+    assert str(error).endswith("broken (request id 20260427)")
+
+
+def test_a_request_id_that_the_message_holds_already_is_not_repeated() -> None:
+    error = refused(401, shape_a("Invalid token (request id: 20260427)"), **{"X-Oneapi-Request-Id": "20260427"})
+    assert str(error).count("20260427") == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("1.5", 1.5),
+        ("0", 0.0),
+        ("-3", 0.0),
+        ("", None),
+        ("soon", None),
+        ("Mon, 99 Jan 2026 00:00:00 GMT", None),
+        ("Mon, 01 Jan 99999 00:00:00 GMT", None),
+        ("Mon, 99999999999999999999 Jan 2026 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds(header: str, seconds: float | None) -> None:
+    assert refused(429, "", **{"Retry-After": header}).retry_after == seconds
+
+
+def test_retry_after_is_read_as_a_date(fake_clock: FakeClock) -> None:
+    assert refused(429, "", **{"Retry-After": formatdate(fake_clock.now() + 90, usegmt=True)}).retry_after == 90.0
+
+
+def test_a_retry_after_in_the_past_waits_for_nothing(fake_clock: FakeClock) -> None:
+    assert refused(429, "", **{"Retry-After": formatdate(fake_clock.now() - 90, usegmt=True)}).retry_after == 0.0
+
+
+def test_an_answer_without_retry_after_asks_for_no_wait() -> None:
+    assert refused(503).retry_after is None
+
+
+@given(st.text(max_size=40))
+def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
+    try:
+        response = httpx.Response(429, headers={"Retry-After": header})
+    except ValueError:  # not a header at all
+        return
+    seconds = read_refusal(response).retry_after
+    assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"error":' * 100_000, '{"error":' * 200 + "{}" + "}" * 200])
+def test_an_answer_nested_beyond_reason_is_a_refusal_too(text: str) -> None:
+    assert type(refused(400, text)) is errors.BadRequestError
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "Error", "message", "code", "type", "ResponseMetadata"]) | st.text(max_size=4),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(status=st.sampled_from([400, 401, 403, 404, 418, 429, 500, 503]), body=JSON)
+def test_any_error_answer_becomes_an_api_error(status: int, body: Any) -> None:
+    error = refused(status, json.dumps(body))
+    assert isinstance(error, APIError)
+    assert error.status == status
+    assert str(error)
+
+
+@pytest.mark.parametrize("body", [None, "", [], 0, {}])
+def test_an_empty_error_says_nothing(body: Any) -> None:
+    assert code_and_message(body) == ("", "")
+
+
+def test_a_sentence_can_be_added_to_an_error_without_losing_its_facts() -> None:
+    cause = OSError("cause")
+    error = errors.RateLimitError(
+        "Slow down.", status=429, code="c", request_id="r", retry_after=3.0, generation_id="asyntask_1"
+    )
+    error.__cause__ = cause
+    longer = error.adding("Nothing was spent.")
+    assert type(longer) is errors.RateLimitError
+    assert str(longer) == "Slow down. Nothing was spent."
+    assert longer.__dict__ == error.__dict__
+    assert longer.__cause__ is cause
+
+
+RETRYABLE = {
+    errors.LedgerError,
+    errors.ConnectionFailedError,
+    errors.NoAnswerError,
+    errors.UnexpectedAnswerError,
+    errors.LostAnswerError,
+    errors.AssetNotReadyError,
+    errors.RateLimitError,
+    errors.ServerError,
+    errors.AssetTimeoutError,
+    errors.GenerationFailedError,
+    errors.GenerationTimeoutError,
+    errors.WaitInterruptedError,
+    errors.DownloadError,
+}
+FINAL = {
+    errors.ConfigurationError,
+    errors.InvalidRequestError,
+    errors.LostSubmissionError,
+    errors.BadRequestError,
+    errors.ModerationError,
+    errors.AuthenticationError,
+    errors.PermissionDeniedError,
+    errors.QuotaError,
+    errors.NotFoundError,
+    errors.AssetGroupNotFoundError,
+    errors.AssetNotFoundError,
+    errors.GenerationNotFoundError,
+    errors.ModelUnavailableError,
+    errors.RequestTooLargeError,
+    errors.AssetFailedError,
+    errors.GenerationRejectedError,
+    errors.LinkExpiredError,
+}
+
+
+@pytest.mark.parametrize("kind", sorted(RETRYABLE | FINAL, key=str))
+def test_an_error_is_retryable_only_where_another_try_can_help(kind: type[errors.AnyFastError]) -> None:
+    assert kind("x").retryable is (kind in RETRYABLE)

@@ -1,0 +1,459 @@
+"""What is sent again and what is not: a billed call whose answer is unknown is never sent twice.
+
+Every scenario runs on both drivers, which must send the same requests, wait the same times and end the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_anyfast.client import endpoints, errors
+from airflow_provider_anyfast.client.endpoints import Call, Upload
+from airflow_provider_anyfast.client.errors import LostAnswerError
+from airflow_provider_anyfast.client.models import Outcome
+from airflow_provider_anyfast.client.transport import ASSET_PATIENCE, LONGEST_WAIT
+from tests.client.driving import (
+    KEY,
+    SETTINGS,
+    BrokenBody,
+    Service,
+    Step,
+    drive,
+    drive_both,
+    held_clock,
+    scripted_async_client,
+    scripted_client,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BODY = {"model": "seedance", "content": [{"type": "text", "text": "一只纸船 – a paper boat"}]}
+GOOD = httpx.Response(
+    200, json={"id": "asyntask_1", "Id": "asset-1", "status": "QUEUED", "data": {"status": "QUEUED"}, "Items": []}
+)
+
+
+def answer(status: int, body: Any = "", **headers: str) -> httpx.Response:
+    if isinstance(body, str):
+        return httpx.Response(status, text=body, headers=headers)
+    return httpx.Response(status, json=body, headers=headers)
+
+
+def an_upload() -> Call[str]:
+    upload = Upload("a.mp4", io.BytesIO(b"a film" * 1000), "video/mp4")
+    return endpoints.create_asset(group_id="group-1", name="a", asset_type="Video", upload=upload)
+
+
+BILLED: dict[str, Callable[[], Call[Any]]] = {
+    "submit": lambda: endpoints.submit_generation(BODY),
+    "create a group": lambda: endpoints.create_asset_group("g"),
+    "create an asset": lambda: endpoints.create_asset(
+        group_id="g", name="a", asset_type="Image", url="https://h/a.png"
+    ),
+    "upload an asset": an_upload,
+}
+FREE: dict[str, Callable[[], Call[Any]]] = {
+    "query": lambda: endpoints.query_generation("asyntask_1"),
+    "get an asset": lambda: endpoints.get_asset("asset-1"),
+    "list assets": lambda: next(endpoints.list_assets()),
+    "list groups": lambda: next(endpoints.list_asset_groups()),
+    "delete an asset": lambda: endpoints.delete_asset("asset-1"),
+}
+billed = pytest.mark.parametrize("make", BILLED.values(), ids=BILLED.keys())
+free = pytest.mark.parametrize("make", FREE.values(), ids=FREE.keys())
+both = pytest.mark.parametrize("make", [*BILLED.values(), *FREE.values()], ids=[*BILLED.keys(), *FREE.keys()])
+
+NEVER_SENT: dict[str, Exception] = {
+    "no connection": httpx.ConnectError("refused"),
+    "no connection in time": httpx.ConnectTimeout("slow"),
+    "no free connection": httpx.PoolTimeout("full"),
+    "no way through the proxy": httpx.ProxyError("407 Proxy Authentication Required"),
+}
+NO_ANSWER: dict[str, Step] = {
+    "read timeout": httpx.ReadTimeout("slow"),
+    "dropped connection": httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    "connection reset": httpx.ReadError("reset"),
+    "connection lost while sending": httpx.WriteError("reset"),
+    "write timeout": httpx.WriteTimeout("slow"),
+    "broken body": httpx.Response(200, stream=BrokenBody()),
+    "damaged encoding": httpx.DecodingError("bad gzip"),
+}
+SERVER_ERRORS: dict[str, Step] = {
+    "408": answer(408),
+    "500": answer(500, {"code": "do_request_failed", "message": "请求上游地址失败", "data": None}),
+    "502": answer(502, "<html><body>502 Bad Gateway. Copyright 2026</body></html>"),
+    "503 of a proxy": answer(503, "<html><body>Service Unavailable</body></html>"),
+    "503 without a known code": answer(503, {"error": {"message": "overloaded"}}),
+    "504": answer(504, "<html><body>your request is still processing</body></html>"),
+    "504 about an asset": answer(504, {"error": {"message": "the asset server was not found"}}),
+}
+NOT_UNDERSTOOD: dict[str, Step] = {
+    "empty 200": answer(200),
+    "HTML 200": answer(200, "<html><body>Welcome</body></html>"),
+    "odd JSON 200": answer(200, {"hello": "world"}),
+    "a number 200": answer(200, "5"),
+    "a list 200": answer(200, "[]"),
+    "null 200": answer(200, "null"),
+    "not UTF-8 200": httpx.Response(200, content=b'{"id": "\xff\xfe"}'),
+    "nested beyond reason 200": answer(200, "[" * 100_000),
+}
+REFUSED: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
+    "400": (answer(400, {"error": {"message": "prompt is required"}}), errors.BadRequestError),
+    "401": (answer(401, {"error": {"message": f"Invalid token {KEY}"}}), errors.AuthenticationError),
+    "403": (answer(403, {"error": {"message": "no", "code": "access_denied"}}), errors.PermissionDeniedError),
+    "403 no money": (answer(403, {"code": "insufficient_user_quota", "message": "no"}), errors.QuotaError),
+    "404": (answer(404, {"error": {"message": "Invalid URL (POST /x)"}}), errors.NotFoundError),
+    "413": (answer(413), errors.RequestTooLargeError),
+    "503 model": (answer(503, {"error": {"message": "no", "code": "model_not_found"}}), errors.ModelUnavailableError),
+    "moderation": (
+        answer(400, {"code": "x", "message": '{"error": {"code": "InputTextSensitiveContentDetected"}}'}),
+        errors.ModerationError,
+    ),
+    "200 with an error": (answer(200, {"error": {"message": "no"}}), errors.BadRequestError),
+    "200 with the upstream's error": (
+        answer(200, {"ResponseMetadata": {"Error": {"Code": "InvalidParameter", "Message": "no"}}}),
+        errors.BadRequestError,
+    ),
+    "301": (answer(301, Location="https://www.anyfast.test/"), errors.ConfigurationError),
+    "307": (answer(307, Location="https://www.anyfast.test/"), errors.ConfigurationError),
+}
+NOT_ACCEPTED: dict[str, Step] = {
+    "429": answer(429),
+    "429 with a wait": answer(429, **{"Retry-After": "7"}),
+    "429 of a group": answer(429, {"code": "x", "message": "当前分组上游负载已饱和，请稍后再试", "data": None}),
+    "429 with telling words": answer(429, {"error": {"message": "the asset was not found, sensitive content"}}),
+    "an asset in processing": answer(400, {"error": {"message": "asset is still processing"}}),
+    "a link not synced": answer(400, {"error": {"message": "invalid url scheme"}}),
+    "an asset in copying": answer(503, {"code": "asset_copy_not_ready", "message": 'asset "x" copy is not ready'}),
+}
+UNKNOWN = {**NO_ANSWER, **SERVER_ERRORS, **NOT_UNDERSTOOD}
+AGAIN = {**NEVER_SENT, **NOT_ACCEPTED}
+
+
+def table(steps: dict[str, Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("step", steps.values(), ids=steps.keys())
+
+
+@billed
+@table(UNKNOWN)
+def test_a_billed_call_without_a_clear_answer_is_sent_once(make: Callable[[], Call[Any]], step: Step) -> None:
+    course = drive_both(make, [step, GOOD])
+    assert len(course.sent) == 1
+    assert course.waits == ()
+    assert type(course.error) is LostAnswerError
+    assert "billed" in str(course.error)
+
+
+@billed
+@table(AGAIN)
+def test_a_billed_call_that_was_certainly_not_accepted_is_sent_again(make: Callable[[], Call[Any]], step: Step) -> None:
+    course = drive_both(make, [step, GOOD])
+    assert course.error is None
+    assert len(course.sent) == 2
+    assert course.sent[0] == course.sent[1]
+    assert len(course.waits) == 1
+
+
+@billed
+@table(AGAIN)
+@pytest.mark.parametrize("lost", [httpx.ReadTimeout("slow"), answer(500)], ids=["read timeout", "500"])
+def test_a_billed_call_that_is_lost_at_its_second_try_stays_lost(
+    make: Callable[[], Call[Any]], step: Step, lost: Step
+) -> None:
+    course = drive_both(make, [step, lost, GOOD])
+    assert len(course.sent) == 2
+    assert type(course.error) is LostAnswerError
+
+
+@free
+@table({**NEVER_SENT, **NO_ANSWER, **SERVER_ERRORS, "429": answer(429)})
+def test_a_free_call_is_sent_again(make: Callable[[], Call[Any]], step: Step) -> None:
+    course = drive_both(make, [step, step, GOOD])
+    assert course.error is None
+    assert len(course.sent) == 3
+    assert len(course.waits) == 2
+
+
+@free
+@table(NOT_UNDERSTOOD)
+def test_a_free_answer_that_cannot_be_understood_is_told(make: Callable[[], Call[Any]], step: Step) -> None:
+    course = drive_both(make, [step])
+    assert len(course.sent) == 1
+    assert type(course.error) is errors.UnexpectedAnswerError
+
+
+@both
+@pytest.mark.parametrize(("step", "kind"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_refused_call_is_sent_once(
+    make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
+) -> None:
+    course = drive_both(make, [step, GOOD])
+    assert len(course.sent) == 1
+    assert type(course.error) is kind
+    assert KEY not in str(course.error)
+
+
+@both
+@table({name: NEVER_SENT[name] for name in NEVER_SENT} | {"429": answer(429)})
+@pytest.mark.parametrize("max_retries", [0, 1, 3])
+def test_a_call_is_given_up_after_its_retries(make: Callable[[], Call[Any]], step: Step, max_retries: int) -> None:
+    course = drive_both(make, [step], replace(SETTINGS, max_retries=max_retries))
+    assert len(course.sent) == max_retries + 1
+    assert isinstance(course.error, errors.ConnectionFailedError | errors.RateLimitError)
+    assert not isinstance(course.error, LostAnswerError)
+
+
+@free
+@pytest.mark.parametrize(
+    ("step", "kind"), [(httpx.ReadTimeout("slow"), errors.NoAnswerError), (answer(500), errors.ServerError)]
+)
+def test_a_free_call_ends_with_its_last_error(
+    make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
+) -> None:
+    course = drive_both(make, [step])
+    assert type(course.error) is kind
+    assert len(course.sent) == SETTINGS.max_retries + 1
+
+
+def test_the_waits_grow_and_have_jitter_and_an_end() -> None:
+    course = drive_both(FREE["query"], [answer(500)], replace(SETTINGS, max_retries=30))
+    assert all(0 < wait <= LONGEST_WAIT for wait in course.waits)
+    assert len(set(course.waits)) > 20
+    assert max(course.waits[:3]) < max(course.waits[6:])
+
+
+@both
+def test_retry_after_is_waited_for_and_hardly_longer(make: Callable[[], Call[Any]]) -> None:
+    course = drive_both(make, [answer(429, **{"Retry-After": "30"}), GOOD])
+    assert 30.0 <= course.waits[0] <= 36.0
+
+
+@both
+@pytest.mark.parametrize("asked", ["3600", "inf", "1e300"])
+def test_no_retry_after_holds_a_worker_for_ever(make: Callable[[], Call[Any]], asked: str) -> None:
+    course = drive_both(make, [answer(429, **{"Retry-After": asked}), GOOD])
+    assert course.waits[0] <= LONGEST_WAIT
+
+
+def test_an_asset_that_is_being_copied_is_waited_for_longer_than_the_retries() -> None:
+    not_ready = NOT_ACCEPTED["an asset in copying"]
+    course = drive_both(BILLED["submit"], [not_ready] * 8 + [GOOD], replace(SETTINGS, max_retries=1))
+    assert course.answer == "asyntask_1"
+    assert len(course.sent) == 9
+
+
+def test_an_asset_that_is_never_ready_is_given_up() -> None:
+    course = drive_both(BILLED["submit"], [NOT_ACCEPTED["an asset in copying"]])
+    assert type(course.error) is errors.AssetNotReadyError
+    assert ASSET_PATIENCE <= sum(course.waits) <= ASSET_PATIENCE + LONGEST_WAIT
+
+
+def test_waiting_for_an_asset_uses_up_no_retry_of_another_trouble() -> None:
+    steps = [NOT_ACCEPTED["an asset in copying"]] * 6 + [answer(429), answer(429), GOOD]
+    course = drive_both(BILLED["submit"], steps, replace(SETTINGS, max_retries=2))
+    assert course.answer == "asyntask_1"
+
+
+ANY_STEP = st.sampled_from([*UNKNOWN.values(), *AGAIN.values(), *(step for step, _ in REFUSED.values())])
+CLEAR = (*AGAIN.values(), *(step for step, _ in REFUSED.values()))
+
+
+@given(steps=st.lists(ANY_STEP, max_size=8), name=st.sampled_from(sorted(BILLED)))
+def test_no_course_of_events_sends_a_billed_call_after_an_unclear_answer(steps: list[Step], name: str) -> None:
+    course = drive_both(BILLED[name], [*steps, GOOD])
+    met = [*steps, GOOD][: len(course.sent)]
+    assert all(any(step is known for known in AGAIN.values()) for step in met[:-1])
+    if any(met[-1] is unclear for unclear in UNKNOWN.values()):
+        assert type(course.error) is LostAnswerError
+    assert (course.error is None) == (met[-1] is GOOD)
+
+
+@given(steps=st.lists(ANY_STEP, max_size=8), name=st.sampled_from(sorted(FREE)))
+def test_no_course_of_events_loses_a_free_answer(steps: list[Step], name: str) -> None:
+    course = drive_both(FREE[name], [*steps, GOOD])
+    assert not isinstance(course.error, LostAnswerError)
+    assert len(course.sent) <= len(steps) + 1
+
+
+def test_a_lost_answer_keeps_the_facts_of_the_answer_that_came() -> None:
+    step = answer(500, {"code": "invalid_response", "message": "task_id is empty"}, **{"X-Oneapi-Request-Id": "r1"})
+    error = drive_both(BILLED["submit"], [step]).error
+    assert isinstance(error, LostAnswerError)
+    assert (error.status, error.code, error.request_id) == (500, "invalid_response", "r1")
+    assert isinstance(error.__cause__, errors.ServerError)
+
+
+def test_a_lost_answer_keeps_what_cut_it_off() -> None:
+    error = drive(BILLED["submit"](), [httpx.ReadTimeout("slow")]).error
+    assert error is not None
+    assert isinstance(error.__cause__, httpx.ReadTimeout)
+    assert "ReadTimeout: slow" in str(error)
+
+
+def test_an_answer_that_is_not_json_names_its_request() -> None:
+    error = drive_both(FREE["query"], [answer(200, "<html>", **{"X-Oneapi-Request-Id": "r1"})]).error
+    assert error is not None
+    assert error.request_id == "r1"
+    assert "not JSON" in str(error)
+    assert "r1" in str(error)
+
+
+def test_an_empty_answer_is_called_empty() -> None:
+    assert "an empty answer" in str(drive_both(FREE["query"], [answer(200, "  ")]).error)
+
+
+def test_a_redirect_says_where_to_point_the_connection() -> None:
+    step = answer(308, Location=f"https://www.anyfast.test/?token={KEY}")
+    error = drive_both(BILLED["submit"], [step]).error
+    assert "redirects to https://www.anyfast.test/?…" in str(error)
+
+
+@pytest.mark.parametrize(
+    "step", [httpx.ConnectError(f"Bearer {KEY}"), httpx.ReadError(f"proxy http://u:p99@host {KEY}")]
+)
+def test_no_secret_of_a_broken_connection_is_told(step: Exception) -> None:
+    told = str(drive_both(FREE["query"], [step]).error)
+    assert KEY not in told
+    assert "p99" not in told
+
+
+def test_an_exception_without_a_text_is_told_by_its_name() -> None:
+    assert "ReadTimeout." in str(drive_both(FREE["query"], [httpx.ReadTimeout("")]).error)
+
+
+def test_a_try_is_logged_with_its_reason_and_its_wait(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        drive(FREE["query"](), [answer(429, **{"Retry-After": "30"}), GOOD])
+    assert len(caplog.messages) == 1
+    assert "HTTP 429" in caplog.messages[0]
+    assert "(try 2)" in caplog.messages[0]
+    assert KEY not in caplog.text
+
+
+# What a request carries.
+
+
+@both
+def test_every_request_carries_the_key_once_and_says_who_sends_it(make: Callable[[], Call[Any]]) -> None:
+    sent = drive_both(make, [GOOD]).sent[0]
+    assert sent.headers["authorization"] == f"Bearer {KEY}"
+    assert sent.headers["user-agent"].startswith("airflow-provider-anyfast")
+    assert sent.url.startswith("https://anyfast.test/")
+
+
+def test_a_body_is_sent_as_json_in_utf_8() -> None:
+    sent = drive_both(BILLED["submit"], [GOOD]).sent[0]
+    assert json.loads(sent.body.decode()) == BODY
+    assert (sent.method, sent.url) == ("POST", "https://anyfast.test/v1/video/generations")
+
+
+def test_a_read_by_get_has_no_body() -> None:
+    sent = drive_both(FREE["query"], [GOOD]).sent[0]
+    assert (sent.method, sent.body) == ("GET", b"")
+
+
+def test_a_base_url_with_a_path_keeps_it() -> None:
+    settings = replace(SETTINGS, base_url="http://gateway.test:8080/anyfast")
+    assert drive_both(FREE["query"], [GOOD], settings).sent[0].url == (
+        "http://gateway.test:8080/anyfast/v1/video/generations/asyntask_1"
+    )
+
+
+def test_a_file_is_sent_whole_at_every_try() -> None:
+    course = drive_both(an_upload, [answer(429), httpx.ConnectError("refused"), GOOD])
+    assert len(course.sent) == 3
+    for sent in course.sent:
+        assert sent.body.count(b"a film") == 1000
+        assert b'name="file"; filename="a.mp4"' in sent.body
+        assert b"Content-Type: video/mp4" in sent.body
+        for name, value in (
+            ("GroupId", "group-1"),
+            ("Name", "a"),
+            ("AssetType", "Video"),
+            ("model", "volc-asset-video"),
+        ):
+            assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in sent.body
+        assert b'name="URL"' not in sent.body
+
+
+def test_only_a_submission_is_given_the_long_timeout() -> None:
+    assert drive_both(BILLED["submit"], [GOOD]).sent[0].read_timeout == 300.0
+    assert drive_both(BILLED["create a group"], [GOOD]).sent[0].read_timeout == 20.0
+    assert drive_both(FREE["query"], [GOOD]).sent[0].read_timeout == 20.0
+
+
+@pytest.mark.parametrize(("timeout", "connect"), [(20.0, 15.0), (5.0, 5.0)])
+def test_a_connection_is_not_waited_for_longer_than_needed(timeout: float, connect: float) -> None:
+    sent = drive_both(BILLED["submit"], [GOOD], replace(SETTINGS, timeout=timeout)).sent[0]
+    assert sent.connect_timeout == connect
+
+
+def test_a_flow_is_driven_over_all_its_pages() -> None:
+    pages: list[Step] = [
+        answer(200, {"Items": [{"Id": f"asset-{number}"} for number in range(100)], "TotalCount": 101}),
+        answer(500),
+        answer(200, {"Items": [{"Id": "asset-100"}], "TotalCount": 101}),
+    ]
+    course = drive_both(endpoints.list_assets, pages)
+    assert [asset.id for asset in course.answer] == [f"asset-{number}" for number in range(101)]
+    assert [json.loads(sent.body)["PageNumber"] for sent in course.sent] == [1, 2, 2]
+
+
+def test_an_error_ends_a_flow() -> None:
+    error = drive_both(endpoints.list_asset_groups, [answer(401)]).error
+    assert isinstance(error, errors.AuthenticationError)
+
+
+@pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])
+@table({**AGAIN, **NO_ANSWER, **SERVER_ERRORS})
+def test_send_once_sends_once(make: Callable[[], Call[Any]], step: Step) -> None:
+    async def ask(service: Service) -> None:
+        async with scripted_async_client(service) as client:
+            await client.send_once(make())
+
+    with held_clock() as time:
+        service, service_async = Service([step]), Service([step])
+        with scripted_client(service) as client, pytest.raises(errors.AnyFastError):
+            client.send_once(make())
+        with pytest.raises(errors.AnyFastError):
+            asyncio.run(ask(service_async))
+    assert len(service.sent) == len(service_async.sent) == 1
+    assert time.sleeps == []
+
+
+def test_an_answer_is_parsed() -> None:
+    task = drive_both(FREE["query"], [answer(200, {"data": {"status": "SUCCESS"}})]).answer
+    assert (task.generation_id, task.outcome) == ("asyntask_1", Outcome.SUCCEEDED)
+
+
+def test_a_user_of_the_client_can_name_itself() -> None:
+    from airflow_provider_anyfast.client.transport import AnyFastClient  # noqa: PLC0415 - here alone
+
+    with AnyFastClient(SETTINGS, "my-tool/1") as client:
+        assert client._http.headers["user-agent"] == "my-tool/1"
+
+
+def test_a_closed_client_sends_nothing() -> None:
+    async def ask() -> None:
+        service = Service([GOOD])
+        client = scripted_async_client(service)
+        await client.close()
+        await client.send(FREE["query"]())
+
+    client = scripted_client(Service([GOOD]))
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.send(FREE["query"]())
+    with pytest.raises(RuntimeError, match="closed"):
+        asyncio.run(ask())
