@@ -147,7 +147,7 @@ class Poller(Generic[JobT]):
             return GaveUp(error)
         pause = self._schedule.interval * (1.0 if unknown else 2.0 ** min(self._bad_polls, 10))
         pause = max(pause * self._random.uniform(1.0 - JITTER, 1.0 + JITTER), error.retry_after or 0.0)
-        return self._wait(min(pause, LONGEST_PAUSE), now)
+        return self._wait(min(pause, max(LONGEST_PAUSE, self._schedule.interval)), now)
 
     def _wait(self, seconds: float, now: float) -> Wait | TimedOut:
         if now >= self._deadline:

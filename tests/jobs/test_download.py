@@ -1,11 +1,13 @@
-"""A link becomes a file, whole or not at all."""
+"""A video comes home whole or not at all, and its link is called dead only when it is."""
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -20,143 +22,323 @@ if TYPE_CHECKING:
     from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.usefixtures("fake_clock")
+LINK = "https://host/x.mp4?X-Tos-Signature=ab12"
+FILM = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 1000
+OLD = b"an older file"
 
-FILM = b"\0\0\0\x20ftypisom" + bytes(100_000)
-LINK = "https://storage.example.com/x.mp4?X-Tos-Signature=secret"
+
+class Parts(httpx.SyncByteStream):
+    """A body in parts; an exception among them is raised."""
+
+    def __init__(self, *parts: bytes | Exception) -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self.parts:
+            if isinstance(part, Exception):
+                raise part
+            yield part
 
 
-class Storage:
-    """A storage host that answers from a script; its last answer is repeated."""
+Answer = httpx.Response | Exception
 
-    def __init__(self, *answers: Callable[[], httpx.Response]) -> None:
-        self._answers = answers
-        self.asked = 0
+
+class Store:
+    """A storage host that gives one answer after another; the last one goes on for ever."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
 
     @contextmanager
-    def open_link(self, url: str) -> Iterator[httpx.Response]:
-        assert url == LINK
-        answer = self._answers[min(self.asked, len(self._answers) - 1)]
-        self.asked += 1
-        yield answer()
+    def open(self, url: str) -> Iterator[httpx.Response]:
+        self.asked.append(url)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+
+
+def film(*parts: bytes | Exception, status: int = 200, length: int | None = None) -> httpx.Response:
+    headers = {} if length is None else {"content-length": str(length)}
+    return httpx.Response(status, stream=Parts(*parts), headers=headers)
 
 
 def whole() -> httpx.Response:
-    return httpx.Response(200, content=iter([FILM[:50_000], FILM[50_000:]]), headers={"Content-Length": str(len(FILM))})
+    return film(FILM[:1000], FILM[1000:], length=len(FILM))
 
 
-def without_length() -> httpx.Response:
-    return httpx.Response(200, content=iter([FILM]))
+def fetched(store: Store, target: Path, **parameters: Any) -> int:
+    return download(store.open, LINK, target, what="generation asyntask_1", **parameters)
 
 
-def short() -> httpx.Response:
-    return httpx.Response(200, content=iter([FILM[:-1]]), headers={"Content-Length": str(len(FILM))})
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "film.mp4"
 
 
-def broken() -> httpx.Response:
-    def chunks() -> Iterator[bytes]:
-        yield FILM[:50_000]
-        raise httpx.ReadError("gone")
-
-    return httpx.Response(200, content=chunks())
+def only(folder: Path, *names: str) -> bool:
+    return sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
-def page() -> httpx.Response:
-    return httpx.Response(200, content=iter([b"<html>sorry</html>"]))
+# Whole.
 
 
-def refused(status: int) -> Callable[[], httpx.Response]:
-    return lambda: httpx.Response(status, content=b"<Error/>")
-
-
-def unreachable() -> httpx.Response:
-    raise httpx.ConnectError("no route to https://storage.example.com/x.mp4?X-Tos-Signature=secret")
-
-
-def fetch(target: Path, *answers: Callable[[], httpx.Response], expires_at: float | None = None) -> int:
-    return download(Storage(*answers).open_link, LINK, target, what="generation g", expires_at=expires_at)
-
-
-@pytest.mark.parametrize("answer", [whole, without_length])
-def test_every_byte_arrives_in_a_folder_that_is_made(tmp_path: Path, answer: Callable[[], httpx.Response]) -> None:
-    target = tmp_path / "new" / "x.mp4"
-    assert fetch(target, answer) == len(FILM)
+def test_a_film_comes_home_whole(target: Path) -> None:
+    store = Store(whole())
+    assert fetched(store, target) == len(FILM)
     assert target.read_bytes() == FILM
-    assert list(target.parent.iterdir()) == [target]
+    assert store.asked == [LINK]
+    assert only(target.parent, "film.mp4")
 
 
-@pytest.mark.parametrize("trouble", [short, broken, page, refused(500), refused(403), refused(429), unreachable])
-def test_a_trouble_that_passes_is_waited_out(
-    tmp_path: Path, fake_clock: FakeClock, trouble: Callable[[], httpx.Response]
+def test_a_film_of_unknown_length_comes_home(target: Path) -> None:
+    assert fetched(Store(film(FILM)), target) == len(FILM)
+
+
+@pytest.mark.parametrize("box", [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"])
+def test_every_beginning_of_an_mp4_or_mov_file_is_known(target: Path, box: bytes) -> None:
+    assert fetched(Store(film(b"\x00\x00\x00\x08" + box)), target) == 8
+
+
+def test_the_folder_of_a_film_is_made(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "film.mp4"
+    fetched(Store(whole()), target)
+    assert target.read_bytes() == FILM
+
+
+def test_an_older_file_is_replaced(target: Path) -> None:
+    target.write_bytes(OLD)
+    fetched(Store(whole()), target)
+    assert target.read_bytes() == FILM
+
+
+def test_nothing_is_seen_under_the_films_name_while_it_comes(target: Path) -> None:
+    seen: list[bool] = []
+
+    class Watched(Parts):
+        def __iter__(self) -> Iterator[bytes]:
+            for part in super().__iter__():
+                seen.append(target.exists())
+                yield part
+
+    fetched(Store(httpx.Response(200, stream=Watched(FILM[:9], FILM[9:]))), target)
+    assert seen == [False, False]
+
+
+# Again.
+
+BROKEN: dict[str, Callable[[], Answer]] = {
+    "too short": lambda: film(FILM[:5000], length=len(FILM)),
+    "too long": lambda: film(FILM, b"x", length=len(FILM)),
+    "broken stream": lambda: film(FILM[:5000], httpx.ReadError("reset")),
+    "broken protocol": lambda: film(FILM[:5000], httpx.RemoteProtocolError("peer closed connection")),
+    "read timeout": lambda: httpx.ReadTimeout("slow"),
+    "no connection": lambda: httpx.ConnectError("refused"),
+    "broken link": lambda: httpx.InvalidURL("Invalid port"),
+    "empty": film,
+    "HTML": lambda: film(b"<html>Please wait</html>"),
+    "XML": lambda: film(b'<?xml version="1.0"?><Error/>'),
+    "429": lambda: film(status=429),
+    "500": lambda: film(b"oops", status=500),
+    "503": lambda: film(status=503),
+    "304": lambda: film(status=304),
+    "400": lambda: film(status=400),
+}
+broken = pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN.keys())
+
+
+@broken
+def test_a_download_that_breaks_off_is_begun_again(target: Path, make: Callable[[], Answer]) -> None:
+    store = Store(make(), whole())
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+    assert len(store.asked) == 2
+    assert only(target.parent, "film.mp4")
+
+
+@broken
+def test_a_download_that_always_breaks_off_leaves_nothing_and_says_what_is_paid(
+    target: Path, make: Callable[[], Answer], fake_clock: FakeClock
 ) -> None:
-    target = tmp_path / "x.mp4"
-    assert fetch(target, *[trouble] * (TRIES - 1), whole, expires_at=fake_clock.now() + 3600) == len(FILM)
+    store = Store(*(make() for _ in range(TRIES)))
+    with pytest.raises(DownloadError, match="generation asyntask_1") as caught:
+        fetched(store, target)
+    assert "paid for" in str(caught.value)
+    assert "without a new submission" in str(caught.value)
+    assert "ab12" not in str(caught.value)
+    assert caught.value.retryable
+    assert not isinstance(caught.value, LinkExpiredError)
+    assert len(store.asked) == TRIES
     assert len(fake_clock.sleeps) == TRIES - 1
-    assert list(tmp_path.iterdir()) == [target]
+    assert only(target.parent)
 
 
-@pytest.mark.parametrize("trouble", [short, broken, page, refused(500), refused(403), unreachable])
-def test_a_trouble_that_stays_leaves_nothing_new_and_tells_no_signature(
-    tmp_path: Path, fake_clock: FakeClock, trouble: Callable[[], httpx.Response]
-) -> None:
-    target = tmp_path / "x.mp4"
-    target.write_text("of an earlier run")
-    with pytest.raises(DownloadError, match="without a new submission") as caught:
-        fetch(target, trouble, expires_at=fake_clock.now() + 3600)
-    assert caught.value.retryable
-    assert "secret" not in str(caught.value)
-    assert target.read_text() == "of an earlier run"
-    assert list(tmp_path.iterdir()) == [target]
+@broken
+def test_an_older_file_survives_a_failed_download(target: Path, make: Callable[[], Answer]) -> None:
+    target.write_bytes(OLD)
+    with pytest.raises(DownloadError):
+        fetched(Store(*(make() for _ in range(TRIES))), target)
+    assert target.read_bytes() == OLD
+    assert only(target.parent, "film.mp4")
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
-@pytest.mark.parametrize("age", [None, 0.0, 60.0])
-def test_a_link_is_expired_when_its_time_has_come_and_not_before(
-    tmp_path: Path, fake_clock: FakeClock, status: int, age: float | None
-) -> None:
-    storage = Storage(refused(status))
-    expires_at = None if age is None else fake_clock.now() - age
-    with pytest.raises(LinkExpiredError, match="24 hours") as caught:
-        download(storage.open_link, LINK, tmp_path / "x.mp4", what="generation g", expires_at=expires_at)
+def test_a_message_shows_no_secret_of_a_broken_link(target: Path) -> None:
+    store = Store(httpx.ConnectError("https://host/x?sig=ab12 via http://u:p99@proxy"))
+    with pytest.raises(DownloadError) as caught:
+        fetched(store, target)
+    assert "ab12" not in str(caught.value)
+    assert "p99" not in str(caught.value)
+
+
+# Dead links.
+
+GONE = (401, 403, 404, 410)
+
+
+@pytest.mark.parametrize("status", GONE)
+@pytest.mark.parametrize("age", [0.0, 1.0, 1e9])
+def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: float, fake_clock: FakeClock) -> None:
+    store = Store(film(status=status))
+    with pytest.raises(LinkExpiredError, match="Clear the task to generate") as caught:
+        fetched(store, target, expires_at=fake_clock.now() - age)
+    assert caught.value.status == status
     assert not caught.value.retryable
-    assert storage.asked == 1
+    assert len(store.asked) == 1
+    assert only(target.parent)
 
 
-def test_a_link_that_is_none_is_a_download_that_failed(tmp_path: Path) -> None:
-    @contextmanager
-    def open_link(url: str) -> Iterator[httpx.Response]:
-        yield httpx.get(url)
-
-    with pytest.raises(DownloadError, match="InvalidURL"):
-        download(open_link, "https://exa mple/\n", tmp_path / "x.mp4", what="generation g")
+@pytest.mark.parametrize("status", GONE)
+def test_a_link_refused_at_an_unknown_age_is_dead(target: Path, status: int) -> None:
+    with pytest.raises(LinkExpiredError):
+        fetched(Store(film(status=status)), target)
 
 
-def test_a_folder_that_cannot_be_made_is_told_and_retryable(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(DownloadError, match="could not be written") as caught:
-        fetch(tmp_path / "file" / "x.mp4", whole)
+@pytest.mark.parametrize("status", GONE)
+def test_a_fresh_link_that_is_refused_is_not_given_up(target: Path, status: int, fake_clock: FakeClock) -> None:
+    end = fake_clock.now() + 23 * 3600
+    assert fetched(Store(film(status=status), whole()), target, expires_at=end) == len(FILM)
+    target.unlink()
+    with pytest.raises(DownloadError) as caught:
+        fetched(Store(film(status=status)), target, expires_at=end)
     assert caught.value.retryable
+    assert caught.value.status == status
 
 
-def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(FILM) // 2, limits[1]))
-    try:
-        with pytest.raises(DownloadError, match="File too large"):
-            fetch(tmp_path / "x.mp4", whole)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, ignored)
-    assert list(tmp_path.iterdir()) == []
+def test_an_old_link_that_still_works_is_used(target: Path, fake_clock: FakeClock) -> None:
+    assert fetched(Store(whole()), target, expires_at=fake_clock.now() - 3600) == len(FILM)
 
 
-def test_a_target_is_proven_writable_without_a_trace(tmp_path: Path) -> None:
-    check_target(tmp_path / "a" / "b" / "x.mp4")
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+# Disks.
 
 
-@pytest.mark.parametrize("name", ["", "file/x.mp4", "x" * 300, "a\0b"])
-def test_a_target_that_cannot_be_written_is_named_before_any_payment(tmp_path: Path, name: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InvalidRequestError, match="nothing was submitted or spent"):
-        check_target(tmp_path / name)
+def test_a_full_disk_leaves_nothing(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    target.write_bytes(OLD)
+    store = Store(whole())
+    with pytest.raises(DownloadError, match=r"could not be written to .*film\.mp4 \(No space left on device\)"):
+        fetched(store, target)
+    assert len(store.asked) == 1
+    assert target.read_bytes() == OLD
+    assert only(target.parent, "film.mp4")
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may have more than 4,096 bytes."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_larger_than_allowed_leaves_nothing(target: Path) -> None:
+    with pytest.raises(DownloadError, match="File too large"):
+        fetched(Store(whole()), target)
+    assert only(target.parent)
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_download_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(OLD)
+    store = Store(whole())
+    with pytest.raises(DownloadError, match="could not be written"):
+        fetched(store, tmp_path / "file" / "film.mp4")
+    assert (tmp_path / "file").read_bytes() == OLD
+    assert store.asked == []
+
+
+def test_a_folder_in_the_place_of_the_film_is_a_download_error(target: Path) -> None:
+    target.mkdir()
+    with pytest.raises(DownloadError, match="could not be written"):
+        fetched(Store(whole()), target)
+    assert only(target.parent, "film.mp4")
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_a_download_that_is_stopped_leaves_nothing(target: Path, end: type[BaseException]) -> None:
+    class Stopping(Parts):
+        def __iter__(self) -> Iterator[bytes]:
+            yield FILM[:5000]
+            raise end
+
+    with pytest.raises(end):
+        fetched(Store(httpx.Response(200, stream=Stopping())), target)
+    assert only(target.parent)
+
+
+def test_two_downloads_of_one_film_do_not_meet(target: Path) -> None:
+    inner = Store(whole())
+
+    class During(Parts):
+        def __iter__(self) -> Iterator[bytes]:
+            yield FILM[:5000]
+            fetched(inner, target)
+            yield FILM[5000:]
+
+    fetched(Store(httpx.Response(200, stream=During())), target)
+    assert target.read_bytes() == FILM
+    assert only(target.parent, "film.mp4")
+
+
+# Before anything is paid.
+
+
+def test_a_folder_is_made_and_proven_writable(tmp_path: Path) -> None:
+    check_target(tmp_path / "a" / "b" / "film.mp4")
+    assert only(tmp_path / "a" / "b")
+
+
+def test_a_check_leaves_an_older_file_alone(target: Path) -> None:
+    target.write_bytes(OLD)
+    check_target(target)
+    assert target.read_bytes() == OLD
+    assert only(target.parent, "film.mp4")
+
+
+def test_a_target_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match=r"it is a folder; add a file name such as \{generation_id\}\.mp4"):
+        check_target(tmp_path)
+
+
+def refused_targets(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    return {
+        "below a file": tmp_path / "file" / "film.mp4",
+        "a name too long": tmp_path / ("x" * 300),
+        "a folder too long": tmp_path / ("x" * 300) / "film.mp4",
+        "no name at all": tmp_path / "a\0b",
+        "a loop": tmp_path / "loop" / "film.mp4",
+    }
+
+
+@pytest.mark.parametrize("case", ["below a file", "a name too long", "a folder too long", "no name at all", "a loop"])
+def test_a_target_that_cannot_be_written_is_refused_before_anything_is_paid(tmp_path: Path, case: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"cannot be written \(.+\), so nothing was submitted or spent"):
+        check_target(refused_targets(tmp_path)[case])
