@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import secrets
 from collections.abc import Callable
@@ -79,6 +81,7 @@ def download(open_link: OpenLink, url: str, target: Path, *, what: str, expires_
     partial = _partial(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         size = transfer(_fetch, open_link, url, partial, what, expires_at)
         os.replace(partial, target)  # noqa: PTH105 - the one atomic step, named as the system calls it
     except OSError as error:
@@ -98,6 +101,8 @@ def _fetch(open_link: OpenLink, url: str, partial: Path, what: str, expires_at: 
         with open_link(url) as response:
             _check_status(response, what, expires_at)
             with partial.open("wb") as file:
+                with suppress(OSError):  # a file system without locks has no sweeping either
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for chunk in response.iter_raw():
                     file.write(chunk)
                 file.flush()
@@ -134,6 +139,14 @@ def _check_container(partial: Path, what: str) -> None:
         raise _BrokenOffError(
             f"What the storage host sent for {what} is not an MP4 or MOV file (it begins with {start!r}). {PAID}"
         )
+
+
+def _sweep(target: Path) -> None:
+    """Removes what killed attempts have left beside ``target``: a lock ends with the process that holds it."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def _partial(target: Path) -> Path:

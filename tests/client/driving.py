@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 KEY = "sk-4Zt8mQ1wX7"
-SETTINGS = Settings(KEY, "https://anyfast.test", timeout=20.0, submit_timeout=300.0, max_retries=3)
+SETTINGS = Settings(KEY, "https://anyfast.test", timeout=20.0, submit_timeout=300.0, max_retries=3, verify=False)
+"""No certificates are read, since no connection is made."""
 
 Step = httpx.Response | Exception
 """What the service does with one request."""
@@ -90,22 +91,32 @@ class Service:
         return httpx.Response(step.status_code, headers=step.headers, content=step.content)
 
 
-def http_options(client: AnyFastClient | AsyncAnyFastClient) -> dict[str, Any]:
-    """The client's own options for httpx, apart from what a scripted service has no use for."""
-    return {name: value for name, value in client._http_options().items() if name not in ("verify", "proxy")}
+class ScriptedClient(AnyFastClient):
+    """The synchronous client, wired to a scripted service in place of the network."""
+
+    def __init__(self, service: Service, settings: Settings = SETTINGS) -> None:
+        self._service = service
+        super().__init__(settings)
+
+    def _http_options(self) -> dict[str, Any]:
+        return _wired(super()._http_options(), self._service)
 
 
-def scripted_client(service: Service, settings: Settings = SETTINGS) -> AnyFastClient:
-    client = AnyFastClient(settings)
-    client.close()
-    client._http = httpx.Client(transport=httpx.MockTransport(service.handle), **http_options(client))
-    return client
+class ScriptedAsyncClient(AsyncAnyFastClient):
+    """The asynchronous client, wired likewise."""
+
+    def __init__(self, service: Service, settings: Settings = SETTINGS) -> None:
+        self._service = service
+        super().__init__(settings)
+
+    def _http_options(self) -> dict[str, Any]:
+        return _wired(super()._http_options(), self._service)
 
 
-def scripted_async_client(service: Service, settings: Settings = SETTINGS) -> AsyncAnyFastClient:
-    client = AsyncAnyFastClient(settings)
-    client._http = httpx.AsyncClient(transport=httpx.MockTransport(service.handle), **http_options(client))
-    return client
+def _wired(options: dict[str, Any], service: Service) -> dict[str, Any]:
+    """The client's own options for httpx, apart from those for a network that is not there."""
+    kept = {name: value for name, value in options.items() if name not in ("verify", "proxy")}
+    return {**kept, "transport": httpx.MockTransport(service.handle)}
 
 
 def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> Course:
@@ -113,7 +124,7 @@ def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> Co
     with held_clock() as time:
         service = Service(steps)
         try:
-            with scripted_client(service, settings) as client:
+            with ScriptedClient(service, settings) as client:
                 answer = client.send(work) if isinstance(work, Call) else client.run(work)
         except AnyFastError as error:
             return Course(tuple(service.sent), tuple(time.sleeps), error=error)
@@ -124,7 +135,7 @@ def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS)
     """``work``, a call or a flow, by the asynchronous client."""
 
     async def run(service: Service) -> Any:
-        async with scripted_async_client(service, settings) as client:
+        async with ScriptedAsyncClient(service, settings) as client:
             return await (client.send(work) if isinstance(work, Call) else client.run(work))
 
     with held_clock() as time:

@@ -6,7 +6,6 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,27 +74,27 @@ BODIES = st.recursive(
 )
 TASKS = st.tuples(FLAT, st.dictionaries(st.sampled_from(CONTAINERS), FLAT, max_size=3)).map(lambda two: two[0] | two[1])
 STATUSES = st.sampled_from(["SUCCESS", "FAILURE", "IN_PROGRESS", "", "new"])
-PARSERS = {
-    "an id": partial(models.parse_id, call="the call"),
-    "an asset": models.parse_asset,
-    "assets": models.parse_assets,
-    "groups": models.parse_asset_groups,
-    "models": models.parse_models,
-    "a generation": partial(models.parse_video_task, generation_id="asyntask_1"),
-}
+PARSERS: tuple[Callable[[Any], Any], ...] = (
+    partial(models.parse_id, call="the call"),
+    models.parse_asset,
+    models.parse_assets,
+    models.parse_asset_groups,
+    models.parse_models,
+    partial(models.parse_video_task, generation_id="asyntask_1"),
+)
 
 
 def over_the_wire(body: Any) -> Any:
     return json.loads(json.dumps(body))
 
 
-@pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS.keys())
 @given(body=BODIES)
-def test_any_answer_is_understood_or_unexpected(parse: Callable[[Any], Any], body: Any) -> None:
-    try:
-        parse(over_the_wire(body))
-    except UnexpectedAnswerError as error:
-        assert "AnyFast's answer" in str(error)
+def test_any_answer_is_understood_or_unexpected(body: Any) -> None:
+    for parse in PARSERS:
+        try:
+            parse(over_the_wire(body))
+        except UnexpectedAnswerError as error:
+            assert "AnyFast's answer" in str(error)
 
 
 @given(task=TASKS, status=STATUSES, upstream=TASKS | BODIES)

@@ -88,6 +88,28 @@ def test_the_reason_of_a_failed_asset_is_read(error: Any, code: str, message: st
     assert (asset.error.code, asset.error.message) == (code, message)
 
 
+@pytest.mark.parametrize(
+    ("times", "changed_at"),
+    [
+        ({"CreateTime": "2026-05-28T06:09:22Z", "UpdateTime": "2026-05-28T06:09:31Z"}, 1779948571.0),
+        ({"CreateTime": "2026-05-28T06:09:22Z", "UpdateTime": ""}, 1779948562.0),
+        ({"UpdateTime": 1779948571}, 1779948571.0),
+        ({"UpdateTime": "soon"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_the_time_of_an_assets_last_change_is_read(times: dict[str, Any], changed_at: float) -> None:
+    assert parse_asset({"Id": "asset-1", **times}).changed_at == changed_at
+
+
+@pytest.mark.parametrize(
+    ("told", "created"),
+    [("2026-05-28T06:09:22Z", 1779948562.0), (1779948562, 1779948562.0), ("soon", 0.0), (None, 0.0)],
+)
+def test_the_time_of_a_groups_creation_is_read(told: Any, created: float) -> None:
+    assert parse_asset_groups({"Items": [{**GROUP, "CreateTime": told}]}).items[0].created == created
+
+
 def test_an_asset_needs_nothing_but_its_id() -> None:
     asset = parse_asset({"Id": "asset-1"})
     assert (asset.id, asset.name, asset.status, asset.error.code) == ("asset-1", "", "", "")

@@ -342,3 +342,13 @@ def refused_targets(tmp_path: Path) -> dict[str, Path]:
 def test_a_target_that_cannot_be_written_is_refused_before_anything_is_paid(tmp_path: Path, case: str) -> None:
     with pytest.raises(InvalidRequestError, match=r"cannot be written \(.+\), so nothing was submitted or spent"):
         check_target(refused_targets(tmp_path)[case])
+
+
+def test_what_a_killed_attempt_left_behind_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".film[1].mp4.0a1b2c3d.part").write_bytes(b"half")
+    others = {tmp_path / ".film.mp4.0a1b2c3d.part", tmp_path / ".film[1].mp4.mine.part", tmp_path / "film[1].mp4.part"}
+    for other in others:
+        other.write_bytes(b"not ours")
+    target = tmp_path / "film[1].mp4"
+    fetched(Store(whole()), target)
+    assert set(tmp_path.iterdir()) == {target, *others}

@@ -314,5 +314,5 @@ class Stepping:
 
 TestNoCourseOfEventsPaysTwice = Task.TestCase
 TestNoCourseOfEventsPaysTwice.settings = settings(
-    max_examples=300, stateful_step_count=12, deadline=None, database=None
+    max_examples=200, stateful_step_count=12, deadline=None, database=None
 )
