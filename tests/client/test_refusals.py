@@ -417,6 +417,7 @@ def test_a_refusal_becomes_its_own_exception(
         "upstream asset server not found",
         "request is still processing",
         '{"error": {"message": "the upload is still processing, and timed out"}}',
+        '{"code": "asset_copy_not_ready", "message": "of a gateway that should have said 503"}',
     ],
 )
 def test_no_word_in_a_server_error_makes_it_a_refusal(status: int, text: str) -> None:

@@ -301,6 +301,15 @@ def test_a_lost_answer_keeps_what_cut_it_off() -> None:
     assert "ReadTimeout: slow" in str(error)
 
 
+@pytest.mark.parametrize("make", BILLED.values(), ids=BILLED.keys())
+@pytest.mark.parametrize("body", [{"id": "x1"}, {"Id": "x1"}, {"task_id": "x1", "status": ""}])
+def test_an_answer_with_an_id_is_paid_whatever_else_it_says(
+    make: Callable[[], Call[Any]], body: dict[str, Any]
+) -> None:
+    course = drive_both(make, [answer(200, {**body, "error": {"message": "a warning"}})])
+    assert course.answer == "x1"
+
+
 def test_an_answer_that_is_not_json_names_its_request() -> None:
     error = drive_both(FREE["query"], [answer(200, "<html>", **{"X-Oneapi-Request-Id": "r1"})]).error
     assert error is not None

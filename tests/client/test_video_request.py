@@ -143,6 +143,8 @@ def test_audio_alone_is_enough_for_some_models(model: str) -> None:
 def test_the_largest_model_counts_references_altogether(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     all_kinds = {"reference_images": [IMAGE] * 30, "reference_videos": [VIDEO] * 10, "reference_audios": [AUDIO] * 10}
     assert len(checked(model=model, **all_kinds).references) == 50
+    monkeypatch.setattr(seedance, "MODELS", {model: replace(MODELS[model], items=50)})
+    checked(model=model, **all_kinds)
     monkeypatch.setattr(seedance, "MODELS", {model: replace(MODELS[model], items=49)})
     assert f"50 references are given, and {model} takes 49 altogether" in problems(model=model, **all_kinds)
     assert MODELS[model].items == 51

@@ -111,6 +111,7 @@ class Task(RuleBasedStateMachine):
         self.wanted = True  # the user wants one video paid for, and it has not been
         self.paid_for: str | None = None  # what an attempt has certainly noted
         self.request = 0
+        self.made_for: dict[str, int] = {}
         self.max_tries = 3
         self.policy: OnLostSubmission = "fail"
         self.may_run = True
@@ -141,6 +142,7 @@ class Task(RuleBasedStateMachine):
         owned = self.owned()
         before = len(self.anyfast.accepted)
         got = self.run(plan)
+        assert got is None or self.made_for[got] == self.request, f"{got} is not what the user asked for"
         if owned is not None:
             assert len(self.anyfast.accepted) == before, f"{owned} is paid for, and another was submitted"
             assert got in (None, owned)
@@ -265,7 +267,7 @@ class Task(RuleBasedStateMachine):
         assert self.wanted, "a submission that nobody asked for"
         self.wanted, self.paid_for = False, None
         if kind != "not accepted, answer lost":
-            self.anyfast.accept()
+            self.made_for[self.anyfast.accept()] = self.request
         if kind != "accepted":
             self.wanted = self.policy == "resubmit"
             raise errors.LostAnswerError("lost")
