@@ -283,7 +283,7 @@ class AsyncAnyFastClient(_Driver):
 
 def _is_refusal(body: Any) -> bool:
     """Whether an answer with HTTP 200 is an error all the same, as the upstream's asset service sends them."""
-    if not isinstance(body, dict) or body.keys() & {"Id", "id", "status", "Items"}:
+    if not isinstance(body, dict) or body.keys() & {"Id", "id", "task_id", "status", "Items"}:
         return False
     metadata = body.get("ResponseMetadata")
     return bool(body.get("error") or (isinstance(metadata, dict) and metadata.get("Error")))

@@ -302,7 +302,7 @@ def test_a_lost_answer_keeps_what_cut_it_off() -> None:
 
 
 @pytest.mark.parametrize("make", BILLED.values(), ids=BILLED.keys())
-@pytest.mark.parametrize("body", [{"id": "x1"}, {"Id": "x1"}, {"task_id": "x1", "status": ""}])
+@pytest.mark.parametrize("body", [{"id": "x1"}, {"Id": "x1"}, {"task_id": "x1"}, {"task_id": "x1", "status": ""}])
 def test_an_answer_with_an_id_is_paid_whatever_else_it_says(
     make: Callable[[], Call[Any]], body: dict[str, Any]
 ) -> None:

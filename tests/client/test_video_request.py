@@ -204,7 +204,7 @@ def test_an_unknown_model_is_sent_as_it_is() -> None:
         ({"first_frame": IMAGE, "reference_videos": [VIDEO]}, "cannot be mixed"),
         ({"first_frame": IMAGE, "reference_images": [IMAGE], "reference_audios": [AUDIO]}, "cannot be mixed"),
         ({"first_frame": "hero.png"}, "first_frame='hero.png' is not an asset id or a public URL or a data URI"),
-        ({"first_frame": IMAGE, "last_frame": "/tmp/x"}, "last_frame='/tmp/x' is not an asset id"),
+        ({"first_frame": IMAGE, "last_frame": "/data/x"}, "last_frame='/data/x' is not an asset id"),
         ({"reference_images": ["s3://bucket/x.png"]}, "reference_images='s3://bucket/x.png' is not"),
         ({"reference_images": ["group-1"]}, "reference_images='group-1' is not"),
         ({"reference_videos": ["x.mp4"]}, "reference_videos='x.mp4' is not an asset id or a public URL;"),
