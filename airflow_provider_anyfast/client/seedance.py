@@ -118,7 +118,7 @@ def _decoded(text: str) -> Any:
     """JSON, or what ``str()`` makes of a Python list or dict."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text.strip())

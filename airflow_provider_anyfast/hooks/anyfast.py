@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import platform
 import re
 from functools import cached_property
@@ -141,7 +142,7 @@ def _number(extra: Mapping[str, Any], name: str, default: float, *, whole: bool 
         number = float(value)
     except (TypeError, ValueError):
         raise ConfigurationError(f"{name}: {value!r} is not a number.") from None
-    if number != number or isinstance(value, bool) or (whole and not number.is_integer()):  # noqa: PLR0124 - not NaN
+    if math.isnan(number) or isinstance(value, bool) or (whole and not number.is_integer()):
         raise ConfigurationError(f"{name}: {value!r} is not a {'whole ' if whole else ''}number.")
     return number
 

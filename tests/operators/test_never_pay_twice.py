@@ -203,25 +203,16 @@ def test_a_clear_while_deferred_goes_on_with_the_same_video(runner: TaskRunner, 
     assert sandbox.billed.generations == 1
 
 
-def test_a_retry_before_the_success_was_stored_returns_the_same_video(
-    runner: TaskRunner, sandbox: SandboxHandle
+@pytest.mark.parametrize("cleared", [False, True], ids=["retry", "clear"])
+def test_before_the_success_was_stored_a_retry_and_a_clear_return_the_same_video(
+    runner: TaskRunner, sandbox: SandboxHandle, *, cleared: bool
 ) -> None:
     clean = runner.fresh().attempt(video())
     point = next(point for point in clean.crash_points if point.name == "state success" and point.side == "before")
     sandbox.reset(clock=sandbox.clock)
     runner.attempt(video(), crash_at=point)
-    assert runner.retry(video()).state == "success"
-    assert sandbox.billed.generations == 1
-
-
-def test_a_clear_before_the_success_was_stored_goes_on_with_the_same_video(
-    runner: TaskRunner, sandbox: SandboxHandle
-) -> None:
-    clean = runner.fresh().attempt(video())
-    point = next(point for point in clean.crash_points if point.name == "state success" and point.side == "before")
-    sandbox.reset(clock=sandbox.clock)
-    runner.attempt(video(), crash_at=point)
-    runner.clear()
+    if cleared:
+        runner.clear()
     assert runner.attempt(video()).state == "success"
     assert sandbox.billed.generations == 1
 
