@@ -56,7 +56,7 @@ ASSET_PATIENCE = 180.0
 SOCKETS = 32
 """Of one asynchronous client, and so its requests at a time over HTTP/1.1."""
 STREAMS = 100
-"""Requests at a time of one asynchronous client over HTTP/2, which has them all on one socket; servers allow 100 or 128."""
+"""Requests at a time of one asynchronous client over HTTP/2, all on one socket; servers allow 100 or 128."""
 
 _LIMITS = httpx.Limits(max_connections=SOCKETS, max_keepalive_connections=SOCKETS, keepalive_expiry=60.0)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
@@ -212,6 +212,7 @@ class AnyFastClient(_Driver):
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         super().__init__(settings, user_agent)
         self._http = httpx.Client(**self._http_options())
+        self._storage: httpx.Client | None = None
 
     def send(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
@@ -242,12 +243,16 @@ class AnyFastClient(_Driver):
     @contextmanager
     def open_link(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
         """Streams what ``url``, a signed link to the storage host, holds. The key is not sent along."""
-        with httpx.Client(**self._storage_options()) as http, http.stream("GET", url, headers=headers) as response:
+        if self._storage is None:
+            self._storage = httpx.Client(**self._storage_options())
+        with self._storage.stream("GET", url, headers=headers) as response:
             yield response
 
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
+        if self._storage is not None:
+            self._storage.close()
 
     def __enter__(self) -> Self:
         return self
