@@ -42,6 +42,7 @@ from airflow_provider_anyfast.client.errors import (
     RateLimitError,
     RequestTooLargeError,
     ServerError,
+    StorageError,
     UnexpectedAnswerError,
     WaitInterruptedError,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "RateLimitError",
     "RequestTooLargeError",
     "ServerError",
+    "StorageError",
     "UnexpectedAnswerError",
     "WaitInterruptedError",
     "for_airflow",

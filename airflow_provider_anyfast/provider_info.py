@@ -22,7 +22,11 @@ PROVIDER_INFO: dict[str, Any] = {
     "operators": [
         {
             "integration-name": "AnyFast",
-            "python-modules": ["airflow_provider_anyfast.operators.asset", "airflow_provider_anyfast.operators.video"],
+            "python-modules": [
+                "airflow_provider_anyfast.operators.asset",
+                "airflow_provider_anyfast.operators.asset_deletion",
+                "airflow_provider_anyfast.operators.video",
+            ],
         }
     ],
     "sensors": [

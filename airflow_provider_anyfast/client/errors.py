@@ -6,6 +6,7 @@
     ├── ConfigurationError             a value of the connection is missing or malformed
     ├── InvalidRequestError            bad input, found before anything was sent
     ├── LedgerError                    what was paid for could not be read or written down
+    ├── StorageError                   a file could not be read from, or put into, the team's own storage
     ├── ConnectionFailedError          AnyFast could not be reached; nothing was sent
     ├── NoAnswerError                  sent, but no answer came
     ├── UnexpectedAnswerError          a 2xx answer that cannot be understood
@@ -102,6 +103,12 @@ class InvalidRequestError(AnyFastError, ValueError):
 
 class LedgerError(AnyFastError):
     """The record of what was paid for could not be read or written, so nothing was submitted."""
+
+    retryable = True
+
+
+class StorageError(AnyFastError):
+    """The team's own storage did not answer, or refused. What is paid for is not paid again by a retry."""
 
     retryable = True
 

@@ -56,7 +56,7 @@ class MediaFile:
         return f"data:{self.media_type};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
 
 
-def read_media(path: Path, expected_type: str | None = None) -> MediaFile:
+def read_media(path: Path, expected_type: str | None = None, *, shown: str | None = None) -> MediaFile:
     """Looks at a file before anything is paid for it.
 
     Size and format are always checked. Pixels, duration and frame rate need Pillow and PyAV (the extra ``media``);
@@ -65,20 +65,22 @@ def read_media(path: Path, expected_type: str | None = None) -> MediaFile:
     Args:
         path: a local file.
         expected_type: ``Image``, ``Video`` or ``Audio`` as the user said, or None.
+        shown: what messages call the file; None means its path.
 
     Raises:
         InvalidRequestError: it cannot be read, is empty or damaged, is not what the user said, or is beyond AnyFast's
             limits; with every problem that was found.
     """
+    name = repr(shown or str(path))
     try:
         media = _read(path)
-        problems = _problems(media, expected_type)
+        problems = _problems(media, expected_type, name)
     except OSError as error:
         raise InvalidRequestError(
-            f"file={str(path)!r} cannot be read ({error.strerror or error}). Nothing was sent and nothing was spent."
+            f"file={name} cannot be read ({error.strerror or error}). Nothing was sent and nothing was spent."
         ) from error
     if problems:
-        raise InvalidRequestError(f"file={str(path)!r} {'; '.join(problems)}. Nothing was sent and nothing was spent.")
+        raise InvalidRequestError(f"file={name} {'; '.join(problems)}. Nothing was sent and nothing was spent.")
     return media
 
 
@@ -93,7 +95,7 @@ def _read(path: Path) -> MediaFile:
     return MediaFile(path, media_type_of(start), size, digest.hexdigest())
 
 
-def _problems(media: MediaFile, expected_type: str | None) -> list[str]:
+def _problems(media: MediaFile, expected_type: str | None, name: str) -> list[str]:
     """Each as the end of a sentence about the file."""
     if media.size == 0:
         return ["is empty"]
@@ -104,14 +106,14 @@ def _problems(media: MediaFile, expected_type: str | None) -> list[str]:
         problems.append(f"holds {media.media_type}, and asset_type={expected_type!r} was asked for")
     formats = RULES[media.asset_type].formats
     if media.media_type in formats:
-        return problems + _beyond_limits(media)
+        return problems + _beyond_limits(media, name)
     return [
         *problems,
         f"holds {media.media_type}, and AnyFast takes {', '.join(formats.values())} as {media.asset_type}",
     ]
 
 
-def _beyond_limits(media: MediaFile) -> list[str]:
+def _beyond_limits(media: MediaFile, name: str) -> list[str]:
     limits = RULES[media.asset_type].limits
     measures: Measures = {Measure.SIZE: media.size}
     problems, why_not = [], "the file does not tell"
@@ -127,5 +129,5 @@ def _beyond_limits(media: MediaFile) -> list[str]:
             problems.append(problem)
     unchecked = [kind.label for kind in limits if kind not in measures]
     if unchecked and not problems:
-        log.info("file=%r was not checked for %s: %s.", str(media.path), ", ".join(unchecked), why_not)
+        log.info("file=%s was not checked for %s: %s.", name, ", ".join(unchecked), why_not)
     return problems

@@ -188,9 +188,9 @@ class _Transfer:
         status = response.status_code
         if status in _GONE and (self._expires_at is None or clock.now() >= self._expires_at):
             raise LinkExpiredError(
-                f"The link to {self._what} has expired (HTTP {status}): AnyFast's links live for 24 hours, and it gives "
-                "no new one. The video was paid for and can no longer be fetched. Clear the task to generate (and pay "
-                "for) a new one.",
+                f"The link to {self._what} has expired (HTTP {status}): AnyFast's links live for 24 hours, and it "
+                "gives no new one. The video was paid for and can no longer be fetched. Clear the task to generate "
+                "(and pay for) a new one.",
                 status=status,
             )
         if not response.is_success:

@@ -14,7 +14,12 @@ LINK_LIFE = 24 * 3600
 
 
 def video_result(
-    task: VideoTask, *, prompt: str | None = None, path: str | None = None, submitted_at: float | None = None
+    task: VideoTask,
+    *,
+    prompt: str | None = None,
+    path: str | None = None,
+    last_frame_path: str | None = None,
+    submitted_at: float | None = None,
 ) -> dict[str, Any]:
     """The result as plain JSON. Missing facts are None, times are ISO 8601 in UTC.
 
@@ -22,18 +27,20 @@ def video_result(
         task: AnyFast's answer.
         prompt: what was asked for, where the task knows it.
         path: where the file is, once it is at home.
+        last_frame_path: likewise of the last frame.
         submitted_at: Unix seconds, where AnyFast does not tell.
     """
     expires_at = task.finished_at + LINK_LIFE if task.finished_at and task.video_url else None
     return {
-        "generation_id": task.generation_id,
-        "status": task.status,
+        "generation_id": task.generation_id or None,
+        "status": task.status or None,
         "model": task.model,
         "prompt": prompt,
         "video_url": task.video_url,
         "expires_at": clock.iso(expires_at),
         "path": path,
         "last_frame_url": task.last_frame_url,
+        "last_frame_path": last_frame_path,
         "duration": task.duration,
         "resolution": task.resolution,
         "ratio": task.ratio,

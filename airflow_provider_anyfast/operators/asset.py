@@ -2,61 +2,65 @@
 
 from __future__ import annotations
 
-import mimetypes
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.endpoints import Upload
 from airflow_provider_anyfast.client.errors import (
-    AssetGroupNotFoundError,
+    AssetFailedError,
     InvalidRequestError,
+    LostAnswerError,
 )
-from airflow_provider_anyfast.client.media import ASSET_TYPES, MediaFile, read_media
 from airflow_provider_anyfast.client.models import Asset, AssetGroup, Outcome
-from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.exceptions import for_airflow
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.jobs.failures import asset_failure
 from airflow_provider_anyfast.jobs.ledger import Attach, Ledger, Lost, fingerprint_of
 from airflow_provider_anyfast.jobs.purchase import buy
 from airflow_provider_anyfast.jobs.result import asset_facts
-from airflow_provider_anyfast.operators.stores import after_success, store_for
-from airflow_provider_anyfast.triggers.asset import AssetTrigger
+from airflow_provider_anyfast.operators.asset_creation import (
+    INDEX_LAG,
+    AssetCreation,
+    AssetSource,
+    IfAssetExists,
+    UploadWay,
+    check_asset_type,
+    check_choice,
+    check_group_id,
+    checked_name,
+    file_source,
+    url_source,
+)
+from airflow_provider_anyfast.operators.storage import files_in
+from airflow_provider_anyfast.operators.stores import MemoryStore, after_success, store_for
+from airflow_provider_anyfast.triggers.asset import AssetsTrigger, AssetTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
 
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
-IfExists = Literal["reuse", "fail", "create"]
+IfGroupExists = Literal["reuse", "fail", "create"]
 
 LEDGER_KEY = "anyfast_asset"
-LONGEST_NAME = 64
-"""Characters of a name."""
-INDEX_LAG = 30.0
-"""Seconds after which what was created is surely in the lists."""
 CLOCK_SKEW = 120.0
 """Seconds by which AnyFast's clock and this one may differ."""
-FRESH_GROUP_PATIENCE = (2.0, 4.0, 8.0)
-"""Seconds between tries while a group that is listed is not yet known to CreateAsset."""
 
 
 class CreateAssetGroupOperator(BaseOperator):
     """Creates an asset group, or finds the one of that name. Creating is billed, finding is free.
 
     Args:
-        name: of the group, at most 64 characters. AnyFast allows several groups of one name.
+        name: of the group, at most 64 characters. AnyFast allows several groups of one name: tasks that create it at
+            the same moment pay for one each, and all use the oldest. Let one task create it, and hand its id on.
         if_exists: ``reuse`` the oldest group of exactly that name, ``fail``, or ``create`` one more.
         anyfast_conn_id: the connection; groups belong to its key.
 
@@ -71,7 +75,7 @@ class CreateAssetGroupOperator(BaseOperator):
         self,
         *,
         name: str,
-        if_exists: IfExists = "reuse",
+        if_exists: IfGroupExists = "reuse",
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -84,8 +88,8 @@ class CreateAssetGroupOperator(BaseOperator):
     def execute(self, context: Context) -> str:
         """Looks for the group, and creates it where there is none."""
         with for_airflow():
-            name = _checked_name(self.name)
-            _check_choice("if_exists", self.if_exists, IfExists)
+            name = checked_name(self.name)
+            check_choice("if_exists", self.if_exists, IfGroupExists)
             hook = AnyFastHook(self.anyfast_conn_id)
             ledger = _ledger(context, {"group": name}, self.anyfast_conn_id, hook.settings.base_url)
             plan = ledger.plan()
@@ -98,9 +102,19 @@ class CreateAssetGroupOperator(BaseOperator):
                     ledger.submitted(group.id)
                     group_id = group.id
                 else:
-                    self.log.info("Creating the asset group %r, which is billed.", name)
-                    group_id = buy(ledger, lambda: client.send(endpoints.create_asset_group(name)))
+                    group_id = self._create(client, ledger, name)
             return group_id
+
+    def _create(self, client: AnyFastClient, ledger: Ledger, name: str) -> str:
+        """Creates the group, and looks once more: another task may have created one of this name at the same moment."""
+        self.log.info("Creating the asset group %r, which is billed.", name)
+        group_id = buy(ledger, lambda: client.send(endpoints.create_asset_group(name)))
+        oldest = self._find(client, name, None) if self.if_exists == "reuse" else None
+        if oldest is None or oldest.id == group_id:
+            return group_id
+        ledger.submitted(oldest.id)
+        self.log.warning("Another task has created a group %r at the same moment: %s stays empty.", name, group_id)
+        return oldest.id
 
     def _find(self, client: AnyFastClient, name: str, lost_at: float | None) -> AssetGroup | None:
         if lost_at is None and self.if_exists == "create":
@@ -114,7 +128,7 @@ class CreateAssetGroupOperator(BaseOperator):
             raise InvalidRequestError(f"There is a group named {name!r} already: {groups[0].id}. Nothing was spent.")
         if not groups:
             return None
-        oldest = min(groups, key=lambda group: group.created_at)
+        oldest = min(groups, key=lambda group: (group.created_at, group.id))
         if len(groups) > 1:
             self.log.warning("%d groups are named %r; the oldest is used: %s.", len(groups), name, oldest.id)
         return oldest
@@ -129,10 +143,11 @@ class CreateAssetOperator(WaitingOperator):
     Args:
         group_id: the group, as ``CreateAssetGroupOperator`` returns it.
         url: a public URL, a data URI, or raw Base64 of a PNG; or
-        file: a local file, whose type is read from its content.
+        file: a local file or any ``ObjectStoragePath`` (``s3://conn@bucket/key``), whose type is read from its content.
         name: unique in the group; None takes one from the file's name and its content.
         asset_type: ``Image``, ``Video`` or ``Audio``; None finds it out.
-        if_exists: ``reuse`` the asset of that name, or ``fail``.
+        upload: how a file is sent: ``data_uri``, ``multipart``, or ``auto``, which takes the first for images.
+        if_exists: ``reuse`` the asset of that name, or ``fail``. One that has failed is deleted, and created anew.
         wait_until_active: whether to wait until AnyFast has processed the file, which takes 6 to 20 seconds.
         deferrable: waits in the triggerer, without holding a worker.
         poll_interval: seconds between polls; None follows the asset.
@@ -144,6 +159,7 @@ class CreateAssetOperator(WaitingOperator):
 
     Raises:
         InvalidRequestError: AnyFast would refuse the file; nothing was spent.
+        StorageError: the storage of the file did not answer; nothing was spent.
         AssetFailedError: AnyFast could not use the file; the creation was billed.
         AssetTimeoutError: it was not Active in time; a retry finds it again.
     """
@@ -154,6 +170,7 @@ class CreateAssetOperator(WaitingOperator):
         "file",
         "name",
         "asset_type",
+        "upload",
         "if_exists",
         "anyfast_conn_id",
     )
@@ -167,7 +184,8 @@ class CreateAssetOperator(WaitingOperator):
         file: str | None = None,
         name: str | None = None,
         asset_type: str | None = None,
-        if_exists: Literal["reuse", "fail"] = "reuse",
+        upload: UploadWay = "auto",
+        if_exists: IfAssetExists = "reuse",
         wait_until_active: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | None = None,
@@ -181,6 +199,7 @@ class CreateAssetOperator(WaitingOperator):
         self.file = file
         self.name = name
         self.asset_type = asset_type
+        self.upload = upload
         self.if_exists = if_exists
         self.wait_until_active = wait_until_active
         self.deferrable = deferrable
@@ -192,21 +211,17 @@ class CreateAssetOperator(WaitingOperator):
     def execute(self, context: Context) -> str:
         """Looks for the asset, creates it where there is none, and waits until it can be used."""
         with for_airflow():
-            source = self._source()
+            self._check()
             hook = AnyFastHook(self.anyfast_conn_id)
-            identity = {"group": self.group_id, "name": source.name}
-            ledger = _ledger(context, identity, self.anyfast_conn_id, hook.settings.base_url)
-            plan = ledger.plan()
             with hook.get_conn() as client:
-                created_at = plan.submitted_at if isinstance(plan, Attach) else clock.now()
-                if isinstance(plan, Attach):
-                    self.log.info("Asset %s was created by an earlier attempt.", plan.id)
-                    asset_id, active = plan.id, False
-                else:
-                    asset_id, active = self._find_or_create(client, ledger, source, plan)
+                started_at = clock.now()
+                with self._source() as source:
+                    identity = {"group": self.group_id, "name": source.name}
+                    ledger = _ledger(context, identity, self.anyfast_conn_id, hook.settings.base_url)
+                    asset_id, active = AssetCreation(client, self.group_id, self.if_exists).obtain(ledger, source)
                 context["ti"].xcom_push("asset_id", asset_id)
                 if self.wait_until_active and not active:
-                    self._check(self.wait(client, self._trigger(asset_id, created_at)), ledger)
+                    self._conclude(self.wait(client, self._trigger(asset_id, started_at)), ledger)
             return asset_id
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
@@ -220,74 +235,21 @@ class CreateAssetOperator(WaitingOperator):
             trigger = self._trigger(asset_id, float(event.get("started_at") or clock.now()))
             ledger = _ledger(context, {}, self.anyfast_conn_id)
             with AnyFastHook(self.anyfast_conn_id).get_conn() as client:
-                self._check(self.woken(client, trigger, event.get("reason", "")), ledger)
+                self._conclude(self.woken(client, trigger, event.get("reason", "")), ledger)
             return str(asset_id)
 
-    def _source(self) -> AssetSource:
-        _check_choice("if_exists", self.if_exists, Literal["reuse", "fail"])
-        if not (self.group_id or "").strip():
-            raise InvalidRequestError("group_id is empty: give the id that CreateAssetGroupOperator returns.")
+    def _check(self) -> None:
+        check_choice("if_exists", self.if_exists, IfAssetExists)
+        check_choice("upload", self.upload, UploadWay)
+        check_group_id(self.group_id)
+        check_asset_type(self.asset_type)
         if bool(self.url) == bool(self.file):
             raise InvalidRequestError("Give either url or file, and not both.")
-        if self.asset_type and self.asset_type not in ASSET_TYPES:
-            raise InvalidRequestError(f"asset_type={self.asset_type!r} is none of {', '.join(ASSET_TYPES)}.")
+
+    def _source(self) -> AbstractContextManager[AssetSource]:
         if self.file:
-            path = Path(self.file.removeprefix("file://")).expanduser()
-            media = read_media(path, self.asset_type or None)
-            return AssetSource(_checked_name(self.name or media.default_name), media.asset_type, media=media)
-        url = (self.url or "").strip()
-        asset_type = self.asset_type or _type_of_url(url)
-        return AssetSource(_checked_name(self.name or _name_of_url(url)), asset_type, url=url)
-
-    def _find_or_create(
-        self, client: AnyFastClient, ledger: Ledger, source: AssetSource, plan: object
-    ) -> tuple[str, bool]:
-        """The asset's id, and whether it is known to be Active."""
-        if isinstance(plan, Lost):
-            clock.sleep(max(0.0, plan.at + INDEX_LAG - clock.now()))
-        found = self._find(client, source.name)
-        if found is not None and self.if_exists == "fail" and not isinstance(plan, Lost):
-            raise InvalidRequestError(
-                f"There is an asset named {source.name!r} in {self.group_id} already: {found.id}. Nothing was spent."
-            )
-        if found is not None and found.outcome is Outcome.FAILED:
-            self.log.warning("Asset %s of that name has failed; it is deleted, which is free.", found.id)
-            client.send(endpoints.delete_asset(found.id))
-            found = None
-        if found is None:
-            return self._create(client, ledger, source)
-        self.log.info("Asset %s is named %r already: it is used, and nothing is paid.", found.id, source.name)
-        ledger.submitted(found.id)
-        return found.id, found.outcome is Outcome.SUCCEEDED
-
-    def _create(self, client: AnyFastClient, ledger: Ledger, source: AssetSource) -> tuple[str, bool]:
-        """Creates the asset. A missing group can mean three things, and free calls tell which."""
-        waits = iter(FRESH_GROUP_PATIENCE)
-        while True:
-            self.log.info("Creating the asset %r in %s, which is billed.", source.name, self.group_id)
-            try:
-                return buy(ledger, lambda: source.create(client, self.group_id)), False
-            except AssetGroupNotFoundError as error:
-                namesake = self._find(client, source.name)
-                if namesake is not None and self.if_exists == "reuse":
-                    self.log.info("Another task has created %s at the same moment: it is used.", namesake.id)
-                    ledger.submitted(namesake.id)
-                    return namesake.id, False
-                groups = client.run(endpoints.list_asset_groups(group_ids=[self.group_id]))
-                patience = next(waits, None)
-                if patience is None or all(group.id != self.group_id for group in groups):
-                    raise error.adding(
-                        f"This key sees no group {self.group_id}, or the name {source.name!r} is taken in it. Groups "
-                        "belong to the key that created them. Nothing was spent."
-                    ) from error
-                clock.sleep(patience)
-
-    def _find(self, client: AnyFastClient, name: str) -> Asset | None:
-        """The asset of exactly that name; where there are several, one that can be used."""
-        assets = client.run(endpoints.list_assets(group_ids=[self.group_id], name=name))
-        rank = {Outcome.SUCCEEDED: 0, Outcome.PENDING: 1, Outcome.FAILED: 2}
-        named = sorted((asset for asset in assets if asset.name == name), key=lambda asset: rank[asset.outcome])
-        return named[0] if named else None
+            return file_source(self.file, name=self.name, asset_type=self.asset_type, upload=self.upload)
+        return nullcontext(url_source(self.url or "", name=self.name, asset_type=self.asset_type))
 
     def _trigger(self, asset_id: str, created_at: float) -> AssetTrigger:
         return AssetTrigger(
@@ -298,34 +260,168 @@ class CreateAssetOperator(WaitingOperator):
             poll_interval=self.poll_interval,
         )
 
-    def _check(self, asset: Asset, ledger: Ledger) -> None:
+    def _conclude(self, asset: Asset, ledger: Ledger) -> None:
         if asset.outcome is Outcome.FAILED:
             ledger.close(asset.id)
             raise asset_failure(asset)
 
 
-@dataclass(frozen=True)
-class AssetSource:
-    """What becomes an asset: a URL, or a file."""
+class CreateAssetsOperator(WaitingOperator):
+    """Puts many files into a group, each once. Each creation is billed, finding is free.
 
-    name: str
-    asset_type: str
-    url: str | None = None
-    media: MediaFile | None = None
+    Every file is looked at before the first creation. Names come from the files' names and contents, so a retry finds
+    what an earlier attempt created, and pays only for the rest.
 
-    def create(self, client: AnyFastClient, group_id: str) -> str:
-        """Creates the asset and returns its id. Billed.
+    Args:
+        group_id: the group, as ``CreateAssetGroupOperator`` returns it.
+        files: a folder, a pattern such as ``s3://conn@bucket/pictures/*.png``, or a list of files.
+        asset_type: ``Image``, ``Video`` or ``Audio``, if all must be of one type; None finds each out.
+        upload: how files are sent: ``data_uri``, ``multipart``, or ``auto``, which takes the first for images.
+        wait_until_active: whether to wait until AnyFast has processed all files.
+        deferrable: waits in the triggerer, without holding a worker.
+        poll_interval: seconds between polls; None follows the assets.
+        timeout: seconds from the creation after which the task fails.
+        max_in_flight: files that are looked at, and creations that are under way, at the same time. Each holds one
+            image in memory at most; other files are streamed.
+        anyfast_conn_id: the connection; assets belong to its key.
 
-        Images of a file go as data URIs and the rest as multipart forms: images sent as forms have been seen to get
-        ids that never resolve.
-        """
-        create = partial(endpoints.create_asset, group_id=group_id, name=self.name, asset_type=self.asset_type)
-        if self.media is None:
-            return client.send(create(url=self.url))
-        if self.asset_type == "Image":
-            return client.send(create(url=self.media.data_uri()))
-        with self.media.open() as content:
-            return client.send(create(upload=Upload(self.media.path.name, content, self.media.media_type)))
+    Returns:
+        The assets' ids as a list, in the order of the files (a folder's are sorted by name).
+
+    Raises:
+        InvalidRequestError: AnyFast would refuse some of the files, each of which is named; nothing was spent.
+        AssetFailedError: AnyFast could not use some of the files; a retry pays for these anew.
+        AssetTimeoutError: some were not Active in time; a retry finds them again.
+    """
+
+    template_fields: Sequence[str] = ("group_id", "files", "asset_type", "upload", "anyfast_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
+    ui_color = "#f0ffe8"
+
+    def __init__(
+        self,
+        *,
+        group_id: str,
+        files: str | Sequence[str],
+        asset_type: str | None = None,
+        upload: UploadWay = "auto",
+        wait_until_active: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | None = None,
+        timeout: float = 600.0,
+        max_in_flight: int = 8,
+        anyfast_conn_id: str = AnyFastHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.group_id = group_id
+        self.files = files
+        self.asset_type = asset_type
+        self.upload = upload
+        self.wait_until_active = wait_until_active
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.max_in_flight = max_in_flight
+        self.anyfast_conn_id = anyfast_conn_id
+
+    def execute(self, context: Context) -> list[str]:
+        """Looks at every file, creates the assets that are missing, and waits until all can be used."""
+        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client, self._pool() as pool:
+            check_choice("upload", self.upload, UploadWay)
+            check_group_id(self.group_id)
+            check_asset_type(self.asset_type)
+            started_at = clock.now()
+            files = files_in(self.files) if isinstance(self.files, str) else list(self.files)
+            names = self._look_at_all(pool, files)
+            ids = self._obtain_all(client, pool, dict(zip(names, files, strict=True)))
+            asset_ids = [ids[name] for name in names]
+            context["ti"].xcom_push("asset_ids", asset_ids)
+            if self.wait_until_active:
+                self._wait_for_all(client, pool, asset_ids, started_at)
+            return asset_ids
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
+        """Goes on after the deferral: AnyFast is asked once more for each."""
+        del event
+        ti = context["ti"]
+        asset_ids = list(ti.xcom_pull(task_ids=self.task_id, key="asset_ids", map_indexes=ti.map_index))
+        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client, self._pool() as pool:
+            self._conclude(pool.map(lambda job: self.woken(client, job, ""), self._triggers(asset_ids, clock.now())))
+            return asset_ids
+
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max(1, int(self.max_in_flight)), thread_name_prefix="anyfast")
+
+    def _look_at_all(self, pool: ThreadPoolExecutor, files: Sequence[str]) -> list[str]:
+        """The name of each file's asset; all that is wrong with any file is told together."""
+
+        def look_at(file: str) -> tuple[str, str]:
+            try:
+                with file_source(file, asset_type=self.asset_type) as source:
+                    return source.name, ""
+            except InvalidRequestError as error:
+                return "", str(error)
+
+        looked_at = list(pool.map(look_at, files))
+        problems = [problem for _, problem in looked_at if problem]
+        if problems:
+            raise InvalidRequestError(
+                f"{len(problems)} of {len(files)} files cannot become assets, so none was created: "
+                + " ".join(problems)
+            )
+        return [name for name, _ in looked_at]
+
+    def _obtain_all(self, client: AnyFastClient, pool: ThreadPoolExecutor, files: dict[str, str]) -> dict[str, str]:
+        """The id of each name's asset. One list tells what is there already, so a retry does not read the files."""
+        usable = {
+            asset.name: asset.id
+            for asset in client.run(endpoints.list_assets(group_ids=[self.group_id]))
+            if asset.outcome is not Outcome.FAILED
+        }
+        missing = [name for name in files if name not in usable]
+        self.log.info(
+            "%d of %d assets are there already; creating %d.", len(files) - len(missing), len(files), len(missing)
+        )
+        creation = AssetCreation(client, self.group_id)
+
+        def obtain(name: str) -> str:
+            # AnyFast keeps the names in a group unique, so this ledger need not outlive the attempt.
+            ledger = Ledger(MemoryStore(), fingerprint=name, max_tries=0)
+            with file_source(files[name], name=name, asset_type=self.asset_type, upload=self.upload) as source:
+                try:
+                    return creation.obtain(ledger, source)[0]
+                except LostAnswerError as error:
+                    self.log.warning("%s It is looked for now.", error)
+                    return creation.obtain(ledger, source)[0]
+
+        return {**usable, **dict(zip(missing, pool.map(obtain, missing), strict=True))}
+
+    def _wait_for_all(
+        self, client: AnyFastClient, pool: ThreadPoolExecutor, asset_ids: Sequence[str], started_at: float
+    ) -> None:
+        triggers = self._triggers(asset_ids, started_at)
+        if self.deferrable:
+            jobs = [(trigger.job_id, trigger.started_at, trigger.deadline) for trigger in triggers]
+            self.leave(AssetsTrigger(jobs=jobs, anyfast_conn_id=self.anyfast_conn_id, poll_interval=self.poll_interval))
+        self._conclude(pool.map(lambda trigger: self.wait(client, trigger), triggers))
+
+    def _triggers(self, asset_ids: Sequence[str], started_at: float) -> list[AssetTrigger]:
+        return [
+            AssetTrigger(
+                job_id=asset_id,
+                anyfast_conn_id=self.anyfast_conn_id,
+                started_at=started_at,
+                deadline=clock.now() + self.timeout,
+                poll_interval=self.poll_interval,
+            )
+            for asset_id in dict.fromkeys(asset_ids)
+        ]
+
+    def _conclude(self, assets: Iterable[Asset]) -> None:
+        failures = [asset_failure(asset) for asset in assets if asset.outcome is Outcome.FAILED]
+        if failures:
+            raise AssetFailedError(" ".join(map(str, failures)), code=failures[0].code)
 
 
 class _ListOperator(BaseOperator):
@@ -400,38 +496,3 @@ def _ledger(context: Context, identity: dict[str, str], conn_id: str, base_url: 
         fingerprint=fingerprint_of(identity, f"{conn_id} {base_url}"),
         max_tries=context["ti"].max_tries,
     )
-
-
-def _checked_name(name: str) -> str:
-    name = (name or "").strip()
-    if not name or len(name) > LONGEST_NAME:
-        raise InvalidRequestError(f"name={name!r} has {len(name)} characters; AnyFast takes 1 to {LONGEST_NAME}.")
-    return name
-
-
-def _check_choice(parameter: str, value: str, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise InvalidRequestError(f"{parameter}={value!r} is none of {', '.join(get_args(choices))}.")
-
-
-def _type_of_url(url: str) -> str:
-    """From the media type of a data URI, or the file ending of a link; raw Base64 is a PNG to AnyFast."""
-    if url.startswith("data:"):
-        media_type = url[len("data:") :].partition(";")[0].partition(",")[0]
-    elif "://" in url:
-        media_type = mimetypes.guess_type(urlsplit(url).path)[0] or ""
-    else:
-        media_type = "image/png"
-    asset_type = media_type.partition("/")[0].capitalize()
-    if asset_type not in ASSET_TYPES:
-        raise InvalidRequestError(
-            f"asset_type cannot be told from url={redact(url)[:100]!r}; give one of {', '.join(ASSET_TYPES)}."
-        )
-    return asset_type
-
-
-def _name_of_url(url: str) -> str:
-    """From the link without its signature, or from the content where it is in the URL itself."""
-    digest = fingerprint_of({"url": url}, "")[:12]
-    stem = PurePosixPath(urlsplit(url).path).stem if url.startswith(("http://", "https://")) else "asset"
-    return f"{stem[:40] or 'asset'}-{digest}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
@@ -16,18 +16,18 @@ from airflow_provider_anyfast.client.errors import (
     GenerationTimeoutError,
     InvalidRequestError,
     LinkExpiredError,
-    UnexpectedAnswerError,
 )
 from airflow_provider_anyfast.client.models import Outcome, VideoTask
 from airflow_provider_anyfast.client.seedance import VideoRequest
 from airflow_provider_anyfast.exceptions import for_airflow
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.jobs.download import check_target, download
 from airflow_provider_anyfast.jobs.failures import failure_of
-from airflow_provider_anyfast.jobs.ledger import Ledger, fingerprint_of
+from airflow_provider_anyfast.jobs.ledger import Ledger, Submit, fingerprint_of
 from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
-from airflow_provider_anyfast.jobs.result import LINK_LIFE, video_result
+from airflow_provider_anyfast.jobs.result import video_result
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
+from airflow_provider_anyfast.operators.delivery import Delivery, link_of
+from airflow_provider_anyfast.operators.lineage import asset_uris, lineage_of, tell_outlets
 from airflow_provider_anyfast.operators.stores import after_success, store_for
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
@@ -35,6 +35,7 @@ from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
@@ -71,8 +72,11 @@ class GenerateVideoOperator(WaitingOperator):
         web_search: whether the model may search, with a prompt alone.
         content: further items of AnyFast's ``content``, sent as they are.
         extra_body: further fields of the request, sent as they are.
-        output_path: local file or ``file://`` URL to download to; ``{generation_id}`` is filled in. Its folder is made,
-            and it is proven writable before anything is paid.
+        output_path: local file, ``file://`` URL or any ``ObjectStoragePath`` (``s3://conn@bucket/key``) to download to;
+            ``{generation_id}`` is filled in. A local folder is made and proven writable before anything is paid, and a
+            bucket is looked for. A last frame goes beside it, as ``….last_frame.png``.
+        overwrite: False keeps a whole video that is there already. Where ``output_path`` names it without
+            ``{generation_id}``, nothing is submitted then: the result has its ``path``, and no ``generation_id``.
         wait_for_completion: False returns as soon as the video is submitted; a ``VideoStatusSensor`` can wait for it.
         deferrable: waits in the triggerer, without holding a worker.
         poll_interval: seconds between polls; None follows the video, from where a poll can first pay off.
@@ -85,7 +89,9 @@ class GenerateVideoOperator(WaitingOperator):
 
     Returns:
         ``{"generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url",
-        "duration", "resolution", "ratio", "seed", "usage", "submitted_at", "finished_at"}``; missing facts are None.
+        "last_frame_path", "duration", "resolution", "ratio", "seed", "usage", "submitted_at", "finished_at"}``; missing
+        facts are None. An ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these facts, without
+        links, as the extra of its event.
 
     Raises:
         AnyFastError: one class per cause, see ``exceptions``. Those that no retry can cure fail the task at once.
@@ -110,6 +116,7 @@ class GenerateVideoOperator(WaitingOperator):
     operator_extra_links = (AnyFastVideoLink(),)
     video_link = ""
     _generation_id = ""
+    _lineage: tuple[Sequence[str], Sequence[str]] = ((), ())
     ui_color = "#e8f0ff"
 
     def __init__(
@@ -133,6 +140,7 @@ class GenerateVideoOperator(WaitingOperator):
         content: Sequence[dict[str, Any]] | str = (),
         extra_body: dict[str, Any] | str | None = None,
         output_path: str | None = None,
+        overwrite: bool = True,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | str | None = None,
@@ -161,6 +169,7 @@ class GenerateVideoOperator(WaitingOperator):
         self.content = content
         self.extra_body = extra_body
         self.output_path = output_path
+        self.overwrite = overwrite
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = poll_interval
@@ -177,6 +186,12 @@ class GenerateVideoOperator(WaitingOperator):
             request = self._request()
             hook = AnyFastHook(self.anyfast_conn_id)
             ledger = self._ledger(context, request, hook)
+            if self._delivery is not None and isinstance(ledger.plan(), Submit):
+                made_before = self._delivery.made_before()
+                if made_before is not None:
+                    self.log.info("%s is there already, and whole: nothing is submitted.", made_before.path)
+                    nothing = VideoTask("", status="", outcome=Outcome.PENDING)
+                    return video_result(nothing, prompt=self.prompt, path=made_before.path)
             with hook.get_conn() as client:
                 generation = obtain_generation(
                     ledger,
@@ -190,7 +205,7 @@ class GenerateVideoOperator(WaitingOperator):
                 task = generation.task
                 if task is None or task.outcome is Outcome.PENDING:
                     task = self.wait(client, self._trigger(generation.id, generation.submitted_at))
-                return self._bring_home(client, ledger, task, generation.submitted_at)
+                return self._bring_home(context, client, ledger, task, generation.submitted_at)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more, and the video is brought home."""
@@ -206,7 +221,7 @@ class GenerateVideoOperator(WaitingOperator):
             self.video_link = task_log_page(hook.settings.base_url, generation_id)
             with hook.get_conn() as client:
                 task = self.woken(client, trigger, event.get("reason", ""))
-                return self._bring_home(client, self._ledger(context), task, started_at)
+                return self._bring_home(context, client, self._ledger(context), task, started_at)
 
     def on_kill(self) -> None:
         """AnyFast has no cancel, so this can only say what goes on."""
@@ -221,8 +236,11 @@ class GenerateVideoOperator(WaitingOperator):
         self._lost_submission_policy()
         self._seconds("timeout", self.timeout)
         self._seconds("poll_interval", self.poll_interval)
-        if self.output_path:
-            check_target(_local_path(self.output_path, "generation"))
+        if self._delivery is not None:
+            self._delivery.check()
+        return self._checked_request()
+
+    def _checked_request(self) -> VideoRequest:
         given = {name: getattr(self, name) for name in self.request_fields}
         return VideoRequest.checked(**{name: value for name, value in given.items() if value is not None})
 
@@ -254,22 +272,42 @@ class GenerateVideoOperator(WaitingOperator):
             poll_interval=self._seconds("poll_interval", self.poll_interval),
         )
 
+    @property
+    def _delivery(self) -> Delivery | None:
+        return Delivery(self.output_path, overwrite=self.overwrite) if self.output_path else None
+
     def _bring_home(
-        self, client: AnyFastClient, ledger: Ledger, task: VideoTask, submitted_at: float
+        self, context: Context, client: AnyFastClient, ledger: Ledger, task: VideoTask, submitted_at: float
     ) -> dict[str, Any]:
         """The result of an ended generation, with its file where one is wanted."""
         if task.outcome is Outcome.FAILED:
             ledger.close(task.generation_id)
             raise failure_of(task)
-        self.video_link = _link_of(task)
-        path = None
-        if self.output_path:
+        self.video_link = link_of(task)
+        home = None
+        if self._delivery is not None:
             try:
-                path = _download(client, task, self.output_path)
+                home = self._delivery.bring_home(client, task)
             except LinkExpiredError:
                 ledger.close(task.generation_id)
                 raise
-        return video_result(task, prompt=self.prompt, path=path, submitted_at=submitted_at)
+        result = video_result(
+            task,
+            prompt=self.prompt,
+            path=home.path if home else None,
+            last_frame_path=home.last_frame_path if home else None,
+            submitted_at=submitted_at,
+        )
+        if home is not None:
+            tell_outlets(context, self.outlets, home.uri, result)
+            references = self._checked_request().references
+            self._lineage = (asset_uris(references, client.settings.base_url), [home.uri])
+        return result
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """The references that the video was made from, and the file that it went to."""
+        del task_instance
+        return lineage_of(*self._lineage)
 
     def _submitted(self, generation: Generation) -> dict[str, Any]:
         task = generation.task or VideoTask(generation.id, status="", outcome=Outcome.PENDING, model=self.model)
@@ -298,7 +336,9 @@ class DownloadVideoOperator(BaseOperator):
 
     Args:
         generation_id: what ``GenerateVideoOperator`` pushed under this name.
-        output_path: local file or ``file://`` URL; ``{generation_id}`` is filled in, and its folder is made.
+        output_path: local file, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in, and a
+            local folder is made. A last frame goes beside it.
+        overwrite: False keeps a whole video that is there already, and fetches nothing.
         anyfast_conn_id: a connection of the account that made the video.
 
     Returns:
@@ -313,6 +353,7 @@ class DownloadVideoOperator(BaseOperator):
     template_fields: Sequence[str] = ("generation_id", "output_path", "anyfast_conn_id")
     operator_extra_links = (AnyFastVideoLink(),)
     video_link = ""
+    _lineage: tuple[Sequence[str], Sequence[str]] = ((), ())
     ui_color = "#e8f0ff"
 
     def __init__(
@@ -320,19 +361,21 @@ class DownloadVideoOperator(BaseOperator):
         *,
         generation_id: str,
         output_path: str,
+        overwrite: bool = True,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.generation_id = generation_id
         self.output_path = output_path
+        self.overwrite = overwrite
         self.anyfast_conn_id = anyfast_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Asks for the link and downloads it."""
-        del context
+        delivery = Delivery(self.output_path, overwrite=self.overwrite)
         with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
-            check_target(_local_path(self.output_path, self.generation_id))
+            delivery.check()
             task = client.send(endpoints.query_generation(self.generation_id))
             if task.outcome is Outcome.FAILED:
                 raise failure_of(task)
@@ -341,8 +384,18 @@ class DownloadVideoOperator(BaseOperator):
                     f"Generation {task.generation_id} is not finished ({task.status}). Put a VideoStatusSensor before "
                     "this task; a retry of this task looks again. Nothing is paid by either."
                 )
-            self.video_link = _link_of(task)
-            return video_result(task, path=_download(client, task, self.output_path))
+            self.video_link = link_of(task)
+            home = delivery.bring_home(client, task)
+            result = video_result(task, path=home.path, last_frame_path=home.last_frame_path)
+            tell_outlets(context, self.outlets, home.uri, result)
+            base_url = urlsplit(client.settings.base_url).netloc
+            self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [home.uri])
+            return result
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """The generation, and the file that it went to."""
+        del task_instance
+        return lineage_of(*self._lineage)
 
 
 def _submit(client: AnyFastClient, request: VideoRequest) -> str:
@@ -367,29 +420,3 @@ def _any_fresh(client: AnyFastClient, request: VideoRequest) -> bool:
     return any(
         asset.outcome is Outcome.SUCCEEDED and clock.now() - asset.changed_at < FRESH_ASSET_PATIENCE for asset in assets
     )
-
-
-def _download(client: AnyFastClient, task: VideoTask, output_path: str) -> str:
-    path = _local_path(output_path, task.generation_id)
-    expires_at = task.finished_at + LINK_LIFE if task.finished_at else None
-    download(client.open_link, _link_of(task), path, what=f"generation {task.generation_id}", expires_at=expires_at)
-    return str(path)
-
-
-def _link_of(task: VideoTask) -> str:
-    if task.video_url is None:
-        raise UnexpectedAnswerError(
-            f"Generation {task.generation_id} is finished, but AnyFast's answer holds no http(s) link to it. It is "
-            "paid for; the next attempt asks again, without a new submission.",
-            generation_id=task.generation_id,
-        )
-    return task.video_url
-
-
-def _local_path(output_path: str, generation_id: str) -> Path:
-    """The local file that ``output_path`` names."""
-    path = output_path.replace("{generation_id}", generation_id)
-    scheme, separator, rest = path.partition("://")
-    if separator and scheme != "file":
-        raise InvalidRequestError(f"output_path {path}: {scheme}:// is not supported; use a local path or file://.")
-    return Path(rest if separator else path).expanduser()

@@ -7,6 +7,7 @@ from airflow_provider_anyfast.client.errors import AssetTimeoutError
 from airflow_provider_anyfast.client.models import Asset
 from airflow_provider_anyfast.jobs.poller import ASSET_SCHEDULE
 from airflow_provider_anyfast.triggers.base import JobTrigger
+from airflow_provider_anyfast.triggers.many import JobsTrigger
 
 
 class AssetTrigger(JobTrigger[Asset]):
@@ -20,3 +21,9 @@ class AssetTrigger(JobTrigger[Asset]):
     def call(self) -> endpoints.Call[Asset]:
         """How the asset is asked for."""
         return endpoints.get_asset(self.job_id)
+
+
+class AssetsTrigger(JobsTrigger[Asset]):
+    """Fires when all of these assets are Active or Failed, or their deadlines have passed."""
+
+    one = AssetTrigger

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.jobs.poller import JobT
     from airflow_provider_anyfast.triggers.base import JobTrigger
+    from airflow_provider_anyfast.triggers.many import JobsTrigger
 
 BACKSTOP = 600.0
 """Seconds past the deadline after which Airflow itself ends the deferral of a trigger that has gone silent."""
@@ -44,7 +45,7 @@ class WaitingOperator(BaseOperator):
             return ended.job
         raise interrupted(trigger, ended.error if isinstance(ended, GaveUp) else None)
 
-    def leave(self, trigger: JobTrigger[JobT]) -> NoReturn:
+    def leave(self, trigger: JobTrigger[JobT] | JobsTrigger[JobT]) -> NoReturn:
         """Hands the wait to the triggerer and frees the worker."""
         seconds = max(0.0, trigger.deadline - clock.now()) + BACKSTOP
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=seconds))

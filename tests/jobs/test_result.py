@@ -10,8 +10,8 @@ from airflow_provider_anyfast.client.models import Asset, Outcome, Usage, VideoT
 from airflow_provider_anyfast.jobs.result import LINK_LIFE, asset_facts, video_result
 
 FIELDS = [
-    *("generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url", "duration"),
-    *("resolution", "ratio", "seed", "usage", "submitted_at", "finished_at"),
+    *("generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url"),
+    *("last_frame_path", "duration", "resolution", "ratio", "seed", "usage", "submitted_at", "finished_at"),
 ]
 DONE = VideoTask(
     "asyntask_1",
@@ -31,7 +31,7 @@ DONE = VideoTask(
 
 
 def test_a_result_holds_every_fact() -> None:
-    assert video_result(DONE, prompt="A boat", path="/data/x.mp4") == {
+    assert video_result(DONE, prompt="A boat", path="/data/x.mp4", last_frame_path="/data/x.last_frame.png") == {
         "generation_id": "asyntask_1",
         "status": "SUCCESS",
         "model": "doubao-seedance-2-0-260128",
@@ -40,6 +40,7 @@ def test_a_result_holds_every_fact() -> None:
         "expires_at": "2026-04-28T11:20:00Z",
         "path": "/data/x.mp4",
         "last_frame_url": "https://host/x.png",
+        "last_frame_path": "/data/x.last_frame.png",
         "duration": 5,
         "resolution": "720p",
         "ratio": "16:9",
@@ -58,7 +59,7 @@ def test_missing_facts_are_none() -> None:
     result = video_result(VideoTask("asyntask_1", "", Outcome.PENDING))
     assert list(result) == FIELDS
     assert result["usage"] == {}
-    assert all(result[name] is None for name in FIELDS if name not in ("generation_id", "status", "usage"))
+    assert all(result[name] is None for name in FIELDS if name not in ("generation_id", "usage"))
     json.dumps(result)
 
 

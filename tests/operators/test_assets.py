@@ -18,9 +18,12 @@ from airflow_provider_anyfast.client.transport import AnyFastClient
 from airflow_provider_anyfast.operators.asset import (
     CreateAssetGroupOperator,
     CreateAssetOperator,
+    CreateAssetsOperator,
     ListAssetGroupsOperator,
     ListAssetsOperator,
 )
+from airflow_provider_anyfast.operators.asset_creation import AssetCreation
+from airflow_provider_anyfast.operators.asset_deletion import DeleteAssetGroupOperator, DeleteAssetOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,11 +256,9 @@ def test_two_tasks_that_create_the_same_at_the_same_moment_pay_once(
 ) -> None:
     make = asset_of(group_id=group, url="https://example.com/a.png", name="same")
     first = runner.attempt(make).result
-    find = CreateAssetOperator._find
+    find = AssetCreation.find
     answers = iter([None])
-    monkeypatch.setattr(
-        CreateAssetOperator, "_find", lambda self, *given: next(answers, find(self, *given)), raising=True
-    )
+    monkeypatch.setattr(AssetCreation, "find", lambda self, *given: next(answers, find(self, *given)), raising=True)
     second = runner.fresh().attempt(make)
     assert second.result == first
     assert "at the same moment" in second.log_text
@@ -303,3 +304,182 @@ def test_the_lists_return_every_page(runner: TaskRunner, sandbox: SandboxHandle,
     assert len(sandbox.requests("ListAssets")) == 2
     groups = runner.fresh().attempt(partial(ListAssetGroupsOperator, task_id="list", name="lamp")).result
     assert [(found["id"], found["name"]) for found in groups] == [(group, "lamps")]
+
+
+# Many files in one task.
+
+
+def assets_of(**parameters: Any) -> Callable[[], CreateAssetsOperator]:
+    return partial(CreateAssetsOperator, **{"task_id": "assets", "retries": 2, **parameters})
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(12):
+        Image.new("RGB", (400, 400), (number, 0, 0)).save(folder / f"{number:02}.png")
+    return folder
+
+
+@BOTH_WAYS
+def test_a_folder_becomes_a_list_of_active_assets_in_the_order_of_its_files(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path, *, deferrable: bool
+) -> None:
+    make = assets_of(group_id=group, files=str(pictures), deferrable=deferrable)
+    attempt = runner.attempt(make)
+    assert attempt.state == "success", attempt.log_text
+    assert attempt.deferrals == int(deferrable)
+    by_id = {asset.id: asset for asset in sandbox.account().assets}
+    assert [by_id[asset_id].name[:2] for asset_id in attempt.result] == [f"{number:02}" for number in range(12)]
+    assert {asset.status for asset in by_id.values()} == {"Active"}
+    again = runner.fresh().attempt(make)
+    assert again.result == attempt.result
+    assert sandbox.billed.assets == 12
+
+
+def test_every_bad_file_is_told_before_the_first_one_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
+) -> None:
+    (pictures / "notes.txt").write_text("not a picture")
+    Image.new("RGB", (100, 400)).save(pictures / "thin.png")
+    attempt = runner.attempt(assets_of(group_id=group, files=str(pictures)))
+    assert attempt.state == "failed"
+    assert all(phrase in str(attempt.error) for phrase in ("2 of 14 files", "notes.txt", "thin.png", "100 pixels"))
+    assert sandbox.billed.assets == 0
+
+
+def test_creations_whose_answers_are_lost_are_found_again_in_the_same_attempt(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
+) -> None:
+    sandbox.fault("drop_answer", on="CreateAsset", times=3)
+    attempt = runner.attempt(assets_of(group_id=group, files=str(pictures), max_in_flight=1))
+    assert attempt.state == "success", attempt.log_text
+    assert len(set(attempt.result)) == 12
+    assert sandbox.billed.assets == 12
+
+
+def test_a_task_that_was_killed_between_two_creations_pays_only_for_the_rest(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
+) -> None:
+    make = assets_of(group_id=group, files=str(pictures), max_in_flight=1)
+    points = runner.fresh().attempt(make).crash_points
+    creations = [point for point in points if "CreateAsset" in point.name and point.side == "after"]
+    sandbox.reset(clock=sandbox.clock)
+    group = str(runner.fresh().attempt(group_of()).result)
+    make = assets_of(group_id=group, files=str(pictures), max_in_flight=1)
+    runner.attempt(make, crash_at=creations[5])
+    assert sandbox.billed.assets == 6
+    assert runner.run_to_end(make).state == "success"
+    assert sandbox.billed.assets == 12
+
+
+def test_the_same_file_twice_is_one_asset(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, picture: Path
+) -> None:
+    attempt = runner.attempt(assets_of(group_id=group, files=[str(picture), str(picture)]))
+    assert len(attempt.result) == 2
+    assert len(set(attempt.result)) == 1
+    assert sandbox.billed.assets == 1
+
+
+@BOTH_WAYS
+def test_of_many_assets_those_that_fail_are_all_named(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path, *, deferrable: bool
+) -> None:
+    for number in (3, 5):
+        (pictures / f"{number:02}.png").rename(pictures / f"{number:02}[sandbox:fail:FaceMismatch].png")
+    attempt = runner.attempt(assets_of(group_id=group, files=str(pictures), deferrable=deferrable))
+    assert attempt.state == "failed"
+    assert isinstance(attempt.error, exceptions.AssetFailedError)
+    failed = [asset.id for asset in sandbox.account().assets if asset.status == "Failed"]
+    assert len(failed) == 2
+    assert all(asset_id in str(attempt.error) for asset_id in failed)
+
+
+def test_two_groups_of_one_name_made_at_the_same_moment_end_as_the_older_one(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = runner.attempt(group_of()).result
+    fake_clock.advance(2)
+    find = CreateAssetGroupOperator._find
+    answers = iter([None])
+    monkeypatch.setattr(CreateAssetGroupOperator, "_find", lambda self, *given: next(answers, find(self, *given)))
+    attempt = runner.fresh().attempt(group_of())
+    assert attempt.result == older
+    assert "at the same moment" in attempt.log_text
+    assert sandbox.billed.asset_groups == 2
+
+
+# Clean-up.
+
+
+def delete(**parameters: Any) -> Callable[[], DeleteAssetOperator]:
+    return partial(DeleteAssetOperator, task_id="delete", **parameters)
+
+
+def delete_group(**parameters: Any) -> Callable[[], DeleteAssetGroupOperator]:
+    return partial(DeleteAssetGroupOperator, task_id="delete", **parameters)
+
+
+def test_assets_are_deleted_by_their_ids_and_what_is_gone_is_fine(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
+) -> None:
+    ids = runner.fresh().attempt(assets_of(group_id=group, files=str(pictures))).result
+    assert runner.fresh().attempt(delete(asset_id=f"asset://{ids[0]}")).result == [ids[0]]
+    again = runner.fresh().attempt(delete(asset_id=ids))
+    assert (again.state, again.result) == ("success", ids[1:])
+    assert sandbox.account().assets == []
+
+
+def test_an_asset_is_deleted_by_its_exact_name(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
+    for name in ("lamp", "lamp 2"):
+        runner.fresh().attempt(asset_of(group_id=group, url="https://example.com/a.png", name=name))
+    assert len(runner.attempt(delete(group_id=group, name="lamp")).result) == 1
+    assert [asset.name for asset in sandbox.account().assets] == ["lamp 2"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"asset_id": ""},
+        {"asset_id": "None"},
+        {"asset_id": ["asset-1", " "]},
+        {"group_id": "group-1"},
+        {"group_id": "group-1", "name": ""},
+        {"group_id": " ", "name": "lamp"},
+        {"asset_id": "asset-1", "name": "lamp"},
+    ],
+)
+def test_a_deletion_that_names_nothing_deletes_nothing(
+    runner: TaskRunner, sandbox: SandboxHandle, parameters: dict[str, Any]
+) -> None:
+    attempt = runner.attempt(delete(**parameters))
+    assert attempt.state == "failed"
+    assert "othing was deleted" in str(attempt.error)
+    assert sandbox.requests() == []
+
+
+def test_a_group_goes_with_all_its_assets_on_every_page(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
+    other = runner.fresh().attempt(group_of(name="lamps 2")).result
+    with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client:
+        for number in range(103):
+            url = f"https://example.com/{number}.png"
+            client.send(endpoints.create_asset(group_id=group, name=f"a-{number}", asset_type="Image", url=url))
+    attempt = runner.attempt(delete_group(name="lamps"))
+    assert attempt.result == [group]
+    assert "held 103 assets" in attempt.log_text
+    assert len(sandbox.requests("DeleteAsset")) == 103
+    assert [found.id for found in sandbox.account().groups] == [other]
+    assert runner.fresh().attempt(delete_group(group_id=group)).result == []
+
+
+@pytest.mark.parametrize("parameters", [{}, {"name": ""}, {"group_id": " "}, {"group_id": "group-1", "name": "lamps"}])
+def test_an_empty_name_never_deletes_a_group(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, parameters: dict[str, Any]
+) -> None:
+    attempt = runner.attempt(delete_group(**parameters))
+    assert attempt.state == "failed"
+    assert "othing was deleted" in str(attempt.error)
+    assert [found.id for found in sandbox.account().groups] == [group]

@@ -1,0 +1,108 @@
+"""Bringing a finished video home: to a local path or into object storage, with its last frame where there is one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
+from airflow_provider_anyfast.jobs.download import download, image_problem
+from airflow_provider_anyfast.jobs.result import LINK_LIFE
+from airflow_provider_anyfast.operators.storage import StoredFile, stored_file
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.client.models import VideoTask
+    from airflow_provider_anyfast.client.transport import AnyFastClient
+
+log = logging.getLogger(__name__)
+
+PLACEHOLDER = "{generation_id}"
+_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Where the files of a generation are now."""
+
+    path: str
+    uri: str
+    last_frame_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where a video is to go.
+
+    Args:
+        output_path: local path, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in.
+        overwrite: False keeps a whole video that is there already, and does not fetch it again.
+    """
+
+    output_path: str
+    overwrite: bool = True
+
+    def check(self) -> None:
+        """Finds out, before anything is paid, whether the video can go there.
+
+        Raises:
+            InvalidRequestError: naming what is in the way.
+            StorageError: the storage does not answer.
+        """
+        self._target("generation").check_writable()
+
+    def made_before(self) -> StoredFile | None:
+        """The whole video that makes a new one needless; only a path without ``{generation_id}`` can tell."""
+        if self.overwrite or PLACEHOLDER in self.output_path:
+            return None
+        target = self._target("")
+        return target if target.is_whole_video() else None
+
+    def bring_home(self, client: AnyFastClient, task: VideoTask) -> Delivered:
+        """Fetches the files of a generation that has succeeded. Free.
+
+        Raises:
+            LinkExpiredError: the link has died, 24 hours after the video was finished.
+            DownloadError: the bytes did not arrive whole.
+            StorageError: they could not be stored.
+        """
+        expires_at = task.finished_at + LINK_LIFE if task.finished_at else None
+        fetch = partial(download, client.open_link, expires_at=expires_at)
+        video, frame = self._target(task.generation_id), None
+        if not self.overwrite and video.is_whole_video():
+            log.info("%s is there already, and whole: it is kept, and nothing is fetched.", video.path)
+        else:
+            what = f"generation {task.generation_id}"
+            video.receive(lambda path: fetch(link_of(task), path, what=what))
+            log.info("Generation %s is at home: %s.", task.generation_id, video.path)
+        if (link := task.last_frame_url) is not None:
+            frame = video.beside(f"{PurePosixPath(video.name).stem}.last_frame{_ending(link)}")
+            what = f"the last frame of generation {task.generation_id}"
+            frame.receive(lambda path: fetch(link, path, what=what, problem=image_problem))
+        return Delivered(video.path, video.uri, frame.path if frame else None)
+
+    def _target(self, generation_id: str) -> StoredFile:
+        return stored_file(self.output_path.replace(PLACEHOLDER, generation_id))
+
+
+def link_of(task: VideoTask) -> str:
+    """The link to a finished video.
+
+    Raises:
+        UnexpectedAnswerError: AnyFast gave none.
+    """
+    if task.video_url is None:
+        raise UnexpectedAnswerError(
+            f"Generation {task.generation_id} is finished, but AnyFast's answer holds no http(s) link to it. It is "
+            "paid for; the next attempt asks again, without a new submission.",
+            generation_id=task.generation_id,
+        )
+    return task.video_url
+
+
+def _ending(link: str) -> str:
+    ending = PurePosixPath(urlsplit(link).path).suffix.lower()
+    return ending if ending in _IMAGE_ENDINGS else ".png"

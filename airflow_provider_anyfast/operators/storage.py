@@ -1,0 +1,291 @@
+"""Files where a team keeps them: a local path, or any ``ObjectStoragePath`` with its own Airflow connection.
+
+A local file appears by a rename and a stored object by one finished put, so nothing partial is ever visible.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.client.errors import AnyFastError, InvalidRequestError, StorageError
+from airflow_provider_anyfast.client.redact import redact
+from airflow_provider_anyfast.jobs.download import check_target, video_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow.sdk import ObjectStoragePath
+
+
+class StoredFile(ABC):
+    """One file, local or in object storage."""
+
+    @property
+    @abstractmethod
+    def path(self) -> str:
+        """As ``ObjectStoragePath`` takes it, with the connection; what tasks hand on."""
+
+    @property
+    @abstractmethod
+    def uri(self) -> str:
+        """As asset events and lineage name it, without the connection."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The last part of its path."""
+
+    @abstractmethod
+    def beside(self, name: str) -> StoredFile:
+        """Another file in the same folder."""
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Finds out what it can, for free, before anything is paid.
+
+        Raises:
+            InvalidRequestError: it can never be written.
+            StorageError: the storage does not answer.
+        """
+
+    @abstractmethod
+    def size(self) -> int | None:
+        """Bytes; None if it does not exist.
+
+        Raises:
+            StorageError: the storage does not answer, so nobody knows.
+        """
+
+    @abstractmethod
+    def open(self) -> IO[bytes]:
+        """Its bytes, seekable, from the start."""
+
+    @abstractmethod
+    def local_copy(self) -> Any:
+        """A context manager: the file as a local ``Path``, for as long as the block lasts."""
+
+    @abstractmethod
+    def receive(self, make: Callable[[Path], object]) -> None:
+        """Becomes the file that ``make`` makes appear, all at once, at the path that it is given."""
+
+    def is_whole_video(self) -> bool:
+        """Whether it exists and is a whole MP4 or MOV file."""
+        size = self.size()
+        if not size:
+            return False
+        with self.open() as file:
+            return not video_problem(file, size)
+
+    def read_text(self) -> str | None:
+        """Its text; None if it does not exist."""
+        if self.size() is None:
+            return None
+        with self.open() as file, _told(self.path):
+            return file.read().decode("utf-8-sig")
+
+    def write_text(self, text: str) -> None:
+        """Replaces it, all at once."""
+        self.receive(partial(_write, text=text))
+
+
+@dataclass(frozen=True)
+class LocalFile(StoredFile):
+    """A file on this machine, or on a file system that all workers share."""
+
+    local: Path
+
+    @property
+    def path(self) -> str:
+        """The local path."""
+        return str(self.local)
+
+    @property
+    def uri(self) -> str:
+        """``file:///…``."""
+        return self.local.absolute().as_uri()
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.local.name
+
+    def beside(self, name: str) -> LocalFile:
+        """Another file in the same folder."""
+        return LocalFile(self.local.with_name(name))
+
+    def check_writable(self) -> None:
+        """Makes the folder and proves that a file can be written there."""
+        check_target(self.local)
+
+    def size(self) -> int | None:
+        """Bytes; None if it does not exist."""
+        with _told(self.path):
+            return self.local.stat().st_size if self.local.is_file() else None
+
+    def open(self) -> IO[bytes]:
+        """Its bytes."""
+        with _told(self.path):
+            return self.local.open("rb")
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """Itself."""
+        yield self.local
+
+    def receive(self, make: Callable[[Path], object]) -> None:
+        """``make`` knows how to let a local file appear."""
+        with _told(self.path):
+            make(self.local)
+
+
+@dataclass(frozen=True)
+class RemoteFile(StoredFile):
+    """An object behind an ``ObjectStoragePath``."""
+
+    remote: ObjectStoragePath
+
+    @property
+    def path(self) -> str:
+        """The URL with the connection."""
+        return str(self.remote)
+
+    @property
+    def uri(self) -> str:
+        """The URI without the connection."""
+        return f"{self.remote.protocol}://{self.remote.path}"
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.remote.name
+
+    def beside(self, name: str) -> RemoteFile:
+        """Another object in the same folder."""
+        return RemoteFile(self.remote.with_name(name))
+
+    def check_writable(self) -> None:
+        """Connects, and looks whether the bucket is there. Whether the key may write shows only by writing."""
+        if not self.name or self.path.endswith("/"):
+            raise InvalidRequestError(
+                f"{self.path} is a folder; add a file name such as {{generation_id}}.mp4. Nothing was spent."
+            )
+        with _told(self.path):
+            bucket = self.remote.bucket
+            try:
+                self.remote.fs.info(bucket)
+            except PermissionError:
+                return  # a key that may only write must do
+            except FileNotFoundError as error:
+                raise InvalidRequestError(
+                    f"{self.path} cannot be written: there is no bucket {bucket!r}. Nothing was submitted or spent."
+                ) from error
+
+    def size(self) -> int | None:
+        """Bytes; None if it does not exist."""
+        with _told(self.path):
+            try:
+                self.remote.fs.invalidate_cache(str(self.remote.parent.path))
+                return int(self.remote.fs.info(self.remote.path)["size"])
+            except FileNotFoundError:
+                return None
+
+    def open(self) -> IO[bytes]:
+        """Its bytes, fetched in ranges."""
+        with _told(self.path):
+            opened: IO[bytes] = self.remote.fs.open(self.remote.path, "rb")
+            return opened
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """A copy in a temporary folder, streamed, so that memory does not grow with the file."""
+        with tempfile.TemporaryDirectory(prefix="anyfast-") as folder:
+            copy = Path(folder) / self.name
+            with _told(self.path):
+                self.remote.fs.get_file(self.remote.path, str(copy))
+            yield copy
+
+    def receive(self, make: Callable[[Path], object]) -> None:
+        """``make`` writes a temporary file, which is then put in one go."""
+        with tempfile.TemporaryDirectory(prefix="anyfast-") as folder:
+            made = Path(folder) / self.name
+            make(made)
+            with _told(self.path):
+                self.remote.fs.put_file(str(made), self.remote.path)
+
+
+def stored_file(path: str, parameter: str = "output_path") -> StoredFile:
+    """The file that a local path, a ``file://`` URL or an object's URL names.
+
+    Raises:
+        InvalidRequestError: no file system is installed for its scheme.
+    """
+    scheme, separator, rest = path.partition("://")
+    if not separator or scheme in ("file", "local"):
+        return LocalFile(Path(rest if separator else path).expanduser())
+    from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - brings fsspec's registry; not while a DAG is parsed
+
+    try:
+        remote = ObjectStoragePath(path)
+        remote.fs  # noqa: B018 - connects, or says what is missing
+    except (ValueError, ImportError) as error:
+        raise InvalidRequestError(
+            f"{parameter}={path}: {error}. The Airflow provider of that storage brings its file system, such as "
+            "apache-airflow-providers-amazon[s3fs], -google or -microsoft-azure. Nothing was submitted or spent."
+        ) from error
+    return RemoteFile(remote)
+
+
+def files_in(place: str) -> list[str]:
+    """The files of a folder or of a pattern such as ``s3://bucket/pictures/*.png``, sorted; hidden ones are left out.
+
+    Raises:
+        InvalidRequestError: there are none.
+    """
+    from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - brings fsspec's registry; not while a DAG is parsed
+
+    folder, _, pattern = place.rstrip("/").rpartition("/")
+    stored_file(place, "files")
+    with _told(place):
+        if any(letter in pattern for letter in "*?["):
+            found = ObjectStoragePath(folder or ".").glob(pattern)
+        else:
+            root = ObjectStoragePath(place)
+            found = root.iterdir() if root.is_dir() else iter([root] if root.is_file() else [])
+        files = sorted(str(path) for path in found if not path.name.startswith(".") and path.is_file())
+    if not files:
+        raise InvalidRequestError(f"files={place!r}: there is no file. Nothing was sent and nothing was spent.")
+    return files
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Whatever a storage back end raises becomes one error that names the path."""
+    try:
+        yield
+    except AnyFastError:
+        raise
+    except FileNotFoundError as error:
+        raise InvalidRequestError(f"{path} does not exist. Nothing was spent on it.") from error
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise StorageError(
+            f"{path}: the storage has failed ({redact(reason)}). The next attempt tries again; nothing is paid twice."
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Lets a file with this text appear, all at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
