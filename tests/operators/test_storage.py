@@ -42,7 +42,7 @@ def picture(side: int = 400) -> bytes:
 
 def frames_of(content: bytes) -> int:
     with av.open(io.BytesIO(content)) as container:
-        return container.streams.video[0].frames
+        return int(container.streams.video[0].frames)
 
 
 # Home.
@@ -194,7 +194,7 @@ def group(runner: TaskRunner) -> str:
 
 @pytest.mark.parametrize("upload", ["auto", "data_uri", "multipart"])
 def test_a_stored_picture_becomes_an_asset_that_is_paid_once(
-    s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, group: str, upload: str, monkeypatch: pytest.MonkeyPatch
+    s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, group: str, upload: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forms: list[bool] = []
     create = endpoints.create_asset
