@@ -32,6 +32,8 @@
     ├── GenerationFailedError          rendering failed; another try may succeed
     │   └── GenerationRejectedError    rendering refused these parameters; another try will not help
     ├── GenerationTimeoutError         the video was not ready in time, and is still being made and billed
+    ├── BatchFailedError               too many rows of a batch failed; a retry runs those that are not done
+    │   └── BatchRejectedError         the same, and no retry can mend any of them
     ├── WaitInterruptedError           asking how a job is doing failed for good; the job itself may be well
     └── DownloadError                  the bytes did not arrive whole
         └── LinkExpiredError
@@ -235,6 +237,18 @@ class GenerationTimeoutError(AnyFastError):
     """The video was not ready in time. It is still being made and billed; a retry waits for the same one."""
 
     retryable = True
+
+
+class BatchFailedError(AnyFastError):
+    """More rows of a batch failed than may. A retry runs what is not done, and pays for nothing that is."""
+
+    retryable = True
+
+
+class BatchRejectedError(BatchFailedError):
+    """More rows of a batch failed than may, none of them for a reason that can go away by itself."""
+
+    retryable = False
 
 
 class WaitInterruptedError(AnyFastError):

@@ -168,19 +168,23 @@ class VideoRequest(BaseModel):
         Raises:
             InvalidRequestError: naming each parameter, its value and what would do.
         """
+        request, problems = cls.examined(**parameters)
+        if request is None or problems:
+            raise InvalidRequestError(
+                f"This request would be refused, so nothing was sent and nothing was spent: {'; '.join(problems)}."
+            )
+        return request
+
+    @classmethod
+    def examined(cls, **parameters: Any) -> tuple[VideoRequest | None, list[str]]:
+        """The request, if there can be one, and everything that is wrong with it."""
         try:
             request = cls.model_validate(parameters)
         except ValidationError as error:
-            problems = [
+            return None, [
                 f"{'.'.join(map(str, part['loc']))}={_shown(part['input'])}: {part['msg']}" for part in error.errors()
             ]
-        else:
-            problems = list(request.problems())
-            if not problems:
-                return request
-        raise InvalidRequestError(
-            f"This request would be refused, so nothing was sent and nothing was spent: {'; '.join(problems)}."
-        )
+        return request, list(request.problems())
 
     def body(self) -> dict[str, Any]:
         """The JSON that AnyFast takes."""
