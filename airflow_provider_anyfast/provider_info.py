@@ -25,6 +25,7 @@ PROVIDER_INFO: dict[str, Any] = {
             "python-modules": [
                 "airflow_provider_anyfast.operators.asset",
                 "airflow_provider_anyfast.operators.asset_deletion",
+                "airflow_provider_anyfast.operators.batch",
                 "airflow_provider_anyfast.operators.video",
             ],
         }

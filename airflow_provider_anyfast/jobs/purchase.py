@@ -67,17 +67,26 @@ def obtain_generation(
     submit: Callable[[], str],
     query: Callable[[str], VideoTask],
     on_lost_submission: OnLostSubmission = "fail",
+    renew_failed: bool = True,
 ) -> Generation:
     """The generation that this attempt is about: one that is paid for already, or else a new one.
 
+    Args:
+        ledger: what was paid for before.
+        submit: sends the submission and returns the id that it answers. Billed.
+        query: asks how a generation is doing.
+        on_lost_submission: what to do where a submission has no answer.
+        renew_failed: whether a new one takes the place of one that failed for a reason that can go away.
+
     Raises:
+        GenerationFailedError: ``renew_failed`` is False, and it failed.
         LostSubmissionError: a submission may have been billed and cannot be found again.
         GenerationRejectedError, ModerationError: the paid one failed for a reason that a new one would meet too.
         AnyFastError: AnyFast could not be asked, so nothing was submitted; or it refused the submission.
     """
     plan = ledger.plan()
     if isinstance(plan, Attach):
-        generation = _attach(ledger, plan, query)
+        generation = _attach(ledger, plan, query, renew_failed=renew_failed)
         if generation is not None:
             return generation
     elif isinstance(plan, Lost):
@@ -87,7 +96,9 @@ def obtain_generation(
     return _submit(ledger, submit, on_lost_submission)
 
 
-def _attach(ledger: Ledger, plan: Attach, query: Callable[[str], VideoTask]) -> Generation | None:
+def _attach(
+    ledger: Ledger, plan: Attach, query: Callable[[str], VideoTask], *, renew_failed: bool
+) -> Generation | None:
     try:
         task = query(plan.id)
     except GenerationNotFoundError as error:
@@ -107,7 +118,7 @@ def _attach(ledger: Ledger, plan: Attach, query: Callable[[str], VideoTask]) -> 
     if task.outcome is Outcome.FAILED:
         failure = failure_of(task)
         ledger.close(plan.id)
-        if not failure.retryable:
+        if not (failure.retryable and renew_failed):
             raise failure
         log.warning("%s That is this attempt.", failure)
         return None

@@ -35,7 +35,7 @@ from airflow_provider_anyfast.operators.asset_creation import (
     file_source,
     url_source,
 )
-from airflow_provider_anyfast.operators.storage import files_in
+from airflow_provider_anyfast.operators.storage import files_in, stored_file
 from airflow_provider_anyfast.operators.stores import MemoryStore, after_success, store_for
 from airflow_provider_anyfast.triggers.asset import AssetsTrigger, AssetTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
@@ -363,6 +363,8 @@ class CreateAssetsOperator(WaitingOperator):
             except InvalidRequestError as error:
                 return "", str(error)
 
+        for file in files:
+            stored_file(file, "files")  # connections are looked up here, since other threads must not talk to Airflow
         looked_at = list(pool.map(look_at, files))
         problems = [problem for _, problem in looked_at if problem]
         if problems:

@@ -48,8 +48,7 @@ class RowTemplate:
 
     def _compiled(self, value: Any) -> Render:
         if isinstance(value, str) and "{" in value:
-            compiled = self._environment.from_string(value)
-            return lambda context: compiled.render(context)
+            return self._environment.from_string(value).render
         if isinstance(value, list | tuple):
             items = [self._compiled(item) for item in value]
             return lambda context: [item(context) for item in items]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Variable
 
 from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.jobs.book import Book
 from airflow_provider_anyfast.jobs.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -119,6 +120,22 @@ class VariableStore:
     def delete(self) -> None:
         """Forgets it."""
         Variable.delete(self.name)
+
+
+def batch_store_of(context: Mapping[str, Any], key: str) -> Callable[[str], Store]:
+    """The stores of a batch's ledgers, by the names that its ``Book`` gives them."""
+    return lambda name: store_for(context, f"{key}_{name}")
+
+
+def after_batch_success(key: str) -> Callable[[Mapping[str, Any]], None]:
+    """The callback that takes a batch's Variables away; a state store goes with the DAG run."""
+    return partial(_clear_books, key=key)
+
+
+def _clear_books(context: Mapping[str, Any], *, key: str) -> None:
+    if context.get("task_state_store") is None:
+        for store in Book.stores(batch_store_of(context, key)):
+            store.delete()
 
 
 def _close_books(context: Mapping[str, Any], *, key: str, id_xcom: str) -> None:

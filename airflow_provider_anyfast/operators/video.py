@@ -12,7 +12,6 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import (
-    AssetNotFoundError,
     GenerationTimeoutError,
     InvalidRequestError,
     LinkExpiredError,
@@ -29,6 +28,7 @@ from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.operators.delivery import Delivery, link_of
 from airflow_provider_anyfast.operators.lineage import asset_uris, lineage_of, tell_outlets
 from airflow_provider_anyfast.operators.stores import after_success, store_for
+from airflow_provider_anyfast.operators.submission import submit
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
@@ -43,10 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEDGER_KEY = "anyfast_generation"
-FRESH_ASSET_PATIENCE = 180.0
-"""Seconds after it became Active in which a model may not know an asset yet; clients have met two minutes."""
-FRESH_ASSET_PAUSE = 10.0
-"""Seconds between submissions meanwhile."""
 
 
 class GenerateVideoOperator(WaitingOperator):
@@ -195,7 +191,7 @@ class GenerateVideoOperator(WaitingOperator):
             with hook.get_conn() as client:
                 generation = obtain_generation(
                     ledger,
-                    submit=lambda: _submit(client, request),
+                    submit=lambda: submit(client, request),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     on_lost_submission=self._lost_submission_policy(),
                 )
@@ -396,27 +392,3 @@ class DownloadVideoOperator(BaseOperator):
         """The generation, and the file that it went to."""
         del task_instance
         return lineage_of(*self._lineage)
-
-
-def _submit(client: AnyFastClient, request: VideoRequest) -> str:
-    """Submits, and waits for assets that AnyFast's library knows already and its models do not yet."""
-    give_up_at = clock.now() + FRESH_ASSET_PATIENCE
-    while True:
-        try:
-            return client.send(endpoints.submit_generation(request.body()))
-        except AssetNotFoundError as error:
-            if clock.now() >= give_up_at or not _any_fresh(client, request):
-                raise error.adding(
-                    "Assets belong to the key that created them, and can be deleted. Nothing was submitted or spent."
-                ) from error
-            log.warning("%s An asset has only just become Active: trying again in %.0f s.", error, FRESH_ASSET_PAUSE)
-            clock.sleep(FRESH_ASSET_PAUSE)
-
-
-def _any_fresh(client: AnyFastClient, request: VideoRequest) -> bool:
-    """Whether an asset of the request has become Active a moment ago, as free calls tell."""
-    ids = [endpoints.bare_asset_id(reference) for reference in request.references if "asset-" in reference]
-    assets = [client.send(endpoints.get_asset(asset_id)) for asset_id in ids]
-    return any(
-        asset.outcome is Outcome.SUCCEEDED and clock.now() - asset.changed_at < FRESH_ASSET_PATIENCE for asset in assets
-    )

@@ -75,18 +75,21 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: how many of the jobs have ended, and why asking for one has failed for good."""
-        wake = asyncio.Event()
         async with shared_client(self.anyfast_conn_id) as client:
-            waits = [asyncio.create_task(self._wait(client, job, wake)) for job in self.jobs]
-            alarm = asyncio.create_task(self._alarm(wake))
-            try:
-                if waits:
-                    await wake.wait()
-            finally:
-                for task in (*waits, alarm):
-                    task.cancel()
-                await asyncio.gather(*waits, alarm, return_exceptions=True)
+            await self.watch(client)
         yield TriggerEvent({"ended": self._ended, "reason": self._reason})
+
+    async def watch(self, client: AsyncAnyFastClient) -> None:
+        """Returns when the worker is wanted; also how a task without a trigger waits."""
+        wake = asyncio.Event()
+        waits = [asyncio.create_task(self._wait(client, job, wake)) for job in self.jobs]
+        alarm = asyncio.create_task(self._alarm(wake))
+        try:
+            await (wake.wait() if waits else alarm)
+        finally:
+            for task in (*waits, alarm):
+                task.cancel()
+            await asyncio.gather(*waits, alarm, return_exceptions=True)
 
     async def _wait(self, client: AsyncAnyFastClient, job: tuple[str, float, float], wake: asyncio.Event) -> None:
         job_id, started_at, deadline = job

@@ -1,0 +1,287 @@
+"""Thousands of videos in one task instance: rows times one template."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
+    BatchFailedError,
+    BatchRejectedError,
+    InvalidRequestError,
+    QuotaError,
+    WaitInterruptedError,
+)
+from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
+from airflow_provider_anyfast.exceptions import for_airflow
+from airflow_provider_anyfast.hooks.anyfast import USER_AGENT, AnyFastHook
+from airflow_provider_anyfast.jobs.book import Book
+from airflow_provider_anyfast.jobs.purchase import OnLostSubmission
+from airflow_provider_anyfast.operators.asset_creation import check_choice
+from airflow_provider_anyfast.operators.batch_rows import PARAMETERS, BatchRow, prepare, read_rows
+from airflow_provider_anyfast.operators.batch_run import BatchPlan, BatchRun, OnRowFailure
+from airflow_provider_anyfast.operators.storage import stored_file
+from airflow_provider_anyfast.operators.stores import after_batch_success, batch_store_of
+from airflow_provider_anyfast.triggers.video import VideosTrigger
+from airflow_provider_anyfast.triggers.waiting import WaitingOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_anyfast.client.settings import Settings
+
+LEDGER_KEY = "anyfast_batch"
+WAKE_EVERY = 600.0
+"""Seconds of waiting after which rows that have ended are brought home, so that the manifest grows meanwhile."""
+REFILL = 4
+"""While rows wait to be submitted, the worker comes back when one in so many active videos has ended."""
+SATURATION_PAUSE = 120.0
+"""Seconds until a batch with nothing under way tries again where AnyFast took no submissions."""
+_TOLD = 5
+
+
+class GenerateVideoBatchOperator(WaitingOperator):
+    """Makes one video for each row, with one task instance, and never pays for a row twice. Billed once a row.
+
+    Every row is rendered and checked before the first payment. Each has a ledger of its own, so a crash at any moment
+    loses and doubles nothing. A retry or a clear runs what is not done: rows that have succeeded are never made again.
+
+    Args:
+        rows: a list of objects, or a CSV, JSON or JSON Lines file, local or in object storage
+            (``s3://conn@bucket/rows.csv``). Up to 10,000.
+        template: parameters of ``GenerateVideoOperator`` that describe the video (``prompt``, ``model``, …,
+            ``output_path``), rendered with Jinja for each row: ``{"prompt": "A film about {{ row.name }}"}``. Airflow's
+            context is there too. A column that does not exist is an error.
+        manifest_path: JSON Lines file, local or in object storage, with one line for each row that has ended: ``row``
+            (its number), ``input``, ``status``, ``generation_id``, ``path``, ``usage``, ``error``, and more. It is
+            replaced as a whole every few seconds, so it can be read at any time. Name the run in it: ``{{ run_id }}``.
+        on_row_failure: ``continue`` with the other rows, or ``fail`` at the first one; what is submitted then is made
+            and billed all the same, and a retry brings it home.
+        failure_threshold: part of the rows, 0 to 1, that may fail without failing the task.
+        max_in_flight: submissions, questions and downloads at the same time.
+        max_active: videos being made at the same time; None submits all, or as many as AnyFast takes.
+        deferrable: waits in the triggerer, without holding a worker; one trigger for all rows.
+        poll_interval: seconds between polls of one video; None follows the video.
+        timeout: seconds from a row's submission after which the row fails. A retry goes on with it.
+        on_lost_submission: for rows whose submission has no answer: ``fail`` the row, or ``resubmit`` and maybe pay
+            twice.
+        anyfast_conn_id: the connection.
+
+    Returns:
+        ``{"rows", "succeeded", "failed", "lost", "tokens", "manifest_path"}``. While it runs, the XCom ``progress``
+        holds the like.
+
+    Raises:
+        InvalidRequestError: naming every row that AnyFast would refuse; nothing was spent.
+        BatchFailedError: more rows failed than may; a retry runs what is not done.
+        QuotaError and others that concern all rows: what was paid for came home first.
+    """
+
+    template_fields: Sequence[str] = (
+        "rows",
+        "manifest_path",
+        "failure_threshold",
+        "max_in_flight",
+        "max_active",
+        "poll_interval",
+        "timeout",
+        "on_row_failure",
+        "on_lost_submission",
+        "anyfast_conn_id",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
+    ui_color = "#e8f0ff"
+
+    def __init__(
+        self,
+        *,
+        rows: str | Sequence[dict[str, Any]],
+        template: dict[str, Any],
+        manifest_path: str,
+        on_row_failure: OnRowFailure = "continue",
+        failure_threshold: float | str = 0.0,
+        max_in_flight: int | str = 16,
+        max_active: int | str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | str | None = None,
+        timeout: float | str = 3600.0,
+        on_lost_submission: OnLostSubmission = "fail",
+        anyfast_conn_id: str = AnyFastHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.rows = rows
+        self.template = template
+        self.manifest_path = manifest_path
+        self.on_row_failure = on_row_failure
+        self.failure_threshold = failure_threshold
+        self.max_in_flight = max_in_flight
+        self.max_active = max_active
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.on_lost_submission = on_lost_submission
+        self.anyfast_conn_id = anyfast_conn_id
+        self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Checks every row, and submits them or goes on with those that an earlier attempt submitted."""
+        context["ti"].xcom_push("began_at", clock.now())
+        return self._run(context, began_at=clock.now(), first_segment=True)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Goes on after a deferral: brings home what has ended, and submits what is left."""
+        ti = context["ti"]
+        began_at = ti.xcom_pull(task_ids=self.task_id, key="began_at", map_indexes=ti.map_index)
+        reason = (event or {}).get("reason", "")
+        return self._run(context, began_at=float(began_at or clock.now()), first_segment=False, reason=reason)
+
+    def on_kill(self) -> None:
+        """AnyFast has no cancel, so this can only say what goes on."""
+        self.log.warning(
+            "This task was stopped. AnyFast has no cancel: what is submitted is made and billed all the same. A retry "
+            "or a clear of this task goes on with it."
+        )
+
+    def _run(self, context: Context, *, began_at: float, first_segment: bool, reason: str = "") -> dict[str, Any]:
+        with for_airflow():
+            plan = self._plan(context, began_at=began_at, first_segment=first_segment)
+            hook = AnyFastHook(self.anyfast_conn_id)
+            rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}")
+            manifest = stored_file(self.manifest_path, "manifest_path")
+            self._check_places(rows, manifest.path)
+            with hook.get_conn() as client:
+                while True:
+                    book = Book(batch_store_of(context, LEDGER_KEY), len(rows))
+                    run = BatchRun(plan, rows, client, book, manifest, lambda run: self._report(context, run))
+                    run.work()
+                    if self._is_over(run, reason):
+                        return self._conclude(run)
+                    if run.active or run.saturated:
+                        self._wait(run, hook.settings)
+                    plan, reason = self._plan(context, began_at=began_at, first_segment=False), ""
+
+    def _rows(self, context: Context, billed_to: str) -> list[BatchRow]:
+        from airflow_provider_anyfast.operators.row_template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
+
+        unknown = sorted(self.template.keys() - PARAMETERS)
+        if unknown:
+            raise InvalidRequestError(
+                f"template has {', '.join(unknown)}, and takes {', '.join(sorted(PARAMETERS))}. Nothing was spent."
+            )
+        template = RowTemplate(self.template, self.get_template_env())
+        return prepare(read_rows(self.rows), template, dict(context), billed_to)
+
+    @staticmethod
+    def _check_places(rows: Sequence[BatchRow], manifest_path: str) -> None:
+        """Once for each folder, before anything is paid."""
+        stored_file(manifest_path, "manifest_path").check_writable()
+        deliveries = {
+            row.delivery.output_path.rpartition("/")[0]: row.delivery for row in rows if row.delivery is not None
+        }
+        for delivery in deliveries.values():
+            delivery.check()
+
+    def _plan(self, context: Context, *, began_at: float, first_segment: bool) -> BatchPlan:
+        check_choice("on_row_failure", self.on_row_failure, OnRowFailure)
+        check_choice("on_lost_submission", self.on_lost_submission, OnLostSubmission)
+        _share("failure_threshold", self.failure_threshold)
+        ti = context["ti"]
+        return BatchPlan(
+            identity=f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}",
+            attempt=ti.try_number,
+            max_tries=ti.max_tries,
+            first_segment=first_segment,
+            began_at=began_at,
+            timeout=_number("timeout", self.timeout),
+            max_in_flight=int(_number("max_in_flight", self.max_in_flight)),
+            max_active=None if self.max_active in (None, "", "None") else int(_number("max_active", self.max_active)),
+            on_lost_submission=self.on_lost_submission,
+            on_row_failure=self.on_row_failure,
+        )
+
+    def _report(self, context: Context, run: BatchRun) -> None:
+        progress = run.progress()
+        context["ti"].xcom_push("progress", progress)
+        self.log.info(
+            "%(succeeded)d of %(rows)d rows have succeeded, %(failed)d failed, %(lost)d have no answer; "
+            "%(active)d videos are being made, %(waiting)d rows are not submitted yet.",
+            progress,
+        )
+
+    def _is_over(self, run: BatchRun, reason: str) -> bool:
+        """Whether nothing more can come of this attempt."""
+        error = run.stopped_by
+        if error is not None and not (isinstance(error, QuotaError) and run.active):
+            raise error.adding(self._state(run)) if isinstance(error, AnyFastError) else error
+        if self.on_row_failure == "fail" and run.failures:
+            return True
+        if reason and run.active:
+            raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
+        return not run.active and not run.unsubmitted
+
+    def _wait(self, run: BatchRun, settings: Settings) -> None:
+        """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
+        now = clock.now()
+        more = run.unsubmitted and run.stopped_by is None
+        trigger = VideosTrigger(
+            jobs=[
+                (generation.id, round(generation.submitted_at), math.ceil(run.deadline_of(generation)))
+                for generation in run.active.values()
+            ],
+            anyfast_conn_id=self.anyfast_conn_id,
+            poll_interval=_number("poll_interval", self.poll_interval) if self.poll_interval else None,
+            enough=max(1, len(run.active) // REFILL) if more else None,
+            wake_at=now + (WAKE_EVERY if run.active else SATURATION_PAUSE),
+        )
+        if self.deferrable:
+            self.leave(trigger)
+        asyncio.run(_watch(trigger, settings))
+
+    def _conclude(self, run: BatchRun) -> dict[str, Any]:
+        failures = run.failures
+        allowed = _share("failure_threshold", self.failure_threshold) * len(run.rows)
+        if (self.on_row_failure == "fail" and failures) or len(failures) > allowed:
+            kind = BatchFailedError if any(line.retryable for line in failures) else BatchRejectedError
+            told = " ".join(f"Row {line.row}: {line.error}" for line in failures[:_TOLD])
+            raise kind(f"{len(failures)} of {len(run.rows)} rows failed. {told} {self._state(run)}")
+        return run.summary
+
+    def _state(self, run: BatchRun) -> str:
+        done = run.progress()
+        return (
+            f"{done['succeeded']} of {done['rows']} rows are done and {done['active']} videos are still being made; "
+            f"all of these are paid for, and a retry or a clear pays for none of them again. See {run.manifest.path}."
+        )
+
+
+async def _watch(trigger: VideosTrigger, settings: Settings) -> None:
+    async with AsyncAnyFastClient(settings, USER_AGENT) as client:
+        await trigger.watch(client)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise InvalidRequestError(f"{name}={value!r} is not a number above 0. Nothing was submitted.")
+    return number
+
+
+def _share(name: str, value: Any) -> float:
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InvalidRequestError(f"{name}={value!r} is not a number from 0 to 1. Nothing was submitted.")
+    return share

@@ -1,0 +1,310 @@
+"""One worker segment of a batch: submits what may be submitted, settles what has ended, and writes the manifest."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_anyfast.client import clock, endpoints
+from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
+    AssetNotReadyError,
+    BadRequestError,
+    DownloadError,
+    GenerationFailedError,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    LostSubmissionError,
+    ModelUnavailableError,
+    ModerationError,
+    NotFoundError,
+    RateLimitError,
+    RequestTooLargeError,
+    StorageError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_anyfast.client.models import Outcome
+from airflow_provider_anyfast.jobs.ledger import Ledger
+from airflow_provider_anyfast.jobs.manifest import (
+    FAILED,
+    LOST,
+    SUCCEEDED,
+    Line,
+    failure_line,
+    from_text,
+    success_line,
+    to_text,
+)
+from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
+from airflow_provider_anyfast.operators.submission import submit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.jobs.book import Book
+    from airflow_provider_anyfast.operators.batch_rows import BatchRow
+    from airflow_provider_anyfast.operators.delivery import Delivered
+    from airflow_provider_anyfast.operators.storage import StoredFile
+
+log = logging.getLogger(__name__)
+
+OnRowFailure = Literal["continue", "fail"]
+
+OF_ONE_ROW = (
+    AssetNotReadyError,
+    BadRequestError,
+    DownloadError,
+    GenerationFailedError,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    LostSubmissionError,
+    ModelUnavailableError,
+    ModerationError,
+    NotFoundError,
+    RequestTooLargeError,
+    StorageError,
+    UnexpectedAnswerError,
+)
+"""Errors that say nothing about the other rows. Any other one stops the batch: no money, a wrong key, no connection."""
+ATTENTION = 0.05
+"""Seconds after which the end of the workers is noticed; what they want written down is, at once."""
+FLUSH_EVERY = 10.0
+"""Seconds between two writes of the manifest, which replace it as a whole."""
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What a batch task was told.
+
+    Attributes:
+        identity: names the task instance, in the manifest.
+        attempt: the try of the task.
+        max_tries: Airflow's number, which tells a clear from a retry.
+        first_segment: False after a deferral, where what has failed is not submitted again.
+        began_at: Unix seconds of the attempt.
+        timeout: seconds from a row's submission, or from ``began_at`` if that is later.
+        max_in_flight: submissions, questions and downloads at a time.
+        max_active: videos being made at a time; None sets no limit.
+    """
+
+    identity: str
+    attempt: int
+    max_tries: int
+    first_segment: bool
+    began_at: float
+    timeout: float
+    max_in_flight: int
+    max_active: int | None
+    on_lost_submission: OnLostSubmission
+    on_row_failure: OnRowFailure
+
+
+@dataclass
+class BatchRun:
+    """The rows of one segment.
+
+    Args:
+        report: called about every ten seconds, and at the end, in the thread of the task.
+    """
+
+    plan: BatchPlan
+    rows: Sequence[BatchRow]
+    client: AnyFastClient
+    book: Book
+    manifest: StoredFile
+    report: Callable[[BatchRun], None]
+    lines: dict[str, Line] = field(default_factory=dict)
+    active: dict[str, Generation] = field(default_factory=dict)
+    stopped_by: BaseException | None = None
+    """What has ended the submissions for good."""
+    saturated: bool = False
+    """Whether AnyFast takes no more submissions for now."""
+    _in_hand: int = 0
+    _halted: bool = False
+    _written: int = -1
+
+    def __post_init__(self) -> None:
+        self._lock = Lock()
+
+    def work(self) -> None:
+        """Goes once through all rows that have not ended, as many at a time as is allowed."""
+        self._read_manifest()
+        rows = self._handed_out()
+        with ThreadPoolExecutor(self.plan.max_in_flight, thread_name_prefix="anyfast") as pool:
+            working = [pool.submit(self._work_through, rows) for _ in range(self.plan.max_in_flight)]
+            try:
+                self._attend_to(working)
+            except BaseException:
+                self._halted = True  # the pool waits for its threads
+                raise
+            finally:
+                self.book.close()
+        for worker in working:
+            worker.result()
+
+    def _attend_to(self, working: Sequence[Future[None]]) -> None:
+        """What only the task's own thread does, since the others must not talk to Airflow."""
+        told_at = clock.now()
+        while not all(worker.done() for worker in working):
+            self.book.write_what_is_wanted(ATTENTION)
+            if clock.now() - told_at >= FLUSH_EVERY:
+                told_at = clock.now()
+                self.flush()
+                self.report(self)
+        self.flush()
+        self.report(self)
+
+    @property
+    def unsubmitted(self) -> int:
+        """Rows that have neither ended nor been submitted."""
+        return len(self.rows) - len(self.lines) - len(self.active)
+
+    @property
+    def failures(self) -> list[Line]:
+        """Rows that have ended badly."""
+        return [line for line in self.lines.values() if line.status != SUCCEEDED]
+
+    def deadline_of(self, generation: Generation) -> float:
+        """Unix seconds after which a row is given up in this attempt."""
+        return max(generation.submitted_at, self.plan.began_at) + self.plan.timeout
+
+    def progress(self) -> dict[str, int]:
+        """How far the batch is, in numbers of rows and tokens."""
+        lines = list(self.lines.values())
+        ended = {status: sum(line.status == status for line in lines) for status in (SUCCEEDED, FAILED, LOST)}
+        return {
+            "rows": len(self.rows),
+            "succeeded": ended[SUCCEEDED],
+            "failed": ended[FAILED],
+            "lost": ended[LOST],
+            "active": len(self.active),
+            "waiting": max(0, self.unsubmitted),
+            "tokens": sum(line.tokens for line in lines),
+        }
+
+    def flush(self) -> None:
+        """Writes the manifest if a row has ended since the last time."""
+        with self._lock:
+            lines = list(self.lines.values())
+        if len(lines) != self._written:
+            self.manifest.write_text(to_text(lines))
+            self._written = len(lines)
+
+    # Rows
+
+    def _read_manifest(self) -> None:
+        """Keeps what is there for good: rows that succeeded, and those that ended in this very attempt."""
+        text = self.manifest.read_text()
+        by_request = {row.key: row for row in self.rows}
+        foreign = 0
+        for line in from_text(text or ""):
+            row = by_request.get(line.request)
+            if line.batch != self.plan.identity:
+                foreign += 1
+            elif row is not None and (line.status == SUCCEEDED or line.attempt == self.plan.attempt):
+                self.lines[row.key] = Line(**{**line.__dict__, "row": row.number, "input": row.data})
+        if foreign:
+            log.warning("%s held %d lines of another batch, which are replaced.", self.manifest.path, foreign)
+        if self.lines:
+            log.info("%d of %d rows have ended before.", len(self.lines), len(self.rows))
+
+    def _handed_out(self) -> Iterator[BatchRow]:
+        """Rows to be dealt with, those that are paid for first; stops where no more may be submitted."""
+        open_rows = [row for row in self.rows if row.key not in self.lines]
+        paid = [row for row in open_rows if self._has_record(row)]
+        known = {row.key for row in paid}
+        yield from paid
+        for row in open_rows:
+            if row.key not in known:
+                if self._may_not_submit:
+                    return
+                yield row
+
+    @property
+    def _may_not_submit(self) -> bool:
+        full = self.plan.max_active is not None and len(self.active) + self._in_hand >= self.plan.max_active
+        failed = self.plan.on_row_failure == "fail" and bool(self.failures)
+        return full or failed or self.saturated or self.stopped_by is not None
+
+    def _has_record(self, row: BatchRow) -> bool:
+        return self.book.get(row.key) is not None
+
+    def _work_through(self, rows: Iterator[BatchRow]) -> None:
+        while True:
+            with self._lock:
+                row = None if self._halted else next(rows, None)
+                self._in_hand += row is not None
+            if row is None:
+                return
+            try:
+                self._deal_with(row)
+            finally:
+                with self._lock:
+                    self._in_hand -= 1
+
+    def _deal_with(self, row: BatchRow) -> None:
+        ledger = Ledger(self.book.ledger_store(row.key), fingerprint=row.fingerprint, max_tries=self.plan.max_tries)
+        generation: Generation | None = None
+        try:
+            generation = obtain_generation(
+                ledger,
+                submit=lambda: submit(self.client, row.request),
+                query=lambda generation_id: self.client.send(endpoints.query_generation(generation_id)),
+                on_lost_submission=self.plan.on_lost_submission,
+                renew_failed=self.plan.first_segment,
+            )
+            self._settle(row, generation)
+        except RateLimitError as error:
+            log.warning("%s Submitting goes on later.", error)
+            self.saturated = True
+        except OF_ONE_ROW as error:
+            lost = isinstance(error, LostSubmissionError)
+            self._end(row, failure_line(self._line(row), error, generation.id if generation else "", lost=lost))
+            log.warning("Row %d has failed: %s", row.number, error)
+        except AnyFastError as error:
+            if self.stopped_by is None:
+                log.warning("Row %d stops the submissions: %s", row.number, error)
+                self.stopped_by = error
+
+    def _settle(self, row: BatchRow, generation: Generation) -> None:
+        task = generation.task
+        if task is None or task.outcome is Outcome.PENDING:
+            if generation.reattached and clock.now() >= self.deadline_of(generation):
+                raise GenerationTimeoutError(
+                    f"Generation {generation.id} was not ready {clock.now() - generation.submitted_at:.0f} s after its "
+                    "submission. AnyFast has no cancel: it goes on making the video and bills it. The next attempt "
+                    "waits for the same one, and nothing is paid again.",
+                    generation_id=generation.id,
+                )
+            with self._lock:
+                self.active[row.key] = generation
+            return
+        home: Delivered | None = row.delivery.bring_home(self.client, task) if row.delivery else None
+        line = success_line(
+            self._line(row),
+            task,
+            prompt=row.request.prompt,
+            path=home.path if home else None,
+            frame=home.last_frame_path if home else None,
+        )
+        self._end(row, line)
+
+    def _line(self, row: BatchRow) -> Line:
+        return Line(row.number, row.key, self.plan.identity, self.plan.attempt, row.data, status="")
+
+    def _end(self, row: BatchRow, line: Line) -> None:
+        with self._lock:
+            self.lines[row.key] = line
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What the task returns."""
+        counts = self.progress()
+        names = ("rows", "succeeded", "failed", "lost", "tokens")
+        return {**{name: counts[name] for name in names}, "manifest_path": self.manifest.path}

@@ -1,0 +1,400 @@
+"""GenerateVideoBatchOperator under the real task runner against the sandbox."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.clock import FakeClock
+    from tests.support.s3 import S3
+    from tests.support.sandbox import SandboxHandle
+    from tests.support.task_run import TaskRunner
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
+
+BOTH_WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
+TEMPLATE = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "duration": 4}
+
+
+def rows_of(number: int) -> list[dict[str, Any]]:
+    return [{"name": f"boat {n}"} for n in range(number)]
+
+
+def batch(folder: Path, **parameters: Any) -> Callable[[], GenerateVideoBatchOperator]:
+    given = {
+        "task_id": "batch",
+        "rows": rows_of(5),
+        "template": {**TEMPLATE, "output_path": f"{folder}/{{{{ row.name }}}}.mp4"},
+        "manifest_path": f"{folder}/manifest.jsonl",
+        "retries": 2,
+        "deferrable": True,
+        "max_in_flight": 4,
+    }
+    return partial(GenerateVideoBatchOperator, **{**given, **parameters})
+
+
+def manifest(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+def prompts(sandbox: SandboxHandle) -> list[str]:
+    return sorted(str(generation.prompt) for generation in sandbox.account().generations)
+
+
+@BOTH_WAYS
+def test_every_row_becomes_a_file_and_a_line_for_one_payment(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, deferrable: bool
+) -> None:
+    attempt = runner.attempt(batch(tmp_path, deferrable=deferrable))
+    assert attempt.state == "success", attempt.log_text
+    assert attempt.deferrals == int(deferrable)
+    lines = manifest(tmp_path)
+    assert [(line["row"], line["input"]["name"], line["status"]) for line in lines] == [
+        (number + 1, f"boat {number}", "SUCCESS") for number in range(5)
+    ]
+    assert all(line["path"] == f"{tmp_path}/{line['input']['name']}.mp4" for line in lines)
+    assert {file.name for file in tmp_path.iterdir()} == {"manifest.jsonl", *(f"boat {n}.mp4" for n in range(5))}
+    assert attempt.result == {
+        "rows": 5,
+        "succeeded": 5,
+        "failed": 0,
+        "lost": 0,
+        "tokens": sum(line["usage"]["total_tokens"] for line in lines),
+        "manifest_path": f"{tmp_path}/manifest.jsonl",
+    }
+    assert "signature" not in (tmp_path / "manifest.jsonl").read_text().lower()
+    assert sandbox.billed.generations == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "\ufeffname,n\nboat 0,1\nboat 1,2\n"),
+        ("rows.json", '[{"name": "boat 0"}, {"name": "boat 1"}]'),
+        ("rows.jsonl", '{"name": "boat 0"}\n\n{"name": "boat 1"}\n'),
+    ],
+)
+def test_rows_come_from_object_storage_and_everything_goes_there(
+    s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, tmp_path: Path, name: str, content: str
+) -> None:
+    rows = s3.put(name, content.encode())
+    template = {**TEMPLATE, "output_path": s3.path("out/{{ row.name }}.mp4")}
+    make = batch(tmp_path, rows=rows, template=template, manifest_path=s3.path("out/manifest.jsonl"))
+    attempt = s3_runner.attempt(make)
+    assert attempt.state == "success", attempt.log_text
+    assert s3.keys() == ["out/boat 0.mp4", "out/boat 1.mp4", "out/manifest.jsonl", name]
+    assert len(s3.get("out/manifest.jsonl").splitlines()) == 2
+    assert prompts(sandbox) == ["A film about boat 0", "A film about boat 1"]
+
+
+def test_the_links_of_videos_that_are_not_wanted_as_files_are_in_the_manifest(
+    runner: TaskRunner, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path, template=TEMPLATE))
+    assert all(line["video_url"].startswith("http") and line["path"] is None for line in manifest(tmp_path))
+
+
+def test_the_context_and_the_filters_of_airflow_are_there_beside_the_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    template = {
+        **TEMPLATE,
+        "prompt": "{{ row.name | upper }} in {{ ti.task_id }}",
+        "reference_images": ["https://example.com/{{ row.name | replace(' ', '-') }}.png"],
+        "duration": "{{ 4 + row['n'] }}",
+    }
+    runner.attempt(batch(tmp_path, rows=[{"name": "boat 0", "n": 1}], template=template))
+    (generation,) = sandbox.account().generations
+    assert generation.prompt == "BOAT 0 in batch"
+    assert generation.request["duration"] == 5
+    assert generation.request["content"][1]["image_url"]["url"] == "https://example.com/boat-0.png"
+
+
+def test_what_looks_like_a_template_in_a_row_is_only_text(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps([{"name": "{{ conn.anyfast_default.password }}"}]))
+    runner.attempt(batch(tmp_path, rows=f"{tmp_path}/rows.json", template=TEMPLATE))
+    assert prompts(sandbox) == ["A film about {{ conn.anyfast_default.password }}"]
+
+
+def test_every_bad_row_is_told_before_the_first_one_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rows = [{"name": "a", "s": 4}, {"name": "b", "s": 99}, {"s": 4}, {"name": "a", "s": 4}]
+    template = {
+        "prompt": "{{ row.name }}",
+        "duration": "{{ row.s }}",
+        "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4",
+    }
+    attempt = runner.attempt(batch(tmp_path, rows=rows, template=template))
+    assert attempt.state == "failed"
+    told = str(attempt.error)
+    for phrase in ("3 of 4 rows", "row 2: duration=99", "row 3: prompt: ", "'name'", "row 4: output_path", "of row 1"):
+        assert phrase in told
+    assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "phrase"),
+    [
+        ({"rows": []}, "rows is empty"),
+        ({"rows": ["boat"]}, "row 1 is a str"),
+        ({"rows": "nowhere.csv"}, "does not exist"),
+        ({"rows": __file__}, "ends in none of"),
+        ({"template": {"promt": "x"}}, "promt"),
+        ({"template": {"prompt": "{{ row.name"}}, "template['prompt']"),
+        ({"failure_threshold": 2}, "failure_threshold=2"),
+        ({"max_in_flight": 0}, "max_in_flight=0"),
+        ({"max_active": "-1"}, "max_active='-1'"),
+        ({"timeout": "soon"}, "timeout='soon'"),
+        ({"on_row_failure": "shrug"}, "on_row_failure='shrug'"),
+        ({"manifest_path": "gs://b/m.jsonl"}, "manifest_path"),
+    ],
+)
+def test_what_can_never_work_is_found_before_anything_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, parameters: dict[str, Any], phrase: str
+) -> None:
+    attempt = runner.attempt(batch(tmp_path, **parameters))
+    assert attempt.state == "failed", attempt.log_text
+    assert phrase in str(attempt.error)
+    assert sandbox.requests() == []
+
+
+# Rows that fail.
+
+
+def boats_1_and_3(sandbox: SandboxHandle, fault: str, **parameters: Any) -> None:
+    for number in (1, 3):
+        sandbox.fault(fault, match=f"boat {number}", times=0, **parameters)
+
+
+MODERATED = {"reason": "it may contain sensitive information", "code": "OutputVideoSensitiveContentDetected"}
+
+
+def test_a_row_that_fails_does_not_keep_the_others_from_coming_home(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    boats_1_and_3(sandbox, "fail_generation", **MODERATED)
+    attempt = runner.attempt(batch(tmp_path))
+    assert attempt.state == "failed", "the content policy refuses them again"
+    assert isinstance(attempt.error, exceptions.BatchRejectedError)
+    assert "2 of 5 rows failed" in str(attempt.error)
+    lines = manifest(tmp_path)
+    assert [line["status"] for line in lines] == ["SUCCESS", "FAILURE", "SUCCESS", "FAILURE", "SUCCESS"]
+    assert {line["error_type"] for line in lines} == {None, "ModerationError"}
+
+
+def test_so_many_rows_may_fail_as_the_threshold_says(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    boats_1_and_3(sandbox, "fail_generation", **MODERATED)
+    attempt = runner.attempt(batch(tmp_path, failure_threshold="{{ 0.4 }}"))
+    assert attempt.state == "success", attempt.log_text
+    assert (attempt.result["succeeded"], attempt.result["failed"]) == (3, 2)
+
+
+def test_a_retry_runs_only_the_rows_that_failed(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+    sandbox.fault("fail_generation", reason="internal error", code="InternalServiceError", times=2)
+    make = batch(tmp_path)
+    first = runner.attempt(make)
+    assert first.state == "up_for_retry"
+    assert isinstance(first.error, exceptions.BatchFailedError)
+    assert sum(line["status"] == "SUCCESS" for line in manifest(tmp_path)) == 3
+    again = runner.retry(make)
+    assert again.state == "success", again.log_text
+    assert sorted(line["attempt"] for line in manifest(tmp_path)) == [1, 1, 1, 2, 2]
+    assert sandbox.billed.generations == 7
+    assert len(sandbox.requests("download")) == 5
+
+
+def test_the_first_failure_can_end_the_batch_and_what_is_paid_is_not_lost(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path, rows=rows_of(12), on_row_failure="fail", max_in_flight=1)
+    sandbox.fault("moderation", times=1)
+    first = runner.attempt(make)
+    assert first.state == "failed", first.log_text
+    billed = sandbox.billed.generations
+    assert billed < 12
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 12
+
+
+def test_without_money_the_rest_is_not_tried_and_what_is_paid_comes_home(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path, rows=rows_of(10), max_in_flight=1)
+    sandbox.fault("no_quota", skip=4, times=0)
+    attempt = runner.attempt(make)
+    assert attempt.state == "failed"
+    assert isinstance(attempt.error, exceptions.QuotaError)
+    assert "4 of 10 rows are done" in str(attempt.error)
+    assert len(manifest(tmp_path)) == 4
+    assert len(sandbox.requests("submit")) < 10
+
+
+# Money.
+
+
+def test_a_clear_pays_for_nothing_that_is_done(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+    make = batch(tmp_path)
+    runner.attempt(make)
+    runner.clear()
+    assert runner.attempt(make).result["succeeded"] == 5
+    assert sandbox.billed.generations == 5
+    assert len(sandbox.requests("download")) == 5
+
+
+def test_a_lost_manifest_is_made_anew_from_what_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path)
+    runner.attempt(make)
+    (tmp_path / "manifest.jsonl").write_text('{"row": 1}\nnot JSON\n')
+    runner.clear()
+    again = runner.attempt(make)
+    assert again.state == "success", again.log_text
+    assert len(manifest(tmp_path)) == 5
+    assert sandbox.billed.generations == 5
+
+
+def test_rows_that_change_are_paid_and_the_others_are_not_even_if_they_move(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path))
+    runner.clear()
+    rows = [{"name": "a new boat"}, *reversed(rows_of(5))]
+    again = runner.attempt(batch(tmp_path, rows=rows))
+    assert again.result["succeeded"] == 6
+    assert [line["input"] for line in manifest(tmp_path)] == rows
+    assert sandbox.billed.generations == 6
+
+
+def test_rows_that_ask_for_the_same_are_videos_of_their_own(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    template = {**TEMPLATE, "prompt": "A boat", "output_path": f"{tmp_path}/{{generation_id}}.mp4"}
+    attempt = runner.attempt(batch(tmp_path, template=template))
+    assert len({line["generation_id"] for line in manifest(tmp_path)}) == 5
+    assert attempt.result["succeeded"] == sandbox.billed.generations == 5
+
+
+def test_the_manifest_of_another_run_is_no_reason_to_leave_rows_out(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path)
+    runner.attempt(make)
+    other = runner.fresh()
+    other.metadata.run_id = "another"
+    assert "another batch" in other.attempt(make).log_text
+    assert sandbox.billed.generations == 10
+
+
+def test_a_submission_whose_answer_is_lost_fails_its_row_and_no_other(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.fault("drop_answer", on="submit", times=1)
+    make = batch(tmp_path)
+    first = runner.attempt(make)
+    assert first.state == "failed", first.log_text
+    statuses = [line["status"] for line in manifest(tmp_path)]
+    assert (statuses.count("SUCCESS"), statuses.count("LOST")) == (4, 1)
+    assert sandbox.billed.generations == 5
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 6, "a clear is the user's word for another one"
+
+
+@pytest.mark.parametrize("state_store", [True, False], ids=["state store", "variables"])
+def test_a_worker_that_dies_at_any_step_costs_nothing(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, *, state_store: bool
+) -> None:
+    def fresh(name: str) -> tuple[TaskRunner, Any]:
+        sandbox.reset(clock=fake_clock.now)
+        tried = runner.fresh()
+        tried.state_store = state_store
+        return tried, batch(tmp_path / name, rows=rows_of(2), template=TEMPLATE, max_in_flight=1)
+
+    clean, make = fresh("clean")
+    steps = ("variable", "http POST") if not state_store else ("",)  # what else there is, the state store's turn sees
+    points = [
+        point for point in clean.attempt(make).crash_points if point.side == "after" and point.name.startswith(steps)
+    ]
+    in_doubt = []
+    for number, point in enumerate(points):
+        tried, make = fresh(str(number))
+        tried.attempt(make, crash_at=point)
+        end = tried.run_to_end(make)
+        billed = sandbox.billed.generations
+        assert billed <= 2, point
+        if end.state == "success":
+            assert billed == len(manifest(tmp_path / str(number))) == 2, point
+        else:
+            statuses = [line["status"] for line in manifest(tmp_path / str(number))]
+            assert statuses.count("LOST") == 1, (point, end.log_text)
+            assert statuses.count("SUCCESS") == 1, point
+            in_doubt.append(point.name)
+    # Between the note of the intent and the note of the answer nobody can know.
+    assert len(in_doubt) == 2 * 2, in_doubt
+
+
+def test_the_ledgers_in_variables_go_away_on_success(runner: TaskRunner, tmp_path: Path) -> None:
+    runner.state_store = False
+    assert runner.attempt(batch(tmp_path, rows=rows_of(120), template=TEMPLATE)).state == "success"
+    assert runner.metadata.variables == {}
+
+
+# Waiting.
+
+
+def test_only_so_many_videos_are_made_at_a_time(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+    attempt = runner.attempt(batch(tmp_path, rows=rows_of(10), max_active=4), run_trigger=False)
+    assert len(sandbox.account().generations) == 4
+    assert attempt.xcoms["progress"]["waiting"] == 6
+    ended = runner.run_to_end(batch(tmp_path, rows=rows_of(10), max_active=4))
+    assert ended.result["succeeded"] == 10
+    assert sandbox.billed.generations == 10
+
+
+def test_where_anyfast_takes_no_more_the_worker_is_left_until_it_does(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path, rows=rows_of(8), max_in_flight=1)
+    sandbox.fault("rate_limited", skip=3, times=30)
+    attempt = runner.attempt(make)
+    assert attempt.state == "success", attempt.log_text
+    assert attempt.deferrals > 1
+    assert attempt.result["succeeded"] == sandbox.billed.generations == 8
+
+
+def test_a_video_that_is_not_ready_in_time_fails_its_row_and_a_retry_waits_for_the_same_one(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    boats_1_and_3(sandbox, "stuck")
+    make = batch(tmp_path, timeout=600)
+    first = runner.attempt(make)
+    assert first.state == "up_for_retry", first.log_text
+    assert {line["error_type"] for line in manifest(tmp_path)} == {None, "GenerationTimeoutError"}
+    second = runner.retry(make)
+    assert second.state == "up_for_retry"
+    assert sandbox.billed.generations == 5
+
+
+def test_a_wrong_key_ends_the_batch_at_once(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+    sandbox.fault("unauthorized", times=0)
+    attempt = runner.attempt(batch(tmp_path, rows=rows_of(50)))
+    assert attempt.state == "failed"
+    assert isinstance(attempt.error, exceptions.AuthenticationError)
+    assert len(sandbox.requests()) <= 8
