@@ -79,6 +79,11 @@ class AirflowRest:
         answer = self._request("GET", "/importErrors")
         return {error["filename"]: error["stack_trace"] for error in answer["import_errors"]}
 
+    def test_connection(self, conn_id: str, conn_type: str) -> tuple[bool, str]:
+        """Whether a stored connection works, and what its hook says about it."""
+        answer = self._request("POST", "/connections/test", {"connection_id": conn_id, "conn_type": conn_type})
+        return bool(answer["status"]), str(answer["message"])
+
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run; returns its run_id."""
         body = {"logical_date": None, "conf": conf or {}}

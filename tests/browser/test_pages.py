@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from scripts.airflow_rest import TaskRef
+from scripts.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
 ) -> None:
     airflow.wait_for_dag(DAG_ID)
     page.goto(f"{airflow.url}/dags/{DAG_ID}")
-    page.get_by_role("button", name="Trigger", exact=True).click()
+    page.get_by_role("button", name="Trigger Dag").click()
     form = page.get_by_role("dialog")
     form.locator("[name=element_prompt]").fill(PROMPT)
     form.locator("[name=element_output_folder]").fill(str(tmp_path))
@@ -52,12 +53,16 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
     with page.expect_response("**/dagRuns") as answer:
         form.get_by_role("button", name="Trigger", exact=True).click()
     run_id = answer.value.json()["dag_run_id"]
-    state = airflow.rest.wait_for_run(DAG_ID, run_id, seconds=120)
-    assert state == "success"
+    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=100) == "success"
 
     page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}")
+    for task_id in ("group", "picture", "submit", "wait", "download"):
+        expect(page.get_by_role("link", name=task_id, exact=True).first).to_be_visible()
     picture(page, "run")
-    page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/download")
+    # Airflow stores a link a moment after the state, and shows it among the details.
+    task = TaskRef(DAG_ID, run_id, "download")
+    wait_until(lambda: airflow.rest.links(task)["Open video"], "the link to the video", seconds=20)
+    page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/download/details")
     link = page.get_by_role("link", name="Open video")
     expect(link).to_be_visible()
     picture(page, "task-instance")
