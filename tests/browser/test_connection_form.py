@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from scripts.local_airflow import LocalAirflow
     from scripts.local_sandbox import LocalSandbox
+
+pytestmark = pytest.mark.timeout(300)
 
 CONN_ID = "anyfast_studio"
 EXTRAS = {
