@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e constraints
+.PHONY: help setup demo ui check test e2e browser distributed system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,6 +15,11 @@ $(VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[sandbox]' --group check
+	@touch $@
+
+# What only one target needs joins the same environment when that target is first asked for.
+$(VENV)/%-stamp: $(VENV)/stamp
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group $*
 	@touch $@
 
 setup: $(VENV)/stamp ## make the virtual environment
@@ -31,11 +36,24 @@ check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/stamp ## every test but e2e, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --cov
+test: $(VENV)/stamp ## every test but e2e, browser and distributed, on two cores, with branch coverage
+	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --ignore tests/browser --ignore tests/distributed --cov
 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e
 
+browser: $(VENV)/browser-stamp ## Airflow's UI in Debian's Chromium, with screenshots in .browser/
+	@$(BIN)/python -m scripts.system_programs chromium
+	$(BIN)/pytest tests/browser
+
+distributed: $(VENV)/distributed-stamp ## CeleryExecutor, Redis, PostgreSQL: a worker and a triggerer die under a batch of 30
+	@$(BIN)/python -m scripts.system_programs redis-server initdb postgres pg_isready
+	$(BIN)/pytest tests/distributed
+
+# The one list of what the targets need of Debian beside Python and make.
+system-packages: ## install, as root, Chromium for browser, Redis and PostgreSQL for distributed
+	apt-get update --quiet
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium postgresql redis-server
+
 constraints: ## renew constraints.txt (newest versions that pyproject.toml allows)
-	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --group browser --group distributed --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml

@@ -39,8 +39,12 @@ class TaskView:
     max_tries: int
     pid: int | None
     """Of the process that runs the task's code; from its last try if it does not run."""
+    host: str | None
+    """Where that process runs or ran."""
     triggerer_id: int | None
     """Of the triggerer that runs its trigger, while one does."""
+    triggerer_host: str | None
+    """Where that triggerer runs."""
 
 
 class AirflowRest:
@@ -75,6 +79,11 @@ class AirflowRest:
         answer = self._request("GET", "/importErrors")
         return {error["filename"]: error["stack_trace"] for error in answer["import_errors"]}
 
+    def test_connection(self, conn_id: str, conn_type: str) -> tuple[bool, str]:
+        """Whether a stored connection works, and what its hook says about it."""
+        answer = self._request("POST", "/connections/test", {"connection_id": conn_id, "conn_type": conn_type})
+        return bool(answer["status"]), str(answer["message"])
+
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run; returns its run_id."""
         body = {"logical_date": None, "conf": conf or {}}
@@ -94,8 +103,8 @@ class AirflowRest:
         return wait_until(ended, f"the end of {dag_id} {run_id}", seconds=seconds, pause=0.5)
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskView]:
-        """Every task instance of a run."""
-        answer = self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
+        """The task instances of a run, the first hundred."""
+        answer = self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", query={"limit": 100})
         return [_view(found) for found in answer["task_instances"]]
 
     def task(self, ref: TaskRef) -> TaskView:
@@ -168,11 +177,14 @@ class AirflowRest:
 
 
 def _view(found: dict[str, Any]) -> TaskView:
+    triggerer = found["triggerer_job"] or {}
     return TaskView(
         ref=TaskRef(found["dag_id"], found["dag_run_id"], found["task_id"], found["map_index"]),
         state=found["state"],
         try_number=found["try_number"],
         max_tries=found["max_tries"],
         pid=found["pid"],
-        triggerer_id=(found["triggerer_job"] or {}).get("id"),
+        host=found["hostname"],
+        triggerer_id=triggerer.get("id"),
+        triggerer_host=triggerer.get("hostname"),
     )

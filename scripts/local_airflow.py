@@ -1,4 +1,7 @@
-"""A real Airflow in a directory of its own: SQLite, LocalExecutor, loopback only, nothing left behind."""
+"""A real Airflow in a directory of its own: loopback only, nothing left behind.
+
+SQLite and LocalExecutor unless its settings say otherwise.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from scripts.airflow_rest import AirflowRest, TaskRef
-from scripts.processes import ManagedProcess, kill_processes_with, tail, wait_until
+from scripts.processes import ManagedProcess, tail, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +24,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-Component = Literal["scheduler", "dag-processor", "api-server", "triggerer"]
+Component = Literal["scheduler", "dag-processor", "api-server", "triggerer", "worker"]
+
+COMPONENT_NAME = "LOCAL_AIRFLOW_COMPONENT"
+"""The variable that tells each process of a component whose it is."""
+HOSTNAME_BY_COMPONENT = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "scripts.local_airflow.component_name"}
+"""Settings under which Airflow takes each component for a host of its own, named like its process."""
 
 READY_SECONDS = 120.0
 """A slow machine with two cores starts everything in about 20 s."""
@@ -89,29 +97,34 @@ class LocalAirflow:
         made_by.write_text(version)
 
     def start(self, component: Component) -> ManagedProcess:
-        """Start one component; a triggerer may be started several times."""
-        options = {
-            "scheduler": ("--skip-serve-logs",),
-            "triggerer": ("--skip-serve-logs",),
-            "api-server": ("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
-            "dag-processor": (),
-        }[component]
+        """Start one component; a triggerer or a Celery worker may be started several times."""
         self._started += 1
         name = f"{component}-{self._started}"
+        command = {
+            "scheduler": ("scheduler", "--skip-serve-logs"),
+            "triggerer": ("triggerer", "--skip-serve-logs"),
+            "api-server": ("api-server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
+            "dag-processor": ("dag-processor",),
+            "worker": ("celery", "worker", "--celery-hostname", name, "--skip-serve-logs"),
+        }[component]
         process = ManagedProcess(
-            name, _command(component, *options), environment=self.environment, log=self.logs / f"{name}.log"
+            name,
+            _command(*command),
+            environment={**self.environment, COMPONENT_NAME: name},
+            log=self.logs / f"{name}.log",
         )
         self._processes.append(process)
         return process
 
-    def start_all(self) -> None:
-        """Start one of each component and wait until Airflow reports all of them as healthy.
+    def start_all(self, *further: Component) -> None:
+        """Start one of each component but workers, and ``further``; wait until Airflow reports them as healthy.
 
         Raises:
             RuntimeError: one of them ended; the message has the end of its log.
             TimeoutError: not healthy within `READY_SECONDS`.
         """
-        for component in ("api-server", "scheduler", "dag-processor", "triggerer"):
+        components: tuple[Component, ...] = ("api-server", "scheduler", "dag-processor", "triggerer")
+        for component in (*components, *further):
             self.start(component)
         self.wait_healthy("metadatabase", "scheduler", "dag_processor", "triggerer")
 
@@ -158,11 +171,19 @@ class LocalAirflow:
         """Its processes, oldest first."""
         return [process for process in self._processes if process.name.startswith(component)]
 
-    def replace_triggerer(self) -> None:
-        """SIGKILL the oldest triggerer, and start another one."""
-        killed = self.running("triggerer")[0]
+    def kill(self, name: str) -> None:
+        """SIGKILL a component and all that it runs, as a machine that goes away.
+
+        Args:
+            name: of its process, such as ``triggerer-4``.
+        """
+        (killed,) = (process for process in self._processes if process.name == name)
         killed.kill()
         self._processes.remove(killed)
+
+    def replace_triggerer(self) -> None:
+        """SIGKILL the oldest triggerer, and start another one."""
+        self.kill(self.running("triggerer")[0].name)
         self.start("triggerer")
 
     def __enter__(self) -> Self:
@@ -174,8 +195,11 @@ class LocalAirflow:
             process.ask_to_stop()
         for process in self._processes:
             process.stop()
-        # Tasks have process groups of their own.
-        kill_processes_with("AIRFLOW_HOME", str(self.home))
+
+
+def component_name() -> str:
+    """Whose process this is: Airflow calls it under `HOSTNAME_BY_COMPONENT`."""
+    return os.environ.get(COMPONENT_NAME, socket.gethostname())
 
 
 def free_port() -> int:

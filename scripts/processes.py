@@ -50,6 +50,7 @@ class ManagedProcess:
         environment: its whole environment.
         log: file that takes stdout and stderr; its directory exists.
         stdout: takes stdout instead of the file, for example ``subprocess.PIPE``.
+        user: whom it runs as, with the group of that name, if root starts it for somebody else.
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class ManagedProcess:
         environment: Mapping[str, str],
         log: Path,
         stdout: int | None = None,
+        user: str | None = None,
     ) -> None:
         self.name = name
         self.log = log
         self._asked_to_stop = False
+        self._descendants: set[psutil.Process] = set()
         with log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603  # the callers in this package write the command
                 list(command),
@@ -72,6 +75,9 @@ class ManagedProcess:
                 stdout=output if stdout is None else stdout,
                 stderr=output,
                 start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else (),
             )
 
     @property
@@ -102,7 +108,12 @@ class ManagedProcess:
             os.killpg(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, as a machine that goes away."""
+        """SIGKILL it and all that it started, as a machine that goes away: none of them sees another one die."""
+        self.freeze()
+        self._note_descendants()
+        for process in self._descendants:
+            with suppress(psutil.Error):
+                process.kill()
         self.signal_group(signal.SIGKILL)
         self._popen.wait()
 
@@ -122,6 +133,7 @@ class ManagedProcess:
         """SIGTERM, once and without waiting: to Airflow a second one means haste."""
         self.thaw()
         if self.running and not self._asked_to_stop:
+            self._note_descendants()
             self._popen.terminate()
             self._asked_to_stop = True
 
@@ -134,13 +146,10 @@ class ManagedProcess:
         if self._popen.stdout:
             self._popen.stdout.close()
 
-
-def kill_processes_with(variable: str, value: str) -> None:
-    """SIGKILL every process whose environment has ``variable`` at ``value``, this one excepted."""
-    for process in psutil.process_iter():
+    def _note_descendants(self) -> None:
+        """By their parents: tasks have process groups of their own, and titles where their environment was."""
         with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get(variable) == value:
-                process.kill()
+            self._descendants.update(psutil.Process(self.pid).children(recursive=True))
 
 
 def tail(log: Path, lines: int = 40) -> str:

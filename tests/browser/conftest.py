@@ -1,0 +1,85 @@
+"""Debian's Chromium in front of one Airflow and one sandbox, and what it saw as pictures in ``.browser/``."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from scripts.local_airflow import LocalAirflow
+from scripts.local_sandbox import local_sandbox
+from scripts.system_programs import system_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from scripts.local_sandbox import LocalSandbox
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / ".browser"
+
+PATIENCE = 20_000.0
+"""Milliseconds that an action or an expectation may take; a page needs two seconds on two idle cores."""
+QUIET = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+)
+"""Keeps Chromium from asking for anything but the pages under test."""
+
+
+@pytest.fixture(scope="session")
+def anyfast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSandbox]:
+    log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
+    with local_sandbox(log, "--completion-seconds", "10", "--asset-seconds", "1") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox) -> Iterator[LocalAirflow]:
+    home = tmp_path_factory.mktemp("airflow")
+    connections = {"anyfast_default": anyfast.connection}
+    with LocalAirflow(home, ROOT / "example_dags", connections=connections) as cluster:
+        cluster.migrate()
+        cluster.start_all()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=system_program("chromium"), chromium_sandbox=os.geteuid() != 0, args=QUIET
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    context = chromium.new_context(viewport={"width": 1100, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[[Page, str], None]:
+    """Takes a picture of a page, small enough for a repository."""
+    PICTURES.mkdir(exist_ok=True)
+
+    def take(page: Page, name: str) -> None:
+        with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as shot:
+            shot.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
+
+    return take

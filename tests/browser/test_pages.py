@@ -1,0 +1,92 @@
+"""What a newcomer sees: the examples with their docs, a run with its video, and what it cost."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from scripts.airflow_rest import TaskRef
+from scripts.processes import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+    from scripts.local_airflow import LocalAirflow
+    from scripts.local_sandbox import LocalSandbox
+
+pytestmark = pytest.mark.timeout(300)
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "example_dags").glob("*.py"))
+DAG_ID = "anyfast_quickstart"
+PROMPT = "The lamp of the browser test bows to its audience."
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_dag_renders_with_its_docs(
+    example: Path, airflow: LocalAirflow, page: Page, picture: Callable[[Page, str], None]
+) -> None:
+    title = (ast.get_docstring(ast.parse(example.read_text())) or "").partition("\n")[0]
+    airflow.wait_for_dag(example.stem)
+    page.goto(f"{airflow.url}/dags/{example.stem}")
+    page.get_by_role("button", name="Dag Docs").click()
+
+    docs = page.get_by_role("dialog")
+    expect(docs.get_by_role("heading", name=title.lstrip("# "), exact=True)).to_be_visible()
+    expect(docs.get_by_text("anyfast_default")).to_be_visible()
+    picture(page, f"docs-{example.stem}")
+
+
+def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
+    airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path, page: Page, picture: Callable[[Page, str], None]
+) -> None:
+    airflow.wait_for_dag(DAG_ID)
+    page.goto(f"{airflow.url}/dags/{DAG_ID}")
+    page.get_by_role("button", name="Trigger Dag").click()
+    form = page.get_by_role("dialog")
+    form.locator("[name=element_prompt]").fill(PROMPT)
+    form.locator("[name=element_output_folder]").fill(str(tmp_path))
+    picture(page, "trigger-form")
+    with page.expect_response("**/dagRuns") as answer:
+        form.get_by_role("button", name="Trigger", exact=True).click()
+    run_id = answer.value.json()["dag_run_id"]
+    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=100) == "success"
+
+    page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}")
+    for task_id in ("group", "picture", "submit", "wait", "download"):
+        expect(page.get_by_role("link", name=task_id, exact=True).first).to_be_visible()
+    picture(page, "run")
+    # Airflow stores a link a moment after the state, and shows it among the details.
+    task = TaskRef(DAG_ID, run_id, "download")
+    wait_until(lambda: airflow.rest.links(task)["Open video"], "the link to the video", seconds=20)
+    page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/download/details")
+    link = page.get_by_role("link", name="Open video")
+    expect(link).to_be_visible()
+    picture(page, "task-instance")
+    with page.expect_popup() as popup:
+        link.click()
+    _expect_to_play(popup.value)
+    picture(popup.value, "video")
+
+    page.goto(anyfast.url)
+    (generation,) = anyfast.generations(PROMPT)
+    entry = page.get_by_role("listitem").filter(has_text=generation["id"])
+    expect(entry).to_contain_text(PROMPT)
+    expect(entry).to_contain_text(f"{generation['tokens']:,} tokens billed")
+    expect(page.get_by_role("row", name="Generations 1, of which 0 refunded")).to_be_visible()
+    _expect_to_play(page)
+    picture(page, "account")
+
+
+def _expect_to_play(page: Page) -> None:
+    """The only video of the page can be decoded and goes on."""
+    video = page.locator("video")
+    video.evaluate("video => video.play()")
+    page.wait_for_function("() => document.querySelector('video').currentTime > 0.5")
+    assert video.evaluate("video => [video.error, video.duration]") == [None, 4]
+    assert video.evaluate("video => video.videoWidth") > 0
