@@ -266,6 +266,7 @@ class GenerateVideoOperator(WaitingOperator):
             started_at=submitted_at,
             deadline=deadline if deadline > now else now + timeout,
             poll_interval=self._seconds("poll_interval", self.poll_interval),
+            kind=f"{self.model} {self.resolution or ''} {self.duration or ''}",
         )
 
     @property
