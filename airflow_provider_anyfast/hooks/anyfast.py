@@ -6,6 +6,7 @@ import asyncio
 import math
 import platform
 import re
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,7 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> Settings:
             max_retries=int(_number(extra, "max_retries", 5, whole=True)),
             verify=_verify(extra.get("verify")),
             proxy=str(extra["proxy"]) if extra.get("proxy") else None,
+            price_per_million_tokens=_price(extra.get("price_per_million_tokens")),
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"Connection {connection.conn_id!r}, {error} Nothing was sent.") from None
@@ -145,6 +147,15 @@ def _number(extra: Mapping[str, Any], name: str, default: float, *, whole: bool 
     if math.isnan(number) or isinstance(value, bool) or (whole and not number.is_integer()):
         raise ConfigurationError(f"{name}: {value!r} is not a {'whole ' if whole else ''}number.")
     return number
+
+
+def _price(value: Any) -> Decimal | None:
+    if value is None or value == "":
+        return None
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ConfigurationError(f"price_per_million_tokens: {value!r} is not a number.") from None
 
 
 def _verify(value: Any) -> bool | str:
