@@ -11,13 +11,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from airflow.dag_processing.dagbag import DagBag
-
 import airflow_provider_anyfast
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.hooks.anyfast import settings_of
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
+from tests.support.installed_airflow import DagBag
 
 ROOT = Path(__file__).parents[1]
 
