@@ -45,7 +45,7 @@ AIRFLOWS = {
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 YOUNGEST_BOUND = "2026-01-18T00:00:00Z"
 """When the youngest version that is a lower bound had come out; what the bounds bring along is not younger."""
-AIRFLOW_3_1_0 = "structlog<25.5\n"
+AIRFLOW_3_1_0 = "structlog<25.5"
 """It does not load with a newer one; its own constraint files have 25.4."""
 CORNERS = (("3.1", "3.10"), ("3.3", "3.13"))
 
@@ -84,7 +84,8 @@ def lowest(session: nox.Session) -> None:
     extras = project["optional-dependencies"].values()
     declared = map(Requirement, chain(project["dependencies"], *extras))
     bounds = Path(session.create_tmp()) / "bounds.txt"
-    bounds.write_text("".join(f"{found.name}{found.specifier}\n".replace(">=", "==") for found in declared) + AIRFLOW_3_1_0)
+    pins = [f"{found.name}{found.specifier}".replace(">=", "==") for found in declared]
+    bounds.write_text("\n".join([*pins, AIRFLOW_3_1_0]))
     wheel = f"{_wheel(session)}[media,sandbox]"
     # Not lowest-direct: that takes a version above a bound which cannot be installed, and this must fail then.
     session.install(wheel, *TEST_GROUP, "--constraint", str(bounds), "--exclude-newer", YOUNGEST_BOUND)
