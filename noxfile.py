@@ -97,7 +97,7 @@ def lowest(session: nox.Session) -> None:
 def audit(session: nox.Session) -> None:
     """Ask for known vulnerabilities of everything in constraints.txt."""
     session.install("pip-audit")
-    session.run("pip-audit", "--requirement", str(ROOT / "constraints.txt"), "--no-deps", "--disable-pip")
+    session.run("pip-audit", "--requirement", str(ROOT / "constraints.txt"), "--no-deps", "--disable-pip", "--strict")
 
 
 def _wheel(session: nox.Session) -> Path:
