@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import platform
 import re
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.sdk import BaseHook
+from asgiref.sync import sync_to_async
 
 from airflow_provider_anyfast import __version__
 from airflow_provider_anyfast.client import endpoints
@@ -115,7 +115,9 @@ async def _extra_of(connection: Connection) -> Mapping[str, Any]:
     if hasattr(connection, "aextra_dejson"):  # Airflow 3.3.2
         extra: Mapping[str, Any] = await connection.aextra_dejson()
         return extra
-    return await asyncio.to_thread(lambda: connection.extra_dejson)
+    # Not asyncio.to_thread: what Airflow 3.1 sends to its supervisor from a thread must come back to this event loop,
+    # or the triggerer reads answers out of order and dies.
+    return await sync_to_async(lambda: connection.extra_dejson)()
 
 
 def _api_key(password: str | None) -> str:
