@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
-from airflow.providers.common.compat.connection import get_async_connection
 from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
@@ -68,6 +67,9 @@ class AnyFastHook(BaseHook):
 
     async def get_async_conn(self) -> AsyncAnyFastClient:
         """A new asynchronous client, to be used as a context manager or closed."""
+        # Brings asgiref, which no DAG file needs to be parsed.
+        from airflow.providers.common.compat.connection import get_async_connection  # noqa: PLC0415
+
         connection = await get_async_connection(self.anyfast_conn_id)
         return AsyncAnyFastClient(settings_of(connection, await _extra_of(connection)), USER_AGENT)
 

@@ -10,7 +10,6 @@ import math
 from bisect import bisect_left
 from collections import deque
 from itertools import accumulate
-from statistics import NormalDist, fmean, stdev
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ _SHORTEST = 5.0
 """Seconds between two polls; faster ones bring nothing."""
 _SMALLEST_SPREAD = 0.05
 _STEPS = 400
-_NORMAL = NormalDist()
 
 
 class LearnedTiming:
@@ -41,6 +39,9 @@ class LearnedTiming:
     """
 
     def __init__(self, seconds: Sequence[float]) -> None:
+        from statistics import NormalDist, fmean, stdev  # noqa: PLC0415 - only a triggerer learns
+
+        normal = NormalDist()
         logs = [math.log(max(each, 1.0)) for each in seconds]
         middle, spread = fmean(logs), max(stdev(logs), _SMALLEST_SPREAD)
         mean = math.exp(middle + spread * spread / 2)
@@ -49,8 +50,8 @@ class LearnedTiming:
         for number in range(_STEPS):
             age = (number + 0.5) * self._step
             deviation = (math.log(age) - middle) / spread
-            left = max(1.0 - _NORMAL.cdf(deviation), 1e-9)
-            hazards.append(_NORMAL.pdf(deviation) / (age * spread * left))
+            left = max(1.0 - normal.cdf(deviation), 1e-9)
+            hazards.append(normal.pdf(deviation) / (age * spread * left))
             unfinished.append(left)
         polls = max(mean / _PACE - 0.25, 1.0)  # the poll that sees the end comes on top
         weight = sum(math.sqrt(hazard) * left for hazard, left in zip(hazards, unfinished, strict=True)) * self._step

@@ -31,7 +31,6 @@ from airflow_provider_anyfast.operators.lineage import asset_uris, lineage_of, t
 from airflow_provider_anyfast.operators.metrics import count_obtained, count_stored_success, failures_counted
 from airflow_provider_anyfast.operators.stores import after_success, store_for
 from airflow_provider_anyfast.operators.submission import submit
-from airflow_provider_anyfast.triggers.video import VideoTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.settings import Settings
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.triggers.video import VideoTrigger
 
 log = logging.getLogger(__name__)
 
@@ -290,6 +290,8 @@ class GenerateVideoOperator(WaitingOperator):
 
     def _trigger(self, generation_id: str, submitted_at: float) -> VideoTrigger:
         """The wait; its deadline counts from the submission, and an attempt that begins after it gets a new one."""
+        from airflow_provider_anyfast.triggers.video import VideoTrigger  # noqa: PLC0415 - not while a DAG is parsed
+
         timeout = self._seconds("timeout", self.timeout) or 0.0
         now = clock.now()
         deadline = submitted_at + timeout
