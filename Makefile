@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e constraints
+.PHONY: help setup demo ui check test e2e bench constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ test: $(VENV)/stamp ## every test but e2e, on two cores, with branch coverage
 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e
+
+bench: $(VENV)/stamp ## measure everything, or one thing: make bench BENCH="polling --videos 1000"; see benchmarks/README.md
+	$(BIN)/python -m benchmarks $(BENCH)
 
 constraints: ## renew constraints.txt (newest versions that pyproject.toml allows)
 	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml
