@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +17,13 @@ from benchmarks.files import runs as files
 from benchmarks.measured import RESULTS, running_server
 from benchmarks.plot import plot
 from benchmarks.polling import runs as polling
+from benchmarks.polling.ways import WAYS
 from benchmarks.submitting import runs as submitting
+from benchmarks.submitting.ways import WAYS as SUBMITTING_WAYS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from _typeshed import DataclassInstance
 
     from benchmarks.reporting import Table
@@ -45,7 +48,7 @@ class Options:
 
 def _polling_ways(options: Options, videos: int) -> Iterator[tuple[str, str]]:
     """Way and what the server offers; this provider meets both."""
-    for way in polling.WAYS:
+    for way in WAYS:
         if options.wants(way) and videos <= polling.MOST_VIDEOS.get(way, videos):
             yield way, "http1"
             if way == polling.PROVIDER:
@@ -84,7 +87,7 @@ def measure_detection(_: Options) -> Iterator[detection.Detection]:
 def measure_submitting(options: Options) -> Iterator[submitting.Submitted]:
     """Submissions from a pool; this provider's client is made for the smallest one."""
     with running_server() as server:
-        for callers, way in itertools.product(options.callers, submitting.WAYS):
+        for callers, way in itertools.product(options.callers, SUBMITTING_WAYS):
             if options.wants(way) and (way != polling.PROVIDER or callers == min(options.callers)):
                 yield submitting.submitting(server, way, options.submissions, callers)
 

@@ -15,9 +15,7 @@ from airflow_provider_anyfast.client.models import Outcome
 from airflow_provider_anyfast.jobs.poller import VIDEO_SCHEDULE, Poller, Schedule, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    PollerOf = Callable[[str], Poller[Job]]
+    from collections.abc import Iterator
 
 VIDEOS = 20_000
 SPREAD = 0.3566

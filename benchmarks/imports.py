@@ -44,7 +44,9 @@ def imported(module: str) -> Imported:
 
 def costs(module: str, *, least: float = 0.5) -> Iterator[tuple[float, str]]:
     """Own milliseconds of each module that ``module`` brings in beyond the base, the dearest first."""
-    lines = _python("-X", "importtime", "-c", f"{BASE}; import sys; print('\\n', file=sys.stderr); import {module}").stderr
+    lines = _python(
+        "-X", "importtime", "-c", f"{BASE}; import sys; print('\\n', file=sys.stderr); import {module}"
+    ).stderr
     beyond = lines.rpartition("\n\n")[2]
     found = [(int(own) / 1000, name) for own, _, name in _LINE.findall(beyond)]
     yield from sorted((cost for cost in found if cost[0] >= least), reverse=True)

@@ -74,14 +74,16 @@ def _by_provider(server: Server, direction: Direction, url: str, file: Path) -> 
 
 def _by_curl(server: Server, direction: Direction, url: str, file: Path) -> dict[str, Any]:
     form = ("model=volc-asset-video", "GroupId=group-1", "Name=benchmark", "AssetType=Video", f"file=@{file}")
-    what = [f"--form={field}" for field in form] if direction == "up" else [f"--output={file}"]
     if direction == "up":
+        what = [word for field in form for word in ("--form", field)]
         url += "/volc/asset/CreateAsset"
-    told = '--write-out=\n{"seconds": %{time_total}, "down": %{size_download}, "up": %{size_upload}}'
+    else:
+        what = ["--output", str(file)]
+    told = '\n{"seconds": %{time_total}, "down": %{size_download}, "up": %{size_upload}}'
     curl = shutil.which("curl") or "curl"
     before = os.times()
     answer = subprocess.run(  # noqa: S603 - the user's curl
-        [curl, "--silent", "--show-error", "--fail", f"--cacert={server.store}", told, *what, url],
+        [curl, "--silent", "--show-error", "--fail", "--cacert", server.store, "--write-out", told, *what, url],
         check=True,
         capture_output=True,
         text=True,

@@ -96,7 +96,7 @@ def waiting(server: Server, way: str, protocol: str, videos: int, interval: floa
         after = server.books()
         found = client.ask("mark")
     due = videos * interval / (interval + LATENCY / 1000)
-    return Polled(**_figures(way, protocol, videos, found, before, after, due))
+    return Polled(**_figures((way, protocol, videos), found, before, after, due))
 
 
 def burst(server: Server, way: str, protocol: str, videos: int) -> Burst:
@@ -111,7 +111,7 @@ def burst(server: Server, way: str, protocol: str, videos: int) -> Burst:
         after = server.wait_for_answers(videos, seconds=DRAIN_LIMIT)
         found = client.ask("mark")
     drained = (after["last_answer_at"] or found["begun"] + DRAIN_LIMIT) - found["begun"]
-    return Burst(**_figures(way, protocol, videos, found, before, after, videos), drained=drained)
+    return Burst(**_figures((way, protocol, videos), found, before, after, videos), drained=drained)
 
 
 def refused(server: Server, way: str, status: int) -> Refused:
@@ -145,14 +145,9 @@ def _client(server: Server, options: Options) -> Iterator[Measured]:
 
 
 def _figures(
-    way: str,
-    protocol: str,
-    videos: int,
-    found: dict[str, Any],
-    before: dict[str, Any],
-    after: dict[str, Any],
-    due: float,
+    case: tuple[str, str, int], found: dict[str, Any], before: dict[str, Any], after: dict[str, Any], due: float
 ) -> dict[str, Any]:
+    way, protocol, videos = case
     polls = sum(after["answers"].values()) - sum(before["answers"].values())
     errors = found["errors"]
     return {

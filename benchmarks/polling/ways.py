@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.errors import AnyFastError
     from airflow_provider_anyfast.jobs.poller import GaveUp, Poller, TimedOut, Wait
 
+    OnError = Callable[[Poller[Any], AnyFastError, float], Wait | TimedOut | GaveUp]
+
 CONN_ID = "benchmark"
 PATH = "/v1/video/generations/"
 HOUR = 3600.0
@@ -76,7 +78,7 @@ class VideoTriggerWay(Way):
         from airflow_provider_anyfast.triggers.video import VideoTrigger  # noqa: PLC0415
 
         self._trigger = VideoTrigger
-        Poller.on_error = self._counting(Poller.on_error)  # type: ignore[method-assign]  # else failed polls stay unseen
+        Poller.on_error = self._counted(Poller.on_error)  # type: ignore[assignment,method-assign]  # unseen otherwise
         if target.due:
             clock.sleep_async = self._sleep_until_due
 
@@ -100,9 +102,7 @@ class VideoTriggerWay(Way):
         else:
             await asyncio.sleep(seconds)
 
-    def _counting(
-        self, on_error: Callable[[Poller[Any], AnyFastError, float], Wait | TimedOut | GaveUp]
-    ) -> Callable[[Poller[Any], AnyFastError, float], Wait | TimedOut | GaveUp]:
+    def _counted(self, on_error: OnError) -> OnError:
         def counted(poller: Poller[Any], error: AnyFastError, now: float) -> Wait | TimedOut | GaveUp:
             self.errors[type(error).__name__] += 1
             return on_error(poller, error, now)

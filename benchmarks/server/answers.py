@@ -49,7 +49,8 @@ _PENDING = {
     },
 }
 _PENDING_BODY = json.dumps(_PENDING).encode()
-_REFUSAL_BODY = json.dumps({"error": {"message": "refused (request id: 1)", "type": "new_api_error", "code": ""}}).encode()
+_REFUSAL = {"error": {"message": "refused (request id: 1)", "type": "new_api_error", "code": ""}}
+_REFUSAL_BODY = json.dumps(_REFUSAL).encode()
 
 
 @dataclass(frozen=True)

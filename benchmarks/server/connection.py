@@ -125,7 +125,7 @@ class Http2:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._requests: dict[int, tuple[str, str]] = {}
-        self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        self._h2 = H2Connection(H2Configuration(client_side=False))
         self._h2.initiate_connection()
         self._flush()
 
@@ -141,7 +141,7 @@ class Http2:
     def _handle(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
             headers = dict(event.headers)
-            self._requests[event.stream_id] = (str(headers[":method"]), str(headers[":path"]))
+            self._requests[event.stream_id] = (headers[b":method"].decode(), headers[b":path"].decode())
         elif isinstance(event, DataReceived):
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamReset):

@@ -21,7 +21,7 @@ class StorageHandler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server wants
+    def do_GET(self) -> None:
         """Sends a file of the wanted size."""
         size = int(self.path.rpartition("/")[2])
         self._start(size, "video/mp4")
@@ -31,12 +31,12 @@ class StorageHandler(BaseHTTPRequestHandler):
             self.wfile.write(_BLOCK_OF_ZEROS if left >= BLOCK else _BLOCK_OF_ZEROS[:left])
             left -= BLOCK
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server wants
+    def do_POST(self) -> None:
         """Takes an upload and answers as CreateAsset does, with the bytes that came."""
         expected = int(self.headers["content-length"])
         buffer = memoryview(bytearray(BLOCK))
         taken = 0
-        while taken < expected and (read := self.rfile.readinto(buffer[: expected - taken])):  # type: ignore[attr-defined]
+        while taken < expected and (read := self.rfile.readinto(buffer[: expected - taken])):
             taken += read
         body = json.dumps({"Id": "asset-20260320120147-pqwhc", "taken": taken}).encode()
         self._start(len(body), "application/json")
