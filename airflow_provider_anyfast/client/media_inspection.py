@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 import warnings
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client.boxes import missing_bytes
 from airflow_provider_anyfast.client.media_limits import RULES, Measure
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ Measures = dict[Measure, float]
 """Values by what was measured. What the file does not say is absent."""
 
 _LARGEST_SIDE = int(RULES["Image"].limits[Measure.WIDTH].highest)
-_BOXES_WITH_CONTENT = (b"mdat", b"moov", b"meta")
 _ISO_TYPES = ("video/mp4", "video/quicktime", "image/heic", "image/heif")
 
 
@@ -56,27 +56,10 @@ def measure(path: Path, media_type: str) -> Measures:
 
 
 def _refuse_if_cut_off(path: Path) -> None:
-    """Looks whether each box of an ISO base media file (MP4, MOV, HEIF) has all the bytes that it announces."""
-    size = path.stat().st_size
     with path.open("rb") as file:
-        for kind, end in _boxes(file, size):
-            if kind in _BOXES_WITH_CONTENT and end > size:
-                raise UnusableMediaError(f"is damaged: its last {end - size:,} bytes are missing")
-
-
-def _boxes(file: IO[bytes], size: int) -> Iterator[tuple[bytes, int]]:
-    """The boxes of the outermost level, each with the place where it says that it ends."""
-    start = 0
-    while start < size:
-        file.seek(start)
-        header = file.read(16)
-        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
-        if length == 1:  # the real length follows, in 64 bits
-            length = int.from_bytes(header[8:16], "big")
-        if length < 8:  # noqa: PLR2004 - 0 reaches to the end of the file, and no box is smaller than its own header
-            return
-        start += length
-        yield kind, start
+        missing = missing_bytes(file, path.stat().st_size)
+    if missing > 0:
+        raise UnusableMediaError(f"is damaged: its last {missing:,} bytes are missing")
 
 
 def _measure_image(path: Path, media_type: str) -> Measures:

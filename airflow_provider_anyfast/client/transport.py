@@ -5,6 +5,8 @@ What may be sent twice is decided here and nowhere else:
 * A free call is tried again after connection errors, timeouts, 429 and 5xx.
 * A billed call is tried again only where AnyFast has certainly not accepted it: the connection was never made, it
   answered 429, or a referenced asset is not ready yet. Any other missing answer becomes a ``LostAnswerError``.
+
+A 429 slows down everything of its kind (billed or free) that uses the same client; see ``pace``.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from airflow_provider_anyfast.client.errors import (
     UnexpectedAnswerError,
     error_from_response,
 )
+from airflow_provider_anyfast.client.pace import LONGEST_PAUSE, Pace
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
 
@@ -47,17 +50,17 @@ log = logging.getLogger(__name__)
 
 ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
-LONGEST_WAIT = 60.0
-"""Seconds between two tries at most, whatever ``Retry-After`` says."""
 ASSET_PATIENCE = 180.0
 """Seconds to go on trying while a referenced asset is being copied; clients have met two minutes."""
 
-IN_FLIGHT = 32
-"""Requests, and so sockets, of one asynchronous client at a time."""
+SOCKETS = 32
+"""Of one asynchronous client, and so its requests at a time over HTTP/1.1."""
+STREAMS = 100
+"""Requests at a time of one asynchronous client over HTTP/2, all on one socket; servers allow 100 or 128."""
 
-_LIMITS = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT, keepalive_expiry=60.0)
+_LIMITS = httpx.Limits(max_connections=SOCKETS, max_keepalive_connections=SOCKETS, keepalive_expiry=60.0)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
-_backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_WAIT)
+_backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
 
 class _Driver:
@@ -66,6 +69,7 @@ class _Driver:
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         self.settings = settings
         self._user_agent = user_agent or f"airflow-provider-anyfast Python/{platform.python_version()}"
+        self._paces = {True: Pace(), False: Pace()}
 
     def _http_options(self) -> dict[str, Any]:
         settings = self.settings
@@ -150,6 +154,20 @@ class _Driver:
                 request_id=error.request_id,
             ) from error
 
+    def _pace_of(self, call: Call[Any]) -> Pace:
+        """Submissions that the model cannot take now say nothing about questions, and the other way round."""
+        return self._paces[call.billed]
+
+    @contextmanager
+    def _minding_the_pace(self, call: Call[Any]) -> Iterator[None]:
+        pace = self._pace_of(call)
+        try:
+            yield
+        except RateLimitError as error:
+            pace.refused(clock.now(), error.retry_after)
+            raise
+        pace.accepted()
+
     def _told(self, error: Exception) -> str:
         return redact(f"{type(error).__name__}: {error}".rstrip(": "), self.settings.api_key)
 
@@ -157,10 +175,19 @@ class _Driver:
         return {
             "retry": retry_if_exception(_may_be_sent_again),
             "stop": _GiveUp(self.settings.max_retries),
-            "wait": _wait,
+            "wait": self._wait,
             "before_sleep": _log_retry,
             "reraise": True,
         }
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds until a call is tried again; after a 429 it waits with all others of its kind."""
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, RateLimitError):
+            return self._pace_of(state.args[0]).closed_for(clock.now())
+        asked = error.retry_after if isinstance(error, AnyFastError) else None
+        jittered: Callable[[RetryCallState], float] = _backoff
+        return jittered(state) if asked is None else min(asked + jittered(state) / 10, LONGEST_PAUSE)
 
 
 class _GiveUp:
@@ -177,7 +204,7 @@ class _GiveUp:
 
 
 class AnyFastClient(_Driver):
-    """Synchronous driver. Not for use by several threads at once.
+    """Synchronous driver. Several threads may use it at once.
 
     Use it as a context manager, or call ``close``.
     """
@@ -185,6 +212,7 @@ class AnyFastClient(_Driver):
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         super().__init__(settings, user_agent)
         self._http = httpx.Client(**self._http_options())
+        self._storage: httpx.Client | None = None
 
     def send(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
@@ -197,7 +225,9 @@ class AnyFastClient(_Driver):
 
     def send_once(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call`` exactly once; for a caller that is itself a loop, such as polling."""
-        with self._translated(call):
+        while wait := self._pace_of(call).turn(clock.now()):
+            clock.sleep(wait)
+        with self._minding_the_pace(call), self._translated(call):
             answer: AnswerT = self._read(call, self._http.send(self._request(self._http, call)))
         return answer
 
@@ -213,12 +243,16 @@ class AnyFastClient(_Driver):
     @contextmanager
     def open_link(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
         """Streams what ``url``, a signed link to the storage host, holds. The key is not sent along."""
-        with httpx.Client(**self._storage_options()) as http, http.stream("GET", url, headers=headers) as response:
+        if self._storage is None:
+            self._storage = httpx.Client(**self._storage_options())
+        with self._storage.stream("GET", url, headers=headers) as response:
             yield response
 
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
+        if self._storage is not None:
+            self._storage.close()
 
     def __enter__(self) -> Self:
         return self
@@ -237,8 +271,9 @@ class AsyncAnyFastClient(_Driver):
 
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         super().__init__(settings, user_agent)
-        self._http = httpx.AsyncClient(**self._http_options(), limits=_LIMITS)
-        self._gate = asyncio.Semaphore(IN_FLIGHT)
+        self._http = httpx.AsyncClient(**self._http_options(), limits=_LIMITS, http2=True)
+        self._gate = asyncio.Semaphore(SOCKETS)
+        self._multiplexes = False
 
     async def send(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
@@ -252,12 +287,23 @@ class AsyncAnyFastClient(_Driver):
         """Sends ``call`` exactly once."""
         # Waiting here is no timeout of the server, and a pool with hundreds of waiters costs the square of that.
         async with self._gate:
+            while wait := self._pace_of(call).turn(clock.now()):
+                await clock.sleep_async(wait)
             return await self._exchange(call)
 
     async def _exchange(self, call: Call[AnswerT]) -> AnswerT:
-        with self._translated(call):
-            answer: AnswerT = self._read(call, await self._http.send(self._request(self._http, call)))
+        with self._minding_the_pace(call), self._translated(call):
+            response = await self._http.send(self._request(self._http, call))
+            if response.http_version == "HTTP/2":
+                self._widen_gate()
+            answer: AnswerT = self._read(call, response)
         return answer
+
+    def _widen_gate(self) -> None:
+        if not self._multiplexes:
+            self._multiplexes = True
+            for _ in range(STREAMS - SOCKETS):
+                self._gate.release()
 
     async def run(self, flow: Flow[AnswerT]) -> AnswerT:
         """Drives several calls to their one result."""
@@ -292,13 +338,6 @@ def _is_refusal(body: Any) -> bool:
 def _may_be_sent_again(error: BaseException) -> bool:
     """A billed call's unknown answer is a ``LostAnswerError`` by now, so what is left here is safe to send again."""
     return isinstance(error, ConnectionFailedError | NoAnswerError | RateLimitError | ServerError | AssetNotReadyError)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, AnyFastError) else None
-    jittered: Callable[[RetryCallState], float] = _backoff
-    return jittered(state) if asked is None else min(asked + jittered(state) / 10, LONGEST_WAIT)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -21,7 +21,8 @@ from airflow_provider_anyfast.client import endpoints, errors
 from airflow_provider_anyfast.client.endpoints import Call, Upload
 from airflow_provider_anyfast.client.errors import LostAnswerError
 from airflow_provider_anyfast.client.models import Outcome
-from airflow_provider_anyfast.client.transport import ASSET_PATIENCE, LONGEST_WAIT
+from airflow_provider_anyfast.client.pace import LONGEST_PAUSE
+from airflow_provider_anyfast.client.transport import ASSET_PATIENCE
 from tests.client.driving import (
     KEY,
     SETTINGS,
@@ -228,7 +229,7 @@ def test_a_free_call_ends_with_its_last_error(
 
 def test_the_waits_grow_and_have_jitter_and_an_end() -> None:
     course = drive_both(FREE["query"], [answer(500)], replace(SETTINGS, max_retries=30))
-    assert all(0 < wait <= LONGEST_WAIT for wait in course.waits)
+    assert all(0 < wait <= LONGEST_PAUSE for wait in course.waits)
     assert len(set(course.waits)) > 20
     assert max(course.waits[:3]) < max(course.waits[6:])
 
@@ -243,7 +244,7 @@ def test_retry_after_is_waited_for_and_hardly_longer(make: Callable[[], Call[Any
 @pytest.mark.parametrize("asked", ["3600", "inf", "1e300"])
 def test_no_retry_after_holds_a_worker_for_ever(make: Callable[[], Call[Any]], asked: str) -> None:
     course = drive_both(make, [answer(429, **{"Retry-After": asked}), GOOD])
-    assert course.waits[0] <= LONGEST_WAIT
+    assert course.waits[0] <= LONGEST_PAUSE
 
 
 def test_an_asset_that_is_being_copied_is_waited_for_longer_than_the_retries() -> None:
@@ -256,7 +257,7 @@ def test_an_asset_that_is_being_copied_is_waited_for_longer_than_the_retries() -
 def test_an_asset_that_is_never_ready_is_given_up() -> None:
     course = drive_both(BILLED["submit"], [NOT_ACCEPTED["an asset in copying"]])
     assert type(course.error) is errors.AssetNotReadyError
-    assert ASSET_PATIENCE <= sum(course.waits) <= ASSET_PATIENCE + LONGEST_WAIT
+    assert ASSET_PATIENCE <= sum(course.waits) <= ASSET_PATIENCE + LONGEST_PAUSE
 
 
 def test_waiting_for_an_asset_uses_up_no_retry_of_another_trouble() -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError
-from airflow_provider_anyfast.jobs.download import TRIES, check_target, download
+from airflow_provider_anyfast.jobs.download import TRIES, check_target, download, image_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,10 +49,12 @@ class Store:
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
+        self.headers: list[dict[str, str] | None] = []
 
     @contextmanager
-    def open(self, url: str) -> Iterator[httpx.Response]:
+    def open(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
         self.asked.append(url)
+        self.headers.append(headers)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -181,6 +183,98 @@ def test_an_older_file_survives_a_failed_download(target: Path, make: Callable[[
         fetched(Store(*(make() for _ in range(TRIES))), target)
     assert target.read_bytes() == OLD
     assert only(target.parent, "film.mp4")
+
+
+# Going on where it was.
+
+ETAG = '"v1"'
+
+
+def begun(etag: str = ETAG) -> httpx.Response:
+    """Half of the film, and then a broken line."""
+    headers = {"content-length": str(len(FILM)), "etag": etag}
+    return httpx.Response(200, stream=Parts(FILM[:5000], httpx.ReadError("reset")), headers=headers)
+
+
+def rest(start: int = 5000, *, total: str = str(len(FILM)), place: str | None = None) -> httpx.Response:
+    headers = {"content-range": place or f"bytes {start}-{len(FILM) - 1}/{total}", "etag": ETAG}
+    return httpx.Response(206, stream=Parts(FILM[start:]), headers=headers)
+
+
+@pytest.mark.parametrize("total", [str(len(FILM)), "*"])
+def test_a_transfer_goes_on_where_it_broke_off(target: Path, total: str) -> None:
+    store = Store(begun(), rest(total=total))
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+    assert store.headers == [None, {"Range": "bytes=5000-", "If-Range": ETAG}]
+
+
+def test_a_transfer_that_breaks_off_twice_goes_on_twice(target: Path) -> None:
+    second = httpx.Response(
+        206,
+        stream=Parts(FILM[5000:9000], httpx.ReadTimeout("stalled")),
+        headers={"content-range": f"bytes 5000-{len(FILM) - 1}/{len(FILM)}", "etag": ETAG},
+    )
+    store = Store(begun(), second, rest(9000))
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+    assert store.headers[-1] == {"Range": "bytes=9000-", "If-Range": ETAG}
+
+
+def test_a_host_that_cannot_go_on_sends_all_of_it_again(target: Path) -> None:
+    store = Store(begun(), whole())
+    fetched(store, target)
+    assert target.read_bytes() == FILM
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"v1"'])
+def test_without_a_strong_etag_nothing_proves_that_the_rest_belongs_to_it(target: Path, etag: str) -> None:
+    store = Store(begun(etag), whole())
+    fetched(store, target)
+    assert target.read_bytes() == FILM
+    assert store.headers == [None, None]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: rest(6000),
+        lambda: rest(place="bytes 5000"),
+        lambda: rest(total="9999999"),
+        lambda: film(status=416),
+        lambda: film(status=503),
+    ],
+    ids=["another part", "no place", "another length", "416", "503"],
+)
+def test_a_rest_that_does_not_fit_is_thrown_away_with_what_was_here(
+    target: Path, answer: Callable[[], httpx.Response]
+) -> None:
+    store = Store(begun(), answer(), whole())
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+
+
+def test_what_is_not_a_video_is_not_gone_on_with(target: Path) -> None:
+    page = httpx.Response(200, stream=Parts(b"<html>Please wait</html>"), headers={"etag": ETAG})
+    store = Store(page, whole())
+    fetched(store, target)
+    assert store.headers == [None, None]
+
+
+def test_a_film_whose_boxes_announce_more_than_came_is_not_whole(target: Path) -> None:
+    cut = FILM[:24] + b"\x00\x01\x00\x00mdat" + b"x" * 1000
+    store = Store(film(cut), whole())
+    assert fetched(store, target) == len(FILM)
+    with pytest.raises(DownloadError, match="lacks its last 64,528 bytes"):
+        fetched(Store(*(film(cut) for _ in range(TRIES))), target)
+
+
+def test_a_last_frame_has_to_be_an_image(tmp_path: Path) -> None:
+    target, png = tmp_path / "frame.png", b"\x89PNG\r\n\x1a\n" + bytes(100)
+    assert fetched(Store(film(FILM), film(png)), target, problem=image_problem) == len(png)
+    assert target.read_bytes() == png
+    with pytest.raises(DownloadError, match="is not an image"):
+        fetched(Store(*(film(FILM) for _ in range(TRIES))), target, problem=image_problem)
 
 
 def test_a_message_shows_no_secret_of_a_broken_link(target: Path) -> None:

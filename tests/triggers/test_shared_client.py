@@ -6,16 +6,18 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import ConfigurationError
+from airflow_provider_anyfast.client.settings import Settings
+from airflow_provider_anyfast.client.transport import SOCKETS, STREAMS, AsyncAnyFastClient
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.triggers import shared_client as module
 from airflow_provider_anyfast.triggers.shared_client import shared_client
 
 if TYPE_CHECKING:
-    from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
     from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
 
@@ -131,7 +133,7 @@ def test_a_cancelled_user_does_not_take_the_client_from_the_others(looked_up: li
 def test_only_so_many_requests_are_in_flight(
     looked_up: list[str], sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_anyfast.client.transport.IN_FLIGHT", 2)
+    monkeypatch.setattr("airflow_provider_anyfast.client.transport.SOCKETS", 2)
     flying, most = 0, 0
 
     async def run() -> None:
@@ -154,3 +156,26 @@ def test_only_so_many_requests_are_in_flight(
     assert most == 2
     assert len(sandbox.requests("models")) == 20
     assert looked_up == ["one"]
+
+
+@pytest.mark.parametrize(("version", "most"), [(b"HTTP/1.1", SOCKETS), (b"HTTP/2", STREAMS)])
+def test_http_2_puts_more_requests_on_its_one_socket_than_http_1_has_sockets(version: bytes, most: int) -> None:
+    flying, seen = 0, 0
+
+    async def answer(_request: httpx.Request) -> httpx.Response:
+        nonlocal flying, seen
+        flying += 1
+        seen = max(seen, flying)
+        await asyncio.sleep(0)
+        flying -= 1
+        return httpx.Response(200, json={"data": []}, extensions={"http_version": version})
+
+    async def run() -> None:
+        async with AsyncAnyFastClient(Settings("key", "https://anyfast.test", verify=False)) as client:
+            await client._http.aclose()
+            client._http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="https://anyfast.test")
+            await client.send_once(endpoints.list_models())
+            await asyncio.gather(*(client.send_once(endpoints.list_models()) for _ in range(500)))
+
+    asyncio.run(run())
+    assert seen == most
