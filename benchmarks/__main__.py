@@ -20,6 +20,7 @@ from benchmarks.polling import runs as polling
 from benchmarks.polling.ways import WAYS
 from benchmarks.submitting import runs as submitting
 from benchmarks.submitting.ways import WAYS as SUBMITTING_WAYS
+from benchmarks.videos import runs as videos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ class Options:
     submissions: int
     callers: tuple[int, ...]
     folder: Path | None
+    scheduled: tuple[int, ...]
 
     def wants(self, way: str) -> bool:
         """Whether a way was asked for."""
@@ -105,6 +107,15 @@ def measure_imports(options: Options) -> Iterator[imports.Imported]:
         yield imports.imported(module)
 
 
+def measure_videos(options: Options) -> Iterator[videos.Made]:
+    """Whole videos on a real Airflow, by turns."""
+    for number in options.scheduled:
+        with videos.running_cluster(number) as cluster:
+            for _, way in itertools.product(range(options.rounds), videos.DAG_IDS):
+                if options.wants(way):
+                    yield cluster.run(way)
+
+
 BURST_MOST = 1000
 BENCHMARKS: dict[str, tuple[Table, Callable[[Options], Iterator[DataclassInstance]]]] = {
     "polling": (tables.POLLING, measure_polling),
@@ -114,6 +125,7 @@ BENCHMARKS: dict[str, tuple[Table, Callable[[Options], Iterator[DataclassInstanc
     "submitting": (tables.SUBMITTING, measure_submitting),
     "files": (tables.FILES, measure_files),
     "imports": (tables.IMPORTS, measure_imports),
+    "videos": (tables.VIDEOS, measure_videos),
 }
 
 
@@ -138,6 +150,7 @@ def main() -> int:
     parser.add_argument("--submissions", type=int, default=1000)
     parser.add_argument("--callers", type=int, nargs="+", default=[16], help="submitting at once")
     parser.add_argument("--folder", type=Path, help="for the files, instead of one in memory")
+    parser.add_argument("--scheduled", type=int, nargs="+", default=[60], help="videos of one run on a real Airflow")
     given = parser.parse_args()
     options = Options(
         tuple(given.videos),
@@ -146,6 +159,7 @@ def main() -> int:
         given.submissions,
         tuple(given.callers),
         given.folder,
+        tuple(given.scheduled),
     )
     console = Console(width=200)
     for name in given.what or BENCHMARKS:

@@ -77,4 +77,17 @@ IMPORTS = Table(
     (Figure("milliseconds", "ms", 0),),
     (Ratio("milliseconds", "Airflow's providers.http.operators.http", "x Airflow's HttpOperator"),),
 )
-TABLES = (POLLING, BURST, REFUSALS, DETECTION, SUBMITTING, FILES, IMPORTS)
+VIDEOS = Table(
+    "videos",
+    "End to end on a real scheduler, triggerer and API server",
+    ("videos", "way"),
+    (
+        Figure("wall", "wall s", 0),
+        Figure("cpu", "CPU s", 0),
+        Figure("cpu_beyond_idle", "CPU s beyond idle", 0),
+        Figure("worker_starts", "worker starts", 0),
+        Figure("billed", "billed", 0),
+        Figure("state", "state"),
+    ),
+    (Ratio("cpu_beyond_idle", "mapped HttpOperator + HttpSensor", "CPU x HttpOperator"),),
+)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 BLOCK = 256 * 1024
 _BLOCK_OF_ZEROS = bytes(BLOCK)
 _FTYP = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
-"""How an MP4 begins."""
+"""How an MP4 begins; one box of content follows."""
 
 
 class StorageHandler(BaseHTTPRequestHandler):
@@ -25,8 +25,9 @@ class StorageHandler(BaseHTTPRequestHandler):
         """Sends a file of the wanted size."""
         size = int(self.path.rpartition("/")[2])
         self._start(size, "video/mp4")
-        self.wfile.write(_FTYP)
-        left = size - len(_FTYP)
+        start = _FTYP + (size - len(_FTYP)).to_bytes(4, "big") + b"mdat"
+        self.wfile.write(start)
+        left = size - len(start)
         while left > 0:
             self.wfile.write(_BLOCK_OF_ZEROS if left >= BLOCK else _BLOCK_OF_ZEROS[:left])
             left -= BLOCK
