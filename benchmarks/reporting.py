@@ -113,7 +113,7 @@ def machine() -> dict[str, Any]:
 
 
 def _median(rows: Iterable[Row], field: str) -> float | None:
-    found = [row[field] for row in rows if row[field] is not None]
+    found = [row[field] for row in rows if isinstance(row[field], int | float)]
     return statistics.median(found) if found else None
 
 

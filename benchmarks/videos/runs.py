@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
@@ -27,6 +28,7 @@ COMPLETION = 30.0
 LONGEST_RUN = 1800.0
 IDLE = 15.0
 """Seconds in which is measured what Airflow uses when nothing runs."""
+_START = re.compile(r"method=PATCH path=/execution/task-instances/[^/ ]+/run .*status_code=200")
 COMPONENTS: tuple[Component, ...] = ("scheduler", "dag-processor", "api-server", "triggerer")
 
 
@@ -126,8 +128,8 @@ def _tree_cpu(process: psutil.Process) -> float:
         except psutil.NoSuchProcess:
             continue
         seconds += times.user + times.system + times.children_user + times.children_system
-    return cast("float", seconds)
+    return seconds
 
 
 def _is_start(line: str) -> bool:
-    return "/execution/task-instances/" in line and "/run" in line
+    return _START.search(line) is not None

@@ -20,15 +20,14 @@ PROMPTS = [f"a paper boat on a pond, number {number}" for number in range(VIDEOS
 POLL_INTERVAL = 15
 """Seconds, the same for all ways."""
 REQUEST: dict[str, Any] = {"resolution": "480p", "duration": 4}
-SETTINGS: dict[str, Any] = {"schedule": None, "max_active_tasks": 1000}
 AUTHORIZATION = {"Authorization": "Bearer {{ conn.anyfast_http.password }}"}
 
-with DAG("mapped_generate_video", **SETTINGS):
+with DAG("mapped_generate_video", schedule=None, max_active_tasks=1000):
     GenerateVideoOperator.partial(task_id="video", deferrable=True, poll_interval=POLL_INTERVAL, **REQUEST).expand(
         prompt=PROMPTS
     )
 
-with DAG("mapped_http_operator", **SETTINGS):
+with DAG("mapped_http_operator", schedule=None, max_active_tasks=1000):
     bodies = [{"model": "seedance", "content": [{"type": "text", "text": prompt}], **REQUEST} for prompt in PROMPTS]
     submitted = HttpOperator.partial(
         task_id="submit",
