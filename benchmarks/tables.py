@@ -22,6 +22,7 @@ POLLING = Table(
         Figure("lag_max", "max", 0),
         Figure("errors", "errors", 0),
         Figure("server_cpu", "server CPU"),
+        Figure("others_cpu", "others' CPU"),
         Figure("what", "which errors"),
     ),
     (Ratio("cpu_per_1000", SENSOR, "CPU x sensor"), Ratio("cpu_per_1000", BARE, "CPU x bare")),

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import psutil  # type: ignore[import-untyped]  # it ships no types
+
 from benchmarks.measured import Measured, Server
 from benchmarks.polling.client import Options
 from benchmarks.polling.ways import CONN_ID, WAYS
@@ -63,6 +65,8 @@ class Polled:
     errors: int
     server_cpu: float
     """Share of a core that the server used."""
+    others_cpu: float
+    """Cores that all other processes of the machine used: what they took from this one."""
     what: str = ""
     """The errors by name."""
 
@@ -93,10 +97,10 @@ def waiting(server: Server, way: str, protocol: str, videos: int, interval: floa
         client.say("go")
         time.sleep(interval * (1.0 + WAYS[way].first_poll_within) + 1.0)
         server.wait_for_answers(videos, seconds=BEGIN_LIMIT)
-        before = server.books()
+        before = _books(server)
         client.say("mark")
         time.sleep(interval)
-        after = server.books()
+        after = _books(server)
         found = client.ask("mark")
     due = videos * interval / (interval + LATENCY / 1000)
     return Polled(**_figures((way, protocol, videos), found, before, after, due))
@@ -109,9 +113,10 @@ def burst(server: Server, way: str, protocol: str, videos: int) -> Burst:
         server.reset()
         client.say("go")
         time.sleep(BEGIN_SECONDS)
-        before = server.books()
+        before = _books(server)
         client.say("mark")
-        after = server.wait_for_answers(videos, seconds=DRAIN_LIMIT)
+        server.wait_for_answers(videos, seconds=DRAIN_LIMIT)
+        after = _books(server)
         found = client.ask("mark")
     drained = (after["last_answer_at"] or found["begun"] + DRAIN_LIMIT) - found["begun"]
     return Burst(**_figures((way, protocol, videos), found, before, after, videos), drained=drained)
@@ -147,12 +152,19 @@ def _client(server: Server, options: Options) -> Iterator[Measured]:
             yield client
 
 
+def _books(server: Server) -> dict[str, Any]:
+    """The server's, and the CPU seconds of the whole machine so far."""
+    times = psutil.cpu_times()
+    return {**server.books(), "machine_cpu": sum(times) - times.idle - getattr(times, "iowait", 0.0) - times.guest}
+
+
 def _figures(
     case: tuple[str, str, int], found: dict[str, Any], before: dict[str, Any], after: dict[str, Any], due: float
 ) -> dict[str, Any]:
     way, protocol, videos = case
     polls = sum(after["answers"].values()) - sum(before["answers"].values())
-    errors = found["errors"]
+    errors, server_cpu = found["errors"], after["cpu"] - before["cpu"]
+    others = after["machine_cpu"] - before["machine_cpu"] - server_cpu - found["cpu"]
     return {
         "way": f"{way}, {PROTOCOLS[protocol]}" if way == PROVIDER else way,
         "videos": videos,
@@ -165,6 +177,7 @@ def _figures(
         "lag_p99": found["lag_p99"],
         "lag_max": found["lag_max"],
         "errors": sum(errors.values()),
-        "server_cpu": (after["cpu"] - before["cpu"]) / found["seconds"],
+        "server_cpu": server_cpu / found["seconds"],
+        "others_cpu": max(0.0, others) / found["seconds"],
         "what": ", ".join(f"{count} {name}" for name, count in errors.items()),
     }
