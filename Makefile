@@ -8,7 +8,7 @@ INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e browser distributed compat compat-corners audit system-packages constraints
+.PHONY: help setup demo ui check test e2e browser distributed compat compat-corners bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,9 @@ distributed: $(VENV)/distributed-stamp ## CeleryExecutor, Redis, PostgreSQL: a w
 system-packages: ## install, as root, Chromium for browser, Redis and PostgreSQL for distributed
 	apt-get update --quiet
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium postgresql redis-server
+
+bench: $(VENV)/stamp ## measure everything, or one thing: make bench BENCH="polling --videos 1000"; see benchmarks/README.md
+	$(BIN)/python -m benchmarks $(BENCH)
 
 constraints: ## renew constraints.txt (newest versions that pyproject.toml allows)
 	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --group browser --group distributed --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml

@@ -1,0 +1,56 @@
+"""What a module costs while a DAG file is parsed, beyond Airflow's own base classes, in fresh interpreters."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BASE = "from airflow.sdk import BaseHook, BaseOperator"
+MODULES = {
+    "airflow_provider_anyfast.operators.video": "this provider's operators.video",
+    "airflow.providers.http.operators.http": "Airflow's providers.http.operators.http",
+    "airflow.providers.http.sensors.http": "Airflow's providers.http.sensors.http",
+}
+
+_TIMED = """
+import time
+{base}
+begun = time.perf_counter()
+import {module}
+print((time.perf_counter() - begun) * 1000)
+"""
+_LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| +(\S+)")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One import in one interpreter."""
+
+    way: str
+    milliseconds: float
+
+
+def imported(module: str) -> Imported:
+    """Imports a module in a fresh interpreter."""
+    out = _python("-c", _TIMED.format(base=BASE, module=module)).stdout
+    return Imported(MODULES[module], float(out.splitlines()[-1]))
+
+
+def costs(module: str, *, least: float = 0.5) -> Iterator[tuple[float, str]]:
+    """Own milliseconds of each module that ``module`` brings in beyond the base, the dearest first."""
+    lines = _python(
+        "-X", "importtime", "-c", f"{BASE}; import sys; print('\\n', file=sys.stderr); import {module}"
+    ).stderr
+    beyond = lines.rpartition("\n\n")[2]
+    found = [(int(own) / 1000, name) for own, _, name in _LINE.findall(beyond)]
+    yield from sorted((cost for cost in found if cost[0] >= least), reverse=True)
+
+
+def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True)  # noqa: S603

@@ -1,0 +1,1 @@
+"""Many videos that are waited for at once."""

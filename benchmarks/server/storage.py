@@ -1,0 +1,62 @@
+"""Takes and gives large files over TLS, a thread a connection: as much as OpenSSL can do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+
+BLOCK = 256 * 1024
+_BLOCK_OF_ZEROS = bytes(BLOCK)
+_FTYP = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
+"""How an MP4 begins; one box of content follows."""
+
+
+class StorageHandler(BaseHTTPRequestHandler):
+    """``GET /files/BYTES`` gives that many bytes; a POST takes a body of any size."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Sends a file of the wanted size."""
+        size = int(self.path.rpartition("/")[2])
+        self._start(size, "video/mp4")
+        start = _FTYP + (size - len(_FTYP)).to_bytes(4, "big") + b"mdat"
+        self.wfile.write(start)
+        left = size - len(start)
+        while left > 0:
+            self.wfile.write(_BLOCK_OF_ZEROS if left >= BLOCK else _BLOCK_OF_ZEROS[:left])
+            left -= BLOCK
+
+    def do_POST(self) -> None:
+        """Takes an upload and answers as CreateAsset does, with the bytes that came."""
+        expected = int(self.headers["content-length"])
+        buffer = memoryview(bytearray(BLOCK))
+        taken = 0
+        while taken < expected and (read := self.rfile.readinto(buffer[: expected - taken])):
+            taken += read
+        body = json.dumps({"Id": "asset-20260320120147-pqwhc", "taken": taken}).encode()
+        self._start(len(body), "application/json")
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def _start(self, size: int, media_type: str) -> None:
+        self.send_response(200)
+        self.send_header("content-type", media_type)
+        self.send_header("content-length", str(size))
+        self.end_headers()
+
+
+def serve_storage(tls: ssl.SSLContext) -> int:
+    """Serves in threads of this process; returns the port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), StorageHandler)
+    server.daemon_threads = True
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return int(server.server_port)

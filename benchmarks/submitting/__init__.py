@@ -1,0 +1,1 @@
+"""Many submissions to a server that takes only some a second."""

@@ -1,0 +1,47 @@
+"""Many videos in one run, in each of the ways that are compared; one DAG a way.
+
+The environment says how many videos: ``BENCHMARK_VIDEOS``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from airflow.providers.http.operators.http import HttpOperator
+from airflow.providers.http.sensors.http import HttpSensor
+from airflow.sdk import DAG
+
+from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+
+VIDEOS = int(os.environ["BENCHMARK_VIDEOS"])
+PROMPTS = [f"a paper boat on a pond, number {number}" for number in range(VIDEOS)]
+POLL_INTERVAL = 15
+"""Seconds, the same for all ways."""
+REQUEST: dict[str, Any] = {"resolution": "480p", "duration": 4}
+AUTHORIZATION = {"Authorization": "Bearer {{ conn.anyfast_http.password }}"}
+
+with DAG("mapped_generate_video", schedule=None, max_active_tasks=1000):
+    GenerateVideoOperator.partial(task_id="video", deferrable=True, poll_interval=POLL_INTERVAL, **REQUEST).expand(
+        prompt=PROMPTS
+    )
+
+with DAG("mapped_http_operator", schedule=None, max_active_tasks=1000):
+    bodies = [{"model": "seedance", "content": [{"type": "text", "text": prompt}], **REQUEST} for prompt in PROMPTS]
+    submitted = HttpOperator.partial(
+        task_id="submit",
+        http_conn_id="anyfast_http",
+        endpoint="/v1/video/generations",
+        headers={**AUTHORIZATION, "Content-Type": "application/json"},
+        response_filter=lambda response: f"/v1/video/generations/{response.json()['id']}",
+    ).expand(data=[json.dumps(body) for body in bodies])
+    HttpSensor.partial(
+        task_id="wait",
+        http_conn_id="anyfast_http",
+        headers=AUTHORIZATION,
+        method="GET",
+        response_check=lambda response: response.json()["data"]["status"] == "SUCCESS",
+        mode="reschedule",  # a sensor that reads the answer cannot be deferred
+        poke_interval=POLL_INTERVAL,
+    ).expand(endpoint=submitted.output)

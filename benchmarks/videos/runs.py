@@ -1,0 +1,135 @@
+"""One DAG run a way, on one Airflow that serves nothing else."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+
+from scripts.local_airflow import Component, LocalAirflow
+from scripts.local_sandbox import LocalSandbox, local_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAGS = Path(__file__).parent / "dags"
+DAG_IDS = {
+    "mapped GenerateVideoOperator": "mapped_generate_video",
+    "mapped HttpOperator + HttpSensor": "mapped_http_operator",
+}
+COMPLETION = 30.0
+"""Seconds that a video takes in the sandbox."""
+LONGEST_RUN = 1800.0
+IDLE = 15.0
+"""Seconds in which is measured what Airflow uses when nothing runs."""
+_START = re.compile(r"method=PATCH path=/execution/task-instances/[^/ ]+/run .*status_code=200")
+COMPONENTS: tuple[Component, ...] = ("scheduler", "dag-processor", "api-server", "triggerer")
+
+
+@dataclass(frozen=True)
+class Made:
+    """One run of many videos."""
+
+    videos: int
+    way: str
+    state: str
+    wall: float
+    """Seconds from the trigger to the end of the run."""
+    cpu: float
+    """CPU seconds of all Airflow processes and tasks meanwhile."""
+    cpu_beyond_idle: float
+    """Less what an idle Airflow uses in the same time."""
+    worker_starts: int
+    """Times that a worker took a task up, anew or again."""
+    billed: int
+
+
+class Cluster:
+    """The running Airflow and sandbox."""
+
+    def __init__(self, airflow: LocalAirflow, sandbox: LocalSandbox, videos: int) -> None:
+        self._airflow = airflow
+        self._sandbox = sandbox
+        self._videos = videos
+        self._idle_rate = 0.0
+
+    def measure_idle(self) -> None:
+        """Learns what an idle Airflow uses."""
+        before = self._cpu()
+        time.sleep(IDLE)
+        self._idle_rate = (self._cpu() - before) / IDLE
+
+    def run(self, way: str) -> Made:
+        """Runs one way to its end."""
+        rest, dag_id = self._airflow.rest, DAG_IDS[way]
+        self._airflow.wait_for_dag(dag_id)
+        cpu, starts, billed, begun = self._cpu(), self._starts(), self._billed(), time.monotonic()
+        state = rest.wait_for_run(dag_id, rest.trigger(dag_id), seconds=LONGEST_RUN)
+        wall = time.monotonic() - begun
+        used = self._cpu() - cpu
+        return Made(
+            videos=self._videos,
+            way=way,
+            state=state,
+            wall=wall,
+            cpu=used,
+            cpu_beyond_idle=used - self._idle_rate * wall,
+            worker_starts=self._starts() - starts,
+            billed=self._billed() - billed,
+        )
+
+    def _cpu(self) -> float:
+        """CPU seconds of every component and its descendants, the ended ones included."""
+        processes = [psutil.Process(one.pid) for name in COMPONENTS for one in self._airflow.running(name)]
+        return sum(_tree_cpu(process) for process in processes)
+
+    def _starts(self) -> int:
+        """A worker tells the API server each time that it takes a task up."""
+        logs = self._airflow.logs.glob("api-server-*.log")
+        return sum(_is_start(line) for log in logs for line in log.read_text(errors="replace").splitlines())
+
+    def _billed(self) -> int:
+        return len(self._sandbox.account()["generations"])
+
+
+@contextmanager
+def running_cluster(videos: int) -> Iterator[Cluster]:
+    """Runs an Airflow of its own, with a new database."""
+    with tempfile.TemporaryDirectory() as home:
+        log = Path(home) / "sandbox.log"
+        with local_sandbox(log, "--completion-seconds", str(COMPLETION)) as sandbox:
+            connections = {
+                "anyfast_default": sandbox.connection,
+                "anyfast_http": {"conn_type": "http", "host": sandbox.url, "password": sandbox.api_key},
+            }
+            settings = {"BENCHMARK_VIDEOS": str(videos), "AIRFLOW__CORE__MAX_MAP_LENGTH": "10000"}
+            with LocalAirflow(Path(home), DAGS, connections=connections, settings=settings) as airflow:
+                airflow.migrate()
+                airflow.start_all()
+                cluster = Cluster(airflow, sandbox, videos)
+                for dag_id in DAG_IDS.values():
+                    airflow.wait_for_dag(dag_id)
+                cluster.measure_idle()
+                yield cluster
+
+
+def _tree_cpu(process: psutil.Process) -> float:
+    """Of a process, its living descendants, and the ended ones that were waited for."""
+    seconds = 0.0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            times = one.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
+def _is_start(line: str) -> bool:
+    return _START.search(line) is not None
