@@ -9,12 +9,14 @@
 If a row fails, so does the run, after its report. **Clear the run's failed tasks** to make these rows again, and the
 report anew; rows that have succeeded are not paid for again.
 
-The column `id` names the file, and `ratio` and `duration` may be columns too. All are there for the prompt, as `{{
-row.… }}`.
+The column `id` names the file; `ratio` and `duration` may be columns too. The prompt takes any column: `{{ row.id }}`.
 
-**A pool caps the rate and the spend**, if it also counts the videos that are waited for: `airflow pools set anyfast 8
-"videos at a time" --include-deferred`. Name it in the environment of Airflow's components, `ANYFAST_POOL=anyfast`;
-without that the tasks run in `default_pool`, where only Airflow's own limits hold.
+**A pool caps the rate and the spend**, if it also counts the videos that are waited for:
+
+    airflow pools set anyfast 8 "videos at a time" --include-deferred
+
+Name it in the environment of Airflow's components, `ANYFAST_POOL=anyfast`; without that the tasks run in
+`default_pool`, where only Airflow's own limits hold.
 
 For more than a few hundred rows take `GenerateVideoBatchOperator`, which makes them all in one task instance. Each
 video ends with an event of the asset `anyfast_videos`, which starts the example `anyfast_on_new_video`.
@@ -35,7 +37,7 @@ from airflow.sdk import DAG, Asset, Param, TriggerRule, get_current_context, tas
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.jobs.manifest import FAILED, LOST, SUCCEEDED, Line
 from airflow_provider_anyfast.jobs.report import contact_sheet, report_csv
-from airflow_provider_anyfast.operators.batch_rows import prepare, read_rows
+from airflow_provider_anyfast.operators.batch_rows import prepare, read_rows, verbatim
 from airflow_provider_anyfast.operators.storage import stored_file
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
@@ -148,5 +150,5 @@ with DAG(
         outlets=[NEW_VIDEOS],
         map_index_template="{{ task.prompt | truncate(80) }}",
         on_failure_callback=note_failure,
-    ).expand_kwargs(rows.map(lambda row: row["video"]))
+    ).expand_kwargs(rows.map(lambda row: verbatim(row["video"])))
     videos >> report(rows, FOLDER)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, chain
 
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
@@ -46,12 +46,13 @@ with DAG(
 ):
     group = CreateAssetGroupOperator(task_id="group", name="airflow-character")
     picture = CreateAssetOperator(task_id="picture", group_id=group.output, file="{{ params.picture }}")
-    first_frame = picture.output
-    for number in range(1, len(SCENES) + 1):
-        scene = GenerateVideoOperator(
+    scenes = [
+        GenerateVideoOperator(
             task_id=f"scene_{number}",
             prompt=f"{{{{ params.character }}}} {{{{ params.scenes[{number - 1}] }}}}",
-            first_frame=first_frame,
+            first_frame=f"{{{{ ti.xcom_pull(task_ids='scene_{number - 1}')['last_frame_url'] }}}}"
+            if number > 1
+            else picture.output,
             resolution="480p",
             duration=4,
             return_last_frame=True,
@@ -59,4 +60,6 @@ with DAG(
             deferrable=True,
             output_path=f"{{{{ params.output_folder }}}}/{{{{ run_id }}}}/scene_{number}.mp4",
         )
-        first_frame = scene.output["last_frame_url"]
+        for number in range(1, len(SCENES) + 1)
+    ]
+    chain(picture, *scenes)

@@ -112,5 +112,6 @@ def test_the_wheel_carries_the_examples_where_airflow_looks_for_them(tmp_path: P
     names = zipfile.ZipFile(wheel).namelist()
     assert "airflow_provider_anyfast/example_dags/anyfast_quickstart.py" in names
     assert "airflow_provider_anyfast/example_dags/media/lamp.png" in names
+    assert "airflow_provider_anyfast/example_dags/data/products.csv" in names
     assert "airflow_provider_anyfast/py.typed" in names
     assert all(name.split("/")[0].startswith("airflow_provider_anyfast") for name in names)
