@@ -76,7 +76,7 @@ def test_the_table_that_is_shipped_becomes_videos_and_a_report(
         str(batch.folder / f"{row['input_id']}.mp4") for row in batch.report
     ]
     assert sum(int(row["tokens"]) for row in batch.report) == sandbox.billed.tokens
-    assert 'src="bicycle.mp4"' in (batch.folder / "report.html").read_text()
+    assert 'src="bicycle.mp4#' in (batch.folder / "report.html").read_text()
     prompts = [generation.prompt for generation in sandbox.account().generations]
     assert "A short film: a green bicycle leans against a wall, and its bell rings." in prompts
     assert sandbox.billed.generations == 3

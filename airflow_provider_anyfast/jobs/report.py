@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.jobs.manifest import Line
 
 _FACTS = ("generation_id", "model", "resolution", "ratio", "duration", "prompt")
+_POSTER = "#t=0.1"
+"""Makes a browser show a frame before the video is played."""
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1d2330 }
 ol { list-style: none; padding: 0; display: grid; gap: 1rem;
@@ -84,7 +86,7 @@ def contact_sheet(lines: Sequence[Line], *, title: str, folder: str) -> str:
 
 def _item(line: Line, folder: str) -> str:
     link = _link(line, folder)
-    video = f'<video controls preload="metadata" src="{escape(link)}"></video>\n' if link else ""
+    video = f'<video controls preload="metadata" src="{escape(link)}{_POSTER}"></video>\n' if link else ""
     kind = "good" if line.status == SUCCEEDED else "bad"
     name = PurePosixPath(str(line.result.get("path") or "")).name or line.result.get("generation_id")
     facts = [name, *(line.result.get(fact) for fact in ("resolution", "ratio")), *_bill([line])]

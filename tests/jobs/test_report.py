@@ -46,8 +46,9 @@ class Page(HTMLParser):
         self.text += data
 
     @property
-    def videos(self) -> list[str | None]:
-        return [attributes["src"] for tag, attributes in self.elements if tag == "video"]
+    def videos(self) -> list[str]:
+        sources = [attributes["src"] or "" for tag, attributes in self.elements if tag == "video"]
+        return [source.removesuffix("#t=0.1") for source in sources]
 
 
 def page(*lines: Line, title: str = "A run") -> Page:
