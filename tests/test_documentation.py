@@ -9,13 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TEACHING = ("README.md", "money.md")
+"""Pages that would be useless without code."""
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_snippet_runs(page: Path) -> None:
     snippets = SNIPPET.findall(page.read_text())
-    assert snippets, f"{page.name} shows no code"
+    assert snippets or page.name not in TEACHING, f"{page.name} shows no code"
     for snippet in snippets:
         exec(compile(snippet, str(page), "exec"), {})
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import Connection
+
+from airflow_provider_anyfast import exceptions
+from tests.support.installed_airflow import HAS_STATE_STORE, DagBag
+from tests.support.metadata import TaskKey
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("fake_clock")
 
-EXAMPLES = Path(__file__).parents[1] / "example_dags"
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
 
 
@@ -82,11 +88,29 @@ def test_the_table_that_is_shipped_becomes_videos_and_a_report(
     assert sandbox.billed.generations == 3
 
 
+def test_the_report_has_what_each_row_cost_where_the_connection_has_a_price(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    extra = json.dumps({"price_per_million_tokens": "4.6"})
+    connection = Connection(
+        conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=sandbox.api_key, extra=extra
+    )
+    batch = Batch(dataclasses.replace(runner, connections=[connection]), tmp_path)
+    batch.task("check")
+    batch.task("video", 0)
+    batch.task("report")
+    row = batch.report[0]
+    assert Decimal(row["cost"]) == pytest.approx(
+        Decimal(row["tokens"]) * Decimal("4.6") / 1_000_000, abs=Decimal("0.0001")
+    )
+    assert f"cost {row['cost']}" in (batch.folder / "report.html").read_text()
+
+
 def test_a_mapped_task_is_named_by_its_prompt(runner: TaskRunner, tmp_path: Path) -> None:
     batch = Batch(runner, tmp_path, prompt="{{ row.id }} " + 100 * "very " + "long")
     batch.task("check")
     batch.task("video", 0)
-    name = batch.runner.metadata.task_instances[_key("video", 0)].rendered_map_index
+    name = batch.runner.metadata.task_instances[TaskKey("video", 0)].rendered_map_index
     assert name is not None
     assert name.startswith("lamp very")
     assert len(name) <= 80
@@ -140,7 +164,7 @@ def test_failed_rows_are_reported_and_a_clear_makes_only_these(
     assert "1 of 3 videos" in page
     assert "copper kettle" in page, "a failed row shows what it was about"
 
-    for key in (_key("video", 1), _key("video", 2), _key("report")):
+    for key in (TaskKey("video", 1), TaskKey("video", 2), TaskKey("report")):
         batch.runner.metadata.task_instances[key].clear()
     assert [batch.task("video", number).state for number in (1, 2)] == ["success", "success"]
     assert batch.task("report").state == "success"
@@ -157,19 +181,24 @@ def test_a_row_whose_task_died_without_a_word_is_reported_as_failed(runner: Task
     assert [(row["status"], row["error"]) for row in batch.report][1:] == [("FAILURE", "See the log of its task.")] * 2
 
 
-def test_a_rate_limit_is_waited_out_longer_than_other_failures() -> None:
-    from airflow_provider_anyfast import exceptions  # noqa: PLC0415 - for this test alone
-
-    policy = parsed("anyfast_batch_from_table").get_task("video").retry_policy
-    assert policy is not None
-
-    def delay(error: Exception) -> float | None:
-        delay = policy.evaluate(error, 1, 3).retry_delay
-        return None if delay is None else delay.total_seconds()
-
-    assert delay(exceptions.RateLimitError("429")) == 600
-    assert delay(exceptions.GenerationTimeoutError("late")) == 0
-    assert delay(exceptions.ServerError("500")) is None
+@pytest.mark.parametrize(
+    ("error", "delay"),
+    [
+        (exceptions.RateLimitError("429"), timedelta(minutes=10)),
+        (exceptions.GenerationTimeoutError("It is still being made."), timedelta(0)),
+        (exceptions.ServerError("500"), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_where_airflow_has_retry_policies_the_delay_follows_the_cause(
+    error: Exception, delay: timedelta | None
+) -> None:
+    video: Any = parsed("anyfast_batch_from_table").get_task("video")
+    policy = getattr(video, "retry_policy", None)
+    assert (policy is not None) == HAS_STATE_STORE, "both came with Airflow 3.3"
+    if policy:
+        assert policy.evaluate(error, 1, 3).retry_delay == delay
+    assert video.retry_delay == timedelta(minutes=1)
 
 
 def test_each_video_of_the_table_tells_the_asset_that_the_second_dag_waits_for(
@@ -225,9 +254,3 @@ def test_each_scene_begins_with_the_last_frame_of_the_one_before(
     assert {file.name for file in (tmp_path / RUN_ID).iterdir()} == {
         *(f"scene_{number}{ending}" for number in (1, 2, 3) for ending in (".mp4", ".last_frame.png")),
     }
-
-
-def _key(task_id: str, map_index: int = -1) -> Any:
-    from tests.support.metadata import TaskKey  # noqa: PLC0415
-
-    return TaskKey(task_id, map_index)
