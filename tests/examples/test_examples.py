@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import Connection
+from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
 from airflow_provider_anyfast import exceptions
 from tests.support.installed_airflow import HAS_STATE_STORE, DagBag
@@ -215,9 +216,15 @@ def test_each_video_of_the_table_tells_the_asset_that_the_second_dag_waits_for(
     (asset,) = waiting.timetable.asset_condition.objects
     assert event["dest_asset_key"] == {"name": asset.name, "uri": asset.uri}
 
-    happened = SimpleNamespace(extra=event["extra"], source_dag_id=batch.dag_id, source_run_id=RUN_ID)
+    happened: Any = SimpleNamespace(
+        asset=asset,
+        source_aliases=[],
+        extra=event["extra"],
+        source_dag_id=batch.dag_id,
+        source_run_id=RUN_ID,
+    )
     params = {"write_files": True}
-    context = {"triggering_asset_events": {asset: [happened]}, "params": params}
+    context = {"triggering_asset_events": TriggeringAssetEventsAccessor.build([happened]), "params": params}
     with pytest.MonkeyPatch.context() as patch:
         note = waiting.get_task("note").python_callable
         patch.setitem(note.__globals__, "get_current_context", lambda: context)
