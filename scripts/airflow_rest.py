@@ -84,10 +84,19 @@ class AirflowRest:
         answer = self._request("POST", "/connections/test", {"connection_id": conn_id, "conn_type": conn_type})
         return bool(answer["status"]), str(answer["message"])
 
+    def add_pool(self, name: str, slots: int) -> None:
+        """Make a pool that counts deferred tasks too."""
+        self._request("POST", "/pools", {"name": name, "slots": slots, "include_deferred": True})
+
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run; returns its run_id."""
         body = {"logical_date": None, "conf": conf or {}}
         return str(self._request("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def runs(self, dag_id: str) -> dict[str, str]:
+        """State of each run by its run_id, the oldest hundred."""
+        answer = self._request("GET", f"/dags/{dag_id}/dagRuns", query={"limit": 100})
+        return {run["dag_run_id"]: run["state"] for run in answer["dag_runs"]}
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """State of a run: queued, running, success or failed."""
@@ -144,6 +153,10 @@ class AirflowRest:
             "only_failed": False,
         }
         self._request("POST", f"/dags/{ref.dag_id}/clearTaskInstances", body)
+
+    def clear_failed(self, dag_id: str, run_id: str) -> None:
+        """Clear the tasks of a run that have failed, and no others."""
+        self._request("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False, "only_failed": True})
 
     def mark(self, ref: TaskRef, state: str) -> None:
         """Mark one task as ``success`` or ``failed``."""

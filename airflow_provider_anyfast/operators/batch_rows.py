@@ -97,6 +97,22 @@ def prepare(rows: Iterable[Row], template: RowTemplate, context: Mapping[str, An
     return prepared
 
 
+def verbatim(value: Any) -> Any:
+    """``value``, at any depth, as templates that render to it.
+
+    Airflow renders what a task gets by ``expand_kwargs`` like what stands in the DAG, which it does not for ``expand``.
+    Text of a table would become code: ``{{ conn.anyfast_default.password }}`` in a row would send the key away.
+    """
+    if isinstance(value, str):
+        # Jinja also changes line ends.
+        return f"{{{{ {value!r} }}}}" if "{" in value or not value.isprintable() else value
+    if isinstance(value, list):
+        return [verbatim(item) for item in value]
+    if isinstance(value, dict):
+        return {name: verbatim(item) for name, item in value.items()}
+    return value
+
+
 def _refuse(bad: Sequence[str], rows: int) -> None:
     for problem in bad:
         log.error("%s", problem)

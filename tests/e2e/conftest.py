@@ -24,7 +24,10 @@ SETTINGS = {
     # A triggerer that went away is missed after 6 s instead of 30.
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+    "ANYFAST_POOL": "anyfast",
 }
+POOL_SLOTS = 2
+"""Videos that the batch of the examples makes at a time."""
 
 
 PROVIDER = "this provider"
@@ -90,6 +93,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox) -> 
     with LocalAirflow(home, dags, connections=connections, settings=SETTINGS) as cluster:
         cluster.migrate()
         cluster.start_all()
+        cluster.rest.add_pool(SETTINGS["ANYFAST_POOL"], POOL_SLOTS)
         yield cluster
 
 

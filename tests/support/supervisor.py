@@ -22,6 +22,7 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import structlog
 from airflow.sdk.api.client import ServerResponseError
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, MaskSecret
 from airflow.sdk.execution_time.supervisor import (
     InProcessSupervisorComms,
@@ -86,7 +87,7 @@ def run_task(
         with_state_store: False leaves ``task_state_store`` out of the context, as Airflow before 3.3 does.
     """
     client = mock.patch.object(_Supervisor, "_api_client", return_value=_client(api))
-    with _process_settings_kept(), _context(with_state_store=with_state_store), client:
+    with _process_settings_kept(), _context(with_state_store=with_state_store), _callbacks_see_the_error(), client:
         return _Supervisor.start(what=ti, task=task, logger=structlog.get_logger("supervisor"))
 
 
@@ -207,6 +208,19 @@ def _context(*, with_state_store: bool) -> Iterator[None]:
         return context
 
     with mock.patch.object(RuntimeTaskInstance, "get_template_context", context_of_an_older_airflow):
+        yield
+
+
+@contextmanager
+def _callbacks_see_the_error() -> Iterator[None]:
+    """On Airflow 3.1 a worker's ``main`` puts the error into the context, which an in-process run goes around."""
+    finalize = task_runner.finalize
+
+    def after_main(ti: Any, state: Any, context: Any, log: Any, error: BaseException | None = None) -> None:
+        context["exception"] = error
+        finalize(ti, state, context, log, error)
+
+    with mock.patch.object(task_runner, "finalize", after_main):
         yield
 
 
