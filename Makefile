@@ -51,7 +51,7 @@ distributed: $(VENV)/distributed-stamp ## CeleryExecutor, Redis, PostgreSQL: a w
 	$(BIN)/pytest tests/distributed
 
 docs: $(VENV)/docs-stamp ## the pages of docs/ as a web site in .site/, every link and anchor checked
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 # The one list of what the targets need of Debian beside Python and make.
 system-packages: ## install, as root, Chromium for browser, Redis and PostgreSQL for distributed
