@@ -26,13 +26,13 @@ import yaml
 from airflow.cli.cli_parser import get_parser
 from airflow.configuration import conf
 from airflow.sdk import Connection
-from packaging.requirements import Requirement
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client.seedance import MODELS
 from airflow_provider_anyfast.hooks.anyfast import settings_of
 from airflow_provider_anyfast.jobs.manifest import Line, from_text
 from airflow_provider_anyfast.jobs.rows import parse_rows
+from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from airflow_provider_anyfast.sandbox.__main__ import _parser as sandbox_parser
 from airflow_provider_anyfast.sandbox.faults import FAULT_KINDS
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.sandbox import SandboxHandle
+    from tests.support.task_run import TaskRunner
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "airflow_provider_anyfast"
@@ -172,9 +173,8 @@ def _make_targets() -> set[str]:
 def _pip(arguments: list[str], _sandbox: SandboxHandle) -> None:
     install, *wanted = arguments
     assert install == "install"
-    for requirement in map(Requirement, wanted):
-        if requirement.name == "airflow-provider-anyfast":
-            assert requirement.extras <= set(metadata(requirement.name).get_all("Provides-Extra") or ())
+    extras = re.findall(r"airflow-provider-anyfast\[(\w+)\]", " ".join(wanted))
+    assert set(extras) <= set(metadata("airflow-provider-anyfast").get_all("Provides-Extra") or ())
 
 
 def _curl(arguments: list[str], sandbox: SandboxHandle) -> None:
@@ -290,6 +290,33 @@ def test_every_model_is_in_the_table() -> None:
     assert set(re.findall(r"`((?:doubao-)?seedance[\w.-]*)`", section)) == set(MODELS)
 
 
+@pytest.mark.usefixtures("fake_clock")
+def test_the_batch_of_its_page_writes_the_manifest_of_its_page(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    of_page = {snippet.kind: snippet.text for snippet in reversed(SNIPPETS) if snippet.page.name == "batch.md"}
+    (tmp_path / "products.csv").write_text(of_page["csv"])
+    there = re.sub(r"s3://aws_default@(tables|videos/{{ run_id }})", str(tmp_path), of_page["python"])
+    sandbox.fault("moderation", match="Desk lamp", times=0)
+
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse(there))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == GenerateVideoBatchOperator.__name__
+    )
+    operator = compile(ast.Expression(call), "batch.md", "eval")
+    names = {GenerateVideoBatchOperator.__name__: GenerateVideoBatchOperator}
+
+    attempt = runner.attempt(lambda: eval(operator, names))
+    assert isinstance(attempt.error, exceptions.BatchRejectedError), attempt.log_text
+    written = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    told = [json.loads(line) for line in of_page["jsonl"].splitlines()]
+    assert [list(line) for line in written] == [list(line) for line in told]
+    for line, as_told in zip(written, told, strict=True):
+        for name in ("row", "input", "status", "error_type", "retryable", "model", "prompt", "duration", "usage"):
+            assert line.get(name) == as_told.get(name)
+
+
 def test_every_field_of_the_manifest_is_told() -> None:
     told = " ".join(cells[0] for cells in _rows(_section("batch.md", "The manifest")))
     for name in Line.__dataclass_fields__.keys() - {"result"}:
@@ -333,7 +360,8 @@ def _texts_of_the_code() -> list[str]:
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
-                texts.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+                parts = (str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+                texts.append("".join(parts))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 texts.append(node.value)
     return texts
