@@ -36,6 +36,7 @@ from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from airflow_provider_anyfast.sandbox.__main__ import _parser as sandbox_parser
 from airflow_provider_anyfast.sandbox.faults import FAULT_KINDS
+from airflow_provider_anyfast.sandbox.report import Billed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -329,8 +330,10 @@ def test_every_field_of_the_connection_is_told_by_its_label() -> None:
         assert f"| extra `{name}` | {form_field['label']} |" in page
 
 
-def test_every_fault_and_every_option_of_the_sandbox_is_told() -> None:
+def test_every_fault_option_and_bill_of_the_sandbox_is_told() -> None:
     page = (DOCS / "sandbox.md").read_text()
+    (bill,) = (snippet.text for snippet in SNIPPETS if snippet.kind == "json")
+    assert list(json.loads(bill)) == list(Billed.model_fields)
     told = {cells[0].strip("`"): cells[1:] for cells in _rows(page) if cells[0].strip("`") in FAULT_KINDS}
     assert {name: (cells[0], set(re.findall(r"\w+", cells[2]))) for name, cells in told.items()} == {
         name: (kind.on if kind.on != "*" else "any", set(kind.parameters)) for name, kind in FAULT_KINDS.items()
