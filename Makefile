@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Where pyenv is, its shims hide interpreters that are installed but not chosen.
+INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev/null | tr '\n' ':')
+NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e browser distributed docs system-packages constraints
+.PHONY: help setup demo ui check test e2e browser distributed docs compat compat-corners audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,11 +40,20 @@ check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/stamp ## every test but e2e, browser and distributed, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --ignore tests/browser --ignore tests/distributed --cov
+test: $(VENV)/stamp ## every test but e2e, browser, distributed and compat, on two cores, with branch coverage
+	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --ignore tests/browser --ignore tests/distributed --ignore tests/compat --cov
 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e
+
+compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, and at its lower bounds; half an hour
+	$(NOX)
+
+compat-corners: $(VENV)/stamp ## the oldest and the newest of those pairs, and the lower bounds
+	$(NOX) --tags corners
+
+audit: $(VENV)/stamp ## known vulnerabilities of everything in constraints.txt
+	$(NOX) --session audit
 
 browser: $(VENV)/browser-stamp ## Airflow's UI in Debian's Chromium, with screenshots in .browser/
 	@$(BIN)/python -m scripts.system_programs chromium

@@ -77,6 +77,11 @@ PROVIDER_INFO: dict[str, Any] = {
                     "description": "true, false, or the path of a CA file on the workers. Default: true.",
                     "schema": {"type": ["string", "null"]},
                 },
+                "price_per_million_tokens": {
+                    "label": "Price per million tokens",
+                    "description": "Turns tokens into money in results and logs. Default: none.",
+                    "schema": {"type": ["number", "null"], "minimum": 0},
+                },
                 "proxy": {
                     "label": "Proxy",
                     "description": "An HTTP proxy such as http://user:password@proxy.example.com:3128.",

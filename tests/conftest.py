@@ -25,6 +25,18 @@ os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the installed Airflow does not have."""
+    marked = [item for item in items if item.get_closest_marker("state_store")]
+    if not marked:
+        return
+    from tests.support.installed_airflow import HAS_STATE_STORE  # noqa: PLC0415  # slow; here Airflow is imported
+
+    if not HAS_STATE_STORE:
+        config.hook.pytest_deselected(items=marked)
+        items[:] = [item for item in items if item not in marked]
+
+
 @pytest.fixture(scope="session")
 def sandbox_server() -> Iterator[SandboxHandle]:
     """A sandbox on a real socket, one for the whole session; use `sandbox`."""

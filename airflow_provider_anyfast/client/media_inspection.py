@@ -147,9 +147,11 @@ def _codec_of(stream: Any) -> str:
 def _container(path: Path) -> Iterator[InputContainer]:
     import av
 
+    # From version 19 on, PyAV opens files with tags in another encoding by itself, and does not know the parameter.
+    tolerant: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}  # noqa: PLR2004
     try:
         # An open file rather than its name, in which FFmpeg might see a protocol.
-        with path.open("rb") as file, av.open(file, metadata_errors="replace") as container:
+        with path.open("rb") as file, av.open(file, **tolerant) as container:
             yield container
     except av.FFmpegError as error:
         raise UnusableMediaError(f"is damaged: FFmpeg cannot read it ({error.strerror})") from error

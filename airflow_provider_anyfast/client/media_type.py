@@ -35,6 +35,8 @@ def media_type_of(start: bytes) -> str:
     Args:
         start: the first ``SNIFFED`` bytes of a file, or all of a smaller one.
     """
+    if _is_mpeg_audio(start):
+        return _mpeg_audio_type(start[:3])
     return _known_here(start) or _known_to_puremagic(start)
 
 
@@ -46,7 +48,23 @@ def _known_here(start: bytes) -> str:
         return "image/jp2"
     if _SVG.match(start):
         return "image/svg+xml"
-    return "audio/mpeg" if _is_mp3_frame(start[:3]) else ""
+    return ""
+
+
+def _is_mpeg_audio(start: bytes) -> bool:
+    """Whether it starts like a frame of MPEG sound, of which puremagic's newer versions take any for an MP3."""
+    return start[:1] == b"\xff" and start[1:2] >= b"\xe0"
+
+
+def _mpeg_audio_type(header: bytes) -> str:
+    """An MP3 without tags or AAC; empty for another layer, and where the start is no header at all."""
+    if len(header) < 3:  # noqa: PLR2004 - the layout of MPEG's frame header
+        return ""
+    version, layer, bitrate, rate = header[1] & 0x18, header[1] & 0x06, header[2] & 0xF0, header[2] & 0x0C
+    if header[1] >= 0xF0 and layer == 0:  # noqa: PLR2004 - likewise
+        return "audio/aac"
+    is_layer_3 = version != 0x08 and layer == 0x02 and bitrate != 0xF0 and rate != 0x0C  # noqa: PLR2004 - likewise
+    return "audio/mpeg" if is_layer_3 else ""
 
 
 def _iso_type(start: bytes) -> str:
@@ -57,15 +75,6 @@ def _iso_type(start: bytes) -> str:
     if major[:3] in (b"3gp", b"3g2"):
         return "video/3gpp" if major[:3] == b"3gp" else "video/3gpp2"
     return _ISO_BRANDS.get(major, "video/mp4")
-
-
-def _is_mp3_frame(header: bytes) -> bool:
-    """An MPEG audio frame of layer III, which is how an MP3 without tags starts, whatever its sampling rate."""
-    if len(header) < 3 or header[0] != 0xFF:  # noqa: PLR2004 - the layout of MPEG's frame header
-        return False
-    synchronised, version, layer = header[1] & 0xE0, header[1] & 0x18, header[1] & 0x06
-    bitrate, rate = header[2] & 0xF0, header[2] & 0x0C
-    return synchronised == 0xE0 and version != 0x08 and layer == 0x02 and bitrate != 0xF0 and rate != 0x0C  # noqa: PLR2004 - likewise
 
 
 def _known_to_puremagic(start: bytes) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from airflow_provider_anyfast.client.cost import estimate_tokens
 from airflow_provider_anyfast.client.endpoints import bare_asset_id
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.redact import redact
@@ -40,6 +41,7 @@ class ModelSpec:
         lone_audio: whether audio may be the only reference.
         needs_resolution: whether the resolution must be given.
         frames_need_adaptive: whether a first frame demands ``ratio="adaptive"``.
+        reference_seconds: how long the reference videos may be together, and the audios likewise.
     """
 
     resolutions: tuple[str, ...] | None
@@ -53,6 +55,7 @@ class ModelSpec:
     lone_audio: bool = False
     needs_resolution: bool = False
     frames_need_adaptive: bool = False
+    reference_seconds: int = 15
 
 
 _V2 = ModelSpec(("480p", "720p", "1080p", "4k"), 4, 15, images=9, videos=3, audios=3)
@@ -68,6 +71,7 @@ _V2_5 = ModelSpec(
     items=51,
     lone_audio=True,
     frames_need_adaptive=True,
+    reference_seconds=30,
 )
 _V1 = ModelSpec(None, 2, 12)
 
@@ -204,6 +208,11 @@ class VideoRequest(BaseModel):
             **{name: value for name, value in options.items() if value is not None},
             **self.extra_body,
         }
+
+    def estimated_tokens(self) -> int | None:
+        """What the video will be billed at about, see ``cost``; None if that is not known."""
+        spec = MODELS.get(self.model, _V2_5)
+        return estimate_tokens(self.body(), longest=spec.longest, reference_seconds=spec.reference_seconds)
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
 from airflow_provider_anyfast.client.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 DEFAULT_BASE_URL = "https://www.anyfast.ai"
 CONNECT_TIMEOUT = 15.0
@@ -31,6 +35,7 @@ class Settings:
         max_retries: further tries of one call, where it may be sent again.
         verify: True, False, or the path of a CA file.
         proxy: URL of an HTTP proxy; never part of ``repr``, since it may hold a password.
+        price_per_million_tokens: in whatever currency; turns tokens into money in results and logs.
     """
 
     api_key: str = field(repr=False)
@@ -40,6 +45,7 @@ class Settings:
     max_retries: int = 5
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
+    price_per_million_tokens: Decimal | None = None
 
     def __post_init__(self) -> None:
         self._check_base_url()
@@ -51,6 +57,9 @@ class Settings:
         for name in ("timeout", "submit_timeout"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name}: {getattr(self, name)!r} is not a number of seconds above 0.")
+        price = self.price_per_million_tokens
+        if price is not None and not (price.is_finite() and price >= 0):
+            raise ConfigurationError(f"price_per_million_tokens: {str(price)!r} is not a price.")
         if self.max_retries < 0:
             raise ConfigurationError(f"max_retries: {self.max_retries!r} is below 0.")
         if isinstance(self.verify, str) and not Path(self.verify).is_file():

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import platform
 import re
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
-from airflow.providers.common.compat.connection import get_async_connection
 from airflow.sdk import BaseHook
+from asgiref.sync import sync_to_async
 
 from airflow_provider_anyfast import __version__
 from airflow_provider_anyfast.client import endpoints
@@ -67,6 +67,9 @@ class AnyFastHook(BaseHook):
 
     async def get_async_conn(self) -> AsyncAnyFastClient:
         """A new asynchronous client, to be used as a context manager or closed."""
+        # Brings asgiref, which no DAG file needs to be parsed.
+        from airflow.providers.common.compat.connection import get_async_connection  # noqa: PLC0415
+
         connection = await get_async_connection(self.anyfast_conn_id)
         return AsyncAnyFastClient(settings_of(connection, await _extra_of(connection)), USER_AGENT)
 
@@ -103,6 +106,7 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> Settings:
             max_retries=int(_number(extra, "max_retries", 5, whole=True)),
             verify=_verify(extra.get("verify")),
             proxy=str(extra["proxy"]) if extra.get("proxy") else None,
+            price_per_million_tokens=_price(extra.get("price_per_million_tokens")),
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"Connection {connection.conn_id!r}, {error} Nothing was sent.") from None
@@ -113,7 +117,9 @@ async def _extra_of(connection: Connection) -> Mapping[str, Any]:
     if hasattr(connection, "aextra_dejson"):  # Airflow 3.3.2
         extra: Mapping[str, Any] = await connection.aextra_dejson()
         return extra
-    return await asyncio.to_thread(lambda: connection.extra_dejson)
+    # Not asyncio.to_thread: what Airflow 3.1 sends to its supervisor from a thread must come back to this event loop,
+    # or the triggerer reads answers out of order and dies.
+    return await sync_to_async(lambda: connection.extra_dejson)()
 
 
 def _api_key(password: str | None) -> str:
@@ -145,6 +151,15 @@ def _number(extra: Mapping[str, Any], name: str, default: float, *, whole: bool 
     if math.isnan(number) or isinstance(value, bool) or (whole and not number.is_integer()):
         raise ConfigurationError(f"{name}: {value!r} is not a {'whole ' if whole else ''}number.")
     return number
+
+
+def _price(value: Any) -> Decimal | None:
+    if value is None or value == "":
+        return None
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ConfigurationError(f"price_per_million_tokens: {value!r} is not a number.") from None
 
 
 def _verify(value: Any) -> bool | str:

@@ -37,6 +37,21 @@ JITTER = 0.1
 """Part of each wait that is random, so that a batch submitted in one second is not polled in one second."""
 
 
+class Timing(Protocol):
+    """When to ask, by the age of the job in seconds."""
+
+    @property
+    def quiet(self) -> float:
+        """Seconds before the first poll."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between polls, about."""
+
+    def wait(self, age: float) -> float:
+        """Seconds until the next poll of a job of ``age`` seconds."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Seconds between polls, by the age of the job.
@@ -64,7 +79,7 @@ class Schedule:
         return self.interval + (self.longest - self.interval) * min(1.0, max(0.0, late))
 
 
-VIDEO_SCHEDULE = Schedule(quiet=75.0, interval=7.0)
+VIDEO_SCHEDULE = Schedule(quiet=68.0, interval=7.0, slows_after=165.0)
 """Half the detection delay of a poll every 15 s, which is the gateway's own pace, with no more polls."""
 ASSET_SCHEDULE = Schedule(quiet=4.0, interval=3.0, slows_after=30.0, slowest_at=120.0, longest=10.0)
 """AnyFast processes an asset in 6 to 12 s, a video in 20 s."""
@@ -113,7 +128,7 @@ class Poller(Generic[JobT]):
     """
 
     def __init__(
-        self, subject: str, *, started_at: float, deadline: float, schedule: Schedule, settle: float = 0.0
+        self, subject: str, *, started_at: float, deadline: float, schedule: Timing, settle: float = 0.0
     ) -> None:
         self._started_at = started_at
         self._deadline = deadline
@@ -161,9 +176,7 @@ class Poller(Generic[JobT]):
         """Seconds until the next poll; the quiet time is only ever lengthened."""
         age = now - self._started_at
         spread = (
-            self._random.uniform(0.0, 2 * JITTER)
-            if age < self._schedule.quiet
-            else self._random.uniform(-JITTER, JITTER)
+            self._random.uniform(0.0, JITTER) if age < self._schedule.quiet else self._random.uniform(-JITTER, JITTER)
         )
         return self._schedule.wait(age) * (1.0 + spread)
 

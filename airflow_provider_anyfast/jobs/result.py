@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.cost import billed_tokens, money
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from airflow_provider_anyfast.client.models import Asset, VideoTask
 
 LINK_LIFE = 24 * 3600
@@ -20,6 +23,8 @@ def video_result(
     path: str | None = None,
     last_frame_path: str | None = None,
     submitted_at: float | None = None,
+    estimated_tokens: int | None = None,
+    price: Decimal | None = None,
 ) -> dict[str, Any]:
     """The result as plain JSON. Missing facts are None, times are ISO 8601 in UTC.
 
@@ -29,6 +34,8 @@ def video_result(
         path: where the file is, once it is at home.
         last_frame_path: likewise of the last frame.
         submitted_at: Unix seconds, where AnyFast does not tell.
+        estimated_tokens: what was expected before the submission, where the task knows it.
+        price: of a million tokens, where the connection names one.
     """
     expires_at = task.finished_at + LINK_LIFE if task.finished_at and task.video_url else None
     return {
@@ -46,6 +53,9 @@ def video_result(
         "ratio": task.ratio,
         "seed": task.seed,
         "usage": task.usage.model_dump(exclude_none=True),
+        "estimated_tokens": estimated_tokens,
+        "estimated_cost": money(estimated_tokens, price),
+        "cost": money(billed_tokens(task.usage), price),
         "submitted_at": clock.iso(task.submitted_at or submitted_at),
         "finished_at": clock.iso(task.finished_at),
     }

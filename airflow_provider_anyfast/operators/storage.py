@@ -177,7 +177,7 @@ class RemoteFile(StoredFile):
                 f"{self.path} is a folder; add a file name such as {{generation_id}}.mp4. Nothing was spent."
             )
         with _told(self.path):
-            bucket = self.remote.bucket
+            bucket = self.remote.path.partition("/")[0]  # in Airflow 3.1 .bucket holds the connection too
             try:
                 self.remote.fs.info(bucket)
             except PermissionError:

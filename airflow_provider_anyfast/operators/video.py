@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import clock, endpoints
+from airflow_provider_anyfast.client.cost import money
 from airflow_provider_anyfast.client.errors import (
     GenerationTimeoutError,
     InvalidRequestError,
@@ -27,9 +28,9 @@ from airflow_provider_anyfast.jobs.result import video_result
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.operators.delivery import Delivery, link_of
 from airflow_provider_anyfast.operators.lineage import asset_uris, lineage_of, tell_outlets
+from airflow_provider_anyfast.operators.metrics import count_obtained, count_stored_success, failures_counted
 from airflow_provider_anyfast.operators.stores import after_success, store_for
 from airflow_provider_anyfast.operators.submission import submit
-from airflow_provider_anyfast.triggers.video import VideoTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+    from airflow_provider_anyfast.client.settings import Settings
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.triggers.video import VideoTrigger
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +79,8 @@ class GenerateVideoOperator(WaitingOperator):
         wait_for_completion: False returns as soon as the video is submitted; a ``VideoStatusSensor`` can wait for it.
         deferrable: waits in the triggerer, without holding a worker.
         poll_interval: seconds between polls; None follows the video, from where a poll can first pay off.
+        max_tokens: refuses a request whose estimate is above this, before anything is paid. An estimate takes what only
+            the model decides at its most.
         timeout: seconds from the submission after which the task fails. The video is still made and billed then; a
             retry goes on with it.
         durable: False forgets what was submitted when the attempt ends, so that a retry pays again.
@@ -85,9 +90,9 @@ class GenerateVideoOperator(WaitingOperator):
 
     Returns:
         ``{"generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url",
-        "last_frame_path", "duration", "resolution", "ratio", "seed", "usage", "submitted_at", "finished_at"}``; missing
-        facts are None. An ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these facts, without
-        links, as the extra of its event.
+        "last_frame_path", "duration", "resolution", "ratio", "seed", "usage", "estimated_tokens", "estimated_cost",
+        "cost", "submitted_at", "finished_at"}``; missing facts are None, and money is text. An ``Asset`` or
+        ``AssetAlias`` among the outlets gets the file's URI and these facts, without links, as the extra of its event.
 
     Raises:
         AnyFastError: one class per cause, see ``exceptions``. Those that no retry can cure fail the task at once.
@@ -98,6 +103,7 @@ class GenerateVideoOperator(WaitingOperator):
         *request_fields,
         "output_path",
         "poll_interval",
+        "max_tokens",
         "timeout",
         "on_lost_submission",
         "anyfast_conn_id",
@@ -140,6 +146,7 @@ class GenerateVideoOperator(WaitingOperator):
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | str | None = None,
+        max_tokens: int | str | None = None,
         timeout: float | str = 3600.0,
         durable: bool = True,
         on_lost_submission: OnLostSubmission = "fail",
@@ -169,16 +176,18 @@ class GenerateVideoOperator(WaitingOperator):
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = poll_interval
+        self.max_tokens = max_tokens
         self.timeout = timeout
         self.durable = durable
         self.on_lost_submission = on_lost_submission
         self.anyfast_conn_id = anyfast_conn_id
+        self.on_success_callback = [*(self.on_success_callback or ()), count_stored_success]
         if durable:
-            self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY, "generation_id")]
+            self.on_success_callback.append(after_success(LEDGER_KEY, "generation_id"))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or goes on with the one that an earlier attempt paid for."""
-        with for_airflow():
+        with for_airflow(), failures_counted():
             request = self._request()
             hook = AnyFastHook(self.anyfast_conn_id)
             ledger = self._ledger(context, request, hook)
@@ -195,7 +204,7 @@ class GenerateVideoOperator(WaitingOperator):
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     on_lost_submission=self._lost_submission_policy(),
                 )
-                self._announce(context, generation, hook.settings.base_url)
+                self._announce(context, generation, hook.settings)
                 if not self.wait_for_completion:
                     return self._submitted(generation)
                 task = generation.task
@@ -205,7 +214,7 @@ class GenerateVideoOperator(WaitingOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more, and the video is brought home."""
-        with for_airflow():
+        with for_airflow(), failures_counted():
             event = event or {}
             generation_id = event.get("job_id") or context["ti"].xcom_pull(
                 task_ids=self.task_id, key="generation_id", map_indexes=context["ti"].map_index
@@ -234,7 +243,30 @@ class GenerateVideoOperator(WaitingOperator):
         self._seconds("poll_interval", self.poll_interval)
         if self._delivery is not None:
             self._delivery.check()
-        return self._checked_request()
+        request = self._checked_request()
+        self._refuse_if_too_dear(request)
+        return request
+
+    def _refuse_if_too_dear(self, request: VideoRequest) -> None:
+        if self.max_tokens is None or self.max_tokens in ("", "None"):
+            return
+        try:
+            most = int(self.max_tokens)
+        except ValueError:
+            raise InvalidRequestError(f"max_tokens={self.max_tokens!r} is not a whole number.") from None
+        tokens = request.estimated_tokens()
+        if tokens is None or tokens > most:
+            expected = "a number of tokens that is not known here" if tokens is None else f"about {tokens:,} tokens"
+            raise InvalidRequestError(
+                f"This video would cost {expected}, and max_tokens={most:,}. Nothing was submitted or spent."
+            )
+
+    def _expected(self, settings: Settings) -> str:
+        tokens = self._checked_request().estimated_tokens()
+        if tokens is None:
+            return "its cost is not known here"
+        cost = money(tokens, settings.price_per_million_tokens)
+        return f"about {tokens:,} tokens" + (f", which is {cost}" if cost else "")
 
     def _checked_request(self) -> VideoRequest:
         given = {name: getattr(self, name) for name in self.request_fields}
@@ -247,16 +279,19 @@ class GenerateVideoOperator(WaitingOperator):
             fingerprint = fingerprint_of(request.body(), f"{self.anyfast_conn_id} {hook.settings.base_url}")
         return Ledger(store, fingerprint=fingerprint, max_tries=context["ti"].max_tries)
 
-    def _announce(self, context: Context, generation: Generation, base_url: str) -> None:
+    def _announce(self, context: Context, generation: Generation, settings: Settings) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""
         self._generation_id = generation.id
         context["ti"].xcom_push("generation_id", generation.id)
-        self.video_link = task_log_page(base_url, generation.id)
+        self.video_link = task_log_page(settings.base_url, generation.id)
+        count_obtained(reattached=generation.reattached)
         if not generation.reattached:
-            self.log.info("Generation %s is submitted and billed.", generation.id)
+            self.log.info("Generation %s is submitted and billed: %s.", generation.id, self._expected(settings))
 
     def _trigger(self, generation_id: str, submitted_at: float) -> VideoTrigger:
         """The wait; its deadline counts from the submission, and an attempt that begins after it gets a new one."""
+        from airflow_provider_anyfast.triggers.video import VideoTrigger  # noqa: PLC0415 - not while a DAG is parsed
+
         timeout = self._seconds("timeout", self.timeout) or 0.0
         now = clock.now()
         deadline = submitted_at + timeout
@@ -266,6 +301,7 @@ class GenerateVideoOperator(WaitingOperator):
             started_at=submitted_at,
             deadline=deadline if deadline > now else now + timeout,
             poll_interval=self._seconds("poll_interval", self.poll_interval),
+            kind=f"{self.model} {self.resolution or ''} {self.duration or ''}",
         )
 
     @property
@@ -293,6 +329,8 @@ class GenerateVideoOperator(WaitingOperator):
             path=home.path if home else None,
             last_frame_path=home.last_frame_path if home else None,
             submitted_at=submitted_at,
+            estimated_tokens=self._checked_request().estimated_tokens(),
+            price=client.settings.price_per_million_tokens,
         )
         if home is not None:
             tell_outlets(context, self.outlets, home.uri, result)
@@ -307,7 +345,8 @@ class GenerateVideoOperator(WaitingOperator):
 
     def _submitted(self, generation: Generation) -> dict[str, Any]:
         task = generation.task or VideoTask(generation.id, status="", outcome=Outcome.PENDING, model=self.model)
-        return video_result(task, prompt=self.prompt, submitted_at=generation.submitted_at)
+        tokens = self._checked_request().estimated_tokens()
+        return video_result(task, prompt=self.prompt, submitted_at=generation.submitted_at, estimated_tokens=tokens)
 
     def _lost_submission_policy(self) -> OnLostSubmission:
         policy = self.on_lost_submission
@@ -382,7 +421,12 @@ class DownloadVideoOperator(BaseOperator):
                 )
             self.video_link = link_of(task)
             home = delivery.bring_home(client, task)
-            result = video_result(task, path=home.path, last_frame_path=home.last_frame_path)
+            result = video_result(
+                task,
+                path=home.path,
+                last_frame_path=home.last_frame_path,
+                price=client.settings.price_per_million_tokens,
+            )
             tell_outlets(context, self.outlets, home.uri, result)
             base_url = urlsplit(client.settings.base_url).netloc
             self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [home.uri])

@@ -14,6 +14,7 @@ from airflow_provider_anyfast.triggers.video import VideoTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
 
@@ -44,10 +45,12 @@ class VideoStatusSensor(JobSensor[VideoTask]):
     def __init__(self, *, generation_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.generation_id = generation_id
+        self._price: Decimal | None = None
 
     def connect(self) -> AnyFastClient:
         """A new client; "Open video" leads to AnyFast's task log from the first question on."""
         client = super().connect()
+        self._price = client.settings.price_per_million_tokens
         self.video_link = task_log_page(client.settings.base_url, self.generation_id)
         return client
 
@@ -66,4 +69,4 @@ class VideoStatusSensor(JobSensor[VideoTask]):
         if job.outcome is Outcome.FAILED:
             raise without_retry(failure_of(job))
         self.video_link = job.video_url or self.video_link
-        return video_result(job)
+        return video_result(job, price=self._price)

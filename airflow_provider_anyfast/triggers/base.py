@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_anyfast.jobs.poller import GaveUp, JobT, Poller, Schedule, wait_for_async
+from airflow_provider_anyfast.jobs.poller import Finished, GaveUp, JobT, Poller, Schedule, wait_for_async
 from airflow_provider_anyfast.triggers.shared_client import shared_client
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.errors import AnyFastError
+    from airflow_provider_anyfast.jobs.poller import Timing
 
 SETTLE = 10.0
 """Seconds before the first poll. Airflow 3.3.2 can fail a task whose trigger fires while the worker that deferred it
@@ -32,6 +33,7 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         started_at: Unix seconds of the job's creation.
         deadline: Unix seconds.
         poll_interval: seconds between polls; None follows the job.
+        kind: what jobs that take about as long have in common; lets this process learn when to poll.
     """
 
     noun: ClassVar[str]
@@ -51,6 +53,7 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         started_at: float,
         deadline: float,
         poll_interval: float | None = None,
+        kind: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's, without annotations
         self.job_id = job_id
@@ -58,6 +61,7 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         self.started_at = started_at
         self.deadline = deadline
         self.poll_interval = poll_interval
+        self.kind = kind
 
     @abstractmethod
     def call(self) -> Call[JobT]:
@@ -71,6 +75,7 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
             "started_at": self.started_at,
             "deadline": self.deadline,
             "poll_interval": self.poll_interval,
+            "kind": self.kind,
         }
 
     def poller(self, *, settle: float = 0.0) -> Poller[JobT]:
@@ -79,9 +84,16 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
             self.job_id,
             started_at=self.started_at,
             deadline=self.deadline,
-            schedule=Schedule.fixed(self.poll_interval) if self.poll_interval else self.schedule,
+            schedule=Schedule.fixed(self.poll_interval) if self.poll_interval else self.timing(),
             settle=settle,
         )
+
+    def timing(self) -> Timing:
+        """When the job is polled, unless ``poll_interval`` says otherwise."""
+        return self.schedule
+
+    def learn(self, job: JobT) -> None:
+        """Remembers how long a job that has ended took."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: the arguments of this wait, and why asking stopped, if it had to."""
@@ -89,6 +101,8 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         async with shared_client(self.anyfast_conn_id) as client:
             ended = await wait_for_async(self.poller(settle=SETTLE), lambda: client.send_once(call))
         reason = ""
+        if isinstance(ended, Finished):
+            self.learn(ended.job)
         if isinstance(ended, GaveUp):
             reason = str(ended.error)
             self.log.warning("Asking for %s has failed for good: %s", self.job_id, reason)

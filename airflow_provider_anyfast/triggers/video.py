@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import GenerationTimeoutError
-from airflow_provider_anyfast.client.models import VideoTask
+from airflow_provider_anyfast.client.models import Outcome, VideoTask
+from airflow_provider_anyfast.jobs.completion import CompletionTimes
 from airflow_provider_anyfast.jobs.poller import VIDEO_SCHEDULE
 from airflow_provider_anyfast.triggers.base import JobTrigger
 from airflow_provider_anyfast.triggers.many import JobsTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.jobs.poller import Timing
+
+_completion_times: dict[tuple[str, str], CompletionTimes] = {}
+"""What this process has seen, by connection and kind of video."""
 
 
 class VideoTrigger(JobTrigger[VideoTask]):
@@ -24,6 +33,18 @@ class VideoTrigger(JobTrigger[VideoTask]):
     def call(self) -> endpoints.Call[VideoTask]:
         """How the generation is asked for."""
         return endpoints.query_generation(self.job_id)
+
+    def timing(self) -> Timing:
+        """The schedule for all videos, until this process has seen enough of the same kind and connection."""
+        return self._times() if self.kind else self.schedule
+
+    def learn(self, job: VideoTask) -> None:
+        """Remembers how long the video took."""
+        if self.kind and job.outcome is Outcome.SUCCEEDED and job.finished_at is not None:
+            self._times().add(job.finished_at - (job.submitted_at or self.started_at))
+
+    def _times(self) -> CompletionTimes:
+        return _completion_times.setdefault((self.anyfast_conn_id, self.kind), CompletionTimes(self.schedule))
 
     async def on_kill(self) -> None:
         """AnyFast has no cancel, so this can only say what goes on."""

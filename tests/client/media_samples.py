@@ -81,7 +81,7 @@ def audio(
             picture: Any = container.add_stream("mjpeg", rate=1)
             picture.width = picture.height = 320
             picture.pix_fmt = "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
+            picture.disposition = av.stream.Disposition.attached_pic.value  # PyAV 16 and 17 take a number only
             container.start_encoding()
             packet = av.Packet(image("JPEG"))
             packet.stream, packet.pts, packet.dts, packet.time_base = picture, 0, 0, Fraction(1, 1)

@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk import BaseOperator
 
 from tests.harness.toys import BuyTicket
+from tests.support.installed_airflow import HAS_STATE_STORE, LEDGER_PLACES
 from tests.support.killed_process import last_words_of
 from tests.support.steps import CrashPoint
 from tests.support.task_run import Attempt, TaskRunner
@@ -33,12 +34,13 @@ def point(attempt: Attempt, side: str, step: str) -> CrashPoint:
 def test_the_steps_of_an_attempt_are_listed_by_themselves(shop: Shop, shop_runner: TaskRunner) -> None:
     attempt = shop_runner.attempt(buying(shop))
 
+    get, put = ("state store get", "state store set") if HAS_STATE_STORE else ("variable get", "variable put")
     assert [f"{step.name} ({step.process})" for step in attempt.steps] == [
         "start (worker)",
         "rendered fields set (worker)",
-        "state store get ticket (worker)",
+        f"{get} ticket (worker)",
         "http POST /buy (worker)",
-        "state store set ticket (worker)",
+        f"{put} ticket (worker)",
         "xcom set t.ticket (worker)",
         "state deferred (worker)",
         "xcom get t.ticket (worker)",
@@ -55,7 +57,7 @@ def test_the_steps_of_an_attempt_are_listed_by_themselves(shop: Shop, shop_runne
     assert len(attempt.crash_points) == 2 * len(attempt.steps)
 
 
-@pytest.mark.parametrize("state_store", [True, False])
+@pytest.mark.parametrize("state_store", LEDGER_PLACES)
 def test_only_a_crash_between_payment_and_record_pays_twice(
     state_store: bool,  # noqa: FBT001  # a parameter of the test
     shop: Shop,
@@ -88,7 +90,7 @@ def test_a_killed_worker_leaves_a_retry_and_no_words_of_its_own(shop: Shop, shop
     assert killed.xcoms == {"ticket": "ticket-2"}
     assert killed.links == {}
     assert [step.name for step in killed.steps] == [step.name for step in clean.steps[:6]]
-    assert "::endgroup::" in killed.log_text
+    assert "Bought ticket ticket-2" in killed.log_text
 
 
 def test_a_killed_worker_without_retries_fails(shop: Shop, shop_runner: TaskRunner) -> None:
@@ -133,7 +135,7 @@ class WriteFile(BaseOperator):
         part = self.path.with_suffix(".part")
         try:
             part.write_text("film")
-            part.replace(self.path)
+            os.replace(part, self.path)  # noqa: PTH105  # what the recorder watches; Path.replace of 3.10 has its own
         finally:
             part.unlink(missing_ok=True)
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 from airflow.sdk import DAG, Asset, BaseOperator, Connection, PokeReturnValue, Variable
 from airflow.sdk.bases.sensor import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from tests.harness.toys import BuyTicket, Echo, Fail
 from tests.support.clock import FakeClock
 from tests.support.execution_api import ExecutionApi, Outages
+from tests.support.installed_airflow import LEDGER_PLACES
 from tests.support.metadata import Metadata, TaskKey
 from tests.support.steps import StepRecorder
 from tests.support.task_run import TaskRunner
@@ -107,6 +109,7 @@ def test_a_clear_lets_max_tries_grow_and_a_retry_does_not() -> None:
     assert [(attempt.try_number, attempt.max_tries) for attempt in tries] == [(1, 2), (2, 2), (3, 4)]
 
 
+@pytest.mark.state_store
 def test_a_new_try_loses_its_xcoms_and_keeps_its_state() -> None:
     runner = TaskRunner()
 
@@ -127,6 +130,7 @@ def test_a_new_try_loses_its_xcoms_and_keeps_its_state() -> None:
     assert attempts[0].xcoms == {"mark": 1}
 
 
+@pytest.mark.state_store
 def test_state_can_be_deleted_and_cleared() -> None:
     def work(context: Context) -> Any:
         store = context["task_state_store"]
@@ -143,13 +147,14 @@ def test_state_can_be_deleted_and_cleared() -> None:
     assert runner.metadata.state_store == {}
 
 
-def test_the_state_store_is_missing_on_an_older_airflow() -> None:
+@pytest.mark.parametrize("state_store", LEDGER_PLACES)
+def test_the_state_store_is_missing_on_an_older_airflow(*, state_store: bool) -> None:
     make = Run(task_id="t", call=lambda context: "task_state_store" in context)
 
-    assert TaskRunner(state_store=False).attempt(lambda: make).result is False
-    assert TaskRunner(state_store=True).attempt(lambda: Run(task_id="t", call=make.call)).result is True
+    assert TaskRunner(state_store=state_store).attempt(lambda: make).result is state_store
 
 
+@pytest.mark.state_store
 @pytest.mark.parametrize("broken", ["state_store_get", "state_store_set"])
 def test_a_broken_state_store_fails_the_task_as_the_real_one_does(broken: str) -> None:
     runner = TaskRunner()
@@ -288,11 +293,11 @@ def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class ThreePokes(BaseSensorOperator):
-    """Is done at the third poke of a try; a rescheduled sensor counts its pokes in the state store."""
+    """Is done at the third poke of a try; a rescheduled sensor counts its pokes in a Variable."""
 
     def poke(self, context: Context) -> PokeReturnValue:
-        pokes = int(str(context["task_state_store"].get("pokes", 0))) + 1
-        context["task_state_store"].set("pokes", pokes)
+        pokes = int(Variable.get("pokes", default=0)) + 1
+        Variable.set("pokes", str(pokes))
         return PokeReturnValue(is_done=pokes == 3, xcom_value=pokes)
 
 

@@ -13,6 +13,7 @@ import httpx
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, Variable
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -53,6 +54,8 @@ class TicketTrigger(BaseTrigger):
         if self.mood == "asks without await":
             BaseHook.get_connection(self.conn_id)
         if self.mood == "asks in a thread":
+            await sync_to_async(BaseHook.get_connection)(self.conn_id)
+        if self.mood == "asks in a thread of its own":
             await asyncio.to_thread(BaseHook.get_connection, self.conn_id)
         if self.mood == "asks for state":
             from airflow.sdk.execution_time import task_runner  # noqa: PLC0415  # as a trigger would
@@ -91,8 +94,8 @@ class BuyTicket(BaseOperator):
         if not (ticket := self._remembered(context)):
             ticket = httpx.post(f"{self.url}/buy").json()["ticket"]
             self._remember(context, ticket)
-        context["ti"].xcom_push(key="ticket", value=ticket)
         self.log.info("Bought ticket %s", ticket)
+        context["ti"].xcom_push(key="ticket", value=ticket)
         self.defer(trigger=TicketTrigger(self.url, mood=self.mood), method_name="complete", timeout=600)
 
     def complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:

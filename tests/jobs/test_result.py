@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -11,7 +12,19 @@ from airflow_provider_anyfast.jobs.result import LINK_LIFE, asset_facts, video_r
 
 FIELDS = [
     *("generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url"),
-    *("last_frame_path", "duration", "resolution", "ratio", "seed", "usage", "submitted_at", "finished_at"),
+    *(
+        "last_frame_path",
+        "duration",
+        "resolution",
+        "ratio",
+        "seed",
+        "usage",
+        "estimated_tokens",
+        "estimated_cost",
+        "cost",
+        "submitted_at",
+        "finished_at",
+    ),
 ]
 DONE = VideoTask(
     "asyntask_1",
@@ -46,9 +59,17 @@ def test_a_result_holds_every_fact() -> None:
         "ratio": "16:9",
         "seed": 4304,
         "usage": {"completion_tokens": 108900, "total_tokens": 108900},
+        "estimated_tokens": None,
+        "estimated_cost": None,
+        "cost": None,
         "submitted_at": "2026-04-27T11:15:06Z",
         "finished_at": "2026-04-27T11:20:00Z",
     }
+
+
+def test_a_price_turns_tokens_into_money() -> None:
+    result = video_result(DONE, estimated_tokens=110_000, price=Decimal("46.5"))
+    assert (result["estimated_cost"], result["cost"]) == ("5.1150", "5.0638")
 
 
 def test_a_link_lives_for_a_day() -> None:

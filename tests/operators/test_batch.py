@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+from tests.support.installed_airflow import LEDGER_PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -317,7 +318,7 @@ def test_a_submission_whose_answer_is_lost_fails_its_row_and_no_other(
     assert sandbox.billed.generations == 6, "a clear is the user's word for another one"
 
 
-@pytest.mark.parametrize("state_store", [True, False], ids=["state store", "variables"])
+@pytest.mark.parametrize("state_store", LEDGER_PLACES)
 def test_a_worker_that_dies_at_any_step_costs_nothing(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, *, state_store: bool
 ) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
+from airflow.providers.common.compat.sdk import Stats
+from airflow.sdk import Connection
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
@@ -68,7 +72,7 @@ def test_both_ways_of_waiting_give_the_same_result(runner: TaskRunner, sandbox: 
     assert on_the_worker == facts(deferrable=True)
     assert list(on_the_worker) == [
         *("status", "model", "prompt", "path", "last_frame_url", "last_frame_path", "duration", "resolution", "ratio"),
-        *("seed", "usage"),
+        *("seed", "usage", "estimated_tokens", "estimated_cost", "cost"),
     ]
     assert on_the_worker["usage"]["total_tokens"] > 0
 
@@ -348,3 +352,83 @@ def test_a_stop_names_the_video_and_says_that_anyfast_has_no_cancel(
     told = capsys.readouterr().out
     assert "no cancel" in told
     assert sandbox.account().generations[0].id in told
+
+
+# What it costs.
+
+
+def test_the_estimate_stands_beside_what_was_billed(runner: TaskRunner) -> None:
+    attempt = runner.attempt(video(ratio="16:9"))
+    result = attempt.result
+    assert result["estimated_tokens"] == result["usage"]["total_tokens"] == 864 * 496 * (4 * 24 + 1) // 1024
+    assert f"about {result['estimated_tokens']:,} tokens" in attempt.log_text
+    assert (result["estimated_cost"], result["cost"]) == (None, None)
+
+
+def test_a_price_on_the_connection_turns_tokens_into_money(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    extra = json.dumps({"price_per_million_tokens": 46})
+    connection = Connection(
+        conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=sandbox.api_key, extra=extra
+    )
+    attempt = dataclasses.replace(runner, connections=[connection]).attempt(video(ratio="16:9", deferrable=True))
+    tokens = attempt.result["usage"]["total_tokens"]
+    assert attempt.result["cost"] == attempt.result["estimated_cost"] == f"{tokens * 46 / 1e6:.4f}"
+    assert f"which is {attempt.result['cost']}" in attempt.log_text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "phrases"),
+    [
+        ({"max_tokens": 40_593, "ratio": "16:9"}, ("about 40,594 tokens", "max_tokens=40,593")),
+        ({"max_tokens": "{{ 10 }}", "resolution": None}, ("about 87,850 tokens",)),
+        ({"max_tokens": 10**9, "model": "seedance-9", "resolution": "16k"}, ("not known here",)),
+        ({"max_tokens": "few"}, ("max_tokens='few'",)),
+    ],
+)
+def test_a_video_that_is_too_dear_is_never_submitted(
+    runner: TaskRunner, sandbox: SandboxHandle, parameters: dict[str, Any], phrases: tuple[str, ...]
+) -> None:
+    failed_for_good(runner.attempt(video(**parameters)), exceptions.InvalidRequestError, *phrases)
+    assert sandbox.requests() == []
+
+
+def test_a_video_that_is_just_affordable_is_made(runner: TaskRunner) -> None:
+    assert runner.attempt(video(max_tokens="40594", ratio="16:9")).state == "success"
+
+
+# Metrics.
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """What went to Airflow's Stats."""
+    seen: list[tuple[str, Any]] = []
+    monkeypatch.setattr(Stats, "incr", lambda name, count=1, tags=None: seen.append((name, tags or count)))
+    monkeypatch.setattr(Stats, "timing", lambda name, dt: seen.append((name, dt.total_seconds())))
+    return seen
+
+
+@BOTH_WAYS
+def test_a_video_is_counted_once_whatever_happens_on_the_way(
+    runner: TaskRunner, sandbox: SandboxHandle, counted: list[tuple[str, Any]], tmp_path: Path, *, deferrable: bool
+) -> None:
+    sandbox.fault("corrupt_download", times=4)
+    make = video(deferrable=deferrable, output_path=str(tmp_path / "x.mp4"))
+    assert runner.attempt(make).state == "up_for_retry"
+    assert runner.retry(make).state == "success"
+    ours = [(name, value) for name, value in counted if name.startswith("anyfast.")]
+    assert [name for name, _ in ours] == [
+        *("anyfast.submitted", "anyfast.reattached", "anyfast.succeeded", "anyfast.tokens"),
+        "anyfast.seconds_to_completion",
+    ]
+    assert dict(ours)["anyfast.tokens"] > 0
+    assert dict(ours)["anyfast.seconds_to_completion"] > 0
+
+
+def test_a_failure_is_counted_with_its_cause(
+    runner: TaskRunner, sandbox: SandboxHandle, counted: list[tuple[str, Any]]
+) -> None:
+    sandbox.fault("moderation")
+    runner.attempt(video())
+    assert ("anyfast.failed", {"cause": "ModerationError"}) in counted
+    assert "anyfast.submitted" not in dict(counted)

@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+from tests.support.installed_airflow import LEDGER_PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
     return partial(GenerateVideoOperator, **{**given, **parameters})
 
 
-@pytest.fixture(params=[True, False], ids=["state store", "variable"])
+@pytest.fixture(params=LEDGER_PLACES)
 def runner(runner: TaskRunner, request: pytest.FixtureRequest) -> TaskRunner:
     """Both places in which a ledger can be kept: Airflow 3.3's state store, and a Variable below it."""
     return replace(runner, state_store=request.param)
@@ -48,8 +49,11 @@ def gaps(clean: Attempt) -> list[CrashPoint]:
 
 @pytest.mark.parametrize(
     ("runner", "way"),
-    [(True, WAYS["on the worker"]), (True, WAYS["deferred"]), (False, WAYS["deferred"])],
-    ids=["state store, on the worker", "state store, deferred", "variable, deferred"],
+    [
+        pytest.param(True, WAYS["on the worker"], id="state store, on the worker", marks=pytest.mark.state_store),
+        pytest.param(True, WAYS["deferred"], id="state store, deferred", marks=pytest.mark.state_store),
+        pytest.param(False, WAYS["deferred"], id="variable, deferred"),
+    ],
     indirect=["runner"],
 )
 def test_a_crash_at_any_step_buys_one_video_and_ends_with_its_file(
@@ -87,11 +91,10 @@ def test_a_crash_at_any_step_buys_one_video_and_ends_with_its_file(
 @pytest.mark.parametrize(
     ("runner", "operator", "deferrable"),
     [
-        (True, CreateAssetGroupOperator, False),
-        (True, CreateAssetOperator, False),
-        (False, CreateAssetOperator, True),
+        pytest.param(True, CreateAssetGroupOperator, False, id="group, state store", marks=pytest.mark.state_store),
+        pytest.param(True, CreateAssetOperator, False, id="asset, state store", marks=pytest.mark.state_store),
+        pytest.param(False, CreateAssetOperator, True, id="asset, variable, deferred"),
     ],
-    ids=["group, state store", "asset, state store", "asset, variable, deferred"],
     indirect=["runner"],
 )
 def test_a_crash_at_any_step_of_a_creation_is_billed_once(
@@ -272,6 +275,7 @@ def test_without_durability_a_retry_pays_again_as_documented(runner: TaskRunner,
     assert sandbox.billed.generations == 2
 
 
+@pytest.mark.state_store
 class TestStateStore:
     """What only the state store of Airflow 3.3 can show."""
 
@@ -308,10 +312,13 @@ class TestVariable:
     def runner(self, runner: TaskRunner) -> TaskRunner:
         return replace(runner, state_store=False)
 
-    def test_it_is_there_while_money_is_at_stake_and_gone_after_success(self, runner: TaskRunner) -> None:
+    def test_it_is_there_while_money_is_at_stake_and_gone_after_success(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
         make = video(deferrable=True)
         runner.attempt(make, run_trigger=False)
         (name,) = runner.metadata.variables
         assert name.startswith("anyfast_ledger_dag_video_")
         assert runner.resume(make).state == "success"
         assert not runner.metadata.variables
+        assert sandbox.billed.generations == 1

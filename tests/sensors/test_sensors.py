@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator

@@ -1,6 +1,6 @@
 """Airflow's Execution API in memory: what a worker and a triggerer can ask for, answered from `Metadata`.
 
-Answers have the shapes of airflow/api_fastapi/execution_api/routes of Airflow 3.3.
+Answers have the shapes of airflow/api_fastapi/execution_api/routes of Airflow 3.3, as far as 3.1 and 3.2 know them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import httpx
 
+from tests.support.installed_airflow import RUN_FIELDS
 from tests.support.metadata import Deferral, OutletReport, TaskInstanceRow, TaskKey, XComKey
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class ExecutionApi:
                 "state": "running",
                 "conf": metadata.run_conf,
                 "consumed_asset_events": [],
-                "partition_key": None,
+                **RUN_FIELDS,
             },
             "max_tries": row.max_tries,
             "should_retry": row.may_retry,
@@ -98,6 +99,7 @@ class ExecutionApi:
         row = self._row(call)
         body = call.json()
         state = body["state"]
+        row.rendered_map_index = body.get("rendered_map_index") or row.rendered_map_index
         if state == "deferred":
             row.defer(_deferral(body))
         elif state == "up_for_reschedule":

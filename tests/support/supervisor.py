@@ -1,13 +1,14 @@
 """Airflow's own task runner, and a triggerer for one trigger, on top of the in-memory Execution API.
 
-This is private API of Airflow 3.3 (task-sdk 1.3): all of it that the tests touch is in this module.
+This is private API of Airflow 3.1 to 3.3 (task-sdk 1.1 to 1.3): all of it that the tests touch is in this module, and
+where those differ, in `installed_airflow`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+import pkgutil
 import signal
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,9 @@ from unittest import mock
 import httpx
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import structlog
-from airflow.sdk._shared.module_loading import import_string
 from airflow.sdk.api.client import ServerResponseError
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time.comms import ErrorResponse
+from airflow.sdk.execution_time.comms import ErrorResponse, MaskSecret
 from airflow.sdk.execution_time.supervisor import (
     InProcessSupervisorComms,
     InProcessTestSupervisor,
@@ -30,9 +30,10 @@ from airflow.sdk.execution_time.supervisor import (
     set_supervisor_comms,
 )
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-from airflow.sdk.serde import deserialize, serialize
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import SyncToAsync
+from asgiref.sync import SyncToAsync, async_to_sync
+
+from tests.support import installed_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,8 +85,9 @@ def run_task(
         api: answers the task's calls.
         with_state_store: False leaves ``task_state_store`` out of the context, as Airflow before 3.3 does.
     """
-    with _process_settings_kept(), _context(with_state_store=with_state_store):
-        return _Supervisor.start(what=ti, task=task, client=_client(api), logger=structlog.get_logger("supervisor"))
+    client = mock.patch.object(_Supervisor, "_api_client", return_value=_client(api))
+    with _process_settings_kept(), _context(with_state_store=with_state_store), client:
+        return _Supervisor.start(what=ti, task=task, logger=structlog.get_logger("supervisor"))
 
 
 def run_trigger(ti: TaskInstance, deferral: Deferral, api: ExecutionApi) -> TriggerEnd:
@@ -98,28 +100,19 @@ def run_trigger(ti: TaskInstance, deferral: Deferral, api: ExecutionApi) -> Trig
         client=_client(api),
     )
     supervisor.comms = InProcessSupervisorComms(supervisor=supervisor)
-    with (
-        _process_settings_kept(),
-        _own_thread_for_blocking_calls(),
-        set_supervisor_comms(_TriggererComms(supervisor.comms)),
-    ):
-        return asyncio.run(_to_its_end(_inflate(deferral, ti)))
+    comms = _TriggererComms(supervisor.comms)
+
+    async def run() -> TriggerEnd:
+        comms.loop = asyncio.get_running_loop()
+        return await _to_its_end(_inflate(deferral, ti))
+
+    with _process_settings_kept(), _own_thread_for_blocking_calls(), set_supervisor_comms(comms):
+        return asyncio.run(run())
 
 
 def event_kwargs(deferral: Deferral, payload: object) -> dict[str, Any]:
     """The stored arguments of the resumed method, with the event's payload put in as the triggerer does."""
-    kwargs = cast("dict[str, Any]", deserialize(deferral.next_kwargs))
-    return cast("dict[str, Any]", json.loads(json.dumps(serialize({**kwargs, "event": payload}))))
-
-
-def stored_xcom(value: object) -> Any:
-    """What XCom stores for ``value``."""
-    return json.loads(json.dumps(serialize(value)))
-
-
-def read_xcom(stored: Any) -> Any:
-    """What a task gets for a stored XCom."""
-    return deserialize(stored)
+    return installed_airflow.stored_kwargs({**installed_airflow.read_kwargs(deferral.next_kwargs), "event": payload})
 
 
 def _client(api: ExecutionApi) -> Any:
@@ -129,8 +122,8 @@ def _client(api: ExecutionApi) -> Any:
 
 
 def _inflate(deferral: Deferral, ti: TaskInstance) -> BaseTrigger:
-    stored = json.loads(json.dumps(deferral.trigger_kwargs))
-    trigger = cast("BaseTrigger", import_string(deferral.classpath)(**cast("dict[str, Any]", deserialize(stored))))
+    make = pkgutil.resolve_name(deferral.classpath)
+    trigger = cast("BaseTrigger", make(**installed_airflow.read_kwargs(deferral.trigger_kwargs)))
     trigger.task_instance = ti  # type: ignore[assignment]  # Airflow's own triggerer sets the datamodel here
     return trigger
 
@@ -168,6 +161,8 @@ class _TriggererComms:
     """The way from a trigger to its supervisor: only the messages that a real triggerer answers, and only awaited."""
 
     def __init__(self, comms: InProcessSupervisorComms) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The triggerer's own."""
         from airflow.jobs.triggerer_job_runner import ToTriggerSupervisor  # noqa: PLC0415  # slow; only triggers need it
 
         self._comms = comms
@@ -176,13 +171,17 @@ class _TriggererComms:
     async def asend(self, msg: BaseModel) -> Any:
         if not isinstance(msg, self._answered):
             raise TriggerHangsError(f"Airflow's triggerer does not answer {type(msg).__name__}")
+        if installed_airflow.TRIGGERER_HAS_ONE_LOOP and asyncio.get_running_loop() is not self.loop:
+            raise TriggerHangsError(f"{type(msg).__name__} was sent from another event loop than the triggerer's")
         return self._comms.send(msg)
 
     def send(self, msg: BaseModel) -> Any:
         with suppress(RuntimeError):
             asyncio.get_running_loop()
+            if installed_airflow.MASKS_SYNCHRONOUSLY and isinstance(msg, MaskSecret):
+                return None
             raise TriggerHangsError(f"{type(msg).__name__} was sent from the event loop without await: that blocks it")
-        return asyncio.run(self.asend(msg))
+        return async_to_sync(self.asend)(msg)
 
 
 @contextmanager

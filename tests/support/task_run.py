@@ -24,7 +24,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.api.datamodels._generated import TaskInstance
 from airflow.sdk.bases.operator import TRIGGER_FAIL_REPR, TriggerFailureReason
 
-from tests.support import supervisor
+from tests.support import installed_airflow, supervisor
 from tests.support.execution_api import ExecutionApi, Outages
 from tests.support.killed_process import last_words_of
 from tests.support.metadata import Deferral, Metadata, OutletReport, TaskInstanceRow, TaskKey, XComKey
@@ -103,7 +103,7 @@ class TaskRunner:
         run_conf: configuration of the DAG run; overrides ``params``.
         params: of the DAG that an operator without one is put into.
         logical_date: None as in a run that a user triggered.
-        state_store: False takes the task state store away, as Airflow 3.1 and 3.2 have none.
+        state_store: False takes the task state store away, as Airflow 3.1 and 3.2 have none. Default: as installed.
         clock: if given, decides whether a deferral timed out, and is moved on while a sensor is rescheduled.
     """
 
@@ -112,7 +112,7 @@ class TaskRunner:
     run_conf: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     logical_date: dt.datetime | None = None
-    state_store: bool = True
+    state_store: bool = installed_airflow.HAS_STATE_STORE
     clock: FakeClock | None = None
 
     metadata: Metadata = field(init=False)
@@ -187,7 +187,7 @@ class TaskRunner:
         row = self._expect_state("deferred", map_index)
         deferral = cast("Deferral", row.deferral)
         if timed_out:
-            row.resume(TRIGGER_FAIL_REPR, {"error": TriggerFailureReason.TRIGGER_TIMEOUT.value})
+            row.resume(*_failure(TriggerFailureReason.TRIGGER_TIMEOUT))
         elif event is not _NoEvent:
             row.resume(deferral.next_method, supervisor.event_kwargs(deferral, event))
         return self._run(make, row.key, run_trigger=run_trigger, crash_at=crash_at, first_trigger=True)
@@ -220,7 +220,7 @@ class TaskRunner:
 
     def push_xcom(self, task_id: str, value: object, *, name: str = RETURN_VALUE, map_index: int = -1) -> None:
         """Put an upstream task's XCom in place."""
-        self.metadata.xcoms[XComKey(TaskKey(task_id, map_index), name)] = supervisor.stored_xcom(value)
+        self.metadata.xcoms[XComKey(TaskKey(task_id, map_index), name)] = installed_airflow.stored_xcom(value)
 
     # Inside
 
@@ -285,13 +285,12 @@ class TaskRunner:
         end = supervisor.run_trigger(self._identity(row), deferral, api)
         progress.recorder.process = "worker"
         if self._too_late(row):
-            row.resume(TRIGGER_FAIL_REPR, {"error": TriggerFailureReason.TRIGGER_TIMEOUT.value})
+            row.resume(*_failure(TriggerFailureReason.TRIGGER_TIMEOUT))
         elif end.fired:
             progress.events.append(end.payload)
             row.resume(deferral.next_method, supervisor.event_kwargs(deferral, end.payload))
         else:
-            failure = {"error": TriggerFailureReason.TRIGGER_FAILURE.value, "traceback": end.failure}
-            row.resume(TRIGGER_FAIL_REPR, failure)
+            row.resume(*_failure(TriggerFailureReason.TRIGGER_FAILURE, traceback=end.failure))
 
     def _too_late(self, row: TaskInstanceRow) -> bool:
         timeout = cast("Deferral", row.deferral).timeout
@@ -337,8 +336,8 @@ class TaskRunner:
             deferrals=progress.deferrals,
             deferral=row.deferral,
             events=progress.events,
-            xcoms={name: supervisor.read_xcom(value) for name, value in xcoms.items() if name not in links},
-            links={name: str(supervisor.read_xcom(value)) for name, value in links.items()},
+            xcoms={name: installed_airflow.read_xcom(value) for name, value in xcoms.items() if name not in links},
+            links={name: str(installed_airflow.read_xcom(value)) for name, value in links.items()},
             rendered_fields=copy.deepcopy(row.rendered_fields),
             task=task,
             outlet_report=reports[-1] if reports and row.state == "success" else None,
@@ -356,6 +355,11 @@ class TaskRunner:
         if row.state != state:
             raise AssertionError(f"{row.key} is {row.state}, not {state}")
         return row
+
+
+def _failure(reason: TriggerFailureReason, **facts: Any) -> tuple[str, dict[str, Any]]:
+    """The method and the stored arguments with which a task goes on whose trigger gave no event."""
+    return TRIGGER_FAIL_REPR, installed_airflow.stored_kwargs({"error": reason.value, **facts})
 
 
 @dataclass

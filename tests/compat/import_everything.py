@@ -1,0 +1,35 @@
+"""Imports every module of the installed provider but the sandbox, where only the core dependencies are installed."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import walk_packages
+
+import airflow_provider_anyfast
+
+OF_EXTRAS = ("av", "PIL")
+
+
+def main() -> None:
+    """Import all of it, and exit with a sentence where that would prove nothing."""
+    if found := [name for name in OF_EXTRAS if find_spec(name)]:
+        sys.exit(f"This proves nothing while the extras are installed: {', '.join(found)}")
+    if not Path(airflow_provider_anyfast.__file__).is_relative_to(sys.prefix):
+        sys.exit(f"This is not the installed wheel: {airflow_provider_anyfast.__file__}")
+    package = airflow_provider_anyfast.__name__
+    names = [module.name for module in walk_packages(airflow_provider_anyfast.__path__, f"{package}.", _give_up)]
+    for name in names:
+        if not name.startswith(f"{package}.sandbox"):
+            import_module(name)
+
+
+def _give_up(name: str) -> None:
+    if not name.startswith(f"{airflow_provider_anyfast.__name__}.sandbox"):
+        raise ImportError(f"{name} cannot be imported")
+
+
+if __name__ == "__main__":
+    main()

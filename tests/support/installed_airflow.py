@@ -1,0 +1,87 @@
+"""What differs between Airflow 3.1, 3.2 and 3.3 for the tests: the only module that asks which one is installed.
+
+3.1 keeps the arguments of a deferral in another form, and has some classes in other modules. 3.3 brought the task state
+store, and 3.3.2 the masking of secrets that does not block an event loop.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from airflow.sdk import Connection
+from airflow.sdk.execution_time import comms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "HAS_STATE_STORE",
+    "LEDGER_PLACES",
+    "MASKS_SYNCHRONOUSLY",
+    "RUN_FIELDS",
+    "TRIGGERER_HAS_ONE_LOOP",
+    "DagBag",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+    "read_kwargs",
+    "read_xcom",
+    "stored_kwargs",
+    "stored_xcom",
+]
+
+IS_3_1 = find_spec("airflow.sdk.serde") is None
+
+if TYPE_CHECKING or not IS_3_1:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+    from airflow.sdk.serde import deserialize, serialize
+
+    _serialize_kwargs, _deserialize_kwargs = serialize, deserialize
+else:
+    from airflow.exceptions import TaskDeferralError, TaskDeferralTimeout
+    from airflow.models.dagbag import DagBag
+    from airflow.serialization.serde import deserialize, serialize
+    from airflow.serialization.serialized_objects import BaseSerialization
+
+    _serialize_kwargs, _deserialize_kwargs = BaseSerialization.serialize, BaseSerialization.deserialize
+
+HAS_STATE_STORE = hasattr(comms, "GetTaskStateStore")
+"""Whether a task's context holds ``task_state_store``."""
+
+LEDGER_PLACES = (
+    pytest.param(True, id="state store", marks=pytest.mark.state_store),
+    pytest.param(False, id="variable"),
+)
+"""Values of ``TaskRunner.state_store``, for `pytest.mark.parametrize`; an Airflow without one deselects the first."""
+
+MASKS_SYNCHRONOUSLY = not hasattr(Connection, "aextra_dejson")
+"""Whether ``aget_connection`` masks secrets by a call that nobody awaits, and lives with its failure (before 3.3.2)."""
+
+RUN_FIELDS: dict[str, Any] = {} if IS_3_1 else {"partition_key": None}
+"""What Airflow tells a task about its DAG run beyond what all versions tell."""
+
+TRIGGERER_HAS_ONE_LOOP = IS_3_1
+"""Whether a call from another event loop than the triggerer's own breaks its line to the supervisor (3.1)."""
+
+
+def stored_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What Airflow's database holds for the arguments of a trigger or of a resumed method."""
+    return cast("dict[str, Any]", json.loads(json.dumps(_serialize_kwargs(dict(kwargs)))))
+
+
+def read_kwargs(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments again."""
+    return cast("dict[str, Any]", _deserialize_kwargs(json.loads(json.dumps(stored))))
+
+
+def stored_xcom(value: object) -> Any:
+    """What XCom stores for ``value``."""
+    return json.loads(json.dumps(serialize(value)))
+
+
+def read_xcom(stored: Any) -> Any:
+    """What a task gets for a stored XCom."""
+    return deserialize(stored)
