@@ -8,7 +8,7 @@ INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e browser distributed compat compat-corners bench audit system-packages constraints
+.PHONY: help setup demo ui check test e2e browser distributed docs compat compat-corners bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ distributed: $(VENV)/distributed-stamp ## CeleryExecutor, Redis, PostgreSQL: a w
 	@$(BIN)/python -m scripts.system_programs redis-server initdb postgres pg_isready
 	$(BIN)/pytest tests/distributed
 
+docs: $(VENV)/docs-stamp ## the pages of docs/ as a web site in .site/, every link and anchor checked
+	$(BIN)/mkdocs build --strict
+
 # The one list of what the targets need of Debian beside Python and make.
 system-packages: ## install, as root, Chromium for browser, Redis and PostgreSQL for distributed
 	apt-get update --quiet
@@ -72,4 +75,4 @@ bench: $(VENV)/stamp ## measure everything, or one thing: make bench BENCH="poll
 	$(BIN)/python -m benchmarks $(BENCH)
 
 constraints: ## renew constraints.txt (newest versions that pyproject.toml allows)
-	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --group browser --group distributed --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --group browser --group distributed --group docs --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml

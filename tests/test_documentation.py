@@ -1,30 +1,380 @@
-"""Every Python snippet in the README and the docs runs as it stands."""
+"""The README and the docs say what is so: their snippets run, and their tables are those of the code."""
 
 from __future__ import annotations
 
+import argparse
+import ast
+import csv
+import importlib
+import inspect
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+import yaml
+from airflow.cli.cli_parser import get_parser
+from airflow.configuration import conf
+from airflow.sdk import Connection
+
+from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.client.seedance import MODELS
+from airflow_provider_anyfast.hooks.anyfast import settings_of
+from airflow_provider_anyfast.jobs.manifest import Line, from_text
+from airflow_provider_anyfast.jobs.rows import parse_rows
+from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+from airflow_provider_anyfast.provider_info import PROVIDER_INFO
+from airflow_provider_anyfast.sandbox.__main__ import _parser as sandbox_parser
+from airflow_provider_anyfast.sandbox.faults import FAULT_KINDS
+from airflow_provider_anyfast.sandbox.report import Billed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.sandbox import SandboxHandle
+    from tests.support.task_run import TaskRunner
 
 ROOT = Path(__file__).parents[1]
-SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-TEACHING = ("README.md", "money.md")
-"""Pages that would be useless without code."""
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PACKAGE = ROOT / "airflow_provider_anyfast"
+DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
+FENCED = re.compile(r"^(?P<indent> *)```(?P<kind>.*)\n(?P<text>(?:.*\n)*?)(?P=indent)```$", re.MULTILINE)
+A_FILE = re.compile(r"# (\S+\.py)\n")
+SERVED_IN_THE_DOCS = "http://127.0.0.1:8765"
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A fenced block of a page. One that begins with the name of a file is a part of the project on that page."""
+
+    page: Path
+    line: int
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+    @property
+    def file(self) -> str | None:
+        named = A_FILE.match(self.text)
+        return named[1] if named else None
+
+
+def _snippets() -> Iterator[Snippet]:
+    for page in PAGES:
+        text = page.read_text()
+        for found in FENCED.finditer(text):
+            line = text.count("\n", 0, found.start()) + 1
+            yield Snippet(page, line, found["kind"], textwrap.dedent(found["text"]))
+
+
+SNIPPETS = list(_snippets())
+MADE_OF_FILES = [snippet for snippet in SNIPPETS if snippet.file]
+RUN_IN_A_PROJECT = [snippet for snippet in SNIPPETS if snippet.kind == "sh" and "pytest" in snippet.text]
+
+
+def _run_python(snippet: Snippet, _sandbox: SandboxHandle) -> None:
+    exec(compile(snippet.text, str(snippet), "exec"), {"__name__": "snippet"})
+
+
+def _check_shell(snippet: Snippet, sandbox: SandboxHandle) -> None:
+    subprocess.run(["bash", "-n"], input=snippet.text, text=True, check=True)
+    for line in snippet.text.splitlines():
+        command, *arguments = shlex.split(line, comments=True)
+        COMMANDS[command](arguments, sandbox)
+
+
+def _read_csv(snippet: Snippet, _sandbox: SandboxHandle) -> None:
+    assert parse_rows(snippet.text, "rows.csv")
+    assert len({len(row) for row in csv.reader(snippet.text.splitlines())}) == 1
+
+
+def _read_manifest(snippet: Snippet, _sandbox: SandboxHandle) -> None:
+    assert len(from_text(snippet.text)) == len(snippet.text.splitlines())
+
+
+CHECKS: dict[str, Callable[[Snippet, SandboxHandle], object]] = {
+    "python": _run_python,
+    "sh": _check_shell,
+    "csv": _read_csv,
+    "json": lambda snippet, _sandbox: json.loads(snippet.text),
+    "jsonl": _read_manifest,
+    "yaml": lambda snippet, _sandbox: _check_workflow(yaml.safe_load(snippet.text)),
+}
+
+
+@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if not s.file and s not in RUN_IN_A_PROJECT], ids=str)
+def test_a_snippet_does_what_its_page_says(snippet: Snippet, sandbox: SandboxHandle) -> None:
+    CHECKS[snippet.kind](snippet, sandbox)
+
+
+@pytest.mark.timeout(400)
+def test_the_project_of_a_page_passes_its_own_tests(tmp_path: Path) -> None:
+    for snippet in MADE_OF_FILES:
+        file = tmp_path / str(snippet.file)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(snippet.text)
+    (commands,) = RUN_IN_A_PROJECT
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands.text],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+# Commands
+
+
+def _export(arguments: list[str], _sandbox: SandboxHandle) -> None:
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name.startswith("AIRFLOW_CONN_"):
+            connection = _connection(value)
+            settings_of(connection, connection.extra_dejson)
+        else:
+            assert _is_option(*name.removeprefix("AIRFLOW__").lower().split("__")), name
+
+
+def _connection(value: str) -> Connection:
+    if value.startswith("{"):
+        return Connection.from_json(value, conn_id="anyfast_default")
+    return Connection.from_uri(value, conn_id="anyfast_default")
+
+
+def _is_option(section: str, option: str) -> bool:
+    return option in conf.configuration_description.get(section, {}).get("options", {})
+
+
+def _make(arguments: list[str], _sandbox: SandboxHandle) -> None:
+    assert set(arguments) <= _make_targets()
+
+
+@cache
+def _make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def _pip(arguments: list[str], _sandbox: SandboxHandle) -> None:
+    install, *wanted = arguments
+    assert install == "install"
+    extras = re.findall(r"airflow-provider-anyfast\[(\w+)\]", " ".join(wanted))
+    assert set(extras) <= set(metadata("airflow-provider-anyfast").get_all("Provides-Extra") or ())
+
+
+def _curl(arguments: list[str], sandbox: SandboxHandle) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-X", dest="method", default="GET")
+    parser.add_argument("-H", dest="header")
+    parser.add_argument("-d", dest="body")
+    parser.add_argument("url")
+    given = parser.parse_args(arguments)
+    name, _, value = given.header.partition(": ")
+    url = given.url.replace(SERVED_IN_THE_DOCS, sandbox.url)
+    assert url.startswith(sandbox.url)
+    httpx.request(given.method, url, content=given.body, headers={name: value}).raise_for_status()
+
+
+COMMANDS: dict[str, Callable[[list[str], SandboxHandle], object]] = {
+    "airflow": lambda arguments, _sandbox: get_parser().parse_args(arguments),
+    "anyfast-sandbox": lambda arguments, _sandbox: sandbox_parser().parse_args(arguments),
+    "curl": _curl,
+    "export": _export,
+    "make": _make,
+    "pip": _pip,
+}
+
+
+def _check_workflow(workflow: dict[str, Any]) -> None:
+    """It sets the same and runs the same as the shell snippet, which is run."""
+    (commands,) = RUN_IN_A_PROJECT
+    job = workflow["jobs"]["test"]
+    for name in job["env"]:
+        assert f"export {name}=" in commands.text
+    assert [step["run"] for step in job["steps"] if "run" in step][1:] == [
+        line for line in commands.text.splitlines() if not line.startswith("export ")
+    ]
+
+
+# What is said beside the snippets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_snippet_runs(page: Path) -> None:
-    snippets = SNIPPET.findall(page.read_text())
-    assert snippets or page.name not in TEACHING, f"{page.name} shows no code"
-    for snippet in snippets:
-        exec(compile(snippet, str(page), "exec"), {})
+def test_what_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"`make ([a-z0-9-]+)", text)) <= _make_targets()
+    for section, option in re.findall(r"`\[(\w+)\] (\w+)`", text):
+        assert _is_option(section, option), f"[{section}] {option}"
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
 
 
-def test_the_readme_names_every_public_operator_and_sensor() -> None:
-    readme = (ROOT / "README.md").read_text()
+def _public_classes() -> Iterator[type]:
     for folder in ("operators", "sensors"):
-        for path in (ROOT / "airflow_provider_anyfast" / folder).glob("[!_]*.py"):
+        for path in sorted((PACKAGE / folder).glob("[!_]*.py")):
             for name in re.findall(r"^class ([A-Z]\w+(?:Operator|StatusSensor))\b", path.read_text(), re.MULTILINE):
-                assert f"`{name}`" in readme, name
+                yield getattr(importlib.import_module(f"{PACKAGE.name}.{folder}.{path.stem}"), name)
+
+
+PUBLIC = list(_public_classes())
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    """The cells of every table in a text."""
+    for line in text.splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in line.strip("|").split(" |")]
+
+
+def _section(page: str, heading: str) -> str:
+    found = re.search(rf"^### {heading}\n(.*?)(?=^#{{2,3}} |\Z)", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no section {heading}"
+    return found[1]
+
+
+@pytest.mark.parametrize("operator", PUBLIC, ids=lambda operator: operator.__name__)
+def test_every_parameter_is_told_with_its_default(operator: type) -> None:
+    told = {
+        cells[0].strip("`"): (bool(cells[1]), cells[2])
+        for cells in _rows(_section("operators.md", operator.__name__))
+        if len(cells) == 4
+    }
+    told = {name: value for name, value in told.items() if re.fullmatch(r"[a-z_]+", name)}
+    assert told == {
+        name: (name in operator.template_fields, _default(name, parameter))  # type: ignore[attr-defined]
+        for name, parameter in _parameters(operator).items()
+    }
+
+
+def _parameters(operator: type) -> dict[str, inspect.Parameter]:
+    found: dict[str, inspect.Parameter] = {}
+    for base in operator.__mro__:
+        if base.__module__.startswith(PACKAGE.name) and "__init__" in vars(base):
+            for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items():
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                    found.setdefault(name, parameter)
+    return found
+
+
+def _default(name: str, parameter: inspect.Parameter) -> str:
+    if name == "deferrable":
+        return "`[operators] default_deferrable`"
+    if parameter.default is inspect.Parameter.empty:
+        return "—"
+    return "" if parameter.default is None else f"`{parameter.default}`"
+
+
+def test_the_readme_and_the_docs_name_every_operator_and_sensor() -> None:
+    for page in (ROOT / "README.md", DOCS / "operators.md"):
+        for operator in PUBLIC:
+            assert f"`{operator.__name__}`" in page.read_text(), operator.__name__
+
+
+def test_every_model_is_in_the_table() -> None:
+    section = _section("operators.md", "GenerateVideoOperator")
+    assert set(re.findall(r"`((?:doubao-)?seedance[\w.-]*)`", section)) == set(MODELS)
+
+
+@pytest.mark.usefixtures("fake_clock")
+def test_the_batch_of_its_page_writes_the_manifest_of_its_page(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    of_page = {snippet.kind: snippet.text for snippet in reversed(SNIPPETS) if snippet.page.name == "batch.md"}
+    (tmp_path / "products.csv").write_text(of_page["csv"])
+    there = re.sub(r"s3://aws_default@(tables|videos/{{ run_id }})", str(tmp_path), of_page["python"])
+    sandbox.fault("moderation", match="Desk lamp", times=0)
+
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse(there))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == GenerateVideoBatchOperator.__name__
+    )
+    operator = compile(ast.Expression(call), "batch.md", "eval")
+    names = {GenerateVideoBatchOperator.__name__: GenerateVideoBatchOperator}
+
+    attempt = runner.attempt(lambda: eval(operator, names))
+    assert isinstance(attempt.error, exceptions.BatchRejectedError), attempt.log_text
+    written = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    told = [json.loads(line) for line in of_page["jsonl"].splitlines()]
+    assert [list(line) for line in written] == [list(line) for line in told]
+    for line, as_told in zip(written, told, strict=True):
+        for name in ("row", "input", "status", "error_type", "retryable", "model", "prompt", "duration", "usage"):
+            assert line.get(name) == as_told.get(name)
+
+
+def test_every_field_of_the_manifest_is_told() -> None:
+    told = " ".join(cells[0] for cells in _rows(_section("batch.md", "The manifest")))
+    for name in Line.__dataclass_fields__.keys() - {"result"}:
+        assert f"`{name}`" in told
+
+
+def test_every_field_of_the_connection_is_told_by_its_label() -> None:
+    page = (DOCS / "connection.md").read_text()
+    for name, form_field in PROVIDER_INFO["connection-types"][0]["conn-fields"].items():
+        assert f"| extra `{name}` | {form_field['label']} |" in page
+
+
+def test_every_fault_option_and_bill_of_the_sandbox_is_told() -> None:
+    page = (DOCS / "sandbox.md").read_text()
+    (bill,) = (snippet.text for snippet in SNIPPETS if snippet.kind == "json")
+    assert list(json.loads(bill)) == list(Billed.model_fields)
+    told = {cells[0].strip("`"): cells[1:] for cells in _rows(page) if cells[0].strip("`") in FAULT_KINDS}
+    assert {name: (cells[0], set(re.findall(r"\w+", cells[2]))) for name, cells in told.items()} == {
+        name: (kind.on if kind.on != "*" else "any", set(kind.parameters)) for name, kind in FAULT_KINDS.items()
+    }
+    options = {option for action in sandbox_parser()._actions for option in action.option_strings}
+    assert set(re.findall(r"`(--[a-z-]+)`", page)) == {
+        option for option in options if option.startswith("--") and not option.startswith(("--no-", "--help"))
+    }
+
+
+# Exceptions
+
+
+EXCEPTIONS = {name for name in exceptions.__all__ if inspect.isclass(getattr(exceptions, name))}
+
+
+def test_every_exception_has_its_place() -> None:
+    headings = re.findall(r"^### (\w+)$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert sorted(headings) == sorted(EXCEPTIONS)
+    assert set(re.findall(r"`(\w+Error)`", (DOCS / "money.md").read_text())) == EXCEPTIONS
+
+
+@cache
+def _texts_of_the_code() -> list[str]:
+    """Every text of the package, with … in the place of a value."""
+    texts = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+                texts.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+@pytest.mark.parametrize(
+    "message", sorted(set(re.findall(r"^> `(.*)`$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)))
+)
+def test_a_message_in_the_troubleshooting_is_one_of_the_code(message: str) -> None:
+    fragments = [fragment.strip() for fragment in message.split("…")]
+    assert max(map(len, fragments)) > len("a few words")
+    in_order = re.compile(".*".join(map(re.escape, fragments)), re.DOTALL)
+    assert any(in_order.search(text) for text in _texts_of_the_code())
