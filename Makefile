@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e browser distributed system-packages constraints
+.PHONY: help setup demo ui check test e2e scale browser distributed system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,11 +36,14 @@ check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/stamp ## every test but e2e, browser and distributed, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --ignore tests/browser --ignore tests/distributed --cov
+test: $(VENV)/stamp ## every test but e2e, scale, browser and distributed, on two cores, with branch coverage
+	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --ignore tests/browser --ignore tests/distributed --ignore tests/scale --cov
 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e
+
+scale: $(VENV)/stamp ## 5,000 rows in one batch task while its worker and triggerer are killed, measured; about ten minutes
+	$(BIN)/pytest tests/scale
 
 browser: $(VENV)/browser-stamp ## Airflow's UI in Debian's Chromium, with screenshots in .browser/
 	@$(BIN)/python -m scripts.system_programs chromium

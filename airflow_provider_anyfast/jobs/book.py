@@ -65,6 +65,8 @@ class Book:
         """
         with suppress(queue.Empty):
             self._bell.get(timeout=seconds)
+            while True:
+                self._bell.get_nowait()
         by_page: dict[_Page, list[_Change]] = {}
         for change in [change for change in self._wanted if not change.done.done()]:
             try:

@@ -149,7 +149,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
         """Goes on after a deferral: brings home what has ended, and submits what is left."""
         ti = context["ti"]
         course = ti.xcom_pull(task_ids=self.task_id, key=COURSE_KEY, map_indexes=ti.map_index)
-        return self._run(context, Course(**course), (event or {}).get("reason", ""))
+        course = Course(**course) if course else Course(began_at=clock.now(), resumed=True)
+        return self._run(context, course, (event or {}).get("reason", ""))
 
     def on_kill(self) -> None:
         """Takes no further row in hand. AnyFast has no cancel, so nothing else can be done but say what goes on."""

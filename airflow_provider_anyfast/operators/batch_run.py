@@ -19,6 +19,7 @@ from airflow_provider_anyfast.client.errors import (
     GenerationFailedError,
     GenerationTimeoutError,
     InvalidRequestError,
+    LinkExpiredError,
     LostSubmissionError,
     ModelUnavailableError,
     ModerationError,
@@ -65,6 +66,7 @@ OF_ONE_ROW = (
     GenerationFailedError,
     GenerationTimeoutError,
     InvalidRequestError,
+    LinkExpiredError,
     LostSubmissionError,
     ModelUnavailableError,
     ModerationError,
@@ -79,7 +81,7 @@ ATTENTION = 0.05
 FLUSH_EVERY = 10.0
 """Seconds between two writes of the manifest, which replace it as a whole."""
 HOPELESS = 10
-"""Rows in a row that AnyFast or Airflow did not answer for, after which no other is tried in this attempt."""
+"""Rows in a row for which AnyFast, Airflow or the storage did not answer, after which this attempt tries no other."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class BatchRun:
     """Whether no further row is taken in hand. A signal handler may set it."""
     _failed: int = 0
     _in_hand: int = 0
-    _unanswered: int = 0
+    _in_vain: int = 0
     _written: int = -1
     _paid: deque[BatchRow] = field(default_factory=deque)
     _new: deque[BatchRow] = field(default_factory=deque)
@@ -317,10 +319,13 @@ class BatchRun:
             lost = isinstance(error, LostSubmissionError)
             self._end(row, failure_line(self._line(row), error, generation.id if generation else "", lost=lost))
             log.warning("Row %d has failed: %s", row.number, error)
+            if isinstance(error, StorageError | DownloadError) and not isinstance(error, LinkExpiredError):
+                self._count_vain(error)
+                return
         except AnyFastError as error:
             self._stop(row, error)
             return
-        self._unanswered = 0
+        self._in_vain = 0
 
     def _submit(self, row: BatchRow, *, is_new: bool) -> str:
         if not is_new:
@@ -332,10 +337,13 @@ class BatchRun:
         if self.stopped_by is None or isinstance(self.stopped_by, QuotaError):
             log.warning("Row %d stops the submissions: %s", row.number, error)
             self.stopped_by = error
-        if isinstance(error, QuotaError):
-            return
-        self._unanswered += 1
-        if not error.retryable or self._unanswered >= HOPELESS:
+        if not isinstance(error, QuotaError):
+            self._count_vain(error)
+
+    def _count_vain(self, error: AnyFastError) -> None:
+        self._in_vain += 1
+        if not error.retryable or self._in_vain >= HOPELESS:
+            self.stopped_by = self.stopped_by or error
             self.halted = True
 
     def _settle(self, row: BatchRow, generation: Generation) -> None:

@@ -133,6 +133,35 @@ def test_a_ledger_that_cannot_be_written_ends_the_submissions_and_nothing_is_pai
     expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
 
 
+def test_a_batch_that_is_marked_as_failed_while_it_waits_goes_on_when_it_is_cleared(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path), run_trigger=False)
+    runner.mark("failed")
+    runner.clear()
+    expect_all_home(runner.attempt(batch(tmp_path)), sandbox, tmp_path)
+
+
+def test_a_storage_that_is_away_is_not_tried_for_every_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def receive(self: LocalFile, make: Callable[[Path], object]) -> None:
+        if self.name.endswith(".mp4"):
+            tried.append(self.name)
+            raise exceptions.StorageError("The storage is away.")
+        make(self.local)
+
+    tried: list[str] = []
+    template = {**TEMPLATE, "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"}
+    make = batch(tmp_path, rows=rows_of(40), template=template)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFile, "receive", receive)
+        attempt = runner.attempt(make)
+    assert attempt.state == "up_for_retry", attempt.log_text
+    assert isinstance(attempt.error, exceptions.StorageError)
+    assert len(tried) <= batch_run.HOPELESS + 3
+
+
 # Rows that are not what they were.
 
 
