@@ -8,7 +8,7 @@ INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e browser distributed docs compat compat-corners bench audit system-packages constraints
+.PHONY: help setup demo ui check test e2e files scale browser distributed docs compat compat-corners bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,8 +40,8 @@ check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/stamp ## every test but e2e, browser, distributed and compat, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --ignore tests/browser --ignore tests/distributed --ignore tests/compat --cov
+test: $(VENV)/stamp ## every test but those of the targets below, on two cores, with branch coverage
+	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,e2e scale browser distributed compat) --cov
 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e
@@ -54,6 +54,12 @@ compat-corners: $(VENV)/stamp ## the oldest and the newest of those pairs, and t
 
 audit: $(VENV)/stamp ## known vulnerabilities of everything in constraints.txt
 	$(NOX) --session audit
+
+scale: $(VENV)/stamp ## 5,000 rows in one batch task while its worker and triggerer are killed, measured; about ten minutes
+	$(BIN)/pytest tests/scale
+
+bench: $(VENV)/stamp ## measure everything, or one thing: make bench BENCH="polling --videos 1000"; see benchmarks/README.md
+	$(BIN)/python -m benchmarks $(BENCH)
 
 browser: $(VENV)/browser-stamp ## Airflow's UI in Debian's Chromium, with screenshots in .browser/
 	@$(BIN)/python -m scripts.system_programs chromium
@@ -70,9 +76,6 @@ docs: $(VENV)/docs-stamp ## the pages of docs/ as a web site in .site/, every li
 system-packages: ## install, as root, Chromium for browser, Redis and PostgreSQL for distributed
 	apt-get update --quiet
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium postgresql redis-server
-
-bench: $(VENV)/stamp ## measure everything, or one thing: make bench BENCH="polling --videos 1000"; see benchmarks/README.md
-	$(BIN)/python -m benchmarks $(BENCH)
 
 constraints: ## renew constraints.txt (newest versions that pyproject.toml allows)
 	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --group browser --group distributed --group docs --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml

@@ -30,6 +30,7 @@ class LocalSandbox:
 
     url: str
     api_key: str = field(default=API_KEY, repr=False)
+    pid: int = 0
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def local_sandbox(log: Path, *options: str, api_key: str = API_KEY) -> Iterator[
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = ManagedProcess("sandbox", command, environment=environment, log=log, stdout=subprocess.PIPE)
     try:
-        yield LocalSandbox(_address(process), api_key)
+        yield LocalSandbox(_address(process), api_key, process.pid)
     finally:
         process.stop()
 

@@ -9,144 +9,178 @@ from __future__ import annotations
 import queue
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client.errors import LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_anyfast.jobs.ledger import Store
 
-ROWS_PER_PAGE = 50
+LEDGERS_PER_PAGE = 50
 """So that a page stays far below the 64 KB that Airflow's stores hold."""
 
 
 class Book:
-    """Pages of ledgers.
+    """Pages of ledgers, filled one after the other: what is written at the same time is mostly on the same page.
 
     Args:
         store_of: the store of a name.
-        rows: how many ledgers there will be about; an earlier attempt's choice of pages is kept.
 
     Raises:
         LedgerError: it cannot be read. Unknown is not absent.
     """
 
-    def __init__(self, store_of: Callable[[str], Store], rows: int) -> None:
-        cover = store_of("pages")
+    def __init__(self, store_of: Callable[[str], Store]) -> None:
+        self._store_of = store_of
         try:
-            number = _pages_of(cover)
-            if not number:
-                number = rows // ROWS_PER_PAGE + 1
-                cover.set({"pages": number})
-            self._stores = [store_of(f"page_{page}") for page in range(number)]
-            self._pages: list[dict[str, Any]] = [store.get() or {} for store in self._stores]
+            self._pages = [_Page(store, store.get() or {}) for store in _page_stores(store_of)]
         except Exception as error:
             raise LedgerError(
                 f"The ledger could not be opened ({error}). Videos may be paid for already, so nothing was submitted. "
                 "The next attempt tries again."
             ) from error
-        self._wanted: queue.SimpleQueue[_Change] = queue.SimpleQueue()
-        self._closing = Lock()
+        self._page_of = {key: page for page in self._pages for key in page.ledgers}
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._lock = Lock()
+        self._wanted: list[_Change] = []
         self._closed = False
 
     def ledger_store(self, key: str) -> Store:
-        """Where the ledger of ``key``, a hexadecimal digest, is kept. For every thread but the book's own."""
+        """Where the ledger of ``key`` is kept. For every thread but the book's own."""
         return _Entry(self, key)
 
     def get(self, key: str) -> Any:
         """What is stored under ``key``, or None."""
-        return self._page_of(key).get(key)
+        page = self._page_of.get(key)
+        return page and page.ledgers.get(key)
 
     def write_what_is_wanted(self, seconds: float) -> None:
-        """Waits for changes, ``seconds`` at most, and stores them: each page once, whatever has changed on it."""
-        changes = []
+        """Waits for changes, ``seconds`` at most, and stores them: each page once, whatever has changed on it.
+
+        A change is wanted until it is stored, so what a signal's exception interrupts is for the next call to store.
+        """
         with suppress(queue.Empty):
-            changes.append(self._wanted.get(timeout=seconds))
+            self._bell.get(timeout=seconds)
             while True:
-                changes.append(self._wanted.get_nowait())
-        by_page: dict[int, list[_Change]] = {}
-        for change in changes:
-            by_page.setdefault(self._number_of(change.key), []).append(change)
-        for number, of_page in by_page.items():
-            self._write(number, of_page)
+                self._bell.get_nowait()
+        by_page: dict[_Page, list[_Change]] = {}
+        for change in [change for change in self._wanted if not change.done.done()]:
+            try:
+                by_page.setdefault(self._page_for(change.key), []).append(change)
+            except Exception as error:  # noqa: BLE001 - told to those who wait
+                self._settle([change], error)
+        for page, changes in by_page.items():
+            self._write(page, changes)
 
     def close(self) -> None:
         """Refuses every change that is wanted and not stored, so that nobody waits in vain."""
-        with self._closing:
+        with self._lock:
             self._closed = True
-        while not self._wanted.empty():
-            self._wanted.get().done.set_exception(LedgerError("The task has ended meanwhile."))
+        self._settle(tuple(self._wanted), LedgerError("The task has ended meanwhile."))
 
     @staticmethod
     def stores(store_of: Callable[[str], Store]) -> list[Store]:
         """Every store that a book has, for taking it away."""
-        cover = store_of("pages")
-        return [*(store_of(f"page_{page}") for page in range(_pages_of(cover))), cover]
+        return [*_page_stores(store_of), store_of(_COVER)]
 
     def change(self, key: str, value: dict[str, Any] | None) -> None:
         """Returns when ``value`` is stored under ``key``, or nothing is where it is None; raises what that raised."""
         change = _Change(key, value)
-        with self._closing:
+        with self._lock:
             if self._closed:
                 raise LedgerError("The task has ended meanwhile.")
-            self._wanted.put(change)
+            self._wanted.append(change)
+        self._bell.put(None)
         change.done.result()
 
-    def _write(self, number: int, changes: list[_Change]) -> None:
-        page = dict(self._pages[number])
+    def _page_for(self, key: str) -> _Page:
+        """Where ``key`` is, or else is going to be. There is no page that the cover does not count."""
+        if page := self._page_of.get(key):
+            return page
+        if not self._pages or len(self._pages[-1].keys) >= LEDGERS_PER_PAGE:
+            number = len(self._pages)
+            self._store_of(_COVER).set({"pages": number + 1})
+            self._pages.append(_Page(self._store_of(f"page_{number}"), {}))
+        self._pages[-1].keys.add(key)
+        self._page_of[key] = self._pages[-1]
+        return self._pages[-1]
+
+    def _write(self, page: _Page, changes: list[_Change]) -> None:
+        ledgers = dict(page.ledgers)
         for change in changes:
             if change.value is None:
-                page.pop(change.key, None)
+                ledgers.pop(change.key, None)
             else:
-                page[change.key] = change.value
+                ledgers[change.key] = change.value
         try:
-            self._stores[number].set(page)
+            page.store.set(ledgers)
         except Exception as error:  # noqa: BLE001 - told to those who wait
-            for change in changes:
-                change.done.set_exception(error)
+            self._settle(changes, error)
             return
-        self._pages[number] = page
+        page.ledgers = ledgers
+        self._settle(changes)
+
+    def _settle(self, changes: Iterable[_Change], error: Exception | None = None) -> None:
         for change in changes:
-            change.done.set_result(None)
+            if change.done.done():  # and then a signal came
+                continue
+            if error is None:
+                change.done.set_result(None)
+            else:
+                change.done.set_exception(error)
+            self._wanted.remove(change)
 
-    def _number_of(self, key: str) -> int:
-        return int(key[:8], 16) % len(self._stores)
 
-    def _page_of(self, key: str) -> dict[str, Any]:
-        return self._pages[self._number_of(key)]
+@dataclass(eq=False)
+class _Page:
+    """A stored record with the ledgers of some rows."""
+
+    store: Store
+    ledgers: dict[str, Any]
+    keys: set[str] = field(init=False)
+    """Of all that have or had a place here."""
+
+    def __post_init__(self) -> None:
+        self.keys = set(self.ledgers)
 
 
+@dataclass(eq=False)
 class _Change:
     """Something to be stored, and who waits for it."""
 
-    def __init__(self, key: str, value: dict[str, Any] | None) -> None:
-        self.key = key
-        self.value = value
-        self.done: Future[None] = Future()
+    key: str
+    value: dict[str, Any] | None
+    done: Future[None] = field(default_factory=Future)
 
 
+@dataclass(frozen=True)
 class _Entry:
     """The store of one ledger, in a book."""
 
-    def __init__(self, book: Book, key: str) -> None:
-        self._book = book
-        self._key = key
+    book: Book
+    key: str
 
     def get(self) -> Any:
         """The stored value, or None."""
-        return self._book.get(self._key)
+        return self.book.get(self.key)
 
     def set(self, value: dict[str, Any]) -> None:
         """Stores ``value``."""
-        self._book.change(self._key, value)
+        self.book.change(self.key, value)
 
     def delete(self) -> None:
         """Forgets it."""
-        self._book.change(self._key, None)
+        self.book.change(self.key, None)
 
 
-def _pages_of(cover: Store) -> int:
-    return int((cover.get() or {}).get("pages", 0))
+_COVER = "pages"
+"""The record that counts the pages."""
+
+
+def _page_stores(store_of: Callable[[str], Store]) -> list[Store]:
+    number = int((store_of(_COVER).get() or {}).get("pages", 0))
+    return [store_of(f"page_{page}") for page in range(number)]

@@ -87,7 +87,9 @@ def from_text(text: str) -> list[Line]:
     """The lines of a manifest; those that make no sense are left out, since asking AnyFast again is free."""
     lines = []
     own = Line.__dataclass_fields__.keys() - {"result"}
-    for number, part in enumerate(text.splitlines(), start=1):
+    for number, part in enumerate(text.split("\n"), start=1):  # splitlines breaks prompts
+        if not part.strip():
+            continue
         try:
             fields = json.loads(part)
             result = {name: value for name, value in fields.items() if name not in own}

@@ -29,7 +29,7 @@ def parse_rows(text: str, name: str) -> list[Row]:
         if kind == "json":
             return checked_rows(json.loads(text))
         if kind in ("jsonl", "ndjson"):
-            return checked_rows([json.loads(line) for line in text.splitlines() if line.strip()])
+            return checked_rows([json.loads(line) for line in text.split("\n") if line.strip()])
     except (ValueError, csv.Error, RecursionError) as error:
         raise InvalidRequestError(f"rows={name!r} cannot be read: {error}. Nothing was submitted or spent.") from error
     raise InvalidRequestError(f"rows={name!r} ends in none of .csv, .json, .jsonl, .ndjson. Nothing was spent.")

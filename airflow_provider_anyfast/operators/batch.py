@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import (
-    AnyFastError,
     BatchFailedError,
     BatchRejectedError,
     InvalidRequestError,
@@ -24,7 +25,7 @@ from airflow_provider_anyfast.jobs.book import Book
 from airflow_provider_anyfast.jobs.purchase import OnLostSubmission
 from airflow_provider_anyfast.operators.asset_creation import check_choice
 from airflow_provider_anyfast.operators.batch_rows import PARAMETERS, BatchRow, prepare, read_rows
-from airflow_provider_anyfast.operators.batch_run import BatchPlan, BatchRun, OnRowFailure
+from airflow_provider_anyfast.operators.batch_run import BatchPlan, BatchRun, Course, OnRowFailure
 from airflow_provider_anyfast.operators.storage import stored_file
 from airflow_provider_anyfast.operators.stores import after_batch_success, batch_store_of
 from airflow_provider_anyfast.triggers.video import VideosTrigger
@@ -36,15 +37,22 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.settings import Settings
+    from airflow_provider_anyfast.operators.storage import StoredFile
 
 LEDGER_KEY = "anyfast_batch"
+COURSE_KEY = "course"
+"""Of the XCom that lasts from one deferral to the next, and not to the next attempt."""
 WAKE_EVERY = 600.0
 """Seconds of waiting after which rows that have ended are brought home, so that the manifest grows meanwhile."""
 REFILL = 4
 """While rows wait to be submitted, the worker comes back when one in so many active videos has ended."""
 SATURATION_PAUSE = 120.0
 """Seconds until a batch with nothing under way tries again where AnyFast took no submissions."""
+MOST_IN_FLIGHT = 100
+"""So many connections httpx has in its pool."""
 _TOLD = 5
+_SAMPLE = 20
+"""Rows that are rendered twice, to see whether they come out the same."""
 
 
 class GenerateVideoBatchOperator(WaitingOperator):
@@ -65,11 +73,12 @@ class GenerateVideoBatchOperator(WaitingOperator):
         on_row_failure: ``continue`` with the other rows, or ``fail`` at the first one; what is submitted then is made
             and billed all the same, and a retry brings it home.
         failure_threshold: part of the rows, 0 to 1, that may fail without failing the task.
-        max_in_flight: submissions, questions and downloads at the same time.
+        max_in_flight: submissions, questions and downloads at the same time, 100 at most.
         max_active: videos being made at the same time; None submits all, or as many as AnyFast takes.
         deferrable: waits in the triggerer, without holding a worker; one trigger for all rows.
         poll_interval: seconds between polls of one video; None follows the video.
-        timeout: seconds from a row's submission after which the row fails. A retry goes on with it.
+        timeout: seconds from a row's submission after which the row fails, and for which AnyFast may take no
+            submission while nothing is being made. A retry goes on with it.
         on_lost_submission: for rows whose submission has no answer: ``fail`` the row, or ``resubmit`` and maybe pay
             twice.
         anyfast_conn_id: the connection.
@@ -98,6 +107,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
     ui_color = "#e8f0ff"
+    _run_now: BatchRun | None = None
 
     def __init__(
         self,
@@ -133,42 +143,47 @@ class GenerateVideoBatchOperator(WaitingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Checks every row, and submits them or goes on with those that an earlier attempt submitted."""
-        context["ti"].xcom_push("began_at", clock.now())
-        return self._run(context, began_at=clock.now(), first_segment=True)
+        return self._run(context, Course(began_at=clock.now()))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after a deferral: brings home what has ended, and submits what is left."""
         ti = context["ti"]
-        began_at = ti.xcom_pull(task_ids=self.task_id, key="began_at", map_indexes=ti.map_index)
-        reason = (event or {}).get("reason", "")
-        return self._run(context, began_at=float(began_at or clock.now()), first_segment=False, reason=reason)
+        course = ti.xcom_pull(task_ids=self.task_id, key=COURSE_KEY, map_indexes=ti.map_index)
+        course = Course(**course) if course else Course(began_at=clock.now(), resumed=True)
+        return self._run(context, course, (event or {}).get("reason", ""))
 
     def on_kill(self) -> None:
-        """AnyFast has no cancel, so this can only say what goes on."""
+        """Takes no further row in hand. AnyFast has no cancel, so nothing else can be done but say what goes on."""
+        if self._run_now is not None:
+            self._run_now.halted = True
         self.log.warning(
             "This task was stopped. AnyFast has no cancel: what is submitted is made and billed all the same. A retry "
             "or a clear of this task goes on with it."
         )
 
-    def _run(self, context: Context, *, began_at: float, first_segment: bool, reason: str = "") -> dict[str, Any]:
+    def _run(self, context: Context, course: Course, reason: str = "") -> dict[str, Any]:
         with for_airflow():
-            plan = self._plan(context, began_at=began_at, first_segment=first_segment)
+            plan = self._plan(context, course)
             hook = AnyFastHook(self.anyfast_conn_id)
-            rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}")
+            rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}", course)
+            course = replace(course, rows=_digest(rows))
             manifest = stored_file(self.manifest_path, "manifest_path")
-            self._check_places(rows, manifest.path)
+            self._check_places(rows, manifest)
             with hook.get_conn() as client:
                 while True:
-                    book = Book(batch_store_of(context, LEDGER_KEY), len(rows))
+                    book = Book(batch_store_of(context, LEDGER_KEY))
                     run = BatchRun(plan, rows, client, book, manifest, lambda run: self._report(context, run))
+                    self._run_now = run
                     run.work()
                     if self._is_over(run, reason):
                         return self._conclude(run)
-                    if run.active or run.saturated:
+                    course = self._patient(run, course)
+                    if run.active or run.saturated_by:
+                        context["ti"].xcom_push(COURSE_KEY, asdict(course))
                         self._wait(run, hook.settings)
-                    plan, reason = self._plan(context, began_at=began_at, first_segment=False), ""
+                    plan, reason = self._plan(context, course), ""
 
-    def _rows(self, context: Context, billed_to: str) -> list[BatchRow]:
+    def _rows(self, context: Context, billed_to: str, course: Course) -> list[BatchRow]:
         from airflow_provider_anyfast.operators.row_template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
 
         unknown = sorted(self.template.keys() - PARAMETERS)
@@ -177,35 +192,65 @@ class GenerateVideoBatchOperator(WaitingOperator):
                 f"template has {', '.join(unknown)}, and takes {', '.join(sorted(PARAMETERS))}. Nothing was spent."
             )
         template = RowTemplate(self.template, self.get_template_env())
-        return prepare(read_rows(self.rows), template, dict(context), billed_to)
+        try:
+            given = read_rows(self.rows)
+            rows = prepare(given, template, dict(context), billed_to)
+        except InvalidRequestError as error:
+            if not course.rows:
+                raise
+            raise error.adding(_PAID_BEFORE) from error
+        if course.rows and course.rows != _digest(rows):
+            raise InvalidRequestError(
+                "The rows, or what else the template refers to, have changed since this attempt began. Put them back, "
+                "or clear the task to run them as they are now: rows that are the same are not paid again. "
+                f"{_PAID_BEFORE}"
+            )
+        again = prepare(given[:_SAMPLE], template, dict(context), billed_to)
+        if _digest(again) != _digest(rows[:_SAMPLE]):
+            raise InvalidRequestError(
+                "template makes another request each time that it is rendered, by the time or at random, so nobody "
+                "could tell which rows are paid for. Put what differs into the rows. Nothing was submitted."
+            )
+        return rows
 
-    @staticmethod
-    def _check_places(rows: Sequence[BatchRow], manifest_path: str) -> None:
+    def _check_places(self, rows: Sequence[BatchRow], manifest: StoredFile) -> None:
         """Once for each folder, before anything is paid."""
-        stored_file(manifest_path, "manifest_path").check_writable()
-        deliveries = {
-            row.delivery.output_path.rpartition("/")[0]: row.delivery for row in rows if row.delivery is not None
-        }
-        for delivery in deliveries.values():
+        outputs = {row.delivery.output_path: row.delivery for row in rows if row.delivery is not None}
+        taken = {*outputs, stored_file(self.rows, "rows").path if isinstance(self.rows, str) else ""}
+        if {manifest.path, self.manifest_path} & taken:
+            raise InvalidRequestError(
+                f"manifest_path={self.manifest_path!r} is that of the rows or of a video too. Nothing was submitted."
+            )
+        manifest.check_writable()
+        for delivery in {path.rpartition("/")[0]: delivery for path, delivery in outputs.items()}.values():
             delivery.check()
 
-    def _plan(self, context: Context, *, began_at: float, first_segment: bool) -> BatchPlan:
+    def _plan(self, context: Context, course: Course) -> BatchPlan:
         check_choice("on_row_failure", self.on_row_failure, OnRowFailure)
         check_choice("on_lost_submission", self.on_lost_submission, OnLostSubmission)
         _share("failure_threshold", self.failure_threshold)
+        self._interval()
+        max_in_flight = _whole("max_in_flight", self.max_in_flight)
+        if max_in_flight > MOST_IN_FLIGHT:
+            raise InvalidRequestError(
+                f"max_in_flight={max_in_flight} is above {MOST_IN_FLIGHT}. Nothing was submitted."
+            )
         ti = context["ti"]
         return BatchPlan(
             identity=f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}",
             attempt=ti.try_number,
             max_tries=ti.max_tries,
-            first_segment=first_segment,
-            began_at=began_at,
+            first_segment=not course.resumed,
+            began_at=course.began_at,
             timeout=_number("timeout", self.timeout),
-            max_in_flight=int(_number("max_in_flight", self.max_in_flight)),
-            max_active=None if self.max_active in (None, "", "None") else int(_number("max_active", self.max_active)),
+            max_in_flight=max_in_flight,
+            max_active=None if self.max_active in _NO_NUMBER else _whole("max_active", self.max_active),
             on_lost_submission=self.on_lost_submission,
             on_row_failure=self.on_row_failure,
         )
+
+    def _interval(self) -> float | None:
+        return None if self.poll_interval in _NO_NUMBER else _number("poll_interval", self.poll_interval)
 
     def _report(self, context: Context, run: BatchRun) -> None:
         progress = run.progress()
@@ -220,12 +265,27 @@ class GenerateVideoBatchOperator(WaitingOperator):
         """Whether nothing more can come of this attempt."""
         error = run.stopped_by
         if error is not None and not (isinstance(error, QuotaError) and run.active):
-            raise error.adding(self._state(run)) if isinstance(error, AnyFastError) else error
+            raise error.adding(self._state(run))
+        if run.halted:
+            raise WaitInterruptedError(f"This task was told to stop. {self._state(run)}")
         if self.on_row_failure == "fail" and run.failures:
             return True
-        if reason and run.active:
+        if reason and run.active and not run.ended:
             raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
         return not run.active and not run.unsubmitted
+
+    def _patient(self, run: BatchRun, course: Course) -> Course:
+        """The course of what follows.
+
+        Raises:
+            RateLimitError: AnyFast has taken no submission for too long.
+        """
+        vain_since = None
+        if run.saturated_by is not None and not run.active:
+            vain_since = course.vain_since or clock.now()
+            if clock.now() - vain_since >= run.plan.timeout:
+                raise run.saturated_by.adding(self._state(run))
+        return replace(course, resumed=True, vain_since=vain_since)
 
     def _wait(self, run: BatchRun, settings: Settings) -> None:
         """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
@@ -237,7 +297,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
                 for generation in run.active.values()
             ],
             anyfast_conn_id=self.anyfast_conn_id,
-            poll_interval=_number("poll_interval", self.poll_interval) if self.poll_interval else None,
+            poll_interval=self._interval(),
             enough=max(1, len(run.active) // REFILL) if more else None,
             wake_at=now + (WAKE_EVERY if run.active else SATURATION_PAUSE),
         )
@@ -277,6 +337,13 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
+def _whole(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if not number.is_integer():
+        raise InvalidRequestError(f"{name}={value!r} is not a whole number. Nothing was submitted.")
+    return int(number)
+
+
 def _share(name: str, value: Any) -> float:
     try:
         share = float(value)
@@ -285,3 +352,11 @@ def _share(name: str, value: Any) -> float:
     if not 0 <= share <= 1:
         raise InvalidRequestError(f"{name}={value!r} is not a number from 0 to 1. Nothing was submitted.")
     return share
+
+
+def _digest(rows: Sequence[BatchRow]) -> str:
+    return hashlib.sha256(" ".join(row.key for row in rows).encode()).hexdigest()
+
+
+_NO_NUMBER = (None, "", "None")
+_PAID_BEFORE = "This attempt has submitted rows already: they are paid for, and a clear of the task goes on with them."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import Lock
+from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_anyfast.client import clock, endpoints
@@ -18,10 +19,12 @@ from airflow_provider_anyfast.client.errors import (
     GenerationFailedError,
     GenerationTimeoutError,
     InvalidRequestError,
+    LinkExpiredError,
     LostSubmissionError,
     ModelUnavailableError,
     ModerationError,
     NotFoundError,
+    QuotaError,
     RateLimitError,
     RequestTooLargeError,
     StorageError,
@@ -43,7 +46,7 @@ from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission,
 from airflow_provider_anyfast.operators.submission import submit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
@@ -63,6 +66,7 @@ OF_ONE_ROW = (
     GenerationFailedError,
     GenerationTimeoutError,
     InvalidRequestError,
+    LinkExpiredError,
     LostSubmissionError,
     ModelUnavailableError,
     ModerationError,
@@ -76,6 +80,8 @@ ATTENTION = 0.05
 """Seconds after which the end of the workers is noticed; what they want written down is, at once."""
 FLUSH_EVERY = 10.0
 """Seconds between two writes of the manifest, which replace it as a whole."""
+HOPELESS = 10
+"""Rows in a row for which AnyFast, Airflow or the storage did not answer, after which this attempt tries no other."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,23 @@ class BatchPlan:
     on_row_failure: OnRowFailure
 
 
+@dataclass(frozen=True)
+class Course:
+    """What an attempt has to know over its deferrals.
+
+    Attributes:
+        began_at: Unix seconds.
+        rows: digest of what all rows asked for when it began; empty before they were read.
+        resumed: False before its first wait.
+        vain_since: Unix seconds since when AnyFast takes no submission, although nothing is being made.
+    """
+
+    began_at: float
+    rows: str = ""
+    resumed: bool = False
+    vain_since: float | None = None
+
+
 @dataclass
 class BatchRun:
     """The rows of one segment.
@@ -121,27 +144,36 @@ class BatchRun:
     report: Callable[[BatchRun], None]
     lines: dict[str, Line] = field(default_factory=dict)
     active: dict[str, Generation] = field(default_factory=dict)
-    stopped_by: BaseException | None = None
+    stopped_by: AnyFastError | None = None
     """What has ended the submissions for good."""
-    saturated: bool = False
-    """Whether AnyFast takes no more submissions for now."""
+    saturated_by: RateLimitError | None = None
+    """Why AnyFast takes no more submissions for now."""
+    ended: int = 0
+    """Rows that have ended in this segment."""
+    halted: bool = False
+    """Whether no further row is taken in hand. A signal handler may set it."""
+    _failed: int = 0
     _in_hand: int = 0
-    _halted: bool = False
+    _in_vain: int = 0
     _written: int = -1
-
-    def __post_init__(self) -> None:
-        self._lock = Lock()
+    _paid: deque[BatchRow] = field(default_factory=deque)
+    _new: deque[BatchRow] = field(default_factory=deque)
+    _changed: Condition = field(default_factory=Condition)
 
     def work(self) -> None:
         """Goes once through all rows that have not ended, as many at a time as is allowed."""
         self._read_manifest()
-        rows = self._handed_out()
+        for row in self.rows:
+            if row.key not in self.lines:
+                (self._new if self.book.get(row.key) is None else self._paid).append(row)
+        working: list[Future[None]] = []
         with ThreadPoolExecutor(self.plan.max_in_flight, thread_name_prefix="anyfast") as pool:
-            working = [pool.submit(self._work_through, rows) for _ in range(self.plan.max_in_flight)]
             try:
+                working.extend(pool.submit(self._work_through) for _ in range(self.plan.max_in_flight))
                 self._attend_to(working)
             except BaseException:
-                self._halted = True  # the pool waits for its threads
+                self.halted = True
+                self._hear_out(working)
                 raise
             finally:
                 self.book.close()
@@ -155,8 +187,19 @@ class BatchRun:
             self.book.write_what_is_wanted(ATTENTION)
             if clock.now() - told_at >= FLUSH_EVERY:
                 told_at = clock.now()
-                self.flush()
-                self.report(self)
+                try:
+                    self._tell()
+                except Exception as error:  # noqa: BLE001 - told again soon; answers that are paid for are under way
+                    log.warning("How far the batch is could not be told: %s", error)
+        self._tell()
+
+    def _hear_out(self, working: Sequence[Future[None]]) -> None:
+        """Notes the answers that are still under way: they are paid for."""
+        log.warning("This attempt ends. Submissions whose answers are under way are waited for, and noted.")
+        while not all(worker.done() for worker in working):
+            self.book.write_what_is_wanted(ATTENTION)
+
+    def _tell(self) -> None:
         self.flush()
         self.report(self)
 
@@ -190,8 +233,7 @@ class BatchRun:
 
     def flush(self) -> None:
         """Writes the manifest if a row has ended since the last time."""
-        with self._lock:
-            lines = list(self.lines.values())
+        lines = list(self.lines.values())
         if len(lines) != self._written:
             self.manifest.write_text(to_text(lines))
             self._written = len(lines)
@@ -207,70 +249,102 @@ class BatchRun:
             row = by_request.get(line.request)
             if line.batch != self.plan.identity:
                 foreign += 1
-            elif row is not None and (line.status == SUCCEEDED or line.attempt == self.plan.attempt):
-                self.lines[row.key] = Line(**{**line.__dict__, "row": row.number, "input": row.data})
+            elif row is not None and self._is_final(line, row):
+                self._keep(row, Line(**{**line.__dict__, "row": row.number, "input": row.data}))
         if foreign:
             log.warning("%s held %d lines of another batch, which are replaced.", self.manifest.path, foreign)
         if self.lines:
             log.info("%d of %d rows have ended before.", len(self.lines), len(self.rows))
 
-    def _handed_out(self) -> Iterator[BatchRow]:
-        """Rows to be dealt with, those that are paid for first; stops where no more may be submitted."""
-        open_rows = [row for row in self.rows if row.key not in self.lines]
-        paid = [row for row in open_rows if self._has_record(row)]
-        known = {row.key for row in paid}
-        yield from paid
-        for row in open_rows:
-            if row.key not in known:
-                if self._may_not_submit:
-                    return
-                yield row
+    def _is_final(self, line: Line, row: BatchRow) -> bool:
+        if line.status != SUCCEEDED:
+            return line.attempt == self.plan.attempt
+        path, generation_id = line.result.get("path"), str(line.result.get("generation_id"))
+        return row.delivery is None or path == row.delivery.path_of(generation_id)
 
-    @property
-    def _may_not_submit(self) -> bool:
-        full = self.plan.max_active is not None and len(self.active) + self._in_hand >= self.plan.max_active
-        failed = self.plan.on_row_failure == "fail" and bool(self.failures)
-        return full or failed or self.saturated or self.stopped_by is not None
-
-    def _has_record(self, row: BatchRow) -> bool:
-        return self.book.get(row.key) is not None
-
-    def _work_through(self, rows: Iterator[BatchRow]) -> None:
-        while True:
-            with self._lock:
-                row = None if self._halted else next(rows, None)
-                self._in_hand += row is not None
-            if row is None:
-                return
+    def _work_through(self) -> None:
+        while (row := self._next()) is not None:
             try:
                 self._deal_with(row)
             finally:
-                with self._lock:
+                with self._changed:
                     self._in_hand -= 1
+                    self._changed.notify_all()
+
+    def _next(self) -> BatchRow | None:
+        """The next row, those that are paid for first; None when there is nothing more to do in this segment."""
+        with self._changed:
+            while not self.halted:
+                rows = self._paid or (self._new if self._may_submit else None)
+                if not rows:
+                    return None
+                if rows is self._new and self._is_full:
+                    if not self._in_hand:
+                        return None
+                    self._changed.wait(timeout=1.0)  # a row in hand may end, and make room
+                    continue
+                self._in_hand += 1
+                return rows.popleft()
+        return None
+
+    @property
+    def _may_submit(self) -> bool:
+        failed = self.plan.on_row_failure == "fail" and self._failed
+        return not (failed or self.saturated_by or self.stopped_by)
+
+    @property
+    def _is_full(self) -> bool:
+        return self.plan.max_active is not None and len(self.active) + self._in_hand >= self.plan.max_active
 
     def _deal_with(self, row: BatchRow) -> None:
         ledger = Ledger(self.book.ledger_store(row.key), fingerprint=row.fingerprint, max_tries=self.plan.max_tries)
+        is_new = self.book.get(row.key) is None
         generation: Generation | None = None
         try:
             generation = obtain_generation(
                 ledger,
-                submit=lambda: submit(self.client, row.request),
+                submit=lambda: self._submit(row, is_new=is_new),
                 query=lambda generation_id: self.client.send(endpoints.query_generation(generation_id)),
                 on_lost_submission=self.plan.on_lost_submission,
                 renew_failed=self.plan.first_segment,
             )
             self._settle(row, generation)
+        except _InTurnError:
+            with self._changed:
+                self._new.append(row)
         except RateLimitError as error:
             log.warning("%s Submitting goes on later.", error)
-            self.saturated = True
+            self.saturated_by = error
         except OF_ONE_ROW as error:
             lost = isinstance(error, LostSubmissionError)
             self._end(row, failure_line(self._line(row), error, generation.id if generation else "", lost=lost))
             log.warning("Row %d has failed: %s", row.number, error)
+            if isinstance(error, StorageError | DownloadError) and not isinstance(error, LinkExpiredError):
+                self._count_vain(error)
+                return
         except AnyFastError as error:
-            if self.stopped_by is None:
-                log.warning("Row %d stops the submissions: %s", row.number, error)
-                self.stopped_by = error
+            self._stop(row, error)
+            return
+        self._in_vain = 0
+
+    def _submit(self, row: BatchRow, *, is_new: bool) -> str:
+        if not is_new:
+            raise _InTurnError("What was paid for before is no more, so the row waits for its turn like a new one.")
+        return submit(self.client, row.request)
+
+    def _stop(self, row: BatchRow, error: AnyFastError) -> None:
+        """Ends the submissions; what is paid for comes home as long as AnyFast may be asked for it."""
+        if self.stopped_by is None or isinstance(self.stopped_by, QuotaError):
+            log.warning("Row %d stops the submissions: %s", row.number, error)
+            self.stopped_by = error
+        if not isinstance(error, QuotaError):
+            self._count_vain(error)
+
+    def _count_vain(self, error: AnyFastError) -> None:
+        self._in_vain += 1
+        if not error.retryable or self._in_vain >= HOPELESS:
+            self.stopped_by = self.stopped_by or error
+            self.halted = True
 
     def _settle(self, row: BatchRow, generation: Generation) -> None:
         task = generation.task
@@ -282,7 +356,7 @@ class BatchRun:
                     "waits for the same one, and nothing is paid again.",
                     generation_id=generation.id,
                 )
-            with self._lock:
+            with self._changed:
                 self.active[row.key] = generation
             return
         home: Delivered | None = row.delivery.bring_home(self.client, task) if row.delivery else None
@@ -299,8 +373,13 @@ class BatchRun:
         return Line(row.number, row.key, self.plan.identity, self.plan.attempt, row.data, status="")
 
     def _end(self, row: BatchRow, line: Line) -> None:
-        with self._lock:
-            self.lines[row.key] = line
+        with self._changed:
+            self._keep(row, line)
+            self.ended += 1
+
+    def _keep(self, row: BatchRow, line: Line) -> None:
+        self.lines[row.key] = line
+        self._failed += line.status != SUCCEEDED
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -308,3 +387,7 @@ class BatchRun:
         counts = self.progress()
         names = ("rows", "succeeded", "failed", "lost", "tokens")
         return {**{name: counts[name] for name in names}, "manifest_path": self.manifest.path}
+
+
+class _InTurnError(AnyFastError):
+    """Nothing was sent yet: a row that is to be bought again counts like any other of those to be submitted."""

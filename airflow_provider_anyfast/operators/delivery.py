@@ -84,6 +84,10 @@ class Delivery:
             frame.receive(lambda path: fetch(link, path, what=what, problem=image_problem))
         return Delivered(video.path, video.uri, frame.path if frame else None)
 
+    def path_of(self, generation_id: str) -> str:
+        """Where the video of a generation is, once it is at home."""
+        return self._target(generation_id).path
+
     def _target(self, generation_id: str) -> StoredFile:
         return stored_file(self.output_path.replace(PLACEHOLDER, generation_id))
 

@@ -101,15 +101,22 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
             poll_interval=self.poll_interval,
         )
         call = trigger.call()
-        ended = await wait_for_async(trigger.poller(settle=SETTLE), lambda: client.send_once(call))
-        if isinstance(ended, GaveUp):
-            self._reason = self._reason or f"{job_id}: {ended.error}"
-            self.log.warning("Asking for %s has failed for good: %s", job_id, ended.error)
-        elif not isinstance(ended, Finished):
-            self.log.warning("%s %s was not ready in time.", self.one.noun, job_id)
+        try:
+            ended = await wait_for_async(trigger.poller(settle=SETTLE), lambda: client.send_once(call))
+        except Exception as error:  # noqa: BLE001 - one wait that breaks must not keep the worker from being woken
+            self._give_up(job_id, f"{type(error).__name__}: {error}")
+        else:
+            if isinstance(ended, GaveUp):
+                self._give_up(job_id, str(ended.error))
+            elif not isinstance(ended, Finished):
+                self.log.warning("%s %s was not ready in time.", self.one.noun, job_id)
         self._count()
         if self._ended >= (self.enough or len(self.jobs)) or self._is_wanted():
             wake.set()
+
+    def _give_up(self, job_id: str, reason: str) -> None:
+        self._reason = self._reason or f"{job_id}: {reason}"
+        self.log.warning("Asking for %s has failed for good: %s", job_id, reason)
 
     def _count(self) -> None:
         self._ended += 1

@@ -1,0 +1,356 @@
+"""What goes wrong around a batch: signals, storage, changed rows, an AnyFast that does not answer."""
+
+from __future__ import annotations
+
+import json
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
+from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.operators import batch_run
+from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+from airflow_provider_anyfast.operators.storage import LocalFile
+from airflow_provider_anyfast.operators.stores import TaskStateStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.sandbox import SandboxHandle
+    from tests.support.task_run import Attempt, TaskRunner
+
+pytestmark = [pytest.mark.usefixtures("fake_clock"), pytest.mark.timeout(30)]
+
+TEMPLATE = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "duration": 4}
+
+
+def rows_of(number: int) -> list[dict[str, Any]]:
+    return [{"name": f"boat {n}"} for n in range(number)]
+
+
+def batch(folder: Path, **parameters: Any) -> Callable[[], GenerateVideoBatchOperator]:
+    given = {
+        "task_id": "batch",
+        "rows": rows_of(6),
+        "template": TEMPLATE,
+        "manifest_path": f"{folder}/manifest.jsonl",
+        "retries": 2,
+        "deferrable": True,
+        "max_in_flight": 3,
+    }
+    return partial(GenerateVideoBatchOperator, **{**given, **parameters})
+
+
+def statuses(folder: Path) -> list[str]:
+    return [json.loads(line)["status"] for line in (folder / "manifest.jsonl").read_text().split("\n") if line]
+
+
+def expect_all_home(attempt: Attempt, sandbox: SandboxHandle, folder: Path, *, rows: int = 6) -> None:
+    assert attempt.state == "success", attempt.log_text
+    assert statuses(folder) == ["SUCCESS"] * rows
+    assert sandbox.billed.generations == rows
+
+
+# What ends an attempt while answers are under way.
+
+
+def at_note(number: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """``act`` once, when the ledgers are written for the ``number``th time."""
+    store, left = TaskStateStore.set, [number]
+
+    def set_(self: TaskStateStore, value: dict[str, Any]) -> None:
+        if self.key.startswith("anyfast_batch_page"):
+            left[0] -= 1
+            if left[0] == 0:
+                act()
+        store(self, value)
+
+    monkeypatch.setattr(TaskStateStore, "set", set_)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_an_execution_timeout_in_the_middle_of_a_note_loses_no_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def time_is_up() -> None:
+        raise AirflowTaskTimeout
+
+    at_note(number, monkeypatch, time_is_up)
+    first = runner.attempt(batch(tmp_path))
+    assert first.state == "up_for_retry", first.log_text
+    assert sandbox.billed.generations < 6
+    expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+
+
+def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_note(3, monkeypatch, partial(signal.raise_signal, signal.SIGTERM))
+    first = runner.attempt(batch(tmp_path))
+    assert first.state == "up_for_retry", first.log_text
+    assert isinstance(first.error, exceptions.WaitInterruptedError)
+    assert sandbox.billed.generations < 6
+    expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+
+
+@pytest.mark.parametrize("broken_for", [1, 10_000])
+def test_a_manifest_that_cannot_be_written_meanwhile_loses_no_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_for: int
+) -> None:
+    left = [broken_for]
+    write = LocalFile.write_text
+
+    def write_text(self: LocalFile, text: str) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise exceptions.StorageError("The storage is away.")
+        write(self, text)
+
+    monkeypatch.setattr(batch_run, "FLUSH_EVERY", 0.0)
+    monkeypatch.setattr(LocalFile, "write_text", write_text)
+    attempt = runner.attempt(batch(tmp_path))
+    if broken_for > 1:
+        assert attempt.state == "up_for_retry"
+        assert isinstance(attempt.error, exceptions.StorageError)
+        left[0] = 0
+        attempt = runner.retry(batch(tmp_path))
+    expect_all_home(attempt, sandbox, tmp_path)
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_submissions_and_nothing_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.outages.state_store_set = True
+    first = runner.attempt(batch(tmp_path, rows=rows_of(50)))
+    assert first.state == "up_for_retry"
+    assert isinstance(first.error, exceptions.LedgerError)
+    assert sandbox.requests("submit") == []
+    runner.outages.state_store_set = False
+    expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+
+
+def test_a_batch_that_is_marked_as_failed_while_it_waits_goes_on_when_it_is_cleared(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path), run_trigger=False)
+    runner.mark("failed")
+    runner.clear()
+    expect_all_home(runner.attempt(batch(tmp_path)), sandbox, tmp_path)
+
+
+def test_a_storage_that_is_away_is_not_tried_for_every_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def receive(self: LocalFile, make: Callable[[Path], object]) -> None:
+        if self.name.endswith(".mp4"):
+            tried.append(self.name)
+            raise exceptions.StorageError("The storage is away.")
+        make(self.local)
+
+    tried: list[str] = []
+    template = {**TEMPLATE, "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"}
+    make = batch(tmp_path, rows=rows_of(40), template=template)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFile, "receive", receive)
+        attempt = runner.attempt(make)
+    assert attempt.state == "up_for_retry", attempt.log_text
+    assert isinstance(attempt.error, exceptions.StorageError)
+    assert len(tried) <= batch_run.HOPELESS + 3
+
+
+# Rows that are not what they were.
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_template_that_differs_each_time_is_found_before_anything_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, deferrable: bool
+) -> None:
+    template = {**TEMPLATE, "prompt": "{{ row.name }} {{ macros.uuid.uuid4() }}"}
+    attempt = runner.attempt(batch(tmp_path, template=template, deferrable=deferrable), run_trigger=False)
+    assert attempt.state == "failed", attempt.log_text
+    assert "each time that it is rendered" in str(attempt.error)
+    assert sandbox.requests() == []
+
+
+def test_rows_that_change_while_their_videos_are_made_are_not_paid_until_the_user_says_so(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps(rows_of(6)))
+    make = batch(tmp_path, rows=str(rows))
+    runner.attempt(make, run_trigger=False)
+    rows.write_text(json.dumps([*rows_of(5), {"name": "a yacht"}]))
+    resumed = runner.resume(make)
+    assert resumed.state == "failed", resumed.log_text
+    assert "have changed since this attempt began" in str(resumed.error)
+    assert sandbox.billed.generations == 6
+    runner.clear()
+    again = runner.attempt(make)
+    assert again.state == "success", again.log_text
+    assert sandbox.billed.generations == 7
+
+
+def test_rows_that_are_gone_while_their_videos_are_made_are_told_to_be_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps(rows_of(6)))
+    make = batch(tmp_path, rows=str(rows))
+    runner.attempt(make, run_trigger=False)
+    rows.unlink()
+    resumed = runner.resume(make)
+    assert resumed.state == "failed"
+    assert "they are paid for" in str(resumed.error)
+
+
+def test_many_more_rows_than_at_first_keep_each_record_of_the_ledger_small(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path))
+    runner.clear()
+    many = runner.attempt(batch(tmp_path, rows=rows_of(200), max_in_flight=8))
+    expect_all_home(many, sandbox, tmp_path, rows=200)
+    assert max(len(json.dumps(value)) for value in runner.metadata.state_store.values()) < 20_000
+
+
+def test_a_new_place_for_the_files_is_filled_and_nothing_is_paid_again(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path))
+    runner.clear()
+    template = {**TEMPLATE, "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"}
+    expect_all_home(runner.attempt(batch(tmp_path, template=template)), sandbox, tmp_path)
+    assert len(list(tmp_path.glob("*.mp4"))) == 6
+
+
+def test_separators_that_only_unicode_knows_break_no_line(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"name": "a\u2028b\u0085c"}, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    make = batch(tmp_path, rows=str(rows))
+    expect_all_home(runner.attempt(make), sandbox, tmp_path, rows=1)
+    before = len(sandbox.requests("query"))
+    runner.clear()
+    expect_all_home(runner.attempt(make), sandbox, tmp_path, rows=1)
+    assert len(sandbox.requests("query")) == before, "the manifest is understood"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "phrase"),
+    [
+        ({"max_active": 0.5}, "max_active=0.5 is not a whole number"),
+        ({"max_in_flight": "2.5"}, "max_in_flight='2.5' is not a whole number"),
+        ({"max_in_flight": 101}, "max_in_flight=101 is above 100"),
+        ({"poll_interval": "soon"}, "poll_interval='soon'"),
+        ({"manifest_path": "{folder}/rows.json"}, "is that of the rows"),
+        ({"template": {**TEMPLATE, "output_path": "{folder}/manifest.jsonl"}, "rows": rows_of(1)}, "is that of the"),
+    ],
+)
+def test_what_would_go_wrong_later_is_found_before_anything_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, parameters: dict[str, Any], phrase: str
+) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps(rows_of(2)))
+    given = {"rows": f"{tmp_path}/rows.json", **parameters}
+    given = json.loads(json.dumps(given).replace("{folder}", str(tmp_path)))
+    attempt = runner.attempt(batch(tmp_path, **given), run_trigger=False)
+    assert attempt.state == "failed", attempt.log_text
+    assert phrase in str(attempt.error)
+    assert sandbox.requests() == []
+
+
+# Limits.
+
+
+def waits_of(runner: TaskRunner, make: Callable[[], GenerateVideoBatchOperator]) -> list[dict[str, int]]:
+    """What was under way at each deferral."""
+    attempt, found = runner.attempt(make, run_trigger=False), []
+    while attempt.state == "deferred":
+        found.append(attempt.xcoms["progress"])
+        attempt = runner.resume(make, run_trigger=False)
+    assert attempt.state == "success", attempt.log_text
+    return found
+
+
+def test_as_many_videos_are_made_at_a_time_as_may_be(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.reset(clock=sandbox.clock, completion_spread=1, completion_seconds=100)
+    found = waits_of(runner, batch(tmp_path, rows=rows_of(20), max_active=6, max_in_flight=6))
+    assert len(found) > 2
+    assert {wait["active"] for wait in found if wait["waiting"]} == {6}
+    assert sandbox.billed.generations == 20
+
+
+def test_a_retry_of_rows_that_failed_keeps_to_the_limit_too(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.fault("fail_generation", times=6)
+    assert runner.attempt(batch(tmp_path)).state == "up_for_retry"
+    found = waits_of(runner, batch(tmp_path, max_active=2))
+    assert {wait["active"] for wait in found} == {2}
+    assert statuses(tmp_path) == ["SUCCESS"] * 6
+
+
+def test_an_anyfast_that_never_takes_a_submission_is_not_waited_for_for_ever(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.fault("rate_limited", times=0, retry_after=1)
+    attempt = runner.attempt(batch(tmp_path, timeout=600))
+    assert attempt.state == "up_for_retry"
+    assert isinstance(attempt.error, exceptions.RateLimitError)
+    assert 3 < attempt.deferrals < 10
+
+
+def test_an_anyfast_that_is_away_is_not_asked_for_every_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path, rows=rows_of(60))
+    runner.attempt(make, run_trigger=False)
+    sandbox.fault("server_error", on="query", times=0)
+    attempt = runner.resume(make, event={"ended": 60, "reason": ""})
+    assert attempt.state == "up_for_retry"
+    assert isinstance(attempt.error, exceptions.ServerError)
+    assert len(sandbox.requests("query")) <= 6 * (batch_run.HOPELESS + 3)
+
+
+def test_one_video_that_is_not_answered_for_keeps_no_other_from_coming_home(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path, max_in_flight=1)
+    runner.attempt(make, run_trigger=False)
+    sandbox.advance(60)
+    unlucky = sandbox.account().generations[0].id
+    sandbox.fault("server_error", on="query", times=0, match=unlucky)
+    attempt = runner.resume(make, event={"ended": 6, "reason": ""})
+    assert attempt.state == "up_for_retry"
+    assert statuses(tmp_path) == ["SUCCESS"] * 5
+
+
+def test_one_video_that_anyfast_has_forgotten_does_not_end_the_wait_for_the_others(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.reset(clock=sandbox.clock, completion_seconds=900)
+    make = batch(tmp_path, retries=0, failure_threshold=0.5, max_in_flight=1)
+    runner.attempt(make, run_trigger=False)
+    forgotten = sandbox.account().generations[0].id
+    sandbox.fault("not_found_yet", on="query", times=0, match=forgotten)
+    attempt = runner.run_to_end(make)
+    assert attempt.state == "success", attempt.log_text
+    assert statuses(tmp_path) == ["FAILURE", *["SUCCESS"] * 5]
+    assert sandbox.billed.generations == 6
+
+
+def test_a_trigger_that_fails_at_once_is_not_tried_for_ever(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.reset(clock=sandbox.clock, completion_seconds=900)
+    make = batch(tmp_path)
+    runner.attempt(make, run_trigger=False)
+    attempt = runner.resume(make, event={"reason": "no connection"}, run_trigger=False)
+    assert attempt.state == "up_for_retry"
+    assert "no connection" in str(attempt.error)
