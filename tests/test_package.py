@@ -18,6 +18,8 @@ import airflow_provider_anyfast
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.hooks.anyfast import settings_of
+from airflow_provider_anyfast.operators.asset_creation import file_source
+from airflow_provider_anyfast.operators.storage import files_in
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from tests.support.installed_airflow import DagBag
 
@@ -110,6 +112,13 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield (node.module or "").partition(".")[0]
+
+
+def test_the_example_dags_find_their_pictures() -> None:
+    for dag in DagBag(str(ROOT / "example_dags")).dags.values():
+        for name in {"picture", "pictures"} & set(dag.params):
+            with file_source(files_in(dag.params[name])[0], asset_type="Image") as source:
+                assert source.name.startswith("lamp-")
 
 
 def test_nothing_heavy_is_imported_while_a_dag_is_parsed() -> None:

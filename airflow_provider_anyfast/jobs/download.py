@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import IO, TYPE_CHECKING, Protocol
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.boxes import missing_bytes, starts_like_a_video
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TRIES = 4
-"""Downloads within one attempt of a task, which are free."""
+"""Downloads in a row, within one attempt of a task, that bring nothing new; they are free."""
+_PROGRESS = 1024**2
+"""Bytes that are worth another try."""
 PAID = "The video exists and is paid for; the next attempt downloads it again, without a new submission."
 
 _GONE = (401, 403, 404, 410)
@@ -101,14 +103,14 @@ def download(
         LinkExpiredError: the storage host does not know the link any more.
         DownloadError: the bytes did not arrive, or are not what they should be, or could not be written.
     """
+    transfer = _Transfer(open_link, url, _partial(target), what, expires_at)
     tries = Retrying(
         sleep=clock.sleep,
-        stop=stop_after_attempt(TRIES),
+        stop=transfer.is_stuck,
         wait=wait_random_exponential(multiplier=1, max=30),
         retry=retry_if_exception_type(_BrokenOffError),
         reraise=True,
     )
-    transfer = _Transfer(open_link, url, _partial(target), what, expires_at)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
@@ -136,6 +138,17 @@ class _Transfer:
         self._what = what
         self._expires_at = expires_at
         self._version = ""
+        self._farthest = 0
+        self._vain_tries = 0
+
+    def is_stuck(self, _state: RetryCallState) -> bool:
+        """Whether another try makes no sense, after one that has failed."""
+        received = self._received()
+        if received >= self._farthest + _PROGRESS:
+            self._farthest, self._vain_tries = received, 0
+        else:
+            self._vain_tries += 1
+        return self._vain_tries >= TRIES
 
     def fetch(self, problem: Callable[[IO[bytes], int], str]) -> int:
         """The bytes of the whole file, which is in ``partial`` then."""
@@ -212,7 +225,7 @@ def _place_of(response: httpx.Response) -> tuple[int, int | None]:
 def _sweep(target: Path) -> None:
     """Removes what killed attempts have left beside ``target``: a lock ends with the process that holds it."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.part"):
-        with suppress(OSError), left.open("rb") as file:
+        with suppress(OSError), left.open("r+b") as file:  # NFS locks for writing only what is open for it
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink()
 

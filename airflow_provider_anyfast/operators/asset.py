@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -41,11 +42,12 @@ from airflow_provider_anyfast.triggers.asset import AssetsTrigger, AssetTrigger
 from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.operators.storage import Place
 
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
 IfGroupExists = Literal["reuse", "fail", "create"]
@@ -181,7 +183,7 @@ class CreateAssetOperator(WaitingOperator):
         *,
         group_id: str,
         url: str | None = None,
-        file: str | None = None,
+        file: Place | None = None,
         name: str | None = None,
         asset_type: str | None = None,
         upload: UploadWay = "auto",
@@ -302,7 +304,7 @@ class CreateAssetsOperator(WaitingOperator):
         self,
         *,
         group_id: str,
-        files: str | Sequence[str],
+        files: Place | Sequence[Place],
         asset_type: str | None = None,
         upload: UploadWay = "auto",
         wait_until_active: bool = True,
@@ -332,7 +334,10 @@ class CreateAssetsOperator(WaitingOperator):
             check_group_id(self.group_id)
             check_asset_type(self.asset_type)
             started_at = clock.now()
-            files = files_in(self.files) if isinstance(self.files, str) else list(self.files)
+            if isinstance(self.files, Iterable) and not isinstance(self.files, str):
+                files = [str(file) for file in self.files]
+            else:
+                files = files_in(self.files)
             names = self._look_at_all(pool, files)
             ids = self._obtain_all(client, pool, dict(zip(names, files, strict=True)))
             asset_ids = [ids[name] for name in names]
@@ -350,8 +355,19 @@ class CreateAssetsOperator(WaitingOperator):
             self._conclude(pool.map(lambda job: self.woken(client, job, ""), self._triggers(asset_ids, clock.now())))
             return asset_ids
 
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max(1, int(self.max_in_flight)), thread_name_prefix="anyfast")
+    @contextmanager
+    def _pool(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads that a failure lets finish what they are about, which may be billed, and that a time-out leaves."""
+        pool = ThreadPoolExecutor(max(1, int(self.max_in_flight)), thread_name_prefix="anyfast")
+        try:
+            yield pool
+        except Exception:
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException:  # such as AirflowTaskTimeout, while threads wait for assets
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
     def _look_at_all(self, pool: ThreadPoolExecutor, files: Sequence[str]) -> list[str]:
         """The name of each file's asset; all that is wrong with any file is told together."""

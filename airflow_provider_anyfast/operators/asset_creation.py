@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.models import Asset
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.jobs.ledger import Ledger
+    from airflow_provider_anyfast.operators.storage import Place
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class AssetSource:
 
 @contextmanager
 def file_source(
-    file: str, *, name: str | None = None, asset_type: str | None = None, upload: UploadWay = "auto"
+    file: Place, *, name: str | None = None, asset_type: str | None = None, upload: UploadWay = "auto"
 ) -> Iterator[AssetSource]:
     """A local or stored file, looked at before anything is paid, for as long as the block lasts.
 
@@ -80,6 +81,7 @@ def file_source(
         StorageError: the storage does not answer.
     """
     stored = stored_file(file, "file")
+    file = str(file)
     size = stored.size()
     if size is not None and size > _LARGEST_FILE:
         raise InvalidRequestError(

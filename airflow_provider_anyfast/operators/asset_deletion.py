@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -71,7 +72,7 @@ class DeleteAssetOperator(BaseOperator):
         if self.group_id is not None or self.name is not None:
             raise InvalidRequestError("Give either asset_id, or group_id and name. Nothing was deleted.")
         ids = [self.asset_id] if isinstance(self.asset_id, str) else self.asset_id
-        return [endpoints.bare_asset_id(_given("asset_id", asset_id)) for asset_id in ids]
+        return [endpoints.bare_asset_id(_one_id(asset_id)) for asset_id in ids]
 
 
 class DeleteAssetGroupOperator(BaseOperator):
@@ -122,7 +123,7 @@ class DeleteAssetGroupOperator(BaseOperator):
     def _delete(self, client: AnyFastClient, group_id: str) -> bool:
         """The assets first: whether AnyFast deletes them with their group is not documented."""
         assets = client.run(endpoints.list_assets(group_ids=[group_id]))
-        mine = [asset.id for asset in assets if asset.group_id in ("", group_id)]
+        mine = [asset.id for asset in assets if asset.group_id == group_id]
         for asset_id in mine:
             _is_deleted(client, endpoints.delete_asset(asset_id))
         self.log.info("Group %s held %d assets.", group_id, len(mine))
@@ -134,6 +135,17 @@ def _given(parameter: str, value: str | None) -> str:
     if not value or value == "None":
         raise InvalidRequestError(f"{parameter} is empty, so nothing was deleted.")
     return value
+
+
+def _one_id(value: str) -> str:
+    """What is no id would pass for an asset that is gone already."""
+    asset_id = _given("asset_id", value)
+    if not re.fullmatch(r"[\w.:/-]+", asset_id):
+        raise InvalidRequestError(
+            f"asset_id={asset_id[:100]!r} is no id, so nothing was deleted. A list comes whole from an output such as "
+            "assets.output; a template makes text of it unless the DAG has render_template_as_native_obj=True."
+        )
+    return asset_id
 
 
 def _is_deleted(client: AnyFastClient, call: endpoints.Call[str]) -> bool:

@@ -17,6 +17,7 @@ from airflow_provider_anyfast.operators.storage import StoredFile, stored_file
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.models import VideoTask
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.operators.storage import Place
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Delivery:
         overwrite: False keeps a whole video that is there already, and does not fetch it again.
     """
 
-    output_path: str
+    output_path: Place
     overwrite: bool = True
 
     def check(self) -> None:
@@ -56,7 +57,7 @@ class Delivery:
 
     def made_before(self) -> StoredFile | None:
         """The whole video that makes a new one needless; only a path without ``{generation_id}`` can tell."""
-        if self.overwrite or PLACEHOLDER in self.output_path:
+        if self.overwrite or PLACEHOLDER in str(self.output_path):
             return None
         target = self._target("")
         return target if target.is_whole_video() else None
@@ -81,7 +82,8 @@ class Delivery:
         if (link := task.last_frame_url) is not None:
             frame = video.beside(f"{PurePosixPath(video.name).stem}.last_frame{_ending(link)}")
             what = f"the last frame of generation {task.generation_id}"
-            frame.receive(lambda path: fetch(link, path, what=what, problem=image_problem))
+            if self.overwrite or not frame.size():
+                frame.receive(lambda path: fetch(link, path, what=what, problem=image_problem))
         return Delivered(video.path, video.uri, frame.path if frame else None)
 
     def path_of(self, generation_id: str) -> str:
@@ -89,7 +91,7 @@ class Delivery:
         return self._target(generation_id).path
 
     def _target(self, generation_id: str) -> StoredFile:
-        return stored_file(self.output_path.replace(PLACEHOLDER, generation_id))
+        return stored_file(str(self.output_path).replace(PLACEHOLDER, generation_id))
 
 
 def link_of(task: VideoTask) -> str:

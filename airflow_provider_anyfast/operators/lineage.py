@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +53,7 @@ def lineage_of(inputs: Iterable[str], outputs: Iterable[str]) -> OperatorLineage
     def dataset(uri: str) -> Dataset:
         parts = urlsplit(uri)
         namespace = f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.scheme
-        return Dataset(namespace=namespace, name=parts.path if parts.scheme == "file" else parts.path.lstrip("/"))
+        path = parts.path if parts.scheme.startswith("http") else unquote(parts.path)
+        return Dataset(namespace=namespace, name=path if parts.scheme == "file" else path.lstrip("/"))
 
     return OperatorLineage(inputs=[dataset(uri) for uri in inputs], outputs=[dataset(uri) for uri in outputs])

@@ -5,23 +5,46 @@ A local file appears by a rename and a stored object by one finished put, so not
 
 from __future__ import annotations
 
+import fcntl
+import glob
+import inspect
+import os
 import secrets
+import shutil
 import tempfile
+import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow_provider_anyfast.client.errors import AnyFastError, InvalidRequestError, StorageError
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.jobs.download import check_target, video_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from os import PathLike
+    from typing import TypeAlias
 
     from airflow.sdk import ObjectStoragePath
+
+    Place: TypeAlias = str | PathLike[str] | ObjectStoragePath
+
+_SCRATCH = "airflow-anyfast-"
+_UNLOCKED_FOR = 60.0
+"""Seconds within which whoever makes a temporary folder has locked it."""
+_IN_PATHS = "/!$&'()*+,;=:@"
+"""What stands in the path of a URI as it is, besides letters and digits."""
+_READ_AHEAD = 64 * 1024
+"""Bytes that are read beyond what was asked for; s3fs would read 50 MB."""
+_PUT = {"chunksize": 8 * 1024**2, "max_concurrency": 2, "overwrite": True}
+_GET = {"max_concurrency": 1}
+"""How files are moved, as far as a file system knows these words: s3fs would hold 500 MB of one in memory, and some
+versions of adlfs would not replace what is there."""
 
 
 class StoredFile(ABC):
@@ -75,6 +98,10 @@ class StoredFile(ABC):
     def receive(self, make: Callable[[Path], object]) -> None:
         """Becomes the file that ``make`` makes appear, all at once, at the path that it is given."""
 
+    @abstractmethod
+    def files(self) -> list[str]:
+        """The paths of the files in this folder, or of those that this pattern names; hidden ones are left out."""
+
     def is_whole_video(self) -> bool:
         """Whether it exists and is a whole MP4 or MOV file."""
         size = self.size()
@@ -87,7 +114,7 @@ class StoredFile(ABC):
         """Its text; None if it does not exist."""
         if self.size() is None:
             return None
-        with self.open() as file, _told(self.path):
+        with _told(self.path, reading=True), self.open() as file:
             return file.read().decode("utf-8-sig")
 
     def write_text(self, text: str) -> None:
@@ -131,7 +158,7 @@ class LocalFile(StoredFile):
 
     def open(self) -> IO[bytes]:
         """Its bytes."""
-        with _told(self.path):
+        with _told(self.path, reading=True):
             return self.local.open("rb")
 
     @contextmanager
@@ -143,6 +170,17 @@ class LocalFile(StoredFile):
         """``make`` knows how to let a local file appear."""
         with _told(self.path):
             make(self.local)
+
+    def files(self) -> list[str]:
+        """The paths of the files in this folder or of this pattern."""
+        with _told(self.path):
+            if self.local.is_dir():
+                found = list(self.local.iterdir())
+            elif self.local.exists():
+                found = [self.local]
+            else:
+                found = [Path(path) for path in glob.glob(self.path, recursive=True)]  # noqa: PTH207 - any part may be one
+            return sorted(str(path) for path in found if path.is_file() and not path.name.startswith("."))
 
 
 @dataclass(frozen=True)
@@ -159,7 +197,7 @@ class RemoteFile(StoredFile):
     @property
     def uri(self) -> str:
         """The URI without the connection."""
-        return f"{self.remote.protocol}://{self.remote.path}"
+        return f"{self.remote.protocol}://{quote(self.remote.path, safe=_IN_PATHS)}"
 
     @property
     def name(self) -> str:
@@ -179,9 +217,7 @@ class RemoteFile(StoredFile):
         with _told(self.path):
             bucket = self.remote.path.partition("/")[0]  # in Airflow 3.1 .bucket holds the connection too
             try:
-                self.remote.fs.info(bucket)
-            except PermissionError:
-                return  # a key that may only write must do
+                _look_for_bucket(self.remote.fs, bucket)
             except FileNotFoundError as error:
                 raise InvalidRequestError(
                     f"{self.path} cannot be written: there is no bucket {bucket!r}. Nothing was submitted or spent."
@@ -192,88 +228,153 @@ class RemoteFile(StoredFile):
         with _told(self.path):
             try:
                 self.remote.fs.invalidate_cache(str(self.remote.parent.path))
-                return int(self.remote.fs.info(self.remote.path)["size"])
+                info = self.remote.fs.info(self.remote.path)
             except FileNotFoundError:
                 return None
+            return None if info["type"] == "directory" else int(info["size"])
 
     def open(self) -> IO[bytes]:
         """Its bytes, fetched in ranges."""
-        with _told(self.path):
-            opened: IO[bytes] = self.remote.fs.open(self.remote.path, "rb")
+        with _told(self.path, reading=True):
+            opened: IO[bytes] = self.remote.fs.open(self.remote.path, "rb", block_size=_READ_AHEAD)
             return opened
 
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
         """A copy in a temporary folder, streamed, so that memory does not grow with the file."""
-        with tempfile.TemporaryDirectory(prefix="anyfast-") as folder:
-            copy = Path(folder) / self.name
-            with _told(self.path):
-                self.remote.fs.get_file(self.remote.path, str(copy))
+        with _scratch_folder() as folder:
+            copy = folder / self.name
+            with _told(self.path, reading=True):
+                get = self.remote.fs.get_file
+                get(self.remote.path, str(copy), **_known(_GET, get))
             yield copy
 
     def receive(self, make: Callable[[Path], object]) -> None:
         """``make`` writes a temporary file, which is then put in one go."""
-        with tempfile.TemporaryDirectory(prefix="anyfast-") as folder:
-            made = Path(folder) / self.name
+        with _scratch_folder() as folder:
+            made = folder / f"made{self.remote.suffix}"  # whole names may be longer here than on a disk
             make(made)
             with _told(self.path):
-                self.remote.fs.put_file(str(made), self.remote.path)
+                put = self.remote.fs.put_file
+                put(str(made), self.remote.path, **_known(_PUT, put))
+
+    def files(self) -> list[str]:
+        """The paths of the files in this folder or of this pattern, from one listing."""
+        fs, path = self.remote.fs, self.remote.path.rstrip("/")
+        with _told(self.path):
+            fs.invalidate_cache(path)
+            try:
+                found: Iterable[dict[str, Any]] = (
+                    fs.glob(path, detail=True).values()
+                    if glob.has_magic(path) and not fs.exists(path)
+                    else fs.ls(path, detail=True)
+                )
+            except FileNotFoundError:
+                return []
+            names = [info["name"] for info in found if info["type"] == "file" and not info["name"].endswith("/")]
+        scheme, _, rest = self.path.partition("://")
+        connection, at, _ = rest.partition("/")[0].rpartition("@")
+        visible = (name for name in names if not PurePosixPath(name).name.startswith("."))
+        return sorted(f"{scheme}://{connection}{at}{name}" for name in visible)
 
 
-def stored_file(path: str, parameter: str = "output_path") -> StoredFile:
+def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
     """The file that a local path, a ``file://`` URL or an object's URL names.
 
     Raises:
-        InvalidRequestError: no file system is installed for its scheme.
+        InvalidRequestError: it names nothing, or no file system is installed for its scheme.
     """
+    path = str(path)
+    if path.strip() in ("", "None"):
+        raise InvalidRequestError(f"{parameter} is empty, as if a template had rendered nothing. Nothing was spent.")
     scheme, separator, rest = path.partition("://")
     if not separator or scheme in ("file", "local"):
-        return LocalFile(Path(rest if separator else path).expanduser())
+        try:
+            return LocalFile(Path(rest.removeprefix("localhost") if separator else path).expanduser())
+        except RuntimeError as error:
+            raise InvalidRequestError(f"{parameter}={path}: {error} Nothing was submitted or spent.") from error
     from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - brings fsspec's registry; not while a DAG is parsed
 
-    try:
-        remote = ObjectStoragePath(path)
-        remote.fs  # noqa: B018 - connects, or says what is missing
-    except (ValueError, ImportError) as error:
-        raise InvalidRequestError(
-            f"{parameter}={path}: {error}. The Airflow provider of that storage brings its file system, such as "
-            "apache-airflow-providers-amazon[s3fs], -google or -microsoft-azure. Nothing was submitted or spent."
-        ) from error
+    with _told(path):
+        try:
+            remote = ObjectStoragePath(path)
+            remote.fs  # noqa: B018 - connects, or says what is missing
+        except (ValueError, ImportError) as error:
+            raise InvalidRequestError(
+                f"{parameter}={path}: {error}. The Airflow provider of that storage brings its file system, such as "
+                "apache-airflow-providers-amazon[s3fs], -google or -microsoft-azure. Nothing was submitted or spent."
+            ) from error
     return RemoteFile(remote)
 
 
-def files_in(place: str) -> list[str]:
+def files_in(place: Place) -> list[str]:
     """The files of a folder or of a pattern such as ``s3://bucket/pictures/*.png``, sorted; hidden ones are left out.
 
     Raises:
         InvalidRequestError: there are none.
+        StorageError: the storage does not answer.
     """
-    from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - brings fsspec's registry; not while a DAG is parsed
-
-    folder, _, pattern = place.rstrip("/").rpartition("/")
-    stored_file(place, "files")
-    with _told(place):
-        if any(letter in pattern for letter in "*?["):
-            found = ObjectStoragePath(folder or ".").glob(pattern)
-        else:
-            root = ObjectStoragePath(place)
-            found = root.iterdir() if root.is_dir() else iter([root] if root.is_file() else [])
-        files = sorted(str(path) for path in found if not path.name.startswith(".") and path.is_file())
+    files = stored_file(place, "files").files()
     if not files:
-        raise InvalidRequestError(f"files={place!r}: there is no file. Nothing was sent and nothing was spent.")
+        raise InvalidRequestError(f"files={str(place)!r}: there is no file. Nothing was sent and nothing was spent.")
     return files
 
 
+def _known(options: dict[str, int], function: Callable[..., object]) -> dict[str, int]:
+    """Those of the options that the function has a name for."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in parameters}
+
+
 @contextmanager
-def _told(path: str) -> Iterator[None]:
-    """Whatever a storage back end raises becomes one error that names the path."""
+def _scratch_folder() -> Iterator[Path]:
+    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _UNLOCKED_FOR:
+                with _locked(left):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder, _locked(Path(folder)):
+        yield Path(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises a ``BlockingIOError`` if another process has locked it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _look_for_bucket(fs: Any, bucket: str) -> None:
+    """Returns unless the bucket is surely missing; a key that may do nothing but write must do.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    try:
+        try:
+            fs.info(bucket)
+        except FileNotFoundError:
+            fs.ls(bucket)  # gcsfs calls an empty bucket missing if the key may not read its settings, but lists it
+    except OSError as error:
+        if not (isinstance(error, PermissionError) or str(error).startswith("Forbidden")):  # the latter is gcsfs's
+            raise
+
+
+@contextmanager
+def _told(path: str, *, reading: bool = False) -> Iterator[None]:
+    """Whatever a storage back end raises becomes one error that names the path; what is to be read must exist."""
     try:
         yield
     except AnyFastError:
         raise
-    except FileNotFoundError as error:
-        raise InvalidRequestError(f"{path} does not exist. Nothing was spent on it.") from error
     except Exception as error:
+        if reading and isinstance(error, FileNotFoundError):
+            raise InvalidRequestError(f"{path} does not exist. Nothing was spent on it.") from error
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise StorageError(
             f"{path}: the storage has failed ({redact(reason)}). The next attempt tries again; nothing is paid twice."

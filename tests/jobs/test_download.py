@@ -221,6 +221,22 @@ def test_a_transfer_that_breaks_off_twice_goes_on_twice(target: Path) -> None:
     assert store.headers[-1] == {"Range": "bytes=9000-", "If-Range": ETAG}
 
 
+def test_tries_that_bring_something_new_are_not_counted(target: Path) -> None:
+    """A line that breaks every other megabyte still brings a long film home."""
+    long, step = FILM + bytes(12 * 2**20), 2**20 + 1
+
+    def answer(start: int) -> httpx.Response:
+        last = start + step >= len(long)
+        parts = (long[start : start + step], *(() if last else (httpx.ReadError("reset"),)))
+        headers = {"content-range": f"bytes {start}-{len(long) - 1}/{len(long)}", "etag": ETAG}
+        return httpx.Response(206, stream=Parts(*parts), headers=headers)
+
+    store = Store(*(answer(start) for start in range(0, len(long), step)))
+    assert fetched(store, target) == len(long)
+    assert target.read_bytes() == long
+    assert len(store.asked) == 13 > TRIES
+
+
 def test_a_host_that_cannot_go_on_sends_all_of_it_again(target: Path) -> None:
     store = Store(begun(), whole())
     fetched(store, target)

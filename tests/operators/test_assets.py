@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout
 from PIL import Image
 
 from airflow_provider_anyfast import exceptions
@@ -397,6 +399,29 @@ def test_of_many_assets_those_that_fail_are_all_named(
     assert all(asset_id in str(attempt.error) for asset_id in failed)
 
 
+def test_a_task_that_runs_out_of_time_does_not_sit_out_its_waits(
+    runner: TaskRunner, group: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, released, ended = Event(), Event(), Event()
+
+    def wait(*_: Any) -> None:
+        asked.set()
+        released.wait(20)
+        ended.set()
+
+    def out_of_time(*_: Any) -> None:
+        assert asked.wait(20)
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(CreateAssetsOperator, "wait", wait)
+    monkeypatch.setattr(CreateAssetsOperator, "_conclude", out_of_time)
+    attempt = runner.attempt(assets_of(group_id=group, files=str(pictures), deferrable=False))
+    assert not ended.is_set()
+    released.set()
+    assert attempt.state == "up_for_retry"
+    assert isinstance(attempt.error, AirflowTaskTimeout)
+
+
 def test_two_groups_of_one_name_made_at_the_same_moment_end_as_the_older_one(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +471,7 @@ def test_an_asset_is_deleted_by_its_exact_name(runner: TaskRunner, sandbox: Sand
         {"asset_id": ""},
         {"asset_id": "None"},
         {"asset_id": ["asset-1", " "]},
+        {"asset_id": "['asset-1', 'asset-2']"},
         {"group_id": "group-1"},
         {"group_id": "group-1", "name": ""},
         {"group_id": " ", "name": "lamp"},

@@ -1,0 +1,96 @@
+"""The example DAG: a folder of product pictures in object storage becomes one video each, into object storage."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+from PIL import Image
+
+from scripts.local_airflow import LocalAirflow
+from tests.support.sandbox import running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.s3 import S3
+    from tests.support.sandbox import SandboxHandle
+
+pytestmark = [pytest.mark.files, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+DAG_ID = "anyfast_pictures_to_videos"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxHandle]:
+    with running_sandbox(asset_seconds=1, completion_seconds=3) as handle:
+        yield handle
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxHandle, s3_server: S3) -> LocalAirflow:
+    """A database and connections; no component runs."""
+    connections: dict[str, dict[str, Any]] = {
+        "anyfast_default": {"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key},
+        "s3": json.loads(s3_server.connection.as_json()),
+    }
+    local = LocalAirflow(tmp_path_factory.mktemp("airflow"), ROOT / "example_dags", connections=connections)
+    local.migrate()
+    return local
+
+
+def run(airflow: LocalAirflow, **params: str) -> list[dict[str, Any]]:
+    """Run the DAG, and return what was told of its tasks."""
+    command = [sys.executable, "-m", "scripts.dag_run", DAG_ID, json.dumps(params)]
+    done = subprocess.run(
+        command, env=airflow.environment, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-5000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def paths(events: list[dict[str, Any]]) -> list[str]:
+    """Where the videos of a run are."""
+    return [event["result"]["path"] for event in events if (event["task"], event["state"]) == ("video", "success")]
+
+
+def frames_of(content: bytes) -> int:
+    with av.open(io.BytesIO(content)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_each_picture_in_a_bucket_becomes_one_video_in_a_bucket_and_a_second_run_pays_only_for_new_pictures(
+    airflow: LocalAirflow, sandbox: SandboxHandle, s3: S3
+) -> None:
+    for name, colour in (("red lamp", "red"), ("grüne Lampe #2", "green")):
+        put_picture(s3, name, colour)
+    params = {"pictures": s3.path("shop/new"), "output_folder": s3.path("shop/videos")}
+
+    first = paths(run(airflow, **params))
+
+    ids = [asset.id for asset in sandbox.account().assets]
+    assert sorted(first) == sorted(s3.path(f"shop/videos/{asset_id}.mp4") for asset_id in ids)
+    assert [frames_of(s3.get(f"shop/videos/{asset_id}.mp4")) for asset_id in ids] == [96, 96]
+    assert (sandbox.billed.asset_groups, sandbox.billed.assets, sandbox.billed.generations) == (1, 2, 2)
+
+    put_picture(s3, "blue lamp", "blue")
+    second = paths(run(airflow, **params))
+
+    assert len(second) == 3
+    assert set(first) < set(second)
+    assert (sandbox.billed.asset_groups, sandbox.billed.assets, sandbox.billed.generations) == (1, 3, 3)
+    stored = s3.keys()
+    assert len([key for key in stored if key.startswith("shop/videos/")]) == 3
+
+
+def put_picture(s3: S3, name: str, colour: str) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (400, 300), colour).save(content, "PNG")
+    s3.put(f"shop/new/{name}.png", content.getvalue())
