@@ -215,7 +215,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
 
     def _check_places(self, rows: Sequence[BatchRow], manifest: StoredFile) -> None:
         """Once for each folder, before anything is paid."""
-        outputs = {row.delivery.output_path: row.delivery for row in rows if row.delivery is not None}
+        outputs = {str(row.delivery.output_path): row.delivery for row in rows if row.delivery is not None}
         taken = {*outputs, stored_file(self.rows, "rows").path if isinstance(self.rows, str) else ""}
         if {manifest.path, self.manifest_path} & taken:
             raise InvalidRequestError(
