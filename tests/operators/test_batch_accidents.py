@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from functools import partial
@@ -15,6 +16,7 @@ from airflow_provider_anyfast.operators import batch_run
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.storage import LocalFile
 from airflow_provider_anyfast.operators.stores import TaskStateStore
+from tests.support.task_log import captured_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +97,13 @@ def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
     assert isinstance(first.error, exceptions.WaitInterruptedError)
     assert sandbox.billed.generations < 6
     expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+
+
+def test_a_stop_before_there_is_a_row_only_says_what_goes_on(tmp_path: Path) -> None:
+    log = io.StringIO()
+    with captured_log(log):
+        batch(tmp_path)().on_kill()
+    assert "no cancel" in log.getvalue()
 
 
 @pytest.mark.parametrize("broken_for", [1, 10_000])
@@ -247,6 +256,7 @@ def test_separators_that_only_unicode_knows_break_no_line(
         ({"max_in_flight": "2.5"}, "max_in_flight='2.5' is not a whole number"),
         ({"max_in_flight": 101}, "max_in_flight=101 is above 100"),
         ({"poll_interval": "soon"}, "poll_interval='soon'"),
+        ({"failure_threshold": "few"}, "failure_threshold='few'"),
         ({"manifest_path": "{folder}/rows.json"}, "is that of the rows"),
         ({"template": {**TEMPLATE, "output_path": "{folder}/manifest.jsonl"}, "rows": rows_of(1)}, "is that of the"),
     ],
