@@ -11,6 +11,7 @@ from airflow_provider_anyfast.jobs.result import video_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from decimal import Decimal
 
     from airflow_provider_anyfast.client.errors import AnyFastError
     from airflow_provider_anyfast.client.models import VideoTask
@@ -53,9 +54,25 @@ class Line:
         return int((self.result.get("usage") or {}).get("total_tokens") or 0)
 
 
-def success_line(line: Line, task: VideoTask, *, prompt: str | None, path: str | None, frame: str | None) -> Line:
+def success_line(
+    line: Line,
+    task: VideoTask,
+    *,
+    prompt: str | None,
+    path: str | None,
+    frame: str | None,
+    estimated_tokens: int | None = None,
+    price: Decimal | None = None,
+) -> Line:
     """``line`` of a row whose video is there, and its file too where one was wanted."""
-    result = video_result(task, prompt=prompt, path=path, last_frame_path=frame)
+    result = video_result(
+        task,
+        prompt=prompt,
+        path=path,
+        last_frame_path=frame,
+        estimated_tokens=estimated_tokens,
+        price=price,
+    )
     if path is not None:
         result |= {"video_url": None, "expires_at": None, "last_frame_url": None}
     return _changed(line, status=SUCCEEDED, result=result)

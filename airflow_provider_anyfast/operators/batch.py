@@ -75,6 +75,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
         failure_threshold: part of the rows, 0 to 1, that may fail without failing the task.
         max_in_flight: submissions, questions and downloads at the same time, 100 at most.
         max_active: videos being made at the same time; None submits all, or as many as AnyFast takes.
+        max_tokens: refuses the whole batch if the estimates of all rows are above this together, before anything is
+            paid; see ``GenerateVideoOperator``.
         deferrable: waits in the triggerer, without holding a worker; one trigger for all rows.
         poll_interval: seconds between polls of one video; None follows the video.
         timeout: seconds from a row's submission after which the row fails, and for which AnyFast may take no
@@ -99,6 +101,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
         "failure_threshold",
         "max_in_flight",
         "max_active",
+        "max_tokens",
         "poll_interval",
         "timeout",
         "on_row_failure",
@@ -119,6 +122,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
         failure_threshold: float | str = 0.0,
         max_in_flight: int | str = 16,
         max_active: int | str | None = None,
+        max_tokens: int | str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | str | None = None,
         timeout: float | str = 3600.0,
@@ -134,6 +138,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
         self.failure_threshold = failure_threshold
         self.max_in_flight = max_in_flight
         self.max_active = max_active
+        self.max_tokens = max_tokens
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
@@ -205,6 +210,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
                 "or clear the task to run them as they are now: rows that are the same are not paid again. "
                 f"{_PAID_BEFORE}"
             )
+        if not course.rows:
+            self._refuse_if_too_dear(rows)
         again = prepare(given[:_SAMPLE], template, dict(context), billed_to)
         if _digest(again) != _digest(rows[:_SAMPLE]):
             raise InvalidRequestError(
@@ -212,6 +219,20 @@ class GenerateVideoBatchOperator(WaitingOperator):
                 "could tell which rows are paid for. Put what differs into the rows. Nothing was submitted."
             )
         return rows
+
+    def _refuse_if_too_dear(self, rows: Sequence[BatchRow]) -> None:
+        estimates = [row.request.estimated_tokens() for row in rows]
+        tokens = sum(estimate or 0 for estimate in estimates)
+        unknown = sum(estimate is None for estimate in estimates)
+        self.log.info("%d rows cost about %s tokens; of %d it is not known here.", len(rows), f"{tokens:,}", unknown)
+        if self.max_tokens in (None, "", "None"):
+            return
+        most = _number("max_tokens", self.max_tokens)
+        if tokens > most or unknown:
+            raise InvalidRequestError(
+                f"{len(rows)} rows would cost about {tokens:,} tokens, of {unknown} of them it is not known here, and "
+                f"max_tokens={most:,.0f}. Nothing was submitted or spent."
+            )
 
     def _check_places(self, rows: Sequence[BatchRow], manifest: StoredFile) -> None:
         """Once for each folder, before anything is paid."""
@@ -297,6 +318,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
                 for generation in run.active.values()
             ],
             anyfast_conn_id=self.anyfast_conn_id,
+            kind=_kind_of(run.rows),
             poll_interval=self._interval(),
             enough=max(1, len(run.active) // REFILL) if more else None,
             wake_at=now + (WAKE_EVERY if run.active else SATURATION_PAUSE),
@@ -325,6 +347,12 @@ class GenerateVideoBatchOperator(WaitingOperator):
 async def _watch(trigger: VideosTrigger, settings: Settings) -> None:
     async with AsyncAnyFastClient(settings, USER_AGENT) as client:
         await trigger.watch(client)
+
+
+def _kind_of(rows: Sequence[BatchRow]) -> str:
+    """What all rows have in common that says how long a video takes; empty if they differ."""
+    kinds = {f"{row.request.model} {row.request.resolution or ''} {row.request.duration or ''}" for row in rows}
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def _number(name: str, value: Any) -> float:

@@ -43,6 +43,7 @@ from airflow_provider_anyfast.jobs.manifest import (
     to_text,
 )
 from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
+from airflow_provider_anyfast.operators.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.operators.submission import submit
 
 if TYPE_CHECKING:
@@ -319,6 +320,7 @@ class BatchRun:
             lost = isinstance(error, LostSubmissionError)
             self._end(row, failure_line(self._line(row), error, generation.id if generation else "", lost=lost))
             log.warning("Row %d has failed: %s", row.number, error)
+            count_failure(error)
             if isinstance(error, StorageError | DownloadError) and not isinstance(error, LinkExpiredError):
                 self._count_vain(error)
                 return
@@ -348,6 +350,8 @@ class BatchRun:
 
     def _settle(self, row: BatchRow, generation: Generation) -> None:
         task = generation.task
+        if not generation.reattached:
+            count_obtained(reattached=False)
         if task is None or task.outcome is Outcome.PENDING:
             if generation.reattached and clock.now() >= self.deadline_of(generation):
                 raise GenerationTimeoutError(
@@ -366,8 +370,11 @@ class BatchRun:
             prompt=row.request.prompt,
             path=home.path if home else None,
             frame=home.last_frame_path if home else None,
+            estimated_tokens=row.request.estimated_tokens(),
+            price=self.client.settings.price_per_million_tokens,
         )
         self._end(row, line)
+        count_success(task)
 
     def _line(self, row: BatchRow) -> Line:
         return Line(row.number, row.key, self.plan.identity, self.plan.attempt, row.data, status="")

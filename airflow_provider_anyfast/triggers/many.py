@@ -31,6 +31,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         jobs: for each its id, and in Unix seconds its creation and its deadline.
         anyfast_conn_id: the connection; its secrets are looked up where the trigger runs.
         poll_interval: seconds between polls of one job; None follows the job.
+        kind: what they have in common, if they take about as long; lets this process learn when to poll.
         enough: how many have to end before the worker is woken; None waits for all.
         wake_at: Unix seconds at which the worker is woken if any job has ended, or, once that has happened, as soon as
             one does; None never.
@@ -45,6 +46,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         jobs: Sequence[tuple[str, float, float]],
         anyfast_conn_id: str,
         poll_interval: float | None = None,
+        kind: str = "",
         enough: int | None = None,
         wake_at: float | None = None,
     ) -> None:
@@ -52,6 +54,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         self.jobs = [(job_id, started_at, deadline) for job_id, started_at, deadline in jobs]
         self.anyfast_conn_id = anyfast_conn_id
         self.poll_interval = poll_interval
+        self.kind = kind
         self.enough = enough
         self.wake_at = wake_at
         self._ended = 0
@@ -69,6 +72,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
             "jobs": [list(job) for job in self.jobs],
             "anyfast_conn_id": self.anyfast_conn_id,
             "poll_interval": self.poll_interval,
+            "kind": self.kind,
             "enough": self.enough,
             "wake_at": self.wake_at,
         }
@@ -99,6 +103,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
             started_at=started_at,
             deadline=deadline,
             poll_interval=self.poll_interval,
+            kind=self.kind,
         )
         call = trigger.call()
         try:
@@ -108,7 +113,9 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         else:
             if isinstance(ended, GaveUp):
                 self._give_up(job_id, str(ended.error))
-            elif not isinstance(ended, Finished):
+            elif isinstance(ended, Finished):
+                trigger.learn(ended.job)
+            else:
                 self.log.warning("%s %s was not ready in time.", self.one.noun, job_id)
         self._count()
         if self._ended >= (self.enough or len(self.jobs)) or self._is_wanted():

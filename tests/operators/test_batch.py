@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
@@ -399,3 +400,29 @@ def test_a_wrong_key_ends_the_batch_at_once(runner: TaskRunner, sandbox: Sandbox
     assert attempt.state == "failed"
     assert isinstance(attempt.error, exceptions.AuthenticationError)
     assert len(sandbox.requests()) <= 8
+
+
+# What it costs.
+
+
+def test_a_batch_that_is_too_dear_as_a_whole_is_never_submitted(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    template = {**TEMPLATE, "ratio": "16:9"}
+    attempt = runner.attempt(batch(tmp_path, template=template, max_tokens=5 * 40_594 - 1))
+    assert attempt.state == "failed"
+    assert "5 rows would cost about 202,970 tokens" in str(attempt.error)
+    assert sandbox.requests() == []
+    just_enough = runner.fresh().attempt(batch(tmp_path, template=template, max_tokens=str(5 * 40_594)))
+    assert just_enough.state == "success"
+    assert {line["estimated_tokens"] for line in manifest(tmp_path)} == {40_594}
+
+
+def test_every_row_is_counted_once(runner: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(Stats, "incr", lambda name, *_given, **_also: seen.append(name))
+    make = batch(tmp_path)
+    runner.attempt(make)
+    runner.clear()
+    runner.attempt(make)
+    assert (seen.count("anyfast.submitted"), seen.count("anyfast.succeeded")) == (5, 5)
