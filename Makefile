@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e constraints
+.PHONY: help setup demo ui check test files e2e constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,8 +31,11 @@ check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/stamp ## every test but e2e, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 --ignore tests/e2e --cov
+test: $(VENV)/stamp ## every test but files and e2e, on two cores, with branch coverage
+	$(BIN)/pytest --numprocesses 2 --ignore tests/files --ignore tests/e2e --cov
+
+files: $(VENV)/stamp ## large files, killed downloads, bad lines and full disks, on disk and in S3; two minutes
+	$(BIN)/pytest --numprocesses 2 tests/files
 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e

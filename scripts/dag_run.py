@@ -41,7 +41,7 @@ class Reporter:
     @hookimpl
     def on_task_instance_success(self, task_instance: RuntimeTaskInstance) -> None:
         """Tell of a success and its result."""
-        self._tell(task_instance, "success", result=task_instance.xcom_pull())
+        self._tell(task_instance, "success", result=task_instance.xcom_pull(map_indexes=task_instance.map_index))
 
     @hookimpl
     def on_task_instance_failed(self, task_instance: RuntimeTaskInstance, error: object) -> None:

@@ -17,6 +17,8 @@ import airflow_provider_anyfast
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.hooks.anyfast import settings_of
+from airflow_provider_anyfast.operators.asset_creation import file_source
+from airflow_provider_anyfast.operators.storage import files_in
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +80,13 @@ def test_the_example_dags_load_without_errors_and_without_a_connection() -> None
     for dag in bag.dags.values():
         assert dag.doc_md
         assert all(task.retries for task in dag.tasks), "a retry is what the ledger makes safe"
+
+
+def test_the_example_dags_find_their_pictures() -> None:
+    for dag in DagBag(str(ROOT / "example_dags")).dags.values():
+        for name in {"picture", "pictures"} & set(dag.params):
+            with file_source(files_in(dag.params[name])[0], asset_type="Image") as source:
+                assert source.name.startswith("lamp-")
 
 
 def test_nothing_heavy_is_imported_while_a_dag_is_parsed() -> None:

@@ -5,12 +5,16 @@ A local file appears by a rename and a stored object by one finished put, so not
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import inspect
+import os
 import secrets
+import shutil
 import tempfile
+import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -30,12 +34,16 @@ if TYPE_CHECKING:
 
     Place: TypeAlias = str | PathLike[str] | ObjectStoragePath
 
+_SCRATCH = "airflow-anyfast-"
+_UNLOCKED_FOR = 60.0
+"""Seconds within which whoever makes a temporary folder has locked it."""
 _IN_PATHS = "/!$&'()*+,;=:@"
 """What stands in the path of a URI as it is, besides letters and digits."""
 _READ_AHEAD = 64 * 1024
 """Bytes that are read beyond what was asked for; s3fs would read 50 MB."""
 _PUT = {"chunksize": 8 * 1024**2, "max_concurrency": 2, "overwrite": True}
-"""How a file is put, as far as its file system knows these words: s3fs would hold 500 MB of it in memory, and some
+_GET = {"max_concurrency": 1}
+"""How files are moved, as far as a file system knows these words: s3fs would hold 500 MB of one in memory, and some
 versions of adlfs would not replace what is there."""
 
 
@@ -234,21 +242,21 @@ class RemoteFile(StoredFile):
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
         """A copy in a temporary folder, streamed, so that memory does not grow with the file."""
-        with tempfile.TemporaryDirectory(prefix="anyfast-") as folder:
-            copy = Path(folder) / self.name
+        with _scratch_folder() as folder:
+            copy = folder / self.name
             with _told(self.path, reading=True):
-                self.remote.fs.get_file(self.remote.path, str(copy))
+                get = self.remote.fs.get_file
+                get(self.remote.path, str(copy), **_known(_GET, get))
             yield copy
 
     def receive(self, make: Callable[[Path], object]) -> None:
         """``make`` writes a temporary file, which is then put in one go."""
-        with tempfile.TemporaryDirectory(prefix="anyfast-") as folder:
-            made = Path(folder) / f"made{self.remote.suffix}"  # whole names may be longer here than on a disk
+        with _scratch_folder() as folder:
+            made = folder / f"made{self.remote.suffix}"  # whole names may be longer here than on a disk
             make(made)
             with _told(self.path):
                 put = self.remote.fs.put_file
-                known = inspect.signature(put).parameters
-                put(str(made), self.remote.path, **{name: value for name, value in _PUT.items() if name in known})
+                put(str(made), self.remote.path, **_known(_PUT, put))
 
     def files(self) -> list[str]:
         """The paths of the files in this folder or of this pattern, from one listing."""
@@ -310,6 +318,35 @@ def files_in(place: Place) -> list[str]:
     if not files:
         raise InvalidRequestError(f"files={str(place)!r}: there is no file. Nothing was sent and nothing was spent.")
     return files
+
+
+def _known(options: dict[str, int], function: Callable[..., object]) -> dict[str, int]:
+    """Those of the options that the function has a name for."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in parameters}
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _UNLOCKED_FOR:
+                with _locked(left):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder, _locked(Path(folder)):
+        yield Path(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises a ``BlockingIOError`` if another process has locked it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _look_for_bucket(fs: Any, bucket: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +13,11 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.operators.delivery import Delivery
 from airflow_provider_anyfast.operators.storage import RemoteFile, files_in, stored_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.support.s3 import S3
 
@@ -92,6 +97,72 @@ def test_what_does_not_exist_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> N
         assert file.read_text() is None
         with pytest.raises(exceptions.InvalidRequestError, match="does not exist"), file.open():
             pass
+
+
+# Temporary folders.
+
+
+def test_what_a_killed_task_has_left_in_the_temporary_folder_is_swept_away_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = ("airflow-anyfast-left", "airflow-anyfast-fresh", "foreign", "airflow-anyfast-busy")
+    left, fresh, foreign, busy = (tmp_path / name for name in names)
+    for folder in (left, fresh, foreign, busy):
+        folder.mkdir()
+        (folder / "x.mp4").write_bytes(b"half")
+        if folder is not fresh:
+            os.utime(folder, (0, 0))
+    seen: list[list[str]] = []
+
+    class Watched:
+        def put_file(self, local: str, remote: str) -> None:
+            seen.append(sorted(path.name for path in tmp_path.iterdir() if path != Path(local).parent))
+
+    descriptor = os.open(busy, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        remote(Watched()).write_text("new")
+    finally:
+        os.close(descriptor)
+    assert seen == [["airflow-anyfast-busy", "airflow-anyfast-fresh", "foreign"]]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+# Places where nothing can be written.
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """For root alone everything is writable, so the test is run as nobody then."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield
+    if root:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder that everybody can look into, in which there is an older video."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "x.mp4").write_bytes(b"older")
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_folder_that_may_only_be_read_is_told_before_anything_is_paid(readable: Path) -> None:
+    for path in (readable / "x.mp4", readable / "new" / "{generation_id}.mp4"):
+        with pytest.raises(exceptions.InvalidRequestError, match=r"Permission denied.*nothing was submitted"):
+            Delivery(path).check()
+    with pytest.raises(exceptions.StorageError, match="Permission denied"):
+        stored_file(readable / "x.mp4").write_text("new")
+    assert [path.name for path in readable.iterdir()] == ["x.mp4"]
+    assert (readable / "x.mp4").read_bytes() == b"older"
 
 
 # Storages unlike S3.
