@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-
-import pytest
+from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.triggers import many
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_a_request_that_is_stuck_while_it_closes_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
