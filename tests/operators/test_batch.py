@@ -259,6 +259,7 @@ def test_a_clear_pays_for_nothing_that_is_done(runner: TaskRunner, sandbox: Sand
     assert len(sandbox.requests("download")) == 5
 
 
+@pytest.mark.state_store  # a ledger in Variables has gone with the success, and then the manifest is all there is
 def test_a_lost_manifest_is_made_anew_from_what_is_paid(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
