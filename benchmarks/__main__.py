@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,8 @@ def report(console: Console) -> None:
 def main() -> int:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="nothing means all of them")
+    known = [*BENCHMARKS, "report"]
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"any of {', '.join(known)}; nothing means all")
     parser.add_argument("--videos", type=int, nargs="+", default=[100, 1000, 5000], help="waiting at once")
     parser.add_argument("--rounds", type=int, default=3, help="of each way, by turns")
     parser.add_argument("--ways", nargs="+", default=[], help="only these; a part of a name is enough")
@@ -152,6 +154,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="for the files, instead of one in memory")
     parser.add_argument("--scheduled", type=int, nargs="+", default=[60], help="videos of one run on a real Airflow")
     given = parser.parse_args()
+    if unknown := set(given.what) - set(known):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     options = Options(
         tuple(given.videos),
         given.rounds,
@@ -161,6 +165,7 @@ def main() -> int:
         given.folder,
         tuple(given.scheduled),
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the processes of a run would outlive it
     console = Console(width=200)
     for name in given.what or BENCHMARKS:
         if name == "report":

@@ -113,12 +113,12 @@ def machine() -> dict[str, Any]:
 
 
 def _median(rows: Iterable[Row], field: str) -> float | None:
-    found = [row[field] for row in rows if isinstance(row[field], int | float)]
+    found = [row[field] for row in rows if isinstance(row.get(field), int | float)]
     return statistics.median(found) if found else None
 
 
 def _cell(rows: Sequence[Row], figure: Figure) -> str:
-    found = [row[figure.field] for row in rows if row[figure.field] is not None]
+    found = [row[figure.field] for row in rows if row.get(figure.field) is not None]
     if not found or isinstance(found[0], str):
         return "; ".join(dict.fromkeys(filter(None, found)))
     low, middle, high = (f"{value:,.{figure.digits}f}" for value in (min(found), statistics.median(found), max(found)))
