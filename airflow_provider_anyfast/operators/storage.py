@@ -115,7 +115,11 @@ class StoredFile(ABC):
         if self.size() is None:
             return None
         with _told(self.path, reading=True), self.open() as file:
-            return file.read().decode("utf-8-sig")
+            content = file.read()
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InvalidRequestError(f"{self.path} is not UTF-8 text ({error}). Nothing was spent on it.") from error
 
     def write_text(self, text: str) -> None:
         """Replaces it, all at once."""
