@@ -74,7 +74,10 @@ def prepare(rows: Iterable[Row], template: RowTemplate, context: Mapping[str, An
     prepared, bad, seen, targets = [], [], Counter[str](), dict[str, int]()
     for number, data in enumerate(rows, start=1):
         parameters, problems = template.render({**context, "row": data})
-        output_path = str(parameters.pop("output_path", None) or "")
+        wants_file = parameters.get("output_path") is not None
+        output_path = str(parameters.pop("output_path", None) or "").strip()
+        if wants_file and output_path in ("", "None"):
+            problems.append("output_path is empty")
         request = None
         if not problems:
             request, problems = VideoRequest.examined(

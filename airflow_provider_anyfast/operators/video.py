@@ -306,7 +306,7 @@ class GenerateVideoOperator(WaitingOperator):
 
     @property
     def _delivery(self) -> Delivery | None:
-        return Delivery(self.output_path, overwrite=self.overwrite) if self.output_path else None
+        return Delivery(self.output_path, overwrite=self.overwrite) if self.output_path is not None else None
 
     def _bring_home(
         self, context: Context, client: AnyFastClient, ledger: Ledger, task: VideoTask, submitted_at: float

@@ -173,6 +173,15 @@ def test_what_can_never_work_is_found_before_anything_is_paid(
     assert sandbox.requests() == []
 
 
+def test_a_row_whose_path_renders_to_nothing_is_a_bad_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path, rows=[{"name": "a", "to": ""}], template={**TEMPLATE, "output_path": "{{ row.to }}"})
+    attempt = runner.attempt(make)
+    assert "row 1: output_path is empty" in str(attempt.error)
+    assert sandbox.requests() == []
+
+
 # Rows that fail.
 
 

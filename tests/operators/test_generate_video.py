@@ -432,3 +432,11 @@ def test_a_failure_is_counted_with_its_cause(
     runner.attempt(video())
     assert ("anyfast.failed", {"cause": "ModerationError"}) in counted
     assert "anyfast.submitted" not in dict(counted)
+
+
+@pytest.mark.parametrize("path", ["", "{{ none }}"])
+def test_a_path_that_renders_to_nothing_never_lets_a_video_be_paid_that_nobody_gets(
+    runner: TaskRunner, sandbox: SandboxHandle, path: str
+) -> None:
+    failed_for_good(runner.attempt(video(output_path=path)), exceptions.InvalidRequestError, "output_path")
+    assert sandbox.requests() == []
