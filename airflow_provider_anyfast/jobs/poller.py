@@ -33,6 +33,8 @@ TOLERATED_FAILURES = 5
 """Failed polls in a row that are waited out; 429 does not count, since the server is there."""
 LONGEST_PAUSE = 120.0
 """Seconds between two polls at most, also while polls fail."""
+SETTLE_SPREAD = 0.3
+"""Part by which the first poll after a deferral is spread."""
 JITTER = 0.1
 """Part of each wait that is random, so that a batch submitted in one second is not polled in one second."""
 
@@ -141,7 +143,8 @@ class Poller(Generic[JobT]):
 
     def first_wait(self, now: float) -> float:
         """Seconds until the first poll."""
-        return max(self._settle, min(self._next(now), self._left(now)))
+        settled = self._settle * self._random.uniform(1.0, 1.0 + SETTLE_SPREAD)  # many resume after a restart at once
+        return max(settled, min(self._next(now), self._left(now)))
 
     def on_answer(self, job: JobT, now: float) -> Wait | Ended[JobT]:
         """What to do after an answer. The status comes first: finished work is never thrown away for being late."""
