@@ -22,6 +22,7 @@ DAGS = Path(__file__).parent / "dags"
 DAG_IDS = {
     "mapped GenerateVideoOperator": "mapped_generate_video",
     "mapped HttpOperator + HttpSensor": "mapped_http_operator",
+    "GenerateVideoBatchOperator": "batch",
 }
 COMPLETION = 30.0
 """Seconds that a video takes in the sandbox."""

@@ -13,6 +13,7 @@ from airflow.providers.http.operators.http import HttpOperator
 from airflow.providers.http.sensors.http import HttpSensor
 from airflow.sdk import DAG
 
+from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
 VIDEOS = int(os.environ["BENCHMARK_VIDEOS"])
@@ -25,6 +26,16 @@ AUTHORIZATION = {"Authorization": "Bearer {{ conn.anyfast_http.password }}"}
 with DAG("mapped_generate_video", schedule=None, max_active_tasks=1000):
     GenerateVideoOperator.partial(task_id="video", deferrable=True, poll_interval=POLL_INTERVAL, **REQUEST).expand(
         prompt=PROMPTS
+    )
+
+with DAG("batch", schedule=None):
+    GenerateVideoBatchOperator(
+        task_id="videos",
+        rows=[{"prompt": prompt} for prompt in PROMPTS],
+        template={"prompt": "{{ row.prompt }}", **REQUEST},
+        manifest_path=f"{os.environ['AIRFLOW_HOME']}/manifest-{{{{ run_id }}}}.jsonl",
+        deferrable=True,
+        poll_interval=POLL_INTERVAL,
     )
 
 with DAG("mapped_http_operator", schedule=None, max_active_tasks=1000):
