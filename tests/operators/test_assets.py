@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from PIL import Image
 
 from airflow_provider_anyfast import exceptions

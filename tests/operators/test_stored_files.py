@@ -146,7 +146,7 @@ def nobody() -> Iterator[None]:
 @pytest.fixture
 def readable() -> Iterator[Path]:
     """A folder that everybody can look into, in which there is an older video."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # whose parents everybody can look into
         folder = Path(name)
         (folder / "x.mp4").write_bytes(b"older")
         folder.chmod(0o555)
