@@ -276,10 +276,10 @@ class GenerateVideoBatchOperator(WaitingOperator):
     def _report(self, context: Context, run: BatchRun) -> None:
         progress = run.progress()
         context["ti"].xcom_push("progress", progress)
-        self.log.info(
-            "%(succeeded)d of %(rows)d rows have succeeded, %(failed)d failed, %(lost)d have no answer; "
-            "%(active)d videos are being made, %(waiting)d rows are not submitted yet.",
-            progress,
+        self.log.info(  # one by one: Airflow 3.1.0 logs no mapping
+            "%d of %d rows have succeeded, %d failed, %d have no answer; %d videos are being made, %d rows are not "
+            "submitted yet.",
+            *(progress[name] for name in ("succeeded", "rows", "failed", "lost", "active", "waiting")),
         )
 
     def _is_over(self, run: BatchRun, reason: str) -> bool:

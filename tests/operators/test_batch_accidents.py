@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import Attempt, TaskRunner
 
-pytestmark = [pytest.mark.usefixtures("fake_clock"), pytest.mark.timeout(30)]
+pytestmark = [
+    pytest.mark.usefixtures("fake_clock"),
+    pytest.mark.timeout(30),
+    pytest.mark.state_store,  # many an accident is one of the state store
+]
 
 TEMPLATE = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "duration": 4}
 

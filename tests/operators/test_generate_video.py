@@ -404,7 +404,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """What went to Airflow's Stats."""
     seen: list[tuple[str, Any]] = []
     monkeypatch.setattr(Stats, "incr", lambda name, count=1, tags=None: seen.append((name, tags or count)))
-    monkeypatch.setattr(Stats, "timing", lambda name, dt: seen.append((name, dt)))
+    monkeypatch.setattr(Stats, "timing", lambda name, dt, **_tags: seen.append((name, dt)))
     return seen
 
 
