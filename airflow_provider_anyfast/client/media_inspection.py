@@ -148,7 +148,8 @@ def _container(path: Path) -> Iterator[InputContainer]:
     import av
 
     # From version 19 on, PyAV opens files with tags in another encoding by itself, and does not know the parameter.
-    tolerant: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}  # noqa: PLR2004
+    major = int(av.__version__.split(".")[0])
+    tolerant: dict[str, Any] = {} if major >= 19 else {"metadata_errors": "replace"}  # noqa: PLR2004 - a version of PyAV
     try:
         # An open file rather than its name, in which FFmpeg might see a protocol.
         with path.open("rb") as file, av.open(file, **tolerant) as container:
