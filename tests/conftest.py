@@ -67,12 +67,14 @@ def fake_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def runner(request: pytest.FixtureRequest, sandbox: SandboxHandle) -> TaskRunner:
+def runner(request: pytest.FixtureRequest, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
     """Runs tasks with ``anyfast_default`` pointing at the sandbox, by the fake clock where the test uses it."""
     from airflow.sdk import Connection  # noqa: PLC0415  # slow; only tests that run tasks need Airflow
 
     from tests.support.task_run import TaskRunner  # noqa: PLC0415  # likewise
 
+    # What one test's triggers have learned must not time the next one's polls.
+    monkeypatch.setattr("airflow_provider_anyfast.triggers.video._completion_times", {})
     connection = Connection(conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=sandbox.api_key)
     clock = request.getfixturevalue("fake_clock") if "fake_clock" in request.fixturenames else None
     return TaskRunner(connections=[connection], clock=clock)

@@ -177,7 +177,7 @@ class Poller(Generic[JobT]):
 
     def _next(self, now: float) -> float:
         """Seconds until the next poll; the quiet time is only ever lengthened."""
-        age = now - self._started_at
+        age = max(0.0, now - self._started_at)  # the worker that submitted it may have a clock that is ahead
         spread = (
             self._random.uniform(0.0, JITTER) if age < self._schedule.quiet else self._random.uniform(-JITTER, JITTER)
         )

@@ -314,7 +314,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
         more = run.unsubmitted and run.stopped_by is None
         trigger = VideosTrigger(
             jobs=[
-                (generation.id, round(generation.submitted_at), math.ceil(run.deadline_of(generation)))
+                (generation.id, int(generation.submitted_at), math.ceil(run.deadline_of(generation)))
                 for generation in run.active.values()
             ],
             anyfast_conn_id=self.anyfast_conn_id,

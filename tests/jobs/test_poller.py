@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.models import Outcome
+from airflow_provider_anyfast.jobs.completion import ENOUGH, LearnedTiming
 from airflow_provider_anyfast.jobs.poller import (
     ASSET_SCHEDULE,
     JITTER,
@@ -34,6 +35,8 @@ from tests.support.clock import START, FakeClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from airflow_provider_anyfast.jobs.poller import Timing
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,7 +56,7 @@ def poller(
     *,
     started_at: float = 0.0,
     deadline: float = 10_000.0,
-    schedule: Schedule = STEADY,
+    schedule: Timing = STEADY,
     settle: float = 0.0,
 ) -> Poller[Job]:
     return Poller(subject, started_at=started_at, deadline=deadline, schedule=schedule, settle=settle)
@@ -129,6 +132,12 @@ def test_the_same_job_is_asked_at_the_same_times_again() -> None:
 
 def test_the_first_poll_of_a_job_of_some_age_comes_after_one_interval() -> None:
     assert poller(schedule=VIDEO_SCHEDULE).first_wait(200.0) == pytest.approx(VIDEO_SCHEDULE.wait(200.0), rel=JITTER)
+
+
+@pytest.mark.parametrize("ahead", [0.5, 3.0, 3600.0])
+@pytest.mark.parametrize("timing", [VIDEO_SCHEDULE, LearnedTiming([100.0] * ENOUGH), LearnedTiming([1.0] * ENOUGH)])
+def test_a_worker_whose_clock_is_ahead_of_the_triggerers_changes_nothing(timing: Timing, ahead: float) -> None:
+    assert poller(started_at=ahead, schedule=timing).first_wait(0.0) == poller(schedule=timing).first_wait(0.0)
 
 
 def test_the_first_poll_comes_by_the_deadline() -> None:
