@@ -54,7 +54,7 @@ TEST_GROUP = ("--group", f"{PYPROJECT}:test")
 
 _built: list[Path] = []
 
-TESTS = ("client", "compat", "examples", "harness", "hooks", "jobs", "operators", "sensors", "triggers")
+TESTS = ("client", "compat", "examples", "harness", "hooks", "jobs", "operators", "sandbox", "sensors", "triggers")
 
 
 @nox.session

@@ -95,6 +95,11 @@ def _describe(container: InputContainer, size: int) -> Media | None:
 
 
 def _to_image(picture: VideoFrame) -> Image:
+    from av.video.reformatter import VideoReformatter
+
+    # PyAV 19 keeps a reformatter, and its C threads, for every Python thread. A process that is forked from one that
+    # serves a sandbox would wait for those threads for ever, so nothing is left for PyAV to reformat by that one.
+    picture = VideoReformatter().reformat(picture, format="rgb24")
     image: Image = picture.to_image()  # type: ignore[no-untyped-call] # PyAV gives it no types
     return image
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,6 +13,7 @@ from airflow_provider_anyfast.sandbox.media import Media, read_media
 from airflow_provider_anyfast.sandbox.media_limits import check_media
 from tests.sandbox.caller import fine, gateway_message
 from tests.sandbox.media_files import clip, data_uri, picture, sound
+from tests.support.killed_process import last_words_of
 
 if TYPE_CHECKING:
     from tests.sandbox.caller import Caller
@@ -138,6 +140,12 @@ def test_a_file_is_known_by_its_content() -> None:
     assert (heard.kind, heard.format, heard.seconds, heard.thumbnail) == ("Audio", "wav", 3.0, None)
     heif = read_media(b"\0\0\0\x18ftypheic" + bytes(100))
     assert heif == Media("Image", "heic", 112)
+
+
+def test_a_process_can_be_forked_beside_a_thread_that_has_looked_at_a_video() -> None:
+    with ThreadPoolExecutor(max_workers=1) as alive:
+        assert alive.submit(read_media, clip()).result() is not None
+        assert last_words_of(lambda die: die("alive")) == "alive"
 
 
 def test_a_marker_in_the_name_fails_an_asset_that_the_sandbox_does_not_fetch(anyfast: Caller, clock: FakeClock) -> None:
