@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 import pytest
@@ -16,6 +16,8 @@ from tests.sandbox.media_files import clip, data_uri, picture, sound
 from tests.support.killed_process import last_words_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.sandbox.caller import Caller
     from tests.support.clock import FakeClock
 
@@ -143,9 +145,12 @@ def test_a_file_is_known_by_its_content() -> None:
 
 
 def test_a_process_can_be_forked_beside_a_thread_that_has_looked_at_a_video() -> None:
-    with ThreadPoolExecutor(max_workers=1) as alive:
-        assert alive.submit(read_media, clip()).result() is not None
-        assert last_words_of(lambda die: die("alive")) == "alive"
+    def speak(die: Callable[[str], NoReturn]) -> None:
+        die("alive")
+
+    with ThreadPoolExecutor(max_workers=1) as still_there:
+        assert still_there.submit(read_media, clip()).result() is not None
+        assert last_words_of(speak) == "alive"
 
 
 def test_a_marker_in_the_name_fails_an_asset_that_the_sandbox_does_not_fetch(anyfast: Caller, clock: FakeClock) -> None:
