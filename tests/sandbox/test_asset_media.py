@@ -81,6 +81,7 @@ def test_bare_base64_is_a_picture_even_if_the_type_says_otherwise(anyfast: Calle
         (sound(1), "Audio", "DurationTooShort"),
         (sound(31), "Audio", "DurationTooLong"),
     ],
+    ids=lambda value: "file" if isinstance(value, bytes) else value,
 )
 def test_an_unsuitable_file_is_accepted_billed_and_then_failed_with_its_code(
     anyfast: Caller, clock: FakeClock, content: bytes, kind: str, code: str
