@@ -39,7 +39,7 @@ from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -57,6 +57,8 @@ SOCKETS = 32
 """Of one asynchronous client, and so its requests at a time over HTTP/1.1."""
 STREAMS = 100
 """Requests at a time of one asynchronous client over HTTP/2, all on one socket; servers allow 100 or 128."""
+SECONDS_TO_END = 5.0
+"""A request whose caller was cancelled goes on for so long, and then has as long to close before it is told again."""
 
 _LIMITS = httpx.Limits(max_connections=SOCKETS, max_keepalive_connections=SOCKETS, keepalive_expiry=60.0)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
@@ -289,7 +291,7 @@ class AsyncAnyFastClient(_Driver):
         async with self._gate:
             while wait := self._pace_of(call).turn(clock.now()):
                 await clock.sleep_async(wait)
-            return await self._exchange(call)
+            return await _uncancelled(self._exchange(call))
 
     async def _exchange(self, call: Call[AnswerT]) -> AnswerT:
         with self._minding_the_pace(call), self._translated(call):
@@ -325,6 +327,22 @@ class AsyncAnyFastClient(_Driver):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _uncancelled(request: Coroutine[Any, Any, AnswerT]) -> AnswerT:
+    """The answer to ``request``, which has some seconds to end where its caller is cancelled.
+
+    Requests share their connections. Before anyio 4.14, which Airflow's constraint files for 3.1 and 3.2 do not have, a
+    connection's lock can be lost where several are cancelled at once, and all others then wait for it.
+    """
+    task = asyncio.ensure_future(request)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        for _ in range(3):  # what is stuck in its own closing has to be told twice
+            await asyncio.wait({task}, timeout=SECONDS_TO_END)
+            task.cancel()
+        raise
 
 
 def _is_refusal(body: Any) -> bool:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY = 60.0
 """Seconds between two lines of progress in the log."""
-SECONDS_TO_END = 5.0
-"""A request that is cancelled has this long to close before it is cancelled again."""
 
 
 class JobsTrigger(BaseTrigger, Generic[JobT]):
@@ -93,7 +91,9 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         try:
             await (wake.wait() if waits else alarm)
         finally:
-            await _cancel({*waits, alarm})
+            for task in (*waits, alarm):
+                task.cancel()
+            await asyncio.gather(*waits, alarm, return_exceptions=True)
 
     async def _wait(self, client: AsyncAnyFastClient, job: tuple[str, float, float], wake: asyncio.Event) -> None:
         job_id, started_at, deadline = job
@@ -140,17 +140,3 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
             await clock.sleep_async(max(0.0, self.wake_at - clock.now()))
             if self._ended:
                 wake.set()
-
-
-async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
-    """Cancels until all have ended.
-
-    Before anyio 4.14, which Airflow's constraint files for 3.1 and 3.2 do not have, a lock of an HTTP connection can be
-    lost when several requests are cancelled at once. Who waits for it then, while it closes, needs to be told twice.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=SECONDS_TO_END)
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,78 @@
+"""A caller that is cancelled takes its request along only where the request would not end by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from airflow_provider_anyfast.client import endpoints, transport
+from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
+from tests.client.driving import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+def cancel_one(handle: Callable[[httpx.Request], Coroutine[None, None, httpx.Response]], flying: asyncio.Event) -> None:
+    """Cancel the caller of a request once it is on its way, and wait for the caller's end."""
+
+    async def run() -> None:
+        async with AsyncAnyFastClient(SETTINGS) as client:
+            await client._http.aclose()
+            client._http = httpx.AsyncClient(transport=httpx.MockTransport(handle), base_url=SETTINGS.base_url)
+            caller = asyncio.create_task(client.send_once(endpoints.list_models()))
+            await flying.wait()
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(caller, timeout=5)
+
+    asyncio.run(run())
+
+
+def test_a_request_that_is_on_its_way_is_let_end() -> None:
+    flying, ends = asyncio.Event(), []
+
+    async def handle(_request: httpx.Request) -> httpx.Response:
+        flying.set()
+        await asyncio.sleep(0.05)
+        ends.append("answered")
+        return httpx.Response(200, json={"data": []})
+
+    cancel_one(handle, flying)
+    assert ends == ["answered"]
+
+
+def test_a_failure_that_nobody_waits_for_any_more_disturbs_nobody() -> None:
+    flying, ends = asyncio.Event(), []
+
+    async def handle(_request: httpx.Request) -> httpx.Response:
+        flying.set()
+        await asyncio.sleep(0)
+        ends.append("broken")
+        raise httpx.ReadError("connection reset")
+
+    cancel_one(handle, flying)
+    assert ends == ["broken"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_request_that_does_not_end_is_cancelled_as_often_as_it_takes(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "SECONDS_TO_END", 0.01)
+    flying, told = asyncio.Event(), []
+
+    async def handle(_request: httpx.Request) -> httpx.Response:
+        flying.set()
+        for _ in range(times):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told.append("cancelled")
+        raise asyncio.CancelledError
+
+    cancel_one(handle, flying)
+    assert told == ["cancelled"] * times
