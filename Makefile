@@ -46,11 +46,11 @@ test: $(VENV)/stamp ## every test but those of the targets below, on two cores, 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e
 
-compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, and at its lower bounds; half an hour
-	$(NOX)
+compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, and at its lower bounds; an hour
+	$(NOX) $(NOXFLAGS)
 
-compat-corners: $(VENV)/stamp ## the oldest and the newest of those pairs, and the lower bounds
-	$(NOX) --tags corners
+compat-corners: $(VENV)/stamp ## the oldest and the newest of those pairs, and the lower bounds; a quarter of an hour
+	$(NOX) --tags corners $(NOXFLAGS)
 
 audit: $(VENV)/stamp ## known vulnerabilities of everything in constraints.txt
 	$(NOX) --session audit
