@@ -15,6 +15,7 @@ import asyncio
 import json
 import logging
 import platform
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -215,6 +216,7 @@ class AnyFastClient(_Driver):
         super().__init__(settings, user_agent)
         self._http = httpx.Client(**self._http_options())
         self._storage: httpx.Client | None = None
+        self._making_storage = threading.Lock()
 
     def send(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
@@ -245,8 +247,9 @@ class AnyFastClient(_Driver):
     @contextmanager
     def open_link(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
         """Streams what ``url``, a signed link to the storage host, holds. The key is not sent along."""
-        if self._storage is None:
-            self._storage = httpx.Client(**self._storage_options())
+        with self._making_storage:
+            if self._storage is None:
+                self._storage = httpx.Client(**self._storage_options())
         with self._storage.stream("GET", url, headers=headers) as response:
             yield response
 

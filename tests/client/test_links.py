@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -62,3 +65,26 @@ def test_a_link_that_leads_on_is_followed_without_the_key() -> None:
         assert response.read() == b"film"
     assert [request.url.host for request in asked] == ["storage.test", "elsewhere.test"]
     assert all("authorization" not in request.headers for request in asked)
+
+
+def test_threads_that_begin_at_once_share_the_connections_to_the_storage_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[httpx.Client] = []
+    begin = threading.Barrier(8)
+
+    class SlowToBegin(httpx.Client):
+        def __init__(self, **options: Any) -> None:
+            time.sleep(0.02)
+            super().__init__(**options)
+            made.append(self)
+
+    def fetch(client: AnyFastClient) -> bytes:
+        begin.wait(timeout=10)
+        with client.open_link(LINK) as response:
+            return response.read()
+
+    with storing(lambda _: httpx.Response(200, content=b"film")) as client, ThreadPoolExecutor(8) as pool:
+        monkeypatch.setattr(httpx, "Client", SlowToBegin)
+        assert list(pool.map(fetch, [client] * 8)) == [b"film"] * 8
+    assert [each.is_closed for each in made] == [True]
