@@ -28,7 +28,7 @@ class Settings:
 
     Attributes:
         api_key: the key without ``Bearer``; never part of ``repr``.
-        base_url: scheme, host and maybe a path, without a slash at the end.
+        base_url: scheme, host and maybe a path; kept in one spelling, without a slash at the end.
         timeout: seconds to wait for an answer.
         submit_timeout: seconds to wait for the answer to a submission, which the gateway holds back until
             the model has accepted it.
@@ -71,6 +71,8 @@ class Settings:
         url = _url(self.base_url, "host", DEFAULT_BASE_URL)
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigurationError(f"host: {self.base_url!r} is not an http(s) address such as {DEFAULT_BASE_URL}.")
+        # One spelling of one address: what is paid for is remembered together with it.
+        object.__setattr__(self, "base_url", str(url).rstrip("/"))
 
     def _check_proxy(self) -> None:
         if self.proxy is None:

@@ -37,7 +37,8 @@ class Book:
     def __init__(self, store_of: Callable[[str], Store]) -> None:
         self._store_of = store_of
         try:
-            self._pages = [_Page(store, store.get() or {}) for store in _page_stores(store_of)]
+            self._cover = store_of(_COVER).get() or {}
+            self._pages = [_Page(store, store.get() or {}) for store in _page_stores(store_of, self._cover)]
         except Exception as error:
             raise LedgerError(
                 f"The ledger could not be opened ({error}). Videos may be paid for already, so nothing was submitted. "
@@ -57,6 +58,10 @@ class Book:
         """What is stored under ``key``, or None."""
         page = self._page_of.get(key)
         return page and page.ledgers.get(key)
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Everything that is stored, with its key."""
+        return [item for page in self._pages for item in page.ledgers.items()]
 
     def write_what_is_wanted(self, seconds: float) -> None:
         """Waits for changes, ``seconds`` at most, and stores them: each page once, whatever has changed on it.
@@ -85,7 +90,18 @@ class Book:
     @staticmethod
     def stores(store_of: Callable[[str], Store]) -> list[Store]:
         """Every store that a book has, for taking it away."""
-        return [*_page_stores(store_of), store_of(_COVER)]
+        cover = store_of(_COVER)
+        return [*_page_stores(store_of, cover.get() or {}), cover]
+
+    def noted(self, name: str) -> Any:
+        """What was noted about the whole book under ``name``, or None."""
+        return self._cover.get(name)
+
+    def note(self, **notes: Any) -> None:
+        """Stores something about the whole book, or raises what that raised. For the book's own thread."""
+        cover = {"pages": len(self._pages), **self._cover, **notes}
+        self._store_of(_COVER).set(cover)
+        self._cover = cover
 
     def change(self, key: str, value: dict[str, Any] | None) -> None:
         """Returns when ``value`` is stored under ``key``, or nothing is where it is None; raises what that raised."""
@@ -103,7 +119,7 @@ class Book:
             return page
         if not self._pages or len(self._pages[-1].keys) >= LEDGERS_PER_PAGE:
             number = len(self._pages)
-            self._store_of(_COVER).set({"pages": number + 1})
+            self.note(pages=number + 1)
             self._pages.append(_Page(self._store_of(f"page_{number}"), {}))
         self._pages[-1].keys.add(key)
         self._page_of[key] = self._pages[-1]
@@ -181,6 +197,5 @@ _COVER = "pages"
 """The record that counts the pages."""
 
 
-def _page_stores(store_of: Callable[[str], Store]) -> list[Store]:
-    number = int((store_of(_COVER).get() or {}).get("pages", 0))
-    return [store_of(f"page_{page}") for page in range(number)]
+def _page_stores(store_of: Callable[[str], Store], cover: dict[str, Any]) -> list[Store]:
+    return [store_of(f"page_{page}") for page in range(int(cover.get("pages", 0)))]

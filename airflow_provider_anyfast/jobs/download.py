@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
@@ -15,7 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.boxes import missing_bytes, starts_like_a_video
-from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError
+from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError, StorageError
 from airflow_provider_anyfast.client.media_type import SNIFFED, media_type_of
 from airflow_provider_anyfast.client.redact import redact
 
@@ -32,6 +33,18 @@ PAID = "The video exists and is paid for; the next attempt downloads it again, w
 _GONE = (401, 403, 404, 410)
 """What storage hosts answer to a link that has expired."""
 _PARTIAL = 206
+_NO_PLACE = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What is wrong with a path for good. Anything else, such as a stale handle or a full disk, can pass."""
 
 
 class OpenLink(Protocol):
@@ -46,6 +59,7 @@ def check_target(target: Path) -> None:
 
     Raises:
         InvalidRequestError: naming the path and what is in the way.
+        StorageError: the file system has failed, which may be over soon.
     """
     try:
         if target.is_dir():
@@ -55,8 +69,13 @@ def check_target(target: Path) -> None:
         probe.touch()
         probe.unlink()
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_PLACE:
+            raise StorageError(
+                f"{target}: the storage has failed ({_reason(error)}). This attempt has submitted nothing; the next "
+                "one tries again."
+            ) from error
         raise InvalidRequestError(
-            f"output_path {target} cannot be written ({_reason(error)}), so nothing was submitted or spent."
+            f"output_path {target} cannot be written ({_reason(error)}), so this attempt has submitted nothing."
         ) from error
 
 
@@ -96,7 +115,7 @@ def download(
         url: a signed link.
         target: the file; replaced if it exists.
         what: the generation, for messages.
-        expires_at: Unix seconds of the link's end, where it is known.
+        expires_at: Unix seconds of the link's end, or when it cannot have ended before; None where neither is known.
         problem: says what is wrong with the content.
 
     Raises:
@@ -199,7 +218,7 @@ class _Transfer:
 
     def _check_status(self, response: httpx.Response) -> None:
         status = response.status_code
-        if status in _GONE and (self._expires_at is None or clock.now() >= self._expires_at):
+        if status in _GONE and self._expires_at is not None and clock.now() >= self._expires_at:
             raise LinkExpiredError(
                 f"The link to {self._what} has expired (HTTP {status}): AnyFast's links live for 24 hours, and it "
                 "gives no new one. The video was paid for and can no longer be fetched. Clear the task to generate "
@@ -208,7 +227,9 @@ class _Transfer:
             )
         if not response.is_success:
             self._version = ""
-            raise _BrokenOffError(f"The storage host answered HTTP {status} for {self._what}. {PAID}", status=status)
+            perhaps = " Or its link has expired, which happens after 24 hours." if status in _GONE else ""
+            told = f"The storage host answered HTTP {status} for {self._what}. {PAID}{perhaps}"
+            raise _BrokenOffError(told, status=status)
 
 
 def _place_of(response: httpx.Response) -> tuple[int, int | None]:

@@ -65,6 +65,11 @@ class Record(BaseModel):
     at: float = Field(ge=0, lt=32_503_680_000)  # what a date can show
     id: str = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether something was paid for, or perhaps was, that nobody has been told the end of."""
+        return self.stage not in (Stage.CLOSED, Stage.LOST)
+
 
 class Store(Protocol):
     """Where one task instance keeps one record. Every method may raise."""
@@ -196,18 +201,7 @@ class Ledger:
                 f"The ledger could not be read ({error}). A video may be paid for already, so nothing was submitted. "
                 "The next attempt tries again."
             ) from error
-        if value is None:
-            return None
-        try:
-            record = Record.model_validate(value)
-            if not record.id and record.stage not in (Stage.INTENT, Stage.LOST):
-                raise ValueError("a record without an id")  # noqa: TRY301 - told like any other that makes no sense
-        except ValueError as error:
-            raise LedgerError(
-                "The ledger holds a record that cannot be understood. A video may be paid for already, so nothing was "
-                "submitted. Delete the task's state to start anew."
-            ) from error
-        return record
+        return None if value is None else record_of(value)
 
     def _write(self, record: Record) -> None:
         self._store.set(record.model_dump(mode="json"))
@@ -229,6 +223,24 @@ class Ledger:
             write()
         except Exception:
             log.exception("The ledger could not %s. This attempt goes on; a later one may have to ask.", what)
+
+
+def record_of(value: Any) -> Record:
+    """What is stored, as a record.
+
+    Raises:
+        LedgerError: it makes no sense. Unknown is not absent.
+    """
+    try:
+        record = Record.model_validate(value)
+        if not record.id and record.stage not in (Stage.INTENT, Stage.LOST):
+            raise ValueError("a record without an id")  # noqa: TRY301 - told like any other that makes no sense
+    except ValueError as error:
+        raise LedgerError(
+            "The ledger holds a record that cannot be understood. A video may be paid for already, so nothing was "
+            "submitted. Delete the task's state to start anew."
+        ) from error
+    return record
 
 
 def fingerprint_of(request: Mapping[str, Any], billed_to: str) -> str:

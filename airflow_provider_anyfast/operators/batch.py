@@ -171,9 +171,9 @@ class GenerateVideoBatchOperator(WaitingOperator):
             plan = self._plan(context, course)
             hook = AnyFastHook(self.anyfast_conn_id)
             rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}", course)
-            course = replace(course, rows=_digest(rows))
             manifest = stored_file(self.manifest_path, "manifest_path")
-            self._check_places(rows, manifest)
+            if not course.resumed:
+                self._check_places(rows, manifest)
             with hook.get_conn() as client:
                 while True:
                     book = Book(batch_store_of(context, LEDGER_KEY))
@@ -201,37 +201,33 @@ class GenerateVideoBatchOperator(WaitingOperator):
             given = read_rows(self.rows)
             rows = prepare(given, template, dict(context), billed_to)
         except InvalidRequestError as error:
-            if not course.rows:
+            if not course.resumed:
                 raise
             raise error.adding(_PAID_BEFORE) from error
-        if course.rows and course.rows != _digest(rows):
-            raise InvalidRequestError(
-                "The rows, or what else the template refers to, have changed since this attempt began. Put them back, "
-                "or clear the task to run them as they are now: rows that are the same are not paid again. "
-                f"{_PAID_BEFORE}"
-            )
-        if not course.rows:
-            self._refuse_if_too_dear(rows)
+        self._refuse_if_too_dear(rows, tell=not course.resumed)
         again = prepare(given[:_SAMPLE], template, dict(context), billed_to)
         if _digest(again) != _digest(rows[:_SAMPLE]):
             raise InvalidRequestError(
                 "template makes another request each time that it is rendered, by the time or at random, so nobody "
-                "could tell which rows are paid for. Put what differs into the rows. Nothing was submitted."
+                "could tell which rows are paid for. Put what differs into the rows. This attempt has submitted "
+                "nothing."
             )
         return rows
 
-    def _refuse_if_too_dear(self, rows: Sequence[BatchRow]) -> None:
+    def _refuse_if_too_dear(self, rows: Sequence[BatchRow], *, tell: bool) -> None:
         estimates = [row.request.estimated_tokens() for row in rows]
         tokens = sum(estimate or 0 for estimate in estimates)
         unknown = sum(estimate is None for estimate in estimates)
-        self.log.info("%d rows cost about %s tokens; of %d it is not known here.", len(rows), f"{tokens:,}", unknown)
+        if tell:
+            told = "%d rows cost about %s tokens; of %d it is not known here."
+            self.log.info(told, len(rows), f"{tokens:,}", unknown)
         if self.max_tokens in (None, "", "None"):
             return
         most = _number("max_tokens", self.max_tokens)
         if tokens > most or unknown:
             raise InvalidRequestError(
                 f"{len(rows)} rows would cost about {tokens:,} tokens, of {unknown} of them it is not known here, and "
-                f"max_tokens={most:,.0f}. Nothing was submitted or spent."
+                f"max_tokens={most:,.0f}. This attempt has submitted nothing."
             )
 
     def _check_places(self, rows: Sequence[BatchRow], manifest: StoredFile) -> None:

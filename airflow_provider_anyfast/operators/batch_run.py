@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from airflow_provider_anyfast.client.errors import (
     GenerationFailedError,
     GenerationTimeoutError,
     InvalidRequestError,
+    LedgerError,
     LinkExpiredError,
     LostSubmissionError,
     ModelUnavailableError,
@@ -31,7 +33,7 @@ from airflow_provider_anyfast.client.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_anyfast.client.models import Outcome
-from airflow_provider_anyfast.jobs.ledger import Ledger
+from airflow_provider_anyfast.jobs.ledger import Ledger, record_of
 from airflow_provider_anyfast.jobs.manifest import (
     FAILED,
     LOST,
@@ -118,13 +120,11 @@ class Course:
 
     Attributes:
         began_at: Unix seconds.
-        rows: digest of what all rows asked for when it began; empty before they were read.
         resumed: False before its first wait.
         vain_since: Unix seconds since when AnyFast takes no submission, although nothing is being made.
     """
 
     began_at: float
-    rows: str = ""
     resumed: bool = False
     vain_since: float | None = None
 
@@ -156,6 +156,8 @@ class BatchRun:
     _failed: int = 0
     _in_hand: int = 0
     _in_vain: int = 0
+    _unasked: int = 0
+    """Rows that are paid for and could not be asked about."""
     _written: int = -1
     _paid: deque[BatchRow] = field(default_factory=deque)
     _new: deque[BatchRow] = field(default_factory=deque)
@@ -163,6 +165,7 @@ class BatchRun:
 
     def work(self) -> None:
         """Goes once through all rows that have not ended, as many at a time as is allowed."""
+        self._refuse_other_rows()
         self._read_manifest()
         for row in self.rows:
             if row.key not in self.lines:
@@ -180,6 +183,33 @@ class BatchRun:
                 self.book.close()
         for worker in working:
             worker.result()
+
+    def _refuse_other_rows(self) -> None:
+        """A retry must not buy anew what was bought as another request; a clear is the user's word for it."""
+        keys = {row.key for row in self.rows}
+        orphans = sorted(key for key, value in self.book.items() if key not in keys and record_of(value).is_open)
+        left_alone = hashlib.sha256(" ".join(orphans).encode()).hexdigest()
+        if self.book.noted("max_tries") != self.plan.max_tries:
+            if orphans:
+                log.warning(
+                    "%d videos that were paid for before the task was cleared belong to none of the rows as they are "
+                    "now. They are left alone.",
+                    len(orphans),
+                )
+            try:
+                self.book.note(max_tries=self.plan.max_tries, left_alone=left_alone)
+            except Exception as error:
+                raise LedgerError(
+                    f"The ledger could not be written ({error}), so this attempt has submitted nothing. The next one "
+                    "tries again."
+                ) from error
+        elif self.book.noted("left_alone") != left_alone:
+            raise InvalidRequestError(
+                "The rows, what else the template refers to, or the connection have changed since this task began: "
+                f"{len(orphans)} videos that it has paid for belong to none of the rows as they are now. This attempt "
+                "has submitted nothing more. Put back what has changed and clear the task, which then goes on with "
+                "them; or clear it to run the rows as they are now, and pay for those that differ."
+            )
 
     def _attend_to(self, working: Sequence[Future[None]]) -> None:
         """What only the task's own thread does, since the others must not talk to Airflow."""
@@ -227,8 +257,8 @@ class BatchRun:
             "succeeded": ended[SUCCEEDED],
             "failed": ended[FAILED],
             "lost": ended[LOST],
-            "active": len(self.active),
-            "waiting": max(0, self.unsubmitted),
+            "active": len(self.active) + len(self._paid) + self._unasked,
+            "waiting": max(0, self.unsubmitted - len(self._paid) - self._unasked),
             "tokens": sum(line.tokens for line in lines),
         }
 
@@ -318,6 +348,8 @@ class BatchRun:
             self.saturated_by = error
         except OF_ONE_ROW as error:
             lost = isinstance(error, LostSubmissionError)
+            if generation is not None and isinstance(error, LinkExpiredError):
+                ledger.close(generation.id)
             self._end(row, failure_line(self._line(row), error, generation.id if generation else "", lost=lost))
             log.warning("Row %d has failed: %s", row.number, error)
             count_failure(error)
@@ -325,6 +357,8 @@ class BatchRun:
                 self._count_vain(error)
                 return
         except AnyFastError as error:
+            with self._changed:
+                self._unasked += not is_new
             self._stop(row, error)
             return
         self._in_vain = 0
@@ -363,7 +397,9 @@ class BatchRun:
             with self._changed:
                 self.active[row.key] = generation
             return
-        home: Delivered | None = row.delivery.bring_home(self.client, task) if row.delivery else None
+        home: Delivered | None = None
+        if row.delivery is not None:
+            home = row.delivery.bring_home(self.client, task, generation.submitted_at)
         line = success_line(
             self._line(row),
             task,

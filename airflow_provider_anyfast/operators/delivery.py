@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
+from airflow_provider_anyfast.client.errors import LinkExpiredError, UnexpectedAnswerError
 from airflow_provider_anyfast.jobs.download import download, image_problem
 from airflow_provider_anyfast.jobs.result import LINK_LIFE
 from airflow_provider_anyfast.operators.storage import StoredFile, stored_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from airflow_provider_anyfast.client.models import VideoTask
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.operators.storage import Place
@@ -62,29 +65,45 @@ class Delivery:
         target = self._target("")
         return target if target.is_whole_video() else None
 
-    def bring_home(self, client: AnyFastClient, task: VideoTask) -> Delivered:
+    def bring_home(self, client: AnyFastClient, task: VideoTask, submitted_at: float | None = None) -> Delivered:
         """Fetches the files of a generation that has succeeded. Free.
 
+        Args:
+            client: of the account that made it.
+            task: AnyFast's answer about it.
+            submitted_at: Unix seconds of its submission, where AnyFast does not tell when it was finished.
+
         Raises:
-            LinkExpiredError: the link has died, 24 hours after the video was finished.
+            LinkExpiredError: the link has died, 24 hours after the video was finished, and the video is not at home.
             DownloadError: the bytes did not arrive whole.
             StorageError: they could not be stored.
         """
-        expires_at = task.finished_at + LINK_LIFE if task.finished_at else None
-        fetch = partial(download, client.open_link, expires_at=expires_at)
+        born_at = task.finished_at or task.submitted_at or submitted_at
+        fetch = partial(download, client.open_link, expires_at=born_at + LINK_LIFE if born_at else None)
         video, frame = self._target(task.generation_id), None
         if not self.overwrite and video.is_whole_video():
             log.info("%s is there already, and whole: it is kept, and nothing is fetched.", video.path)
         else:
             what = f"generation {task.generation_id}"
-            video.receive(lambda path: fetch(link_of(task), path, what=what))
+            with self._kept_if(video.is_whole_video):
+                video.receive(lambda path: fetch(link_of(task), path, what=what))
             log.info("Generation %s is at home: %s.", task.generation_id, video.path)
         if (link := task.last_frame_url) is not None:
             frame = video.beside(f"{PurePosixPath(video.name).stem}.last_frame{_ending(link)}")
             what = f"the last frame of generation {task.generation_id}"
             if self.overwrite or not frame.size():
-                frame.receive(lambda path: fetch(link, path, what=what, problem=image_problem))
+                with self._kept_if(frame.size):
+                    frame.receive(lambda path: fetch(link, path, what=what, problem=image_problem))
         return Delivered(video.path, video.uri, frame.path if frame else None)
+
+    @contextmanager
+    def _kept_if(self, is_there: Callable[[], object]) -> Iterator[None]:
+        """An earlier attempt may have fetched the file and failed afterwards. Only a name with the id can tell."""
+        try:
+            yield
+        except LinkExpiredError:
+            if PLACEHOLDER not in str(self.output_path) or not is_there():
+                raise
 
     def path_of(self, generation_id: str) -> str:
         """Where the video of a generation is, once it is at home."""

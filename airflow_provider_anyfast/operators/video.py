@@ -22,7 +22,7 @@ from airflow_provider_anyfast.client.seedance import VideoRequest
 from airflow_provider_anyfast.exceptions import for_airflow
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.jobs.failures import failure_of
-from airflow_provider_anyfast.jobs.ledger import Ledger, Submit, fingerprint_of
+from airflow_provider_anyfast.jobs.ledger import Attach, Ledger, Submit, fingerprint_of
 from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
 from airflow_provider_anyfast.jobs.result import video_result
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
@@ -191,7 +191,10 @@ class GenerateVideoOperator(WaitingOperator):
             request = self._request()
             hook = AnyFastHook(self.anyfast_conn_id)
             ledger = self._ledger(context, request, hook)
-            if self._delivery is not None and isinstance(ledger.plan(), Submit):
+            plan = ledger.plan()
+            if self._delivery is not None and not isinstance(plan, Attach):
+                self._delivery.check()
+            if self._delivery is not None and isinstance(plan, Submit):
                 made_before = self._delivery.made_before()
                 if made_before is not None:
                     self.log.info("%s is there already, and whole: nothing is submitted.", made_before.path)
@@ -241,8 +244,6 @@ class GenerateVideoOperator(WaitingOperator):
         self._lost_submission_policy()
         self._seconds("timeout", self.timeout)
         self._seconds("poll_interval", self.poll_interval)
-        if self._delivery is not None:
-            self._delivery.check()
         request = self._checked_request()
         self._refuse_if_too_dear(request)
         return request
@@ -319,7 +320,7 @@ class GenerateVideoOperator(WaitingOperator):
         home = None
         if self._delivery is not None:
             try:
-                home = self._delivery.bring_home(client, task)
+                home = self._delivery.bring_home(client, task, submitted_at)
             except LinkExpiredError:
                 ledger.close(task.generation_id)
                 raise

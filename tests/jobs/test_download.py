@@ -7,17 +7,17 @@ import os
 import resource
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError
+from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError, StorageError
 from airflow_provider_anyfast.jobs.download import TRIES, check_target, download, image_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.support.clock import FakeClock
 
@@ -319,9 +319,10 @@ def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: fl
 
 
 @pytest.mark.parametrize("status", GONE)
-def test_a_link_refused_at_an_unknown_age_is_dead(target: Path, status: int) -> None:
-    with pytest.raises(LinkExpiredError):
+def test_a_link_refused_at_an_unknown_age_is_not_given_up_and_may_have_expired(target: Path, status: int) -> None:
+    with pytest.raises(DownloadError, match="its link has expired") as caught:
         fetched(Store(film(status=status)), target)
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize("status", GONE)
@@ -450,8 +451,21 @@ def refused_targets(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("case", ["below a file", "a name too long", "a folder too long", "no name at all", "a loop"])
 def test_a_target_that_cannot_be_written_is_refused_before_anything_is_paid(tmp_path: Path, case: str) -> None:
-    with pytest.raises(InvalidRequestError, match=r"cannot be written \(.+\), so nothing was submitted or spent"):
+    with pytest.raises(InvalidRequestError, match=r"cannot be written \(.+\), so this attempt has submitted nothing"):
         check_target(refused_targets(tmp_path)[case])
+
+
+@pytest.mark.parametrize("trouble", [errno.ESTALE, errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_file_system_that_has_failed_is_no_wrong_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise OSError(trouble, os.strerror(trouble))
+
+    monkeypatch.setattr(Path, "touch", fail)
+    with pytest.raises(StorageError, match=os.strerror(trouble)) as caught:
+        check_target(tmp_path / "film.mp4")
+    assert caught.value.retryable
 
 
 def test_what_a_killed_attempt_left_behind_is_swept_away_and_nothing_else(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import signal
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.operators import batch_run
@@ -20,7 +23,6 @@ from tests.support.task_log import captured_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import Attempt, TaskRunner
@@ -199,12 +201,142 @@ def test_rows_that_change_while_their_videos_are_made_are_not_paid_until_the_use
     rows.write_text(json.dumps([*rows_of(5), {"name": "a yacht"}]))
     resumed = runner.resume(make)
     assert resumed.state == "failed", resumed.log_text
-    assert "have changed since this attempt began" in str(resumed.error)
+    assert "have changed since this task began" in str(resumed.error)
     assert sandbox.billed.generations == 6
     runner.clear()
     again = runner.attempt(make)
     assert again.state == "success", again.log_text
     assert sandbox.billed.generations == 7
+
+
+def day_in_the_prompt(folder: Path, day: list[str]) -> Callable[[], GenerateVideoBatchOperator]:
+    """A batch whose template says what day it is, which differs in a retry after midnight."""
+
+    def make() -> GenerateVideoBatchOperator:
+        operator = batch(folder, template={**TEMPLATE, "prompt": "{{ row.name }} on {{ today() }}"})()
+        DAG("dag", schedule=None, user_defined_macros={"today": lambda: day[0]}).add_task(operator)
+        return operator
+
+    return make
+
+
+def outage_while_videos_are_made(runner: TaskRunner, sandbox: SandboxHandle, make: Any) -> None:
+    runner.attempt(make, run_trigger=False)
+    sandbox.fault("server_error", on="query", times=0)
+    assert runner.resume(make).state == "up_for_retry"
+    sandbox.end_faults()
+
+
+def test_a_retry_that_would_ask_for_something_else_buys_nothing(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    day = ["25 November"]
+    make = day_in_the_prompt(tmp_path, day)
+    outage_while_videos_are_made(runner, sandbox, make)
+    day[0] = "26 November"
+    retried = runner.attempt(make)
+    assert retried.state == "failed", retried.log_text
+    assert "6 videos that it has paid for belong to none of the rows" in str(retried.error)
+    assert sandbox.billed.generations == 6
+    day[0] = "25 November"
+    runner.clear()
+    expect_all_home(runner.attempt(make), sandbox, tmp_path)
+
+
+def test_a_clear_runs_rows_that_ask_for_something_else_and_says_what_is_left_alone(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    day = ["25 November"]
+    make = day_in_the_prompt(tmp_path, day)
+    outage_while_videos_are_made(runner, sandbox, make)
+    day[0] = "26 November"
+    runner.clear()
+    outage_while_videos_are_made(runner, sandbox, make)
+    assert sandbox.billed.generations == 12
+    again = runner.attempt(make)
+    assert again.state == "success", again.log_text
+    assert sandbox.billed.generations == 12
+
+
+def test_what_a_clear_left_alone_does_not_let_a_later_retry_buy_anew(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    day = ["25 November"]
+    make = day_in_the_prompt(tmp_path, day)
+    outage_while_videos_are_made(runner, sandbox, make)
+    runner.clear()
+    sandbox.fault("server_error", on="query", times=0)
+    assert runner.attempt(make).state == "up_for_retry"
+    sandbox.end_faults()
+    day[0] = "26 November"
+    assert runner.attempt(make).state == "failed"
+    assert sandbox.billed.generations == 6
+
+
+def test_a_connection_whose_host_is_spelt_otherwise_is_the_same(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path), run_trigger=False)
+    host = sandbox.url.replace("http://", "HTTP://") + "/"
+    runner.metadata.connections["anyfast_default"] = Connection(
+        conn_id="anyfast_default", conn_type="anyfast", host=host, password=sandbox.api_key
+    )
+    expect_all_home(runner.resume(batch(tmp_path)), sandbox, tmp_path)
+
+
+def test_rows_that_are_added_in_mid_wait_count_against_the_budget(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps(rows_of(2)))
+    make = batch(tmp_path, rows=str(rows), max_tokens=100_000)
+    runner.attempt(make, run_trigger=False)
+    rows.write_text(json.dumps(rows_of(6)))
+    resumed = runner.resume(make)
+    assert "max_tokens=100,000" in str(resumed.error)
+    assert sandbox.billed.generations == 2
+
+
+def test_a_row_whose_link_has_expired_is_bought_anew_by_a_clear_and_not_by_a_retry(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path, template={**TEMPLATE, "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"})
+    runner.attempt(make, run_trigger=False)
+    sandbox.fault("link_expired", times=0, on="download")
+    sandbox.advance(25 * 3600)
+    assert runner.clock is not None
+    runner.clock.advance(25 * 3600)
+    expired = runner.resume(make)
+    assert isinstance(expired.error, exceptions.BatchRejectedError), expired.log_text
+    sandbox.end_faults()
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 12
+
+
+def test_a_batch_that_comes_back_while_its_storage_is_away_is_retried(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = batch(tmp_path, template={**TEMPLATE, "output_path": f"{tmp_path}/videos/{{{{ row.name }}}}.mp4"})
+    runner.attempt(make, run_trigger=False)
+    away_while(monkeypatch, tmp_path / "videos", lambda: runner.resume(make), state="up_for_retry")
+    away_while(monkeypatch, tmp_path / "videos", lambda: runner.attempt(make), state="up_for_retry")
+    expect_all_home(runner.attempt(make), sandbox, tmp_path)
+
+
+def away_while(monkeypatch: pytest.MonkeyPatch, folder: Path, attempt: Callable[[], Attempt], *, state: str) -> None:
+    """Run an attempt while nothing can be written below ``folder``."""
+    mkdir = Path.mkdir
+
+    def stale(path: Path, *args: Any, **options: Any) -> None:
+        if folder in (path, *path.parents):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        mkdir(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", stale)
+        ended = attempt()
+    assert ended.state == state, ended.log_text
 
 
 def test_rows_that_are_gone_while_their_videos_are_made_are_told_to_be_paid(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import pathlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -321,6 +323,57 @@ def test_an_expired_link_is_final_until_the_task_is_cleared(
     runner.clear()
     assert runner.attempt(make).state == "success"
     assert sandbox.billed.generations == 2
+
+
+def test_a_link_without_a_known_end_is_not_given_up_within_a_day_of_its_submission(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path
+) -> None:
+    make = video(output_path=str(tmp_path / "x.mp4"), deferrable=True, retries=1)
+    generation_id = runner.attempt(make, run_trigger=False).xcoms["generation_id"]
+    fake_clock.advance(400)
+    url = sandbox.account().generations[0].video_url
+    answer = {"id": generation_id, "status": "succeeded", "content": {"video_url": url}}
+    sandbox.fault("status", on="query", status=200, body=answer, times=0)
+    sandbox.fault("status", on="download", status=404, body="NoSuchKey", times=1)
+    assert runner.resume(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_a_video_that_an_earlier_attempt_brought_home_outlives_its_link(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = video(output_path=str(tmp_path / "{generation_id}.mp4"), return_last_frame=True, retries=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "airflow_provider_anyfast.operators.video.tell_outlets", fail_with(RuntimeError("API server away"))
+        )
+        assert runner.attempt(make).state == "failed"
+    fake_clock.advance(25 * 3600)
+    runner.clear()
+    again = runner.attempt(make)
+    assert again.state == "success", again.log_text
+    assert {again.result["path"], again.result["last_frame_path"]} == set(map(str, tmp_path.iterdir()))
+    assert sandbox.billed.generations == 1
+
+
+def test_a_storage_that_fails_in_a_retry_wastes_no_other_retry(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = video(output_path=str(tmp_path / "{generation_id}.mp4"), deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "mkdir", fail_with(OSError(errno.ESTALE, "Stale file handle")))
+        assert runner.resume(make).state == "up_for_retry"
+        assert runner.attempt(make).state == "up_for_retry"
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def fail_with(error: Exception) -> Callable[..., None]:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise error
+
+    return fail
 
 
 def test_the_file_host_never_sees_the_key(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:

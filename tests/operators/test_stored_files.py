@@ -157,7 +157,7 @@ def readable() -> Iterator[Path]:
 @pytest.mark.usefixtures("nobody")
 def test_a_folder_that_may_only_be_read_is_told_before_anything_is_paid(readable: Path) -> None:
     for path in (readable / "x.mp4", readable / "new" / "{generation_id}.mp4"):
-        with pytest.raises(exceptions.InvalidRequestError, match=r"Permission denied.*nothing was submitted"):
+        with pytest.raises(exceptions.InvalidRequestError, match=r"Permission denied.*has submitted nothing"):
             Delivery(path).check()
     with pytest.raises(exceptions.StorageError, match="Permission denied"):
         stored_file(readable / "x.mp4").write_text("new")

@@ -57,6 +57,11 @@ class SandboxHandle:
         with self._sandbox.lock:
             self._sandbox.faults.add(fault)
 
+    def end_faults(self) -> None:
+        """Switch all faults off."""
+        with self._sandbox.lock:
+            self._sandbox.faults.clear()
+
     def advance(self, seconds: float) -> None:
         """Move the sandbox's time ahead."""
         with self._sandbox.lock:
