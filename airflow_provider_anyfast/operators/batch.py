@@ -173,7 +173,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
             rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}", course)
             course = replace(course, rows=_digest(rows))
             manifest = stored_file(self.manifest_path, "manifest_path")
-            self._check_places(rows, manifest)
+            self._check_places(rows, manifest, course)
             with hook.get_conn() as client:
                 while True:
                     book = Book(batch_store_of(context, LEDGER_KEY))
@@ -234,8 +234,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
                 f"max_tokens={most:,.0f}. Nothing was submitted or spent."
             )
 
-    def _check_places(self, rows: Sequence[BatchRow], manifest: StoredFile) -> None:
-        """Once for each folder, before anything is paid."""
+    def _check_places(self, rows: Sequence[BatchRow], manifest: StoredFile, course: Course) -> None:
+        """Once for each folder whether it can be written, and then every name in it, before anything is paid."""
         outputs = {str(row.delivery.output_path): row.delivery for row in rows if row.delivery is not None}
         taken = {*outputs, stored_file(self.rows, "rows").path if isinstance(self.rows, str) else ""}
         if {manifest.path, self.manifest_path} & taken:
@@ -245,6 +245,9 @@ class GenerateVideoBatchOperator(WaitingOperator):
         manifest.check_writable()
         for delivery in {path.rpartition("/")[0]: delivery for path, delivery in outputs.items()}.values():
             delivery.check()
+        if not course.resumed:  # the rows are the same ones since
+            for delivery in outputs.values():
+                delivery.check_name()
 
     def _plan(self, context: Context, course: Course) -> BatchPlan:
         check_choice("on_row_failure", self.on_row_failure, OnRowFailure)

@@ -182,6 +182,19 @@ def test_a_row_whose_path_renders_to_nothing_is_a_bad_row(
     assert sandbox.requests() == []
 
 
+@pytest.mark.parametrize("name", ["x" * 240, "\u4e2d" * 80, "folder"])
+def test_a_row_whose_file_could_never_be_written_is_found_before_anything_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    rows = [{"name": name}, {"name": "boat"}]
+    attempt = runner.attempt(batch(tmp_path, rows=rows))
+    assert attempt.state == "failed"
+    assert f"{name}" in str(attempt.error)
+    assert "cannot be written" in str(attempt.error)
+    assert sandbox.requests() == []
+
+
 # Rows that fail.
 
 

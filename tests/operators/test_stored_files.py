@@ -165,6 +165,58 @@ def test_a_folder_that_may_only_be_read_is_told_before_anything_is_paid(readable
     assert (readable / "x.mp4").read_bytes() == b"older"
 
 
+# Names that no file can have.
+
+AN_ID = f"asyntask_{'0a' * 16}"
+
+
+def kept_beside(folder: Path, path: str) -> None:
+    """What `Delivery` does with a video that has come, and with its last frame."""
+    video = stored_file(path.replace("{generation_id}", AN_ID))
+    for file in (video, video.beside(f"{Path(video.name).stem}.last_frame.jpeg")):
+        file.write_text("whole")
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("letter", ["x", "\u4e2d"], ids=["Latin", "Chinese"])
+def test_a_name_that_is_let_pass_before_the_payment_can_be_written_after_it(tmp_path: Path, letter: str) -> None:
+    passed = []
+    for length in range(1, 256 // len(letter.encode())):
+        folder = tmp_path / str(length)
+        path = f"{folder}/{letter * length}-{{generation_id}}.mp4"
+        try:
+            Delivery(path).check()
+        except exceptions.InvalidRequestError as error:
+            assert "name too long" in str(error)
+            continue
+        kept_beside(folder, path)
+        passed.append(length * len(letter.encode()))
+    assert max(passed) >= 180
+
+
+def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("x" * 250, "folder.mp4", "half an emoji \ud83d"):
+        with pytest.raises(exceptions.InvalidRequestError, match="nothing was submitted or spent"):
+            Delivery(tmp_path / name).check_name()
+    Delivery(tmp_path / "new" / "x.mp4").check_name()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "phrase"), [("x" * 1021 + ".mp4", "1,025 bytes"), ("half an emoji \ud83d.mp4", "no valid text")]
+)
+def test_a_key_that_no_storage_takes_is_told_before_anything_is_paid(airflow_s3: S3, key: str, phrase: str) -> None:
+    with pytest.raises(exceptions.InvalidRequestError, match=phrase):
+        stored_file(airflow_s3.path(key)).check_writable()
+
+
+def test_an_object_whose_ending_is_longer_than_a_name_on_a_disk_is_written(airflow_s3: S3) -> None:
+    key = f"No. {'5' * 250}"
+    stored_file(airflow_s3.path(key)).write_text("new")
+    assert airflow_s3.keys() == [key]
+
+
 # Storages unlike S3.
 
 
