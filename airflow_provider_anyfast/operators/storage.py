@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -246,7 +246,7 @@ class RemoteFile(StoredFile):
             )
 
     def check_writable(self) -> None:
-        """Connects, and looks whether the bucket is there. Whether the key may write shows only by writing."""
+        """Looks for the bucket and a temporary folder. Whether the key may write shows only by writing."""
         self.check_name()
         with _told(self.path):
             bucket = self.remote.path.partition("/")[0]  # in Airflow 3.1 .bucket holds the connection too
@@ -256,6 +256,8 @@ class RemoteFile(StoredFile):
                 raise InvalidRequestError(
                     f"{self.path} cannot be written: there is no bucket {bucket!r}. Nothing was submitted or spent."
                 ) from error
+        with _scratch_folder():
+            pass  # what is written comes through one
 
     def size(self) -> int | None:
         """Bytes; None if it does not exist."""
@@ -362,19 +364,36 @@ def _known(options: dict[str, int], function: Callable[..., object]) -> dict[str
 
 @contextmanager
 def _scratch_folder() -> Iterator[Path]:
-    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process."""
+    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process.
+
+    Raises:
+        StorageError: this worker has no place for one.
+    """
+    try:
+        _sweep_scratch_folders()
+        made = tempfile.TemporaryDirectory(prefix=_SCRATCH)
+    except OSError as error:
+        raise StorageError(
+            f"This worker has no temporary folder that can be written ({error.strerror}), and files of object storage "
+            "come and go through one: mount /tmp, or set TMPDIR. The next attempt tries again; nothing is paid twice."
+        ) from error
+    with made as folder, ExitStack() as held:
+        with suppress(OSError):  # a file system without locks has no sweeping either
+            held.enter_context(_locked(Path(folder)))
+        yield Path(folder)
+
+
+def _sweep_scratch_folders() -> None:
     for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _UNLOCKED_FOR:
                 with _locked(left):
                     shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder, _locked(Path(folder)):
-        yield Path(folder)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises a ``BlockingIOError`` if another process has locked it."""
+    """Raises a ``BlockingIOError`` if another process has locked it, and an ``OSError`` where there are no locks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

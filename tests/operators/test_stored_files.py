@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -127,6 +128,33 @@ def test_what_a_killed_task_has_left_in_the_temporary_folder_is_swept_away_and_n
         os.close(descriptor)
     assert seen == [["airflow-anyfast-busy", "airflow-anyfast-fresh", "foreign"]]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_worker_without_a_temporary_folder_is_told_apart_from_a_bucket_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
+    with pytest.raises(exceptions.StorageError, match=r"no temporary folder .*TMPDIR.*nothing is paid twice"):
+        remote(Bucket(None)).check_writable()
+    with pytest.raises(exceptions.StorageError, match="no temporary folder"):
+        remote(Bucket(None)).write_text("new")
+
+
+def test_a_temporary_folder_on_a_file_system_without_locks_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_file: Any, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    class Storage(Bucket):
+        def put_file(self, local: str, remote: str) -> None:
+            assert Path(local).read_text() == "new"
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", refused)
+    remote(Storage(None)).check_writable()
+    remote(Storage(None)).write_text("new")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Places where nothing can be written.
