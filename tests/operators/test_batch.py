@@ -281,6 +281,22 @@ def test_a_clear_pays_for_nothing_that_is_done(runner: TaskRunner, sandbox: Sand
     assert len(sandbox.requests("download")) == 5
 
 
+def test_a_column_that_is_no_text_for_a_file_is_written_down_all_the_same(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    table = tmp_path / "rows.json"
+    table.write_text(r'[{"name": "boat", "note": "a boat \ud83d", "price": NaN}]')
+    make = batch(tmp_path, rows=str(table))
+    first = runner.attempt(make)
+    assert first.state == "success", first.log_text
+    assert [found["input"] for found in manifest(tmp_path)] == [
+        {"name": "boat", "note": "a boat \ud83d", "price": None}
+    ]
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
 @pytest.mark.state_store  # a ledger in Variables has gone with the success, and then the manifest is all there is
 def test_a_lost_manifest_is_made_anew_from_what_is_paid(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
