@@ -8,6 +8,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client.cost import billed_tokens
+from airflow_provider_anyfast.client.models import Usage
 from airflow_provider_anyfast.jobs.result import video_result
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ class Line:
 
     @property
     def tokens(self) -> int:
-        """What was billed for it."""
-        return int((self.result.get("usage") or {}).get("total_tokens") or 0)
+        """What was billed for it, up-scaling included."""
+        return billed_tokens(Usage.model_validate(self.result.get("usage") or {})) or 0
 
 
 def success_line(

@@ -60,7 +60,13 @@ def test_a_line_that_makes_no_sense_is_left_out(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("result", "tokens"),
-    [({}, 0), ({"usage": None}, 0), ({"usage": {"total_tokens": None}}, 0), ({"usage": {"total_tokens": 9}}, 9)],
+    [
+        ({}, 0),
+        ({"usage": None}, 0),
+        ({"usage": {"total_tokens": None}}, 0),
+        ({"usage": {"total_tokens": 9}}, 9),
+        ({"usage": {"total_tokens": 108_900, "super_resolution_tokens": 245_025, "new": "field"}}, 353_925),
+    ],
 )
 def test_tokens_are_what_was_billed_as_far_as_is_known(result: dict[str, Any], tokens: int) -> None:
     assert line(1, result=result).tokens == tokens
