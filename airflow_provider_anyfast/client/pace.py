@@ -39,15 +39,14 @@ class Pace:
         self._paused_until = 0.0
         self._rate: float | None = None
         self._growth = _FIRST_GROWTH
-        self._measured_since: float | None = None
+        self._measured_since = math.inf
         self._accepted = 0
         self._vain_pauses = 0
 
     def turn(self, now: float) -> float:
         """Takes the next place. 0 means: send now; otherwise ask again after so many seconds."""
         with self._lock:
-            if self._measured_since is None:
-                self._measured_since = now
+            self._mind_the_clock(now)
             if now < self._opens_at:
                 return self._opens_at - now
             if self._rate is not None:
@@ -57,6 +56,7 @@ class Pace:
     def closed_for(self, now: float) -> float:
         """Seconds until the next request may leave, without taking its place."""
         with self._lock:
+            self._mind_the_clock(now)
             return max(0.0, self._opens_at - now)
 
     def accepted(self) -> None:
@@ -67,23 +67,31 @@ class Pace:
     def refused(self, now: float, retry_after: float | None) -> None:
         """A request was answered with 429. ``retry_after`` is in seconds, or None where the answer does not say."""
         with self._lock:
+            self._mind_the_clock(now)
             if now >= self._paused_until:
                 self._measure(now, retry_after)
             elif retry_after is not None:  # of the same burst as the one that has stopped all
                 self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_PAUSE))
             self._opens_at = max(self._opens_at, self._paused_until)
 
+    def _mind_the_clock(self, now: float) -> None:
+        """What was noted before the clock was set back would lie far ahead, and stop all until then."""
+        self._paused_until = min(self._paused_until, now + LONGEST_PAUSE)
+        self._opens_at = min(self._opens_at, now + LONGEST_PAUSE + 1.0 / _SLOWEST)
+        if now < self._measured_since:
+            self._measured_since, self._accepted = now, 0
+
     def _measure(self, now: float, retry_after: float | None) -> None:
         self._vain_pauses = 0 if self._accepted else self._vain_pauses + 1
         pause = 2.0**self._vain_pauses * random.uniform(0.75, 1.25) if retry_after is None else retry_after  # noqa: S311 - spreads requests
         pause = min(pause, LONGEST_PAUSE)
-        since = now if self._measured_since is None else self._measured_since
+        elapsed = now - self._measured_since
         if self._rate is None:
             # The burst has used up a full bucket, which the pause fills again.
-            rate = self._accepted / max(now - since + pause, 1.0)
+            rate = self._accepted / max(elapsed + pause, 1.0)
         else:
             self._growth = _GROWTH
-            rate = max(self._accepted / (now - since), _RETREAT / _CAUTION * self._rate_at(now))
+            rate = max(self._accepted / max(elapsed, 1.0), _RETREAT / _CAUTION * self._rate_at(now))
         self._rate = max(_CAUTION * rate, _SLOWEST) if self._accepted else _SLOWEST
         self._measured_since, self._accepted = now, 0
         self._paused_until = now + pause

@@ -8,7 +8,7 @@ import glob
 import os
 import re
 import secrets
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Protocol
 
 import httpx
@@ -21,7 +21,7 @@ from airflow_provider_anyfast.client.media_type import SNIFFED, media_type_of
 from airflow_provider_anyfast.client.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TRIES = 4
@@ -54,6 +54,21 @@ class OpenLink(Protocol):
         """The answer, whose body is still to come."""
 
 
+def check_name(target: Path) -> None:
+    """Finds out whether a file may have this name, and the one that it has while it comes. Writes nothing.
+
+    A folder that does not exist says nothing about the names in it.
+
+    Raises:
+        InvalidRequestError: naming the path and what is in the way.
+    """
+    with _refused(target):
+        if target.is_dir():
+            raise IsADirectoryError("it is a folder; add a file name such as {generation_id}.mp4")
+        with suppress(FileNotFoundError):
+            _partial(target).lstat()
+
+
 def check_target(target: Path) -> None:
     """Makes the folder of ``target`` and proves that a file can be written there, before anything is paid.
 
@@ -61,22 +76,12 @@ def check_target(target: Path) -> None:
         InvalidRequestError: naming the path and what is in the way.
         StorageError: the file system has failed, which may be over soon.
     """
-    try:
-        if target.is_dir():
-            raise IsADirectoryError("it is a folder; add a file name such as {generation_id}.mp4")
+    check_name(target)
+    with _refused(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         probe = _partial(target)
         probe.touch()
         probe.unlink()
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_PLACE:
-            raise StorageError(
-                f"{target}: the storage has failed ({_reason(error)}). This attempt has submitted nothing; the next "
-                "one tries again."
-            ) from error
-        raise InvalidRequestError(
-            f"output_path {target} cannot be written ({_reason(error)}), so this attempt has submitted nothing."
-        ) from error
 
 
 def video_problem(file: IO[bytes], size: int) -> str:
@@ -253,6 +258,22 @@ def _sweep(target: Path) -> None:
 
 def _partial(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+
+
+@contextmanager
+def _refused(target: Path) -> Iterator[None]:
+    """What the file system says against ``target`` becomes an error that names it."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_PLACE:
+            raise StorageError(
+                f"{target}: the storage has failed ({_reason(error)}). This attempt has submitted nothing; the next "
+                "one tries again."
+            ) from error
+        raise InvalidRequestError(
+            f"output_path {target} cannot be written ({_reason(error)}), so this attempt has submitted nothing."
+        ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client.cost import billed_tokens
+from airflow_provider_anyfast.client.models import Usage
 from airflow_provider_anyfast.jobs.result import video_result
 
 if TYPE_CHECKING:
@@ -50,8 +53,8 @@ class Line:
 
     @property
     def tokens(self) -> int:
-        """What was billed for it."""
-        return int((self.result.get("usage") or {}).get("total_tokens") or 0)
+        """What was billed for it, up-scaling included."""
+        return billed_tokens(Usage.model_validate(self.result.get("usage") or {})) or 0
 
 
 def success_line(
@@ -91,13 +94,17 @@ def failure_line(line: Line, error: AnyFastError, generation_id: str, *, lost: b
 
 
 def to_text(lines: Iterable[Line]) -> str:
-    """JSON Lines, in the order of the rows; the result's fields stand beside the others."""
+    """JSON Lines, in the order of the rows; the result's fields stand beside the others.
+
+    Whatever a row holds, it can be written: half an emoji as its escape, and as null a number that JSON does not know,
+    such as the NaN of an empty cell in pandas.
+    """
     texts = []
     for line in sorted(lines, key=lambda line: line.row):
         fields = asdict(line)
         fields.update({name: value for name, value in fields.pop("result").items() if name != "status"})
-        texts.append(json.dumps(fields, ensure_ascii=False, default=str) + "\n")
-    return "".join(texts)
+        texts.append(json.dumps(_finite(fields), ensure_ascii=False, default=str) + "\n")
+    return "".join(texts).encode(errors="backslashreplace").decode()
 
 
 def from_text(text: str) -> list[Line]:
@@ -114,6 +121,14 @@ def from_text(text: str) -> list[Line]:
         except (ValueError, TypeError, KeyError, AttributeError):
             log.warning("Line %d of the manifest cannot be understood and is made anew.", number)
     return lines
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _changed(line: Line, **changes: Any) -> Line:

@@ -50,10 +50,11 @@ def checked_rows(rows: Any) -> list[Row]:
 
 
 def _from_csv(text: str) -> list[Row]:
-    reader = csv.DictReader(io.StringIO(text), strict=True, restkey="", restval=None)
+    """A column may be named "", as the index of pandas is; None is the name of what is more than the header."""
+    reader = csv.DictReader(io.StringIO(text), strict=True)
     rows = []
     for row in reader:
-        if "" in row or None in row.values():
+        if None in row or None in row.values():
             raise ValueError(f"line {reader.line_num} has not as many fields as the header")
         rows.append(row)
     return rows

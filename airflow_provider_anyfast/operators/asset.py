@@ -24,7 +24,6 @@ from airflow_provider_anyfast.jobs.ledger import Attach, Ledger, Lost, fingerpri
 from airflow_provider_anyfast.jobs.purchase import buy
 from airflow_provider_anyfast.jobs.result import asset_facts
 from airflow_provider_anyfast.operators.asset_creation import (
-    INDEX_LAG,
     AssetCreation,
     AssetSource,
     IfAssetExists,
@@ -35,6 +34,7 @@ from airflow_provider_anyfast.operators.asset_creation import (
     checked_name,
     file_source,
     url_source,
+    wait_until_listed,
 )
 from airflow_provider_anyfast.operators.storage import files_in, stored_file
 from airflow_provider_anyfast.operators.stores import MemoryStore, after_success, store_for
@@ -122,7 +122,7 @@ class CreateAssetGroupOperator(BaseOperator):
         if lost_at is None and self.if_exists == "create":
             return None
         if lost_at is not None:
-            clock.sleep(max(0.0, lost_at + INDEX_LAG - clock.now()))
+            wait_until_listed(lost_at)
         groups = [group for group in client.run(endpoints.list_asset_groups(name=name)) if group.plain_name == name]
         if lost_at is not None and self.if_exists != "reuse":
             groups = [group for group in groups if group.created >= lost_at - CLOCK_SKEW]

@@ -126,7 +126,7 @@ class AssetCreation:
             log.info("Asset %s was created by an earlier attempt.", plan.id)
             return plan.id, False
         if isinstance(plan, Lost):
-            clock.sleep(max(0.0, plan.at + INDEX_LAG - clock.now()))
+            wait_until_listed(plan.at)
         found = self.find(source.name)
         if found is not None and self.if_exists == "fail" and not isinstance(plan, Lost):
             raise InvalidRequestError(
@@ -170,6 +170,12 @@ class AssetCreation:
                         "belong to the key that created them. Nothing was spent."
                     ) from error
                 clock.sleep(patience)
+
+
+def wait_until_listed(created_at: float) -> None:
+    """Waits until what may have been created at ``created_at``, Unix seconds of whichever host, is in the lists."""
+    left = created_at + INDEX_LAG - clock.now()
+    clock.sleep(min(max(0.0, left), INDEX_LAG))  # this host's clock may be behind
 
 
 def checked_name(name: str) -> str:

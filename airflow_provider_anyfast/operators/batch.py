@@ -231,7 +231,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
             )
 
     def _check_places(self, rows: Sequence[BatchRow], manifest: StoredFile) -> None:
-        """Once for each folder, before anything is paid."""
+        """Once for each folder whether it can be written, and then every name in it, before anything is paid."""
         outputs = {str(row.delivery.output_path): row.delivery for row in rows if row.delivery is not None}
         taken = {*outputs, stored_file(self.rows, "rows").path if isinstance(self.rows, str) else ""}
         if {manifest.path, self.manifest_path} & taken:
@@ -241,6 +241,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
         manifest.check_writable()
         for delivery in {path.rpartition("/")[0]: delivery for path, delivery in outputs.items()}.values():
             delivery.check()
+        for delivery in outputs.values():
+            delivery.check_name()
 
     def _plan(self, context: Context, course: Course) -> BatchPlan:
         check_choice("on_row_failure", self.on_row_failure, OnRowFailure)

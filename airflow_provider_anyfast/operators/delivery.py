@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PLACEHOLDER = "{generation_id}"
+_SOME_ID = f"asyntask_{'x' * 32}"
+"""As long as AnyFast's ids are."""
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -56,7 +58,18 @@ class Delivery:
             InvalidRequestError: naming what is in the way.
             StorageError: the storage does not answer.
         """
-        self._target("generation").check_writable()
+        self._target(_SOME_ID).check_writable()
+        self.check_name()
+
+    def check_name(self) -> None:
+        """Finds out, without writing, whether a video and a last frame may be named so, in a folder that exists.
+
+        Raises:
+            InvalidRequestError: naming what is in the way.
+        """
+        video = self._target(_SOME_ID)
+        video.check_name()
+        _last_frame_of(video, max(_IMAGE_ENDINGS, key=len)).check_name()
 
     def made_before(self) -> StoredFile | None:
         """The whole video that makes a new one needless; only a path without ``{generation_id}`` can tell."""
@@ -89,7 +102,7 @@ class Delivery:
                 video.receive(lambda path: fetch(link_of(task), path, what=what))
             log.info("Generation %s is at home: %s.", task.generation_id, video.path)
         if (link := task.last_frame_url) is not None:
-            frame = video.beside(f"{PurePosixPath(video.name).stem}.last_frame{_ending(link)}")
+            frame = _last_frame_of(video, _ending(link))
             what = f"the last frame of generation {task.generation_id}"
             if self.overwrite or not frame.size():
                 with self._kept_if(frame.size):
@@ -126,6 +139,10 @@ def link_of(task: VideoTask) -> str:
             generation_id=task.generation_id,
         )
     return task.video_url
+
+
+def _last_frame_of(video: StoredFile, ending: str) -> StoredFile:
+    return video.beside(f"{PurePosixPath(video.name).stem}.last_frame{ending}")
 
 
 def _ending(link: str) -> str:

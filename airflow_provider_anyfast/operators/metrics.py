@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import Stats
 
+from airflow_provider_anyfast.client.cost import billed_tokens
 from airflow_provider_anyfast.client.errors import AnyFastError, GenerationFailedError
+from airflow_provider_anyfast.client.models import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +36,7 @@ def count_failure(error: AnyFastError) -> None:
 
 def count_success(task: VideoTask) -> None:
     """A video is there."""
-    _count(task.usage.total_tokens, (task.finished_at or 0.0) - (task.submitted_at or 0.0))
+    _count(task.usage, task.submitted_at, task.finished_at)
 
 
 def count_stored_success(context: Mapping[str, Any]) -> None:
@@ -42,8 +44,8 @@ def count_stored_success(context: Mapping[str, Any]) -> None:
     ti = context["ti"]
     result = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index)
     if isinstance(result, dict) and result.get("finished_at"):
-        seconds = _at(result["finished_at"]) - _at(result.get("submitted_at") or result["finished_at"])
-        _count((result.get("usage") or {}).get("total_tokens"), seconds)
+        usage = Usage.model_validate(result.get("usage") or {})
+        _count(usage, _at(result.get("submitted_at")), _at(result["finished_at"]))
 
 
 @contextmanager
@@ -56,14 +58,14 @@ def failures_counted() -> Iterator[None]:
         raise
 
 
-def _at(moment: str) -> float:
-    parsed = pendulum.parse(moment)
-    return parsed.timestamp() if isinstance(parsed, pendulum.DateTime) else 0.0
+def _at(moment: str | None) -> float | None:
+    parsed = pendulum.parse(moment) if moment else None
+    return parsed.timestamp() if isinstance(parsed, pendulum.DateTime) else None
 
 
-def _count(tokens: int | None, seconds: float) -> None:
+def _count(usage: Usage, submitted_at: float | None, finished_at: float | None) -> None:
     Stats.incr("anyfast.succeeded")
-    if tokens:
+    if tokens := billed_tokens(usage):
         Stats.incr("anyfast.tokens", tokens)
-    if seconds > 0:
-        Stats.timing("anyfast.seconds_to_completion", timedelta(seconds=seconds))
+    if submitted_at and finished_at and finished_at > submitted_at:
+        Stats.timing("anyfast.seconds_to_completion", timedelta(seconds=finished_at - submitted_at))

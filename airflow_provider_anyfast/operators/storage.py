@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from airflow_provider_anyfast.client.errors import AnyFastError, InvalidRequestError, StorageError
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.jobs.download import check_target, video_problem
+from airflow_provider_anyfast.jobs.download import check_name, check_target, video_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +39,10 @@ _UNLOCKED_FOR = 60.0
 """Seconds within which whoever makes a temporary folder has locked it."""
 _IN_PATHS = "/!$&'()*+,;=:@"
 """What stands in the path of a URI as it is, besides letters and digits."""
+_LONGEST_KEY = 1024
+"""Bytes of an object's name at S3, Google and Azure."""
+_LONGEST_ENDING = 16
+"""Characters of a file's ending that a temporary file keeps, since its type is told from it."""
 _READ_AHEAD = 64 * 1024
 """Bytes that are read beyond what was asked for; s3fs would read 50 MB."""
 _PUT = {"chunksize": 8 * 1024**2, "max_concurrency": 2, "overwrite": True}
@@ -68,6 +72,14 @@ class StoredFile(ABC):
     @abstractmethod
     def beside(self, name: str) -> StoredFile:
         """Another file in the same folder."""
+
+    @abstractmethod
+    def check_name(self) -> None:
+        """Finds out whether a file in this folder, which exists, may have this name; for thousands of them.
+
+        Raises:
+            InvalidRequestError: it may not.
+        """
 
     @abstractmethod
     def check_writable(self) -> None:
@@ -151,6 +163,10 @@ class LocalFile(StoredFile):
         """Another file in the same folder."""
         return LocalFile(self.local.with_name(name))
 
+    def check_name(self) -> None:
+        """The file system tells."""
+        check_name(self.local)
+
     def check_writable(self) -> None:
         """Makes the folder and proves that a file can be written there."""
         check_target(self.local)
@@ -212,12 +228,26 @@ class RemoteFile(StoredFile):
         """Another object in the same folder."""
         return RemoteFile(self.remote.with_name(name))
 
-    def check_writable(self) -> None:
-        """Connects, and looks whether the bucket is there. Whether the key may write shows only by writing."""
+    def check_name(self) -> None:
+        """What all storages have in common, without asking this one."""
         if not self.name or self.path.endswith("/"):
             raise InvalidRequestError(
                 f"{self.path} is a folder; add a file name such as {{generation_id}}.mp4. Nothing was spent."
             )
+        key = self.remote.path.partition("/")[2]
+        try:
+            length = len(key.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(f"{self.path!r} is no valid text ({error}). Nothing was spent.") from error
+        if length > _LONGEST_KEY:
+            raise InvalidRequestError(
+                f"{self.path} cannot be written: its key has {length:,} bytes, and may have {_LONGEST_KEY:,}. "
+                "Nothing was submitted or spent."
+            )
+
+    def check_writable(self) -> None:
+        """Looks for the bucket and a temporary folder. Whether the key may write shows only by writing."""
+        self.check_name()
         with _told(self.path):
             bucket = self.remote.path.partition("/")[0]  # in Airflow 3.1 .bucket holds the connection too
             try:
@@ -226,6 +256,8 @@ class RemoteFile(StoredFile):
                 raise InvalidRequestError(
                     f"{self.path} cannot be written: there is no bucket {bucket!r}. Nothing was submitted or spent."
                 ) from error
+        with _scratch_folder():
+            pass  # what is written comes through one
 
     def size(self) -> int | None:
         """Bytes; None if it does not exist."""
@@ -256,7 +288,7 @@ class RemoteFile(StoredFile):
     def receive(self, make: Callable[[Path], object]) -> None:
         """``make`` writes a temporary file, which is then put in one go."""
         with _scratch_folder() as folder:
-            made = folder / f"made{self.remote.suffix}"  # whole names may be longer here than on a disk
+            made = folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"  # names may be longer here than on a disk
             make(made)
             with _told(self.path):
                 put = self.remote.fs.put_file
@@ -332,19 +364,36 @@ def _known(options: dict[str, int], function: Callable[..., object]) -> dict[str
 
 @contextmanager
 def _scratch_folder() -> Iterator[Path]:
-    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process."""
+    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process.
+
+    Raises:
+        StorageError: this worker has no place for one.
+    """
+    try:
+        _sweep_scratch_folders()
+        made = tempfile.TemporaryDirectory(prefix=_SCRATCH)
+    except OSError as error:
+        raise StorageError(
+            f"This worker has no temporary folder that can be written ({error.strerror}), and files of object storage "
+            "come and go through one: mount /tmp, or set TMPDIR. The next attempt tries again; nothing is paid twice."
+        ) from error
+    with made as folder, ExitStack() as held:
+        with suppress(OSError):  # a file system without locks has no sweeping either
+            held.enter_context(_locked(Path(folder)))
+        yield Path(folder)
+
+
+def _sweep_scratch_folders() -> None:
     for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _UNLOCKED_FOR:
                 with _locked(left):
                     shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder, _locked(Path(folder)):
-        yield Path(folder)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises a ``BlockingIOError`` if another process has locked it."""
+    """Raises a ``BlockingIOError`` if another process has locked it, and an ``OSError`` where there are no locks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

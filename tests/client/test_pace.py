@@ -144,3 +144,49 @@ def test_how_long_it_is_closed_can_be_asked_without_taking_a_place() -> None:
     pace.refused(0.0, 5.0)
     assert [pace.closed_for(2.0), pace.closed_for(5.0), pace.closed_for(6.0)] == [3.0, 0.0, 0.0]
     assert pace.turn(6.0) == 0.0
+
+
+# Clocks that step back.
+
+HOUR = 3600.0
+
+
+def learned(now: float) -> Pace:
+    """A pace after one 429 that asked for five seconds."""
+    pace = Pace()
+    pace.turn(now - 10.0)
+    pace.accepted()
+    pace.refused(now, 5.0)
+    return pace
+
+
+@pytest.mark.parametrize("quiet", [1.0, 100.0, HOUR])
+def test_a_clock_that_is_set_back_stops_nothing_for_longer_than_a_pause(quiet: float) -> None:
+    now = 10 * HOUR
+    pace = learned(now)
+    pace.turn(now + quiet)
+    back = now + quiet - HOUR
+    assert pace.closed_for(back) == pace.turn(back) <= LONGEST_PAUSE + 5.0
+    soon = back + pace.turn(back)
+    assert pace.turn(soon) == 0.0
+    pace.refused(soon, 1.0)
+    assert pace.turn(soon) <= LONGEST_PAUSE + 5.0
+
+
+def test_what_was_counted_before_the_clock_was_set_back_is_no_rate() -> None:
+    pace, back = learned(10 * HOUR), 9 * HOUR
+    for _ in range(1000):
+        pace.accepted()
+    pace.turn(back)
+    pace.accepted()
+    pace.refused(back + LONGEST_PAUSE, 0.0)
+    assert sum(not pace.turn(back + LONGEST_PAUSE + n / 100) for n in range(1000)) < 20
+
+
+def test_two_refusals_at_one_instant_are_no_rate_either() -> None:
+    pace = Pace()
+    pace.turn(100.0)
+    for _ in range(3):
+        pace.accepted()
+        pace.refused(100.0, 0.0)
+    assert pace.turn(100.0 + LONGEST_PAUSE) == 0.0

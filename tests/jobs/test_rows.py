@@ -15,6 +15,8 @@ from airflow_provider_anyfast.jobs.rows import checked_rows, parse_rows
     [
         ("a.csv", "name,n\r\nboat,1\r\n\r\n", [{"name": "boat", "n": "1"}]),
         ("a.CSV", 'name\n"a, ""big""\nboat"\n', [{"name": 'a, "big"\nboat'}]),
+        ("a.csv", ",name\n0,boat\n", [{"": "0", "name": "boat"}]),
+        ("a.csv", "name,\nboat,\n", [{"name": "boat", "": ""}]),
         ("a.csv", "name\n", []),
         ("a.csv", "", []),
         ("a.json", '[{"n": 1}, {"n": null}]', [{"n": 1}, {"n": None}]),
@@ -31,6 +33,7 @@ def test_a_file_is_read_as_what_its_name_says(name: str, text: str, rows: list[d
     [
         ("a.csv", "name,n\nboat\n", "line 2 has not as many fields"),
         ("a.csv", "name\nboat,1\n", "line 2 has not as many fields"),
+        ("a.csv", ",name\n0,boat,1\n", "line 2 has not as many fields"),
         ("a.csv", 'name\n"boat\n', "cannot be read"),
         ("a.json", "[", "cannot be read"),
         ("a.json", '{"n": 1}', "is a dict"),

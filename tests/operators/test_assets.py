@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from PIL import Image
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
 from airflow_provider_anyfast.operators.asset import (
@@ -24,13 +24,14 @@ from airflow_provider_anyfast.operators.asset import (
     ListAssetGroupsOperator,
     ListAssetsOperator,
 )
-from airflow_provider_anyfast.operators.asset_creation import AssetCreation
+from airflow_provider_anyfast.operators.asset_creation import INDEX_LAG, AssetCreation
 from airflow_provider_anyfast.operators.asset_deletion import DeleteAssetGroupOperator, DeleteAssetOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import TaskRunner
 
@@ -251,6 +252,27 @@ def test_a_creation_that_has_no_answer_is_found_by_the_retry(
     assert isinstance(runner.attempt(make).error, exceptions.LostAnswerError)
     assert runner.retry(make).result == sandbox.account().assets[0].id
     assert sandbox.billed.assets == 1
+
+
+@pytest.mark.parametrize("created", ["CreateAssetGroup", "CreateAsset"])
+def test_a_retry_on_a_host_whose_clock_is_behind_waits_no_longer_than_any_other(
+    runner: TaskRunner,
+    sandbox: SandboxHandle,
+    group: str,
+    fake_clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    created: str,
+) -> None:
+    make: Any = group_of(name="more")
+    if created == "CreateAsset":
+        make = asset_of(group_id=group, url="https://example.com/a.png", wait_until_active=False)
+    sandbox.fault("drop_answer", on=created)
+    with monkeypatch.context() as ahead:
+        ahead.setattr(clock, "now", lambda: fake_clock.now() + 3600)
+        assert isinstance(runner.attempt(make).error, exceptions.LostAnswerError)
+    began = fake_clock.now()
+    assert runner.retry(make).state == "success"
+    assert fake_clock.now() - began <= INDEX_LAG
 
 
 def test_two_tasks_that_create_the_same_at_the_same_moment_pay_once(

@@ -182,6 +182,19 @@ def test_a_row_whose_path_renders_to_nothing_is_a_bad_row(
     assert sandbox.requests() == []
 
 
+@pytest.mark.parametrize("name", ["x" * 240, "\u4e2d" * 80, "folder"])
+def test_a_row_whose_file_could_never_be_written_is_found_before_anything_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    rows = [{"name": name}, {"name": "boat"}]
+    attempt = runner.attempt(batch(tmp_path, rows=rows))
+    assert attempt.state == "failed"
+    assert f"{name}" in str(attempt.error)
+    assert "cannot be written" in str(attempt.error)
+    assert sandbox.requests() == []
+
+
 # Rows that fail.
 
 
@@ -266,6 +279,22 @@ def test_a_clear_pays_for_nothing_that_is_done(runner: TaskRunner, sandbox: Sand
     assert runner.attempt(make).result["succeeded"] == 5
     assert sandbox.billed.generations == 5
     assert len(sandbox.requests("download")) == 5
+
+
+def test_a_column_that_is_no_text_for_a_file_is_written_down_all_the_same(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    table = tmp_path / "rows.json"
+    table.write_text(r'[{"name": "boat", "note": "a boat \ud83d", "price": NaN}]')
+    make = batch(tmp_path, rows=str(table))
+    first = runner.attempt(make)
+    assert first.state == "success", first.log_text
+    assert [found["input"] for found in manifest(tmp_path)] == [
+        {"name": "boat", "note": "a boat \ud83d", "price": None}
+    ]
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 1
 
 
 @pytest.mark.state_store  # a ledger in Variables has gone with the success, and then the manifest is all there is

@@ -7,6 +7,7 @@ import errno
 import json
 import pathlib
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -15,7 +16,10 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow.sdk import Connection
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.client.models import Outcome, VideoTask
+from airflow_provider_anyfast.jobs.result import video_result
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
+from airflow_provider_anyfast.operators.metrics import count_stored_success, count_success
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
 if TYPE_CHECKING:
@@ -476,6 +480,24 @@ def test_a_video_is_counted_once_whatever_happens_on_the_way(
     ]
     assert dict(ours)["anyfast.tokens"] > 0
     assert dict(ours)["anyfast.seconds_to_completion"].total_seconds() > 0
+
+
+def test_up_scaling_counts_among_the_tokens(runner: TaskRunner, counted: list[tuple[str, Any]]) -> None:
+    attempt = runner.attempt(video(model="seedance-2.0-ultra", resolution="1080p", ratio="16:9"))
+    usage = attempt.result["usage"]
+    assert usage["super_resolution_tokens"] > 0
+    assert dict(counted)["anyfast.tokens"] == usage["total_tokens"] + usage["super_resolution_tokens"]
+
+
+@pytest.mark.parametrize("known", [{}, {"submitted_at": 1.78e9}, {"finished_at": 1.78e9}])
+def test_how_long_a_video_took_is_told_only_where_both_times_are_known(
+    counted: list[tuple[str, Any]], known: dict[str, Any]
+) -> None:
+    task = VideoTask("asyntask_1", "SUCCESS", Outcome.SUCCEEDED, **known)
+    count_success(task)
+    ti = SimpleNamespace(task_id="video", map_index=-1, xcom_pull=lambda **_which: video_result(task))
+    count_stored_success({"ti": ti})
+    assert "anyfast.seconds_to_completion" not in dict(counted)
 
 
 def test_a_failure_is_counted_with_its_cause(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,17 @@ def test_a_place_that_can_never_be_written_is_found_before_anything_is_paid(
     assert attempt.state == "failed"
     assert isinstance(attempt.error, exceptions.InvalidRequestError)
     assert all(phrase in str(attempt.error) for phrase in (*phrases, "Nothing was"))
+    assert sandbox.requests() == []
+
+
+def test_a_worker_without_a_temporary_folder_is_found_before_anything_is_paid(
+    s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
+    attempt = s3_runner.attempt(video(output_path=s3.path("x.mp4")))
+    assert attempt.state == "up_for_retry", "the next attempt may be on another worker"
+    assert isinstance(attempt.error, exceptions.StorageError)
+    assert "no temporary folder" in str(attempt.error)
     assert sandbox.requests() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -129,6 +130,33 @@ def test_what_a_killed_task_has_left_in_the_temporary_folder_is_swept_away_and_n
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_worker_without_a_temporary_folder_is_told_apart_from_a_bucket_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
+    with pytest.raises(exceptions.StorageError, match=r"no temporary folder .*TMPDIR.*nothing is paid twice"):
+        remote(Bucket(None)).check_writable()
+    with pytest.raises(exceptions.StorageError, match="no temporary folder"):
+        remote(Bucket(None)).write_text("new")
+
+
+def test_a_temporary_folder_on_a_file_system_without_locks_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_file: Any, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    class Storage(Bucket):
+        def put_file(self, local: str, remote: str) -> None:
+            assert Path(local).read_text() == "new"
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", refused)
+    remote(Storage(None)).check_writable()
+    remote(Storage(None)).write_text("new")
+    assert list(tmp_path.iterdir()) == []
+
+
 # Places where nothing can be written.
 
 
@@ -163,6 +191,58 @@ def test_a_folder_that_may_only_be_read_is_told_before_anything_is_paid(readable
         stored_file(readable / "x.mp4").write_text("new")
     assert [path.name for path in readable.iterdir()] == ["x.mp4"]
     assert (readable / "x.mp4").read_bytes() == b"older"
+
+
+# Names that no file can have.
+
+AN_ID = f"asyntask_{'0a' * 16}"
+
+
+def kept_beside(folder: Path, path: str) -> None:
+    """What `Delivery` does with a video that has come, and with its last frame."""
+    video = stored_file(path.replace("{generation_id}", AN_ID))
+    for file in (video, video.beside(f"{Path(video.name).stem}.last_frame.jpeg")):
+        file.write_text("whole")
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("letter", ["x", "\u4e2d"], ids=["Latin", "Chinese"])
+def test_a_name_that_is_let_pass_before_the_payment_can_be_written_after_it(tmp_path: Path, letter: str) -> None:
+    passed = []
+    for length in range(1, 256 // len(letter.encode())):
+        folder = tmp_path / str(length)
+        path = f"{folder}/{letter * length}-{{generation_id}}.mp4"
+        try:
+            Delivery(path).check()
+        except exceptions.InvalidRequestError as error:
+            assert "name too long" in str(error)
+            continue
+        kept_beside(folder, path)
+        passed.append(length * len(letter.encode()))
+    assert max(passed) >= 180
+
+
+def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("x" * 250, "folder.mp4", "half an emoji \ud83d"):
+        with pytest.raises(exceptions.InvalidRequestError, match="this attempt has submitted nothing"):
+            Delivery(tmp_path / name).check_name()
+    Delivery(tmp_path / "new" / "x.mp4").check_name()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "phrase"), [("x" * 1021 + ".mp4", "1,025 bytes"), ("half an emoji \ud83d.mp4", "no valid text")]
+)
+def test_a_key_that_no_storage_takes_is_told_before_anything_is_paid(airflow_s3: S3, key: str, phrase: str) -> None:
+    with pytest.raises(exceptions.InvalidRequestError, match=phrase):
+        stored_file(airflow_s3.path(key)).check_writable()
+
+
+def test_an_object_whose_ending_is_longer_than_a_name_on_a_disk_is_written(airflow_s3: S3) -> None:
+    key = f"No. {'5' * 250}"
+    stored_file(airflow_s3.path(key)).write_text("new")
+    assert airflow_s3.keys() == [key]
 
 
 # Storages unlike S3.
