@@ -31,6 +31,8 @@ pytestmark = [
     pytest.mark.state_store,  # many an accident is one of the state store
 ]
 
+TRIES = 6
+"""Of one call within an attempt, with the connection's defaults."""
 TEMPLATE = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "duration": 4}
 
 
@@ -330,6 +332,18 @@ def test_an_anyfast_that_is_away_is_not_asked_for_every_row(
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, exceptions.ServerError)
     assert len(sandbox.requests("query")) <= 6 * (batch_run.HOPELESS + 3)
+
+
+def test_a_site_under_maintenance_costs_a_batch_a_retry_and_no_second_video(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path)
+    runner.attempt(make, run_trigger=False)
+    sandbox.fault("status", on="query", status=302, body="", times=6 * TRIES)
+    attempt = runner.resume(make, event={"ended": 6, "reason": ""})
+    assert attempt.state == "up_for_retry"
+    assert isinstance(attempt.error, exceptions.NoAnswerError)
+    expect_all_home(runner.retry(make), sandbox, tmp_path)
 
 
 def test_one_video_that_is_not_answered_for_keeps_no_other_from_coming_home(
