@@ -8,7 +8,7 @@
     ├── LedgerError                    what was paid for could not be read or written down
     ├── StorageError                   a file could not be read from, or put into, the team's own storage
     ├── ConnectionFailedError          AnyFast could not be reached; nothing was sent
-    ├── NoAnswerError                  sent, but no answer came
+    ├── NoAnswerError                  sent, but no answer came, or only one of something in between
     ├── UnexpectedAnswerError          a 2xx answer that cannot be understood
     ├── LostAnswerError                a billed call whose answer is unknown: money may have been spent
     │   └── LostSubmissionError        the same of a generation, which AnyFast gives no way to find again
@@ -122,7 +122,7 @@ class ConnectionFailedError(AnyFastError):
 
 
 class NoAnswerError(AnyFastError):
-    """The request was sent, and no answer came."""
+    """A free call was sent, and no answer of AnyFast came: none at all, or one of something in between."""
 
     retryable = True
 

@@ -2,7 +2,7 @@
 
 What may be sent twice is decided here and nowhere else:
 
-* A free call is tried again after connection errors, timeouts, 429 and 5xx.
+* A free call is tried again after connection errors, timeouts, 429 and 5xx, and where something in between answered.
 * A billed call is tried again only where AnyFast has certainly not accepted it: the connection was never made, it
   answered 429, or a referenced asset is not ready yet. Any other missing answer becomes a ``LostAnswerError``.
 
@@ -34,6 +34,7 @@ from airflow_provider_anyfast.client.errors import (
     ServerError,
     UnexpectedAnswerError,
     error_from_response,
+    read_refusal,
 )
 from airflow_provider_anyfast.client.pace import LONGEST_PAUSE, Pace
 from airflow_provider_anyfast.client.redact import redact
@@ -63,6 +64,8 @@ SECONDS_TO_END = 5.0
 
 _LIMITS = httpx.Limits(max_connections=SOCKETS, max_keepalive_connections=SOCKETS, keepalive_expiry=60.0)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+_SAID_BY_OTHERS = (403, 404)
+"""HTTP statuses that say nothing about AnyFast where they come without its JSON."""
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
 
@@ -106,15 +109,8 @@ class _Driver:
         )
 
     def _read(self, call: Call[AnswerT], response: httpx.Response) -> AnswerT:
-        key = self.settings.api_key
         if not response.is_success:
-            if response.is_redirect:
-                raise ConfigurationError(
-                    f"{call.name}: {self.settings.base_url} redirects to "
-                    f"{redact(response.headers.get('location', ''), key)}; set the connection's host to that address. "
-                    "Nothing was accepted or billed."
-                )
-            raise error_from_response(response, call.name, key)
+            raise self._refusal(call, response)
         request_id = response.headers.get("x-oneapi-request-id", "")
         try:
             body = json.loads(response.content)
@@ -126,8 +122,41 @@ class _Driver:
                 request_id=request_id,
             ) from None
         if _is_refusal(body):
-            raise error_from_response(response, call.name, key)
+            raise error_from_response(response, call.name, self.settings.api_key)
         return call.parse(body)
+
+    def _refusal(self, call: Call[Any], response: httpx.Response) -> AnyFastError:
+        """The error that an answer is whose status is not 2xx.
+
+        Sites under maintenance, ingresses and firewalls send redirects, 404 and 403 for a while. A free call waits
+        such answers out; a billed one was not accepted, and ends.
+        """
+        key, base_url = self.settings.api_key, self.settings.base_url
+        error = error_from_response(response, call.name, key)
+        if response.is_redirect:
+            to = redact(response.headers.get("location", ""), key) or "an address that it does not name"
+            if call.billed:
+                return ConfigurationError(
+                    f"{call.name}: {base_url} redirects to {to}; set the connection's host to that address. "
+                    "Nothing was accepted or billed."
+                )
+            told = (
+                f"{call.name}: {base_url} redirects to {to}. If it goes on doing so, set the connection's host to that "
+                "address."
+            )
+        elif not call.billed and error.status in _SAID_BY_OTHERS and not read_refusal(response).is_json:
+            told = (
+                f"{error}. That is not AnyFast's JSON, so it comes from something in between, or {base_url} is not "
+                "AnyFast. If it goes on, see that the connection's host is right."
+            )
+        else:
+            return error
+        return NoAnswerError(
+            f"{told} Nothing was billed; the next attempt tries again.",
+            status=error.status,
+            request_id=error.request_id,
+            retry_after=error.retry_after,
+        )
 
     @contextmanager
     def _translated(self, call: Call[Any]) -> Iterator[None]:

@@ -83,9 +83,13 @@ class AnyFastHook(BaseHook):
             return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Lists the key's models, which is free of charge, and says in words what is wrong if that fails."""
+        """Lists the key's models, which is free of charge, and says in words what is wrong if that fails.
+
+        Asks once: somebody waits for the answer.
+        """
         try:
-            models = self.run(endpoints.list_models())
+            with self.get_conn() as client:
+                models = client.send_once(endpoints.list_models())
         except AnyFastError as error:
             return False, str(error)
         return True, f"The key works at {self.settings.base_url}: {len(models)} models are open to it."

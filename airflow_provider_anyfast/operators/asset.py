@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import (
     AssetFailedError,
+    AssetNotFoundError,
     InvalidRequestError,
     LostAnswerError,
 )
@@ -21,6 +22,7 @@ from airflow_provider_anyfast.exceptions import for_airflow
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.jobs.failures import asset_failure
 from airflow_provider_anyfast.jobs.ledger import Attach, Ledger, Lost, fingerprint_of
+from airflow_provider_anyfast.jobs.poller import NOT_FOUND_GRACE
 from airflow_provider_anyfast.jobs.purchase import buy
 from airflow_provider_anyfast.jobs.result import asset_facts
 from airflow_provider_anyfast.operators.asset_creation import (
@@ -163,6 +165,7 @@ class CreateAssetOperator(WaitingOperator):
         InvalidRequestError: AnyFast would refuse the file; nothing was spent.
         StorageError: the storage of the file did not answer; nothing was spent.
         AssetFailedError: AnyFast could not use the file; the creation was billed.
+        AssetNotFoundError: AnyFast does not know the asset that it created and billed; a clear creates it anew.
         AssetTimeoutError: it was not Active in time; a retry finds it again.
     """
 
@@ -216,14 +219,16 @@ class CreateAssetOperator(WaitingOperator):
             self._check()
             hook = AnyFastHook(self.anyfast_conn_id)
             with hook.get_conn() as client:
-                started_at = clock.now()
                 with self._source() as source:
                     identity = {"group": self.group_id, "name": source.name}
                     ledger = _ledger(context, identity, self.anyfast_conn_id, hook.settings.base_url)
                     asset_id, active = AssetCreation(client, self.group_id, self.if_exists).obtain(ledger, source)
                 context["ti"].xcom_push("asset_id", asset_id)
                 if self.wait_until_active and not active:
-                    self._conclude(self.wait(client, self._trigger(asset_id, started_at)), ledger)
+                    trigger = self._trigger(asset_id, clock.now())
+                    with self._given_up_if_unknown(ledger, trigger):
+                        asset = self.wait(client, trigger)
+                    self._conclude(asset, ledger)
             return asset_id
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
@@ -237,7 +242,9 @@ class CreateAssetOperator(WaitingOperator):
             trigger = self._trigger(asset_id, float(event.get("started_at") or clock.now()))
             ledger = _ledger(context, {}, self.anyfast_conn_id)
             with AnyFastHook(self.anyfast_conn_id).get_conn() as client:
-                self._conclude(self.woken(client, trigger, event.get("reason", "")), ledger)
+                with self._given_up_if_unknown(ledger, trigger):
+                    asset = self.woken(client, trigger, event.get("reason", ""))
+                self._conclude(asset, ledger)
             return str(asset_id)
 
     def _check(self) -> None:
@@ -261,6 +268,25 @@ class CreateAssetOperator(WaitingOperator):
             deadline=max(created_at, clock.now()) + self.timeout,
             poll_interval=self.poll_interval,
         )
+
+    @contextmanager
+    def _given_up_if_unknown(self, ledger: Ledger, trigger: AssetTrigger) -> Iterator[None]:
+        """Lets a clear create an asset anew whose id AnyFast still does not know when it should, or no longer knows."""
+        try:
+            yield
+        except AssetNotFoundError as error:
+            if clock.now() - trigger.started_at <= NOT_FOUND_GRACE:
+                raise
+            ledger.close(trigger.job_id)
+            raise AssetNotFoundError(
+                f"Asset {trigger.job_id} was created and billed, and AnyFast does not know it (request id "
+                f"{error.request_id or 'none'}): it could not use the file, or the asset was deleted, or belongs to "
+                "another key than the connection's. Clear the task to look for an asset of this name and, if there is "
+                "none, to create, and pay for, a new one. If upload='multipart' gave the id, use 'data_uri' or a URL.",
+                status=error.status,
+                code=error.code,
+                request_id=error.request_id,
+            ) from error
 
     def _conclude(self, asset: Asset, ledger: Ledger) -> None:
         if asset.outcome is Outcome.FAILED:

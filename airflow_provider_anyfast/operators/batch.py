@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, replace
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -48,6 +51,8 @@ REFILL = 4
 """While rows wait to be submitted, the worker comes back when one in so many active videos has ended."""
 SATURATION_PAUSE = 120.0
 """Seconds until a batch with nothing under way tries again where AnyFast took no submissions."""
+ATTENTION = 0.5
+"""Seconds after which a wait on the worker is over for good, once nobody wants it any more."""
 MOST_IN_FLIGHT = 100
 """So many connections httpx has in its pool."""
 _TOLD = 5
@@ -111,6 +116,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
     ui_color = "#e8f0ff"
     _run_now: BatchRun | None = None
+    _told_to_stop: bool = False
 
     def __init__(
         self,
@@ -159,6 +165,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
 
     def on_kill(self) -> None:
         """Takes no further row in hand. AnyFast has no cancel, so nothing else can be done but say what goes on."""
+        self._told_to_stop = True  # no lock, no event: a signal strikes anywhere, also where one of them is held
         if self._run_now is not None:
             self._run_now.halted = True
         self.log.warning(
@@ -179,6 +186,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
                     book = Book(batch_store_of(context, LEDGER_KEY))
                     run = BatchRun(plan, rows, client, book, manifest, lambda run: self._report(context, run))
                     self._run_now = run
+                    if self._told_to_stop:
+                        run.halted = True
                     run.work()
                     if self._is_over(run, reason):
                         return self._conclude(run)
@@ -285,13 +294,16 @@ class GenerateVideoBatchOperator(WaitingOperator):
         error = run.stopped_by
         if error is not None and not (isinstance(error, QuotaError) and run.active):
             raise error.adding(self._state(run))
-        if run.halted:
-            raise WaitInterruptedError(f"This task was told to stop. {self._state(run)}")
+        self._stop_if_told(run)
         if self.on_row_failure == "fail" and run.failures:
             return True
         if reason and run.active and not run.ended:
             raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
         return not run.active and not run.unsubmitted
+
+    def _stop_if_told(self, run: BatchRun) -> None:
+        if self._told_to_stop:
+            raise WaitInterruptedError(f"This task was told to stop. {self._state(run)}")
 
     def _patient(self, run: BatchRun, course: Course) -> Course:
         """The course of what follows.
@@ -323,7 +335,24 @@ class GenerateVideoBatchOperator(WaitingOperator):
         )
         if self.deferrable:
             self.leave(trigger)
-        asyncio.run(_watch(trigger, settings))
+        self._wait_here(trigger, settings)
+        self._stop_if_told(run)
+
+    def _wait_here(self, trigger: VideosTrigger, settings: Settings) -> None:
+        """Waits without leaving the worker, until the trigger would fire or this task is told to stop.
+
+        The event loop has a thread of its own. A signal of Airflow, such as that of ``execution_timeout``, raises in
+        the main thread wherever that is, and asyncio keeps to itself what is raised in a task or a callback.
+        """
+        over = Event()
+        with ThreadPoolExecutor(1, thread_name_prefix="anyfast-wait") as thread:
+            watching = thread.submit(lambda: asyncio.run(_watch(trigger, settings, over)))
+            try:
+                while not (watching.done() or self._told_to_stop):
+                    wait([watching], timeout=ATTENTION)
+            finally:
+                over.set()
+        watching.result()
 
     def _conclude(self, run: BatchRun) -> dict[str, Any]:
         failures = run.failures
@@ -342,9 +371,15 @@ class GenerateVideoBatchOperator(WaitingOperator):
         )
 
 
-async def _watch(trigger: VideosTrigger, settings: Settings) -> None:
+async def _watch(trigger: VideosTrigger, settings: Settings, over: Event) -> None:
+    """Asks as the triggerer would, with settings that are known: only the task's own thread may talk to Airflow."""
     async with AsyncAnyFastClient(settings, USER_AGENT) as client:
-        await trigger.watch(client)
+        watching = asyncio.create_task(trigger.watch(client))
+        while not (watching.done() or over.is_set()):
+            await asyncio.wait({watching}, timeout=ATTENTION)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
 
 
 def _kind_of(rows: Sequence[BatchRow]) -> str:

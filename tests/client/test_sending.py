@@ -126,9 +126,16 @@ REFUSED: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
         answer(200, {"ResponseMetadata": {"Error": {"Code": "InvalidParameter", "Message": "no"}}}),
         errors.BadRequestError,
     ),
-    "301": (answer(301, Location="https://www.anyfast.test/"), errors.ConfigurationError),
-    "307": (answer(307, Location="https://www.anyfast.test/"), errors.ConfigurationError),
 }
+OF_OTHERS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
+    "301": (answer(301, Location="https://www.anyfast.test/"), errors.ConfigurationError),
+    "302 in maintenance": (answer(302, "<html>Back soon</html>"), errors.ConfigurationError),
+    "307": (answer(307, Location="https://www.anyfast.test/"), errors.ConfigurationError),
+    "403 of a firewall": (answer(403, "<html>Attention required</html>"), errors.PermissionDeniedError),
+    "404 of an ingress": (answer(404, "default backend - 404"), errors.NotFoundError),
+    "404 without a word": (answer(404), errors.NotFoundError),
+}
+"""What sites under maintenance, ingresses and firewalls send, and what it is to a billed call."""
 NOT_ACCEPTED: dict[str, Step] = {
     "429": answer(429),
     "429 with a wait": answer(429, **{"Retry-After": "7"}),
@@ -205,6 +212,39 @@ def test_a_refused_call_is_sent_once(
     assert KEY not in str(course.error)
 
 
+@free
+@table({name: step for name, (step, _) in OF_OTHERS.items()})
+def test_what_something_in_between_answers_to_a_free_call_is_waited_out(
+    make: Callable[[], Call[Any]], step: Step
+) -> None:
+    course = drive_both(make, [step, step, GOOD])
+    assert course.error is None
+    assert len(course.sent) == 3
+
+
+@free
+@table({name: step for name, (step, _) in OF_OTHERS.items()})
+def test_what_something_in_between_goes_on_answering_is_told_and_may_be_tried_later(
+    make: Callable[[], Call[Any]], step: httpx.Response
+) -> None:
+    error = drive_both(make, [step]).error
+    assert type(error) is errors.NoAnswerError
+    assert error.retryable
+    assert error.status == step.status_code
+    assert "the connection's host" in str(error)
+    assert "Nothing was billed; the next attempt tries again." in str(error)
+
+
+@billed
+@pytest.mark.parametrize(("step", "kind"), OF_OTHERS.values(), ids=OF_OTHERS.keys())
+def test_a_billed_call_that_something_in_between_refused_is_sent_once(
+    make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
+) -> None:
+    course = drive_both(make, [step, GOOD])
+    assert len(course.sent) == 1
+    assert type(course.error) is kind
+
+
 @pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])
 @table({**NEVER_SENT, "429": answer(429)})
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
@@ -266,8 +306,8 @@ def test_waiting_for_an_asset_uses_up_no_retry_of_another_trouble() -> None:
     assert course.answer == "asyntask_1"
 
 
-ANY_STEP = st.sampled_from([*UNKNOWN.values(), *AGAIN.values(), *(step for step, _ in REFUSED.values())])
-CLEAR = (*AGAIN.values(), *(step for step, _ in REFUSED.values()))
+CLEAR = (*AGAIN.values(), *(step for step, _ in (*REFUSED.values(), *OF_OTHERS.values())))
+ANY_STEP = st.sampled_from([*UNKNOWN.values(), *CLEAR])
 
 
 @given(steps=st.lists(ANY_STEP, max_size=8), name=st.sampled_from(sorted(BILLED)))
@@ -323,9 +363,10 @@ def test_an_empty_answer_is_called_empty() -> None:
     assert "an empty answer" in str(drive_both(FREE["query"], [answer(200, "  ")]).error)
 
 
-def test_a_redirect_says_where_to_point_the_connection() -> None:
+@pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])
+def test_a_redirect_says_where_to_point_the_connection(make: Callable[[], Call[Any]]) -> None:
     step = answer(308, Location=f"https://www.anyfast.test/?token={KEY}")
-    error = drive_both(BILLED["submit"], [step]).error
+    error = drive_both(make, [step]).error
     assert "redirects to https://www.anyfast.test/?…" in str(error)
 
 

@@ -148,6 +148,18 @@ def test_the_connection_test_says_in_words_what_is_wrong(
     assert phrase in message
 
 
+@pytest.mark.parametrize("status", [302, 404])
+def test_the_connection_test_asks_once_and_says_that_another_server_answered(
+    connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle, status: int
+) -> None:
+    sandbox.fault("status", on="models", status=status, body="<html>A shop</html>")
+    hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key}))
+    worked, message = hook.test_connection()
+    assert not worked
+    assert "the connection's host" in message
+    assert len(sandbox.requests()) == 1
+
+
 def test_every_request_names_provider_airflow_and_python(
     connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
 ) -> None:

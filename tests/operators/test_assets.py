@@ -317,6 +317,53 @@ def test_an_asset_that_is_not_active_in_time_is_found_again_by_a_retry(
     assert sandbox.billed.assets == 1
 
 
+@BOTH_WAYS
+def test_an_asset_that_anyfast_does_not_know_is_created_anew_only_when_the_task_is_cleared(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, *, deferrable: bool
+) -> None:
+    make = partial(asset_of, group_id=group, url="https://example.com/a.png")
+    dead = runner.attempt(make(deferrable=True), run_trigger=False).xcoms["asset_id"]
+    with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client:
+        client.send(endpoints.delete_asset(dead))
+    runner.mark("failed")
+    runner.clear()
+    gone = runner.attempt(make(deferrable=deferrable))
+    assert gone.state == "failed"
+    assert isinstance(gone.error, exceptions.AssetNotFoundError)
+    assert f"Asset {dead} was created and billed" in str(gone.error)
+    assert sandbox.billed.assets == 1
+    runner.clear()
+    anew = runner.run_to_end(make(deferrable=deferrable))
+    assert (anew.state, anew.result) == ("success", sandbox.account().assets[0].id)
+    assert sandbox.billed.assets == 2
+
+
+def test_an_asset_that_anyfast_does_not_know_yet_when_its_trigger_breaks_is_not_given_up(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str
+) -> None:
+    make = asset_of(group_id=group, url="https://example.com/a.png", deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    sandbox.fault("asset_not_found", on="GetAsset")
+    assert isinstance(runner.resume(make, timed_out=True).error, exceptions.AssetNotFoundError)
+    runner.clear()
+    assert runner.run_to_end(make).state == "success"
+    assert sandbox.billed.assets == 1
+
+
+def test_the_grace_of_an_asset_counts_from_its_creation_and_not_from_the_reading_of_its_file(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: Any, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obtain = AssetCreation.obtain
+
+    def slowly(self: AssetCreation, *given: Any) -> Any:
+        fake_clock.advance(120)
+        return obtain(self, *given)
+
+    monkeypatch.setattr(AssetCreation, "obtain", slowly)
+    sandbox.fault("asset_not_found", on="GetAsset", times=2)
+    assert runner.attempt(asset_of(group_id=group, url="https://example.com/a.png")).state == "success"
+
+
 def test_the_lists_return_every_page(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
     with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client:
         for number in range(103):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import errno
 import io
 import json
 import signal
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +18,18 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.operators import batch as batch_module
 from airflow_provider_anyfast.operators import batch_run
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.storage import LocalFile
 from airflow_provider_anyfast.operators.stores import TaskStateStore
+from airflow_provider_anyfast.triggers.video import VideosTrigger
 from tests.support.task_log import captured_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import Attempt, TaskRunner
 
@@ -33,6 +39,9 @@ pytestmark = [
     pytest.mark.state_store,  # many an accident is one of the state store
 ]
 
+HOUR = 3600.0
+TRIES = 6
+"""Of one call within an attempt, with the connection's defaults."""
 TEMPLATE = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "duration": 4}
 
 
@@ -103,6 +112,71 @@ def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
     assert isinstance(first.error, exceptions.WaitInterruptedError)
     assert sandbox.billed.generations < 6
     expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+
+
+def in_the_first_wait(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """``act`` once, in the event loop in which a synchronous batch waits, as a signal would strike there."""
+    wait, left = VideosTrigger._wait, [1]
+
+    async def act_and_wait(self: VideosTrigger, *given: Any) -> None:
+        if left:
+            left.clear()
+            act()
+        await wait(self, *given)
+
+    monkeypatch.setattr(VideosTrigger, "_wait", act_and_wait)
+
+
+def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submits_no_more(
+    runner: TaskRunner,
+    sandbox: SandboxHandle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fake_clock: FakeClock,
+) -> None:
+    sandbox.reset(clock=sandbox.clock, completion_seconds=900)
+    make = batch(tmp_path, deferrable=False, max_active=2, timeout=3 * HOUR)
+    began = fake_clock.now()
+    with monkeypatch.context() as patched:
+        # The fake clock would let hours pass in the half second after which a stop is noticed.
+        patched.setattr("airflow_provider_anyfast.client.clock.sleep_async", asyncio.sleep)
+        in_the_first_wait(patched, partial(signal.raise_signal, signal.SIGTERM))
+        first = runner.attempt(make)
+    assert first.state == "up_for_retry", first.log_text
+    assert isinstance(first.error, exceptions.WaitInterruptedError)
+    assert "told to stop. 0 of 6 rows are done and 2 videos are still being made" in str(first.error)
+    assert fake_clock.now() - began < 900
+    assert sandbox.billed.generations == 2
+    expect_all_home(runner.retry(make), sandbox, tmp_path)
+
+
+def test_a_worker_that_is_told_to_stop_while_it_reads_the_rows_submits_none(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(given: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return given
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch_module, "read_rows", stopped)
+        first = runner.attempt(batch(tmp_path))
+    assert first.state == "up_for_retry", first.log_text
+    assert isinstance(first.error, exceptions.WaitInterruptedError)
+    assert sandbox.requests() == []
+    expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+
+
+def test_an_execution_timeout_while_the_worker_waits_ends_the_attempt_and_leaves_no_thread(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = batch(tmp_path, deferrable=False, execution_timeout=dt.timedelta(hours=1))
+    with monkeypatch.context() as patched:
+        in_the_first_wait(patched, partial(signal.raise_signal, signal.SIGALRM))
+        first = runner.attempt(make)
+    assert first.state == "up_for_retry", first.log_text
+    assert isinstance(first.error, AirflowTaskTimeout)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("anyfast-wait")]
+    expect_all_home(runner.retry(make), sandbox, tmp_path)
 
 
 def test_a_stop_before_there_is_a_row_only_says_what_goes_on(tmp_path: Path) -> None:
@@ -462,6 +536,18 @@ def test_an_anyfast_that_is_away_is_not_asked_for_every_row(
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, exceptions.ServerError)
     assert len(sandbox.requests("query")) <= 6 * (batch_run.HOPELESS + 3)
+
+
+def test_a_site_under_maintenance_costs_a_batch_a_retry_and_no_second_video(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path)
+    runner.attempt(make, run_trigger=False)
+    sandbox.fault("status", on="query", status=302, body="", times=6 * TRIES)
+    attempt = runner.resume(make, event={"ended": 6, "reason": ""})
+    assert attempt.state == "up_for_retry"
+    assert isinstance(attempt.error, exceptions.NoAnswerError)
+    expect_all_home(runner.retry(make), sandbox, tmp_path)
 
 
 def test_one_video_that_is_not_answered_for_keeps_no_other_from_coming_home(

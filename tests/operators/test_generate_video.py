@@ -266,6 +266,40 @@ def test_a_few_bad_answers_while_waiting_are_waited_out(
     assert sandbox.billed.generations == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(302, ""), (403, "<html>Attention required</html>"), (404, "default backend - 404")],
+    ids=["maintenance", "a firewall", "an ingress"],
+)
+@pytest.mark.parametrize("questions", [{"times": 3}, {"times": 1, "skip": 1}], ids=["while waiting", "at the end"])
+@BOTH_WAYS
+def test_what_something_in_between_answers_to_a_question_ends_no_task(
+    runner: TaskRunner,
+    sandbox: SandboxHandle,
+    status: int,
+    body: str,
+    questions: dict[str, int],
+    *,
+    deferrable: bool,
+) -> None:
+    sandbox.fault("status", on="query", status=status, body=body, **questions)
+    assert runner.attempt(video(deferrable=deferrable)).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+@BOTH_WAYS
+def test_what_something_in_between_goes_on_answering_costs_a_retry_and_no_second_video(
+    runner: TaskRunner, sandbox: SandboxHandle, *, deferrable: bool
+) -> None:
+    sandbox.fault("status", on="query", status=302, body="", times=14)
+    first = runner.attempt(video(deferrable=deferrable))
+    assert isinstance(first.error, exceptions.NoAnswerError)
+    assert "goes on making the video" in str(first.error)
+    assert first.state == "up_for_retry"
+    assert runner.run_to_end(video(deferrable=deferrable)).state == "success"
+    assert sandbox.billed.generations == 1
+
+
 @pytest.mark.parametrize("fault", ["unauthorized", "forbidden"])
 @BOTH_WAYS
 def test_a_key_that_dies_while_waiting_ends_the_task_and_names_what_is_paid_for(
