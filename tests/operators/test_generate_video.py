@@ -438,7 +438,7 @@ def test_up_scaling_counts_among_the_tokens(runner: TaskRunner, counted: list[tu
 
 @pytest.mark.parametrize("known", [{}, {"submitted_at": 1.78e9}, {"finished_at": 1.78e9}])
 def test_how_long_a_video_took_is_told_only_where_both_times_are_known(
-    counted: list[tuple[str, Any]], known: dict[str, float]
+    counted: list[tuple[str, Any]], known: dict[str, Any]
 ) -> None:
     task = VideoTask("asyntask_1", "SUCCESS", Outcome.SUCCEEDED, **known)
     count_success(task)
