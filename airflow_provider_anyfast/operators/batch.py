@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -345,13 +345,11 @@ class GenerateVideoBatchOperator(WaitingOperator):
         the main thread wherever that is, and asyncio keeps to itself what is raised in a task or a callback.
         """
         over = Event()
-        with ThreadPoolExecutor(1, thread_name_prefix="anyfast-wait") as thread:
+        with ThreadPoolExecutor(1, thread_name_prefix="anyfast-wait") as thread, ExitStack() as ending:
+            ending.callback(over.set)  # whatever happens, also to the start of the thread
             watching = thread.submit(lambda: asyncio.run(_watch(trigger, settings, over)))
-            try:
-                while not (watching.done() or self._told_to_stop):
-                    wait([watching], timeout=ATTENTION)
-            finally:
-                over.set()
+            while not (watching.done() or self._told_to_stop):
+                wait([watching], timeout=ATTENTION)
         watching.result()
 
     def _conclude(self, run: BatchRun) -> dict[str, Any]:
