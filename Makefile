@@ -41,7 +41,7 @@ check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
 	$(BIN)/lint-imports
 
 test: $(VENV)/stamp ## every test but those of the targets below, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,e2e files scale browser distributed compat) --cov
+	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,e2e transfers scale browser distributed compat) --cov
 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e
@@ -56,7 +56,7 @@ audit: $(VENV)/stamp ## known vulnerabilities of everything in constraints.txt
 	$(NOX) --session audit
 
 files: $(VENV)/stamp ## large files, killed downloads, bad lines and full disks, on disk and in S3; two minutes
-	$(BIN)/pytest --numprocesses 2 tests/files
+	$(BIN)/pytest --numprocesses 2 tests/transfers
 
 scale: $(VENV)/stamp ## 5,000 rows in one batch task while its worker and triggerer are killed, measured; about ten minutes
 	$(BIN)/pytest tests/scale

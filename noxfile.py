@@ -54,7 +54,23 @@ TEST_GROUP = ("--group", f"{PYPROJECT}:test")
 
 _built: list[Path] = []
 
-TESTS = ("client", "compat", "examples", "harness", "hooks", "jobs", "operators", "sandbox", "sensors", "triggers")
+TESTS = (
+    "batch",
+    "client",
+    "compat",
+    "examples",
+    "files",
+    "harness",
+    "hooks",
+    "ledger",
+    "media",
+    "operators",
+    "polling",
+    "sandbox",
+    "seedance",
+    "sensors",
+    "triggers",
+)
 
 
 @nox.session
@@ -90,7 +106,7 @@ def lowest(session: nox.Session) -> None:
     # Not lowest-direct: that takes a version above a bound which cannot be installed, and this must fail then.
     session.install(wheel, *TEST_GROUP, "--constraint", str(bounds), "--exclude-newer", YOUNGEST_BOUND)
     _stage(session)
-    _pytest(session, "client", "jobs", "operators")
+    _pytest(session, "batch", "client", "files", "ledger", "media", "operators", "polling", "seedance")
 
 
 @nox.session(default=False)

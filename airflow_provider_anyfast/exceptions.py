@@ -88,13 +88,13 @@ __all__ = [
     "StorageError",
     "UnexpectedAnswerError",
     "WaitInterruptedError",
-    "for_airflow",
+    "fail_fast",
     "without_retry",
 ]
 
 
 @contextmanager
-def for_airflow() -> Iterator[None]:
+def fail_fast() -> Iterator[None]:
     """Lets errors that no retry can cure end the task at once; the others stay retryable."""
     try:
         yield

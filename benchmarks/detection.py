@@ -11,8 +11,9 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyfast.client.models import Outcome
-from airflow_provider_anyfast.jobs.poller import VIDEO_SCHEDULE, Poller, Schedule, Wait
+from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.polling.poller import Poller, Wait
+from airflow_provider_anyfast.polling.schedule import VIDEO_SCHEDULE, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ SPREAD = 0.3566
 """Standard deviation of the logarithm of the seconds."""
 MEDIANS = (120.0, 90.0, 180.0)
 """Seconds; the schedule was made for the first one."""
-SETTLE = 10.0
+MIN_FIRST_DELAY = 10.0
 """Seconds before a trigger's first poll."""
 DEADLINE = 3600.0
 
@@ -68,7 +69,9 @@ def detections() -> Iterator[Detection]:
 
 def _watch(video: str, end: float, schedule: Schedule) -> tuple[float, int]:
     """Delay and polls of one video that was submitted at 0."""
-    poller: Poller[Job] = Poller(video, started_at=0.0, deadline=DEADLINE, schedule=schedule, settle=SETTLE)
+    poller: Poller[Job] = Poller(
+        video, started_at=0.0, deadline=DEADLINE, schedule=schedule, min_first_delay=MIN_FIRST_DELAY
+    )
     now, polls = poller.first_wait(0.0), 1
     while isinstance(step := poller.on_answer(Job(Outcome.SUCCEEDED if now >= end else Outcome.PENDING), now), Wait):
         now += step.seconds

@@ -35,10 +35,10 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG, Asset, Param, TriggerRule, get_current_context, task
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.jobs.manifest import FAILED, LOST, SUCCEEDED, Line
-from airflow_provider_anyfast.jobs.report import contact_sheet, report_csv
-from airflow_provider_anyfast.operators.batch_rows import prepare, read_rows, verbatim
-from airflow_provider_anyfast.operators.storage import stored_file
+from airflow_provider_anyfast.batch.manifest import FAILED, LOST, SUCCEEDED, ManifestEntry
+from airflow_provider_anyfast.batch.report import contact_sheet, report_csv
+from airflow_provider_anyfast.batch.rows import prepare, read_rows, verbatim
+from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ TEMPLATE = {
 @task
 def check() -> list[dict[str, Any]]:
     """Each row, and the parameters of its video; or one error that names every bad row."""
-    from airflow_provider_anyfast.operators.row_template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
+    from airflow_provider_anyfast.batch.template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
 
     context = get_current_context()
     params = context["params"]
-    with exceptions.for_airflow():
+    with exceptions.fail_fast():
         template = RowTemplate({"prompt": params["prompt"], **TEMPLATE}, context["task"].get_template_env())
         rows = prepare(read_rows(params["rows"]), template, dict(context), billed_to="")
     return [
@@ -113,10 +113,12 @@ def report(rows: list[dict[str, Any]] | None, folder: str) -> str:
     for number, (row, result, failure, generation_id) in enumerate(left, start=1):
         known = {"prompt": row["video"]["prompt"], "generation_id": generation_id, **(result or {})}
         ended = {"status": SUCCEEDED} if result else failure or {"status": FAILED, "error": "See the log of its task."}
-        lines.append(Line(row=number, request="", batch=run_id, attempt=1, input=row["input"], result=known, **ended))
+        lines.append(
+            ManifestEntry(row=number, request="", batch=run_id, attempt=1, input=row["input"], result=known, **ended)
+        )
     page = stored_file(f"{folder}/report.html", "output_folder")
     page.write_text(contact_sheet(lines, title=run_id, folder=page.path.rpartition("/")[0]))
-    page.beside("report.csv").write_text(report_csv(lines))
+    page.sibling("report.csv").write_text(report_csv(lines))
     if failed := [str(line.row) for line in lines if line.status != SUCCEEDED]:
         raise AirflowFailException(f"Rows {', '.join(failed)} failed; {page.path} has all. Clear the failed tasks.")
     return page.path

@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
 
-from airflow_provider_anyfast.operators.storage import stored_file
+from airflow_provider_anyfast.files.storage import stored_file
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def note() -> list[str]:
         parts = urlsplit(facts["uri"])
         video = stored_file(url2pathname(parts.path) if parts.scheme == "file" else facts["uri"])
         if context["params"]["write_files"]:
-            video.beside(f"{video.name}.json").write_text(json.dumps(facts, indent=2))
+            video.sibling(f"{video.name}.json").write_text(json.dumps(facts, indent=2))
         videos.append(video.path)
     return videos
 

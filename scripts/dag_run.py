@@ -36,19 +36,21 @@ class Reporter:
         """Tell of a start, once: a task that resumes starts again."""
         if task_instance.task_id not in self._started:
             self._started[task_instance.task_id] = time.monotonic()
-            self._tell(task_instance, "running")
+            self._report_progress(task_instance, "running")
 
     @hookimpl
     def on_task_instance_success(self, task_instance: RuntimeTaskInstance) -> None:
         """Tell of a success and its result."""
-        self._tell(task_instance, "success", result=task_instance.xcom_pull(map_indexes=task_instance.map_index))
+        self._report_progress(
+            task_instance, "success", result=task_instance.xcom_pull(map_indexes=task_instance.map_index)
+        )
 
     @hookimpl
     def on_task_instance_failed(self, task_instance: RuntimeTaskInstance, error: object) -> None:
         """Tell of a failed try and its error."""
-        self._tell(task_instance, "failed", error=f"{type(error).__name__}: {error}")
+        self._report_progress(task_instance, "failed", error=f"{type(error).__name__}: {error}")
 
-    def _tell(self, task_instance: RuntimeTaskInstance, state: str, **facts: Any) -> None:
+    def _report_progress(self, task_instance: RuntimeTaskInstance, state: str, **facts: Any) -> None:
         # A task whose templates cannot be rendered fails without having started.
         now = time.monotonic()
         seconds = now - self._started.get(task_instance.task_id, now)

@@ -93,7 +93,7 @@ def _run(console: Console, sandbox: LocalSandbox) -> DagRun:
                     if event["state"] == "running":
                         status.update(f"{event['task']}: {STEPS.get(event['task'], '')}")
                     else:
-                        _tell(console, event, run)
+                        _report_progress(console, event, run)
                     if run.errors:
                         # Airflow would wait five minutes and try again; nothing here gets better by waiting.
                         return run
@@ -108,7 +108,7 @@ def _events(process: ManagedProcess) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def _tell(console: Console, event: dict[str, Any], run: DagRun) -> None:
+def _report_progress(console: Console, event: dict[str, Any], run: DagRun) -> None:
     done = event["state"] == "success"
     mark = "[green]✓[/green]" if done else "[red]✗[/red]"
     console.print(f"{mark} {event['task']:<10}{event['seconds']:5.1f} s  {STEPS.get(event['task'], '')}")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import os
 import shutil
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.s3 import S3
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import TaskRunner
 
@@ -23,6 +27,9 @@ _AIRFLOW_HOME = tempfile.mkdtemp(prefix="airflow-home-")
 atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+settings.register_profile("steady", deadline=None)  # a slow machine is no bug
+settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -59,7 +66,8 @@ def fake_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     clock = FakeClock()
     for name in ("now", "sleep", "sleep_async"):
         monkeypatch.setattr(f"airflow_provider_anyfast.client.clock.{name}", getattr(clock, name))
-    monkeypatch.setattr("airflow.sdk.bases.sensor.time", _SensorTime(clock))
+    if sensor := sys.modules.get("airflow.sdk.bases.sensor"):  # the pure rooms are tested without Airflow
+        monkeypatch.setattr(sensor, "time", _SensorTime(clock))
     if "sandbox" in request.fixturenames:
         handle: SandboxHandle = request.getfixturevalue("sandbox")
         monkeypatch.setattr(handle, "clock", clock.now)
@@ -78,6 +86,28 @@ def runner(request: pytest.FixtureRequest, sandbox: SandboxHandle, monkeypatch: 
     connection = Connection(conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=sandbox.api_key)
     clock = request.getfixturevalue("fake_clock") if "fake_clock" in request.fixturenames else None
     return TaskRunner(connections=[connection], clock=clock)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """One S3 server for the session; use `s3`."""
+    from tests.support.s3 import running_s3  # noqa: PLC0415  # most tests need no S3
+
+    with running_s3() as s3:
+        yield s3
+
+
+@pytest.fixture
+def s3(s3_server: S3) -> S3:
+    """An empty bucket."""
+    s3_server.empty()
+    return s3_server
+
+
+@pytest.fixture
+def s3_runner(runner: TaskRunner, s3: S3) -> TaskRunner:
+    """A runner that knows the connection ``s3`` too."""
+    return dataclasses.replace(runner, connections=[*runner.connections, s3.connection])
 
 
 class _SensorTime:

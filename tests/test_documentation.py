@@ -28,15 +28,15 @@ from airflow.configuration import conf
 from airflow.sdk import Connection
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.client.seedance import MODELS
+from airflow_provider_anyfast.batch.manifest import ManifestEntry, from_text
+from airflow_provider_anyfast.batch.table import parse_rows
 from airflow_provider_anyfast.hooks.anyfast import settings_of
-from airflow_provider_anyfast.jobs.manifest import Line, from_text
-from airflow_provider_anyfast.jobs.rows import parse_rows
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from airflow_provider_anyfast.sandbox.__main__ import _parser as sandbox_parser
 from airflow_provider_anyfast.sandbox.faults import FAULT_KINDS
 from airflow_provider_anyfast.sandbox.report import Billed
+from airflow_provider_anyfast.seedance.catalog import MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -320,7 +320,7 @@ def test_the_batch_of_its_page_writes_the_manifest_of_its_page(
 
 def test_every_field_of_the_manifest_is_told() -> None:
     told = " ".join(cells[0] for cells in _rows(_section("batch.md", "The manifest")))
-    for name in Line.__dataclass_fields__.keys() - {"result"}:
+    for name in ManifestEntry.__dataclass_fields__.keys() - {"result"}:
         assert f"`{name}`" in told
 
 

@@ -16,10 +16,10 @@ from packaging.utils import canonicalize_name
 
 import airflow_provider_anyfast
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.assets.creation import file_source
 from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.files.storage import files_in
 from airflow_provider_anyfast.hooks.anyfast import settings_of
-from airflow_provider_anyfast.operators.asset_creation import file_source
-from airflow_provider_anyfast.operators.storage import files_in
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from tests.support.installed_airflow import DagBag
 
@@ -47,7 +47,7 @@ def test_every_module_and_class_that_the_provider_info_names_exists() -> None:
             f"airflow_provider_anyfast.{kind}.{path.stem}"
             for path in folder.glob("*.py")
             if re.search(r"^class [A-Z]\w*(Hook|Operator|Sensor|Trigger)\b", path.read_text(), re.MULTILINE)
-            and path.stem not in ("base", "many", "waiting")
+            and path.stem not in ("base", "multi")
         }
         assert public == named
     (connection_type,) = PROVIDER_INFO["connection-types"]
@@ -75,7 +75,7 @@ def test_the_form_offers_what_the_hook_reads() -> None:
 def test_the_exceptions_of_the_client_are_all_public() -> None:
     classes = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
     tree = {name for name, value in classes.items() if issubclass(value, Exception)}
-    assert tree == set(exceptions.__all__) - {"for_airflow", "without_retry"}
+    assert tree == set(exceptions.__all__) - {"fail_fast", "without_retry"}
 
 
 def test_the_example_dags_load_without_errors_and_without_a_connection() -> None:

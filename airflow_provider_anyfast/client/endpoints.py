@@ -11,9 +11,9 @@ from functools import partial
 from typing import IO, Any, Generic, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_anyfast.client import models
+from airflow_provider_anyfast.client import responses
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.client.models import Asset, AssetGroup, Page, VideoTask
+from airflow_provider_anyfast.client.responses import Asset, AssetGroup, Generation, Page
 
 AnswerT = TypeVar("AnswerT")
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
@@ -52,7 +52,7 @@ class Call(Generic[AnswerT]):
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     upload: Upload | None = field(default=None, repr=False)
     billed: bool = False
-    held: bool = False
+    long_poll: bool = False
 
 
 Flow = Generator[Call[Any], Any, AnswerT]
@@ -86,7 +86,7 @@ def create_asset(
 
 def get_asset(asset_id: str) -> Call[Asset]:
     """One asset. Free."""
-    return _asset_call("GetAsset", {"Id": bare_asset_id(asset_id)}, models.parse_asset)
+    return _asset_call("GetAsset", {"Id": bare_asset_id(asset_id)}, responses.parse_asset)
 
 
 def list_assets(
@@ -97,7 +97,7 @@ def list_assets(
     ``group_type=None`` leaves the filter out, which AnyFast has refused at times.
     """
     filters = _filters(GroupIds=list(group_ids), Name=name, GroupType=group_type)
-    return _all_pages("ListAssets", filters, models.parse_assets)
+    return _all_pages("ListAssets", filters, responses.parse_assets)
 
 
 def list_asset_groups(
@@ -105,7 +105,7 @@ def list_asset_groups(
 ) -> Flow[list[AssetGroup]]:
     """All pages of asset groups; ``name`` matches in part. Free."""
     filters = _filters(GroupIds=list(group_ids), Name=name, GroupType=group_type)
-    return _all_pages("ListAssetGroups", filters, models.parse_asset_groups)
+    return _all_pages("ListAssetGroups", filters, responses.parse_asset_groups)
 
 
 def update_asset(asset_id: str, *, name: str) -> Call[str]:
@@ -134,10 +134,10 @@ def delete_asset_group(group_id: str) -> Call[str]:
 def submit_generation(body: Mapping[str, Any]) -> Call[str]:
     """Submits a generation and answers its id. Billed; there is no idempotency key and no cancel."""
     call = "submit a generation"
-    return Call(call, "POST", "/v1/video/generations", _id_of(call), json=body, billed=True, held=True)
+    return Call(call, "POST", "/v1/video/generations", _id_of(call), json=body, billed=True, long_poll=True)
 
 
-def query_generation(generation_id: str) -> Call[VideoTask]:
+def query_generation(generation_id: str) -> Call[Generation]:
     """How a generation is doing. Free.
 
     Raises:
@@ -150,13 +150,13 @@ def query_generation(generation_id: str) -> Call[VideoTask]:
         name="query a generation",
         method="GET",
         path=f"/v1/video/generations/{quote(generation_id, safe='')}",
-        parse=partial(models.parse_video_task, generation_id=generation_id),
+        parse=partial(responses.parse_generation, generation_id=generation_id),
     )
 
 
 def list_models() -> Call[tuple[str, ...]]:
     """The ids of the models that the key may use. Free, and so the probe of a connection."""
-    return Call("list models", "GET", "/v1/models", models.parse_models)
+    return Call("list models", "GET", "/v1/models", responses.parse_models)
 
 
 def bare_asset_id(reference: str) -> str:
@@ -177,7 +177,7 @@ def _asset_call(
 
 
 def _id_of(call: str) -> Callable[[Any], str]:
-    return partial(models.parse_id, call=call)
+    return partial(responses.parse_id, call=call)
 
 
 def _filters(**filters: Any) -> dict[str, Any]:

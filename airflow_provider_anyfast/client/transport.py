@@ -23,6 +23,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.error_parsing import error_from_response, parse_error_response
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     AssetNotReadyError,
@@ -33,10 +34,8 @@ from airflow_provider_anyfast.client.errors import (
     RateLimitError,
     ServerError,
     UnexpectedAnswerError,
-    error_from_response,
-    read_refusal,
 )
-from airflow_provider_anyfast.client.pace import LONGEST_PAUSE, Pace
+from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE, RateLimiter
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
 
@@ -75,7 +74,7 @@ class _Driver:
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         self.settings = settings
         self._user_agent = user_agent or f"airflow-provider-anyfast Python/{platform.python_version()}"
-        self._paces = {True: Pace(), False: Pace()}
+        self._rate_limiters = {True: RateLimiter(), False: RateLimiter()}
 
     def _http_options(self) -> dict[str, Any]:
         settings = self.settings
@@ -95,7 +94,7 @@ class _Driver:
 
     def _request(self, http: ClientT, call: Call[Any]) -> httpx.Request:
         timeout = http.timeout
-        if call.held:
+        if call.long_poll:
             timeout = httpx.Timeout(**{**timeout.as_dict(), "read": self.settings.submit_timeout})
         if call.upload is None:
             return http.build_request(call.method, call.path, json=call.json, timeout=timeout)
@@ -144,7 +143,7 @@ class _Driver:
                 f"{call.name}: {base_url} redirects to {to}. If it goes on doing so, set the connection's host to that "
                 "address."
             )
-        elif not call.billed and error.status in _SAID_BY_OTHERS and not read_refusal(response).is_json:
+        elif not call.billed and error.status in _SAID_BY_OTHERS and not parse_error_response(response).is_json:
             told = (
                 f"{error}. That is not AnyFast's JSON, so it comes from something in between, or {base_url} is not "
                 "AnyFast. If it goes on, see that the connection's host is right."
@@ -165,16 +164,17 @@ class _Driver:
             yield
         except _NEVER_SENT as error:
             raise ConnectionFailedError(
-                f"{call.name}: {self.settings.base_url} could not be reached: {self._told(error)}. Nothing was sent."
+                f"{call.name}: {self.settings.base_url} could not be reached: {self._describe(error)}. "
+                "Nothing was sent."
             ) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             if call.billed:
                 raise LostAnswerError(
-                    f"{call.name}: the request was sent, but its answer was lost: {self._told(error)}. "
+                    f"{call.name}: the request was sent, but its answer was lost: {self._describe(error)}. "
                     "AnyFast may have accepted and billed it."
                 ) from error
             raise NoAnswerError(
-                f"{call.name}: no answer from {self.settings.base_url}: {self._told(error)}."
+                f"{call.name}: no answer from {self.settings.base_url}: {self._describe(error)}."
             ) from error
         except (ServerError, UnexpectedAnswerError) as error:
             if not call.billed:
@@ -186,21 +186,21 @@ class _Driver:
                 request_id=error.request_id,
             ) from error
 
-    def _pace_of(self, call: Call[Any]) -> Pace:
+    def _rate_limiter_of(self, call: Call[Any]) -> RateLimiter:
         """Submissions that the model cannot take now say nothing about questions, and the other way round."""
-        return self._paces[call.billed]
+        return self._rate_limiters[call.billed]
 
     @contextmanager
-    def _minding_the_pace(self, call: Call[Any]) -> Iterator[None]:
-        pace = self._pace_of(call)
+    def _rate_limited(self, call: Call[Any]) -> Iterator[None]:
+        limiter = self._rate_limiter_of(call)
         try:
             yield
         except RateLimitError as error:
-            pace.refused(clock.now(), error.retry_after)
+            limiter.throttled(clock.now(), error.retry_after)
             raise
-        pace.accepted()
+        limiter.succeeded()
 
-    def _told(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
         return redact(f"{type(error).__name__}: {error}".rstrip(": "), self.settings.api_key)
 
     def _retry_options(self) -> dict[str, Any]:
@@ -216,7 +216,7 @@ class _Driver:
         """Seconds until a call is tried again; after a 429 it waits with all others of its kind."""
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, RateLimitError):
-            return self._pace_of(state.args[0]).closed_for(clock.now())
+            return self._rate_limiter_of(state.args[0]).closed_for(clock.now())
         asked = error.retry_after if isinstance(error, AnyFastError) else None
         jittered: Callable[[RetryCallState], float] = _backoff
         return jittered(state) if asked is None else min(asked + jittered(state) / 10, LONGEST_PAUSE)
@@ -258,9 +258,9 @@ class AnyFastClient(_Driver):
 
     def send_once(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call`` exactly once; for a caller that is itself a loop, such as polling."""
-        while wait := self._pace_of(call).turn(clock.now()):
+        while wait := self._rate_limiter_of(call).acquire(clock.now()):
             clock.sleep(wait)
-        with self._minding_the_pace(call), self._translated(call):
+        with self._rate_limited(call), self._translated(call):
             answer: AnswerT = self._read(call, self._http.send(self._request(self._http, call)))
         return answer
 
@@ -321,12 +321,12 @@ class AsyncAnyFastClient(_Driver):
         """Sends ``call`` exactly once."""
         # Waiting here is no timeout of the server, and a pool with hundreds of waiters costs the square of that.
         async with self._gate:
-            while wait := self._pace_of(call).turn(clock.now()):
+            while wait := self._rate_limiter_of(call).acquire(clock.now()):
                 await clock.sleep_async(wait)
-            return await _uncancelled(self._exchange(call))
+            return await _shielded(self._exchange(call))
 
     async def _exchange(self, call: Call[AnswerT]) -> AnswerT:
-        with self._minding_the_pace(call), self._translated(call):
+        with self._rate_limited(call), self._translated(call):
             response = await self._http.send(self._request(self._http, call))
             if response.http_version == "HTTP/2":
                 self._widen_gate()
@@ -361,7 +361,7 @@ class AsyncAnyFastClient(_Driver):
         await self.close()
 
 
-async def _uncancelled(request: Coroutine[Any, Any, AnswerT]) -> AnswerT:
+async def _shielded(request: Coroutine[Any, Any, AnswerT]) -> AnswerT:
     """The answer to ``request``, which has some seconds to end where its caller is cancelled.
 
     Requests share their connections. Before anyio 4.14, which Airflow's constraint files for 3.1 and 3.2 do not have, a

@@ -10,22 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
-from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.errors import (
-    AssetFailedError,
-    AssetNotFoundError,
-    InvalidRequestError,
-    LostAnswerError,
-)
-from airflow_provider_anyfast.client.models import Asset, AssetGroup, Outcome
-from airflow_provider_anyfast.exceptions import for_airflow
-from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.jobs.failures import asset_failure
-from airflow_provider_anyfast.jobs.ledger import Attach, Ledger, Lost, fingerprint_of
-from airflow_provider_anyfast.jobs.poller import NOT_FOUND_GRACE
-from airflow_provider_anyfast.jobs.purchase import buy
-from airflow_provider_anyfast.jobs.result import asset_facts
-from airflow_provider_anyfast.operators.asset_creation import (
+from airflow_provider_anyfast.assets.creation import (
     AssetCreation,
     AssetSource,
     IfAssetExists,
@@ -38,10 +23,25 @@ from airflow_provider_anyfast.operators.asset_creation import (
     url_source,
     wait_until_listed,
 )
-from airflow_provider_anyfast.operators.storage import files_in, stored_file
-from airflow_provider_anyfast.operators.stores import MemoryStore, after_success, store_for
+from airflow_provider_anyfast.client import clock, endpoints
+from airflow_provider_anyfast.client.errors import (
+    AssetFailedError,
+    AssetNotFoundError,
+    InvalidRequestError,
+    LostAnswerError,
+)
+from airflow_provider_anyfast.client.failures import asset_failure
+from airflow_provider_anyfast.client.responses import Asset, AssetGroup, Outcome
+from airflow_provider_anyfast.deferral import DeferrableJobMixin
+from airflow_provider_anyfast.exceptions import fail_fast
+from airflow_provider_anyfast.files.storage import files_in, stored_file
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
+from airflow_provider_anyfast.ledger.purchase import submit_once
+from airflow_provider_anyfast.ledger.record import Attach, Ledger, Unconfirmed, fingerprint_of
+from airflow_provider_anyfast.ledger.stores import MemoryStore, after_success, store_for
+from airflow_provider_anyfast.polling.poller import NOT_FOUND_GRACE
+from airflow_provider_anyfast.seedance.result import asset_facts
 from airflow_provider_anyfast.triggers.asset import AssetsTrigger, AssetTrigger
-from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.operators.storage import Place
+    from airflow_provider_anyfast.files.storage import Place
 
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
 IfGroupExists = Literal["reuse", "fail", "create"]
@@ -91,7 +91,7 @@ class CreateAssetGroupOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Looks for the group, and creates it where there is none."""
-        with for_airflow():
+        with fail_fast():
             name = checked_name(self.name)
             check_choice("if_exists", self.if_exists, IfGroupExists)
             hook = AnyFastHook(self.anyfast_conn_id)
@@ -101,9 +101,9 @@ class CreateAssetGroupOperator(BaseOperator):
                 self.log.info("Group %s was created by an earlier attempt.", plan.id)
                 return plan.id
             with hook.get_conn() as client:
-                group = self._find(client, name, plan.at if isinstance(plan, Lost) else None)
+                group = self._find(client, name, plan.at if isinstance(plan, Unconfirmed) else None)
                 if group is not None:
-                    ledger.submitted(group.id)
+                    ledger.record_submitted(group.id)
                     group_id = group.id
                 else:
                     group_id = self._create(client, ledger, name)
@@ -112,11 +112,11 @@ class CreateAssetGroupOperator(BaseOperator):
     def _create(self, client: AnyFastClient, ledger: Ledger, name: str) -> str:
         """Creates the group, and looks once more: another task may have created one of this name at the same moment."""
         self.log.info("Creating the asset group %r, which is billed.", name)
-        group_id = buy(ledger, lambda: client.send(endpoints.create_asset_group(name)))
+        group_id = submit_once(ledger, lambda: client.send(endpoints.create_asset_group(name)))
         oldest = self._find(client, name, None) if self.if_exists == "reuse" else None
         if oldest is None or oldest.id == group_id:
             return group_id
-        ledger.submitted(oldest.id)
+        ledger.record_submitted(oldest.id)
         self.log.warning("Another task has created a group %r at the same moment: %s stays empty.", name, group_id)
         return oldest.id
 
@@ -138,7 +138,7 @@ class CreateAssetGroupOperator(BaseOperator):
         return oldest
 
 
-class CreateAssetOperator(WaitingOperator):
+class CreateAssetOperator(DeferrableJobMixin):
     """Puts an image, a video or an audio file into a group, once. Creating is billed, finding is free.
 
     Names are unique in a group, and a name that is not given comes from the content: the same content in the same
@@ -215,7 +215,7 @@ class CreateAssetOperator(WaitingOperator):
 
     def execute(self, context: Context) -> str:
         """Looks for the asset, creates it where there is none, and waits until it can be used."""
-        with for_airflow():
+        with fail_fast():
             self._check()
             hook = AnyFastHook(self.anyfast_conn_id)
             with hook.get_conn() as client:
@@ -233,7 +233,7 @@ class CreateAssetOperator(WaitingOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Goes on after the deferral: AnyFast is asked once more."""
-        with for_airflow():
+        with fail_fast():
             event = event or {}
             ti = context["ti"]
             asset_id = event.get("job_id") or ti.xcom_pull(
@@ -243,7 +243,7 @@ class CreateAssetOperator(WaitingOperator):
             ledger = _ledger(context, {}, self.anyfast_conn_id)
             with AnyFastHook(self.anyfast_conn_id).get_conn() as client:
                 with self._given_up_if_unknown(ledger, trigger):
-                    asset = self.woken(client, trigger, event.get("reason", ""))
+                    asset = self.resume(client, trigger, event.get("reason", ""))
                 self._conclude(asset, ledger)
             return str(asset_id)
 
@@ -277,7 +277,7 @@ class CreateAssetOperator(WaitingOperator):
         except AssetNotFoundError as error:
             if clock.now() - trigger.started_at <= NOT_FOUND_GRACE:
                 raise
-            ledger.close(trigger.job_id)
+            ledger.mark_closed(trigger.job_id)
             raise AssetNotFoundError(
                 f"Asset {trigger.job_id} was created and billed, and AnyFast does not know it (request id "
                 f"{error.request_id or 'none'}): it could not use the file, or the asset was deleted, or belongs to "
@@ -290,11 +290,11 @@ class CreateAssetOperator(WaitingOperator):
 
     def _conclude(self, asset: Asset, ledger: Ledger) -> None:
         if asset.outcome is Outcome.FAILED:
-            ledger.close(asset.id)
+            ledger.mark_closed(asset.id)
             raise asset_failure(asset)
 
 
-class CreateAssetsOperator(WaitingOperator):
+class CreateAssetsOperator(DeferrableJobMixin):
     """Puts many files into a group, each once. Each creation is billed, finding is free.
 
     Every file is looked at before the first creation. Names come from the files' names and contents, so a retry finds
@@ -355,7 +355,7 @@ class CreateAssetsOperator(WaitingOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Looks at every file, creates the assets that are missing, and waits until all can be used."""
-        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client, self._pool() as pool:
+        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client, self._pool() as pool:
             check_choice("upload", self.upload, UploadWay)
             check_group_id(self.group_id)
             check_asset_type(self.asset_type)
@@ -377,8 +377,8 @@ class CreateAssetsOperator(WaitingOperator):
         del event
         ti = context["ti"]
         asset_ids = list(ti.xcom_pull(task_ids=self.task_id, key="asset_ids", map_indexes=ti.map_index))
-        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client, self._pool() as pool:
-            self._conclude(pool.map(lambda job: self.woken(client, job, ""), self._triggers(asset_ids, clock.now())))
+        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client, self._pool() as pool:
+            self._conclude(pool.map(lambda job: self.resume(client, job, ""), self._triggers(asset_ids, clock.now())))
             return asset_ids
 
     @contextmanager
@@ -447,7 +447,9 @@ class CreateAssetsOperator(WaitingOperator):
         triggers = self._triggers(asset_ids, started_at)
         if self.deferrable:
             jobs = [(trigger.job_id, trigger.started_at, trigger.deadline) for trigger in triggers]
-            self.leave(AssetsTrigger(jobs=jobs, anyfast_conn_id=self.anyfast_conn_id, poll_interval=self.poll_interval))
+            self.defer_until(
+                AssetsTrigger(jobs=jobs, anyfast_conn_id=self.anyfast_conn_id, poll_interval=self.poll_interval)
+            )
         self._conclude(pool.map(lambda trigger: self.wait(client, trigger), triggers))
 
     def _triggers(self, asset_ids: Sequence[str], started_at: float) -> list[AssetTrigger]:
@@ -492,7 +494,7 @@ class _ListOperator(BaseOperator):
 
     def _read(self, list_all: Callable[..., endpoints.Flow[list[ItemT]]]) -> list[ItemT]:
         flow = list_all(group_ids=self.group_ids, name=self.name or None, group_type=self.group_type or None)
-        with for_airflow():
+        with fail_fast():
             return AnyFastHook(self.anyfast_conn_id).run(flow)
 
 

@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import InvalidRequestError, NotFoundError
-from airflow_provider_anyfast.exceptions import for_airflow
+from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class DeleteAssetOperator(BaseOperator):
     def execute(self, context: Context) -> list[str]:
         """Finds out which assets are meant, and deletes them."""
         del context
-        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
             return [
                 asset_id for asset_id in self._meant(client) if _is_deleted(client, endpoints.delete_asset(asset_id))
             ]
@@ -109,7 +109,7 @@ class DeleteAssetGroupOperator(BaseOperator):
     def execute(self, context: Context) -> list[str]:
         """Finds out which groups are meant, and deletes their assets and then them."""
         del context
-        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
             return [group_id for group_id in self._meant(client) if self._delete(client, group_id)]
 
     def _meant(self, client: AnyFastClient) -> list[str]:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_anyfast.assets.creation import check_choice
+from airflow_provider_anyfast.batch.rows import PARAMETERS, BatchRow, prepare, read_rows
+from airflow_provider_anyfast.batch.runner import BatchCheckpoint, BatchOptions, BatchRunner, OnRowFailure
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import (
     BatchFailedError,
@@ -22,17 +25,14 @@ from airflow_provider_anyfast.client.errors import (
     WaitInterruptedError,
 )
 from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
-from airflow_provider_anyfast.exceptions import for_airflow
+from airflow_provider_anyfast.deferral import DeferrableJobMixin
+from airflow_provider_anyfast.exceptions import fail_fast
+from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.hooks.anyfast import USER_AGENT, AnyFastHook
-from airflow_provider_anyfast.jobs.book import Book
-from airflow_provider_anyfast.jobs.purchase import OnLostSubmission
-from airflow_provider_anyfast.operators.asset_creation import check_choice
-from airflow_provider_anyfast.operators.batch_rows import PARAMETERS, BatchRow, prepare, read_rows
-from airflow_provider_anyfast.operators.batch_run import BatchPlan, BatchRun, Course, OnRowFailure
-from airflow_provider_anyfast.operators.storage import stored_file
-from airflow_provider_anyfast.operators.stores import after_batch_success, batch_store_of
+from airflow_provider_anyfast.ledger.pages import PagedLedger
+from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
+from airflow_provider_anyfast.ledger.stores import after_batch_success, batch_store_of
 from airflow_provider_anyfast.triggers.video import VideosTrigger
-from airflow_provider_anyfast.triggers.waiting import WaitingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.settings import Settings
-    from airflow_provider_anyfast.operators.storage import StoredFile
+    from airflow_provider_anyfast.files.storage import StoredFile
 
 LEDGER_KEY = "anyfast_batch"
 COURSE_KEY = "course"
 """Of the XCom that lasts from one deferral to the next, and not to the next attempt."""
-WAKE_EVERY = 600.0
+MAX_DEFERRAL = 600.0
 """Seconds of waiting after which rows that have ended are brought home, so that the manifest grows meanwhile."""
-REFILL = 4
+REFILL_FRACTION = 4
 """While rows wait to be submitted, the worker comes back when one in so many active videos has ended."""
 SATURATION_PAUSE = 120.0
 """Seconds until a batch with nothing under way tries again where AnyFast took no submissions."""
-ATTENTION = 0.5
+POLL_SECONDS = 0.5
 """Seconds after which a wait on the worker is over for good, once nobody wants it any more."""
 MOST_IN_FLIGHT = 100
 """So many connections httpx has in its pool."""
@@ -60,7 +60,7 @@ _SAMPLE = 20
 """Rows that are rendered twice, to see whether they come out the same."""
 
 
-class GenerateVideoBatchOperator(WaitingOperator):
+class GenerateVideoBatchOperator(DeferrableJobMixin):
     """Makes one video for each row, with one task instance, and never pays for a row twice. Billed once a row.
 
     Every row is rendered and checked before the first payment. Each has a ledger of its own, so a crash at any moment
@@ -115,7 +115,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
     ui_color = "#e8f0ff"
-    _run_now: BatchRun | None = None
+    _run_now: BatchRunner | None = None
     _told_to_stop: bool = False
 
     def __init__(
@@ -154,13 +154,13 @@ class GenerateVideoBatchOperator(WaitingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Checks every row, and submits them or goes on with those that an earlier attempt submitted."""
-        return self._run(context, Course(began_at=clock.now()))
+        return self._run(context, BatchCheckpoint(began_at=clock.now()))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after a deferral: brings home what has ended, and submits what is left."""
         ti = context["ti"]
         course = ti.xcom_pull(task_ids=self.task_id, key=COURSE_KEY, map_indexes=ti.map_index)
-        course = Course(**course) if course else Course(began_at=clock.now(), resumed=True)
+        course = BatchCheckpoint.from_xcom(course) if course else BatchCheckpoint(began_at=clock.now(), resumed=True)
         return self._run(context, course, (event or {}).get("reason", ""))
 
     def on_kill(self) -> None:
@@ -173,8 +173,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
             "or a clear of this task goes on with it."
         )
 
-    def _run(self, context: Context, course: Course, reason: str = "") -> dict[str, Any]:
-        with for_airflow():
+    def _run(self, context: Context, course: BatchCheckpoint, reason: str = "") -> dict[str, Any]:
+        with fail_fast():
             plan = self._plan(context, course)
             hook = AnyFastHook(self.anyfast_conn_id)
             rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}", course)
@@ -183,8 +183,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
                 self._check_places(rows, manifest)
             with hook.get_conn() as client:
                 while True:
-                    book = Book(batch_store_of(context, LEDGER_KEY))
-                    run = BatchRun(plan, rows, client, book, manifest, lambda run: self._report(context, run))
+                    book = PagedLedger(batch_store_of(context, LEDGER_KEY))
+                    run = BatchRunner(plan, rows, client, book, manifest, lambda run: self._report(context, run))
                     self._run_now = run
                     if self._told_to_stop:
                         run.halted = True
@@ -197,8 +197,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
                         self._wait(run, hook.settings)
                     plan, reason = self._plan(context, course), ""
 
-    def _rows(self, context: Context, billed_to: str, course: Course) -> list[BatchRow]:
-        from airflow_provider_anyfast.operators.row_template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
+    def _rows(self, context: Context, billed_to: str, course: BatchCheckpoint) -> list[BatchRow]:
+        from airflow_provider_anyfast.batch.template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
 
         unknown = sorted(self.template.keys() - PARAMETERS)
         if unknown:
@@ -212,8 +212,8 @@ class GenerateVideoBatchOperator(WaitingOperator):
         except InvalidRequestError as error:
             if not course.resumed:
                 raise
-            raise error.adding(_PAID_BEFORE) from error
-        self._refuse_if_too_dear(rows, tell=not course.resumed)
+            raise error.with_context(_PAID_BEFORE) from error
+        self._refuse_if_over_budget(rows, tell=not course.resumed)
         again = prepare(given[:_SAMPLE], template, dict(context), billed_to)
         if _digest(again) != _digest(rows[:_SAMPLE]):
             raise InvalidRequestError(
@@ -223,7 +223,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
             )
         return rows
 
-    def _refuse_if_too_dear(self, rows: Sequence[BatchRow], *, tell: bool) -> None:
+    def _refuse_if_over_budget(self, rows: Sequence[BatchRow], *, tell: bool) -> None:
         estimates = [row.request.estimated_tokens() for row in rows]
         tokens = sum(estimate or 0 for estimate in estimates)
         unknown = sum(estimate is None for estimate in estimates)
@@ -253,7 +253,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
         for delivery in outputs.values():
             delivery.check_name()
 
-    def _plan(self, context: Context, course: Course) -> BatchPlan:
+    def _plan(self, context: Context, course: BatchCheckpoint) -> BatchOptions:
         check_choice("on_row_failure", self.on_row_failure, OnRowFailure)
         check_choice("on_lost_submission", self.on_lost_submission, OnLostSubmission)
         _share("failure_threshold", self.failure_threshold)
@@ -264,7 +264,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
                 f"max_in_flight={max_in_flight} is above {MOST_IN_FLIGHT}. Nothing was submitted."
             )
         ti = context["ti"]
-        return BatchPlan(
+        return BatchOptions(
             identity=f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}",
             attempt=ti.try_number,
             max_tries=ti.max_tries,
@@ -280,7 +280,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
     def _interval(self) -> float | None:
         return None if self.poll_interval in _NO_NUMBER else _number("poll_interval", self.poll_interval)
 
-    def _report(self, context: Context, run: BatchRun) -> None:
+    def _report(self, context: Context, run: BatchRunner) -> None:
         progress = run.progress()
         context["ti"].xcom_push("progress", progress)
         self.log.info(  # one by one: Airflow 3.1.0 logs no mapping
@@ -289,11 +289,11 @@ class GenerateVideoBatchOperator(WaitingOperator):
             *(progress[name] for name in ("succeeded", "rows", "failed", "lost", "active", "waiting")),
         )
 
-    def _is_over(self, run: BatchRun, reason: str) -> bool:
+    def _is_over(self, run: BatchRunner, reason: str) -> bool:
         """Whether nothing more can come of this attempt."""
         error = run.stopped_by
         if error is not None and not (isinstance(error, QuotaError) and run.active):
-            raise error.adding(self._state(run))
+            raise error.with_context(self._state(run))
         self._stop_if_told(run)
         if self.on_row_failure == "fail" and run.failures:
             return True
@@ -301,24 +301,24 @@ class GenerateVideoBatchOperator(WaitingOperator):
             raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
         return not run.active and not run.unsubmitted
 
-    def _stop_if_told(self, run: BatchRun) -> None:
+    def _stop_if_told(self, run: BatchRunner) -> None:
         if self._told_to_stop:
             raise WaitInterruptedError(f"This task was told to stop. {self._state(run)}")
 
-    def _patient(self, run: BatchRun, course: Course) -> Course:
+    def _patient(self, run: BatchRunner, course: BatchCheckpoint) -> BatchCheckpoint:
         """The course of what follows.
 
         Raises:
             RateLimitError: AnyFast has taken no submission for too long.
         """
-        vain_since = None
+        saturated_since = None
         if run.saturated_by is not None and not run.active:
-            vain_since = course.vain_since or clock.now()
-            if clock.now() - vain_since >= run.plan.timeout:
-                raise run.saturated_by.adding(self._state(run))
-        return replace(course, resumed=True, vain_since=vain_since)
+            saturated_since = course.saturated_since or clock.now()
+            if clock.now() - saturated_since >= run.plan.timeout:
+                raise run.saturated_by.with_context(self._state(run))
+        return replace(course, resumed=True, saturated_since=saturated_since)
 
-    def _wait(self, run: BatchRun, settings: Settings) -> None:
+    def _wait(self, run: BatchRunner, settings: Settings) -> None:
         """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
         now = clock.now()
         more = run.unsubmitted and run.stopped_by is None
@@ -330,11 +330,11 @@ class GenerateVideoBatchOperator(WaitingOperator):
             anyfast_conn_id=self.anyfast_conn_id,
             kind=_kind_of(run.rows),
             poll_interval=self._interval(),
-            enough=max(1, len(run.active) // REFILL) if more else None,
-            wake_at=now + (WAKE_EVERY if run.active else SATURATION_PAUSE),
+            enough=max(1, len(run.active) // REFILL_FRACTION) if more else None,
+            wake_at=now + (MAX_DEFERRAL if run.active else SATURATION_PAUSE),
         )
         if self.deferrable:
-            self.leave(trigger)
+            self.defer_until(trigger)
         self._wait_here(trigger, settings)
         self._stop_if_told(run)
 
@@ -349,10 +349,10 @@ class GenerateVideoBatchOperator(WaitingOperator):
             ending.callback(over.set)  # whatever happens, also to the start of the thread
             watching = thread.submit(lambda: asyncio.run(_watch(trigger, settings, over)))
             while not (watching.done() or self._told_to_stop):
-                wait([watching], timeout=ATTENTION)
+                wait([watching], timeout=POLL_SECONDS)
         watching.result()
 
-    def _conclude(self, run: BatchRun) -> dict[str, Any]:
+    def _conclude(self, run: BatchRunner) -> dict[str, Any]:
         failures = run.failures
         allowed = _share("failure_threshold", self.failure_threshold) * len(run.rows)
         if (self.on_row_failure == "fail" and failures) or len(failures) > allowed:
@@ -361,7 +361,7 @@ class GenerateVideoBatchOperator(WaitingOperator):
             raise kind(f"{len(failures)} of {len(run.rows)} rows failed. {told} {self._state(run)}")
         return run.summary
 
-    def _state(self, run: BatchRun) -> str:
+    def _state(self, run: BatchRunner) -> str:
         done = run.progress()
         return (
             f"{done['succeeded']} of {done['rows']} rows are done and {done['active']} videos are still being made; "
@@ -374,7 +374,7 @@ async def _watch(trigger: VideosTrigger, settings: Settings, over: Event) -> Non
     async with AsyncAnyFastClient(settings, USER_AGENT) as client:
         watching = asyncio.create_task(trigger.watch(client))
         while not (watching.done() or over.is_set()):
-            await asyncio.wait({watching}, timeout=ATTENTION)
+            await asyncio.wait({watching}, timeout=POLL_SECONDS)
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching

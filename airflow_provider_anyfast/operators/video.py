@@ -11,27 +11,23 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.cost import money
-from airflow_provider_anyfast.client.errors import (
-    GenerationTimeoutError,
-    InvalidRequestError,
-    LinkExpiredError,
-)
-from airflow_provider_anyfast.client.models import Outcome, VideoTask
-from airflow_provider_anyfast.client.seedance import VideoRequest
-from airflow_provider_anyfast.exceptions import for_airflow
+from airflow_provider_anyfast.client.errors import GenerationTimeoutError, InvalidRequestError, LinkExpiredError
+from airflow_provider_anyfast.client.failures import generation_failure
+from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.deferral import DeferrableJobMixin
+from airflow_provider_anyfast.exceptions import fail_fast
+from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.jobs.failures import failure_of
-from airflow_provider_anyfast.jobs.ledger import Attach, Ledger, Submit, fingerprint_of
-from airflow_provider_anyfast.jobs.purchase import Generation, OnLostSubmission, obtain_generation
-from airflow_provider_anyfast.jobs.result import video_result
+from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit
+from airflow_provider_anyfast.ledger.record import Attach, Ledger, Submit, fingerprint_of
+from airflow_provider_anyfast.ledger.stores import after_success, store_for
+from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events, lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
-from airflow_provider_anyfast.operators.delivery import Delivery, link_of
-from airflow_provider_anyfast.operators.lineage import asset_uris, lineage_of, tell_outlets
-from airflow_provider_anyfast.operators.metrics import count_obtained, count_stored_success, failures_counted
-from airflow_provider_anyfast.operators.stores import after_success, store_for
-from airflow_provider_anyfast.operators.submission import submit
-from airflow_provider_anyfast.triggers.waiting import WaitingOperator
+from airflow_provider_anyfast.metrics import count_obtained, count_stored_success, failures_counted
+from airflow_provider_anyfast.seedance.pricing import money
+from airflow_provider_anyfast.seedance.request import VideoRequest
+from airflow_provider_anyfast.seedance.result import video_result
+from airflow_provider_anyfast.seedance.submission import submit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +44,7 @@ log = logging.getLogger(__name__)
 LEDGER_KEY = "anyfast_generation"
 
 
-class GenerateVideoOperator(WaitingOperator):
+class GenerateVideoOperator(DeferrableJobMixin):
     """Makes a Seedance video, and never pays for it twice. Billed once; AnyFast refunds a video that fails.
 
     Before the submission an intent is written down, after it the generation's id, so that a retry goes on with what
@@ -187,7 +183,7 @@ class GenerateVideoOperator(WaitingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or goes on with the one that an earlier attempt paid for."""
-        with for_airflow(), failures_counted():
+        with fail_fast(), failures_counted():
             request = self._request()
             hook = AnyFastHook(self.anyfast_conn_id)
             ledger = self._ledger(context, request, hook)
@@ -195,13 +191,13 @@ class GenerateVideoOperator(WaitingOperator):
             if self._delivery is not None and not isinstance(plan, Attach):
                 self._delivery.check()
             if self._delivery is not None and isinstance(plan, Submit):
-                made_before = self._delivery.made_before()
-                if made_before is not None:
-                    self.log.info("%s is there already, and whole: nothing is submitted.", made_before.path)
-                    nothing = VideoTask("", status="", outcome=Outcome.PENDING)
-                    return video_result(nothing, prompt=self.prompt, path=made_before.path)
+                existing = self._delivery.existing_video()
+                if existing is not None:
+                    self.log.info("%s is there already, and whole: nothing is submitted.", existing.path)
+                    nothing = Generation("", status="", outcome=Outcome.PENDING)
+                    return video_result(nothing, prompt=self.prompt, path=existing.path)
             with hook.get_conn() as client:
-                generation = obtain_generation(
+                generation = get_or_submit(
                     ledger,
                     submit=lambda: submit(client, request),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
@@ -213,11 +209,11 @@ class GenerateVideoOperator(WaitingOperator):
                 task = generation.task
                 if task is None or task.outcome is Outcome.PENDING:
                     task = self.wait(client, self._trigger(generation.id, generation.submitted_at))
-                return self._bring_home(context, client, ledger, task, generation.submitted_at)
+                return self._save(context, client, ledger, task, generation.submitted_at)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more, and the video is brought home."""
-        with for_airflow(), failures_counted():
+        with fail_fast(), failures_counted():
             event = event or {}
             generation_id = event.get("job_id") or context["ti"].xcom_pull(
                 task_ids=self.task_id, key="generation_id", map_indexes=context["ti"].map_index
@@ -228,8 +224,8 @@ class GenerateVideoOperator(WaitingOperator):
             hook = AnyFastHook(self.anyfast_conn_id)
             self.video_link = task_log_page(hook.settings.base_url, generation_id)
             with hook.get_conn() as client:
-                task = self.woken(client, trigger, event.get("reason", ""))
-                return self._bring_home(context, client, self._ledger(context), task, started_at)
+                task = self.resume(client, trigger, event.get("reason", ""))
+                return self._save(context, client, self._ledger(context), task, started_at)
 
     def on_kill(self) -> None:
         """AnyFast has no cancel, so this can only say what goes on."""
@@ -245,10 +241,10 @@ class GenerateVideoOperator(WaitingOperator):
         self._seconds("timeout", self.timeout)
         self._seconds("poll_interval", self.poll_interval)
         request = self._checked_request()
-        self._refuse_if_too_dear(request)
+        self._refuse_if_over_budget(request)
         return request
 
-    def _refuse_if_too_dear(self, request: VideoRequest) -> None:
+    def _refuse_if_over_budget(self, request: VideoRequest) -> None:
         if self.max_tokens is None or self.max_tokens in ("", "None"):
             return
         try:
@@ -271,7 +267,7 @@ class GenerateVideoOperator(WaitingOperator):
 
     def _checked_request(self) -> VideoRequest:
         given = {name: getattr(self, name) for name in self.request_fields}
-        return VideoRequest.checked(**{name: value for name, value in given.items() if value is not None})
+        return VideoRequest.parse(**{name: value for name, value in given.items() if value is not None})
 
     def _ledger(self, context: Context, request: VideoRequest | None = None, hook: AnyFastHook | None = None) -> Ledger:
         store = store_for(context, LEDGER_KEY, durable=self.durable)
@@ -280,7 +276,7 @@ class GenerateVideoOperator(WaitingOperator):
             fingerprint = fingerprint_of(request.body(), f"{self.anyfast_conn_id} {hook.settings.base_url}")
         return Ledger(store, fingerprint=fingerprint, max_tries=context["ti"].max_tries)
 
-    def _announce(self, context: Context, generation: Generation, settings: Settings) -> None:
+    def _announce(self, context: Context, generation: PaidGeneration, settings: Settings) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""
         self._generation_id = generation.id
         context["ti"].xcom_push("generation_id", generation.id)
@@ -306,23 +302,23 @@ class GenerateVideoOperator(WaitingOperator):
         )
 
     @property
-    def _delivery(self) -> Delivery | None:
-        return Delivery(self.output_path, overwrite=self.overwrite) if self.output_path is not None else None
+    def _delivery(self) -> VideoOutput | None:
+        return VideoOutput(self.output_path, overwrite=self.overwrite) if self.output_path is not None else None
 
-    def _bring_home(
-        self, context: Context, client: AnyFastClient, ledger: Ledger, task: VideoTask, submitted_at: float
+    def _save(
+        self, context: Context, client: AnyFastClient, ledger: Ledger, task: Generation, submitted_at: float
     ) -> dict[str, Any]:
         """The result of an ended generation, with its file where one is wanted."""
         if task.outcome is Outcome.FAILED:
-            ledger.close(task.generation_id)
-            raise failure_of(task)
+            ledger.mark_closed(task.generation_id)
+            raise generation_failure(task)
         self.video_link = link_of(task)
         home = None
         if self._delivery is not None:
             try:
-                home = self._delivery.bring_home(client, task, submitted_at)
+                home = self._delivery.save(client, task, submitted_at)
             except LinkExpiredError:
-                ledger.close(task.generation_id)
+                ledger.mark_closed(task.generation_id)
                 raise
         result = video_result(
             task,
@@ -334,7 +330,7 @@ class GenerateVideoOperator(WaitingOperator):
             price=client.settings.price_per_million_tokens,
         )
         if home is not None:
-            tell_outlets(context, self.outlets, home.uri, result)
+            emit_asset_events(context, self.outlets, home.uri, result)
             references = self._checked_request().references
             self._lineage = (asset_uris(references, client.settings.base_url), [home.uri])
         return result
@@ -344,8 +340,8 @@ class GenerateVideoOperator(WaitingOperator):
         del task_instance
         return lineage_of(*self._lineage)
 
-    def _submitted(self, generation: Generation) -> dict[str, Any]:
-        task = generation.task or VideoTask(generation.id, status="", outcome=Outcome.PENDING, model=self.model)
+    def _submitted(self, generation: PaidGeneration) -> dict[str, Any]:
+        task = generation.task or Generation(generation.id, status="", outcome=Outcome.PENDING, model=self.model)
         tokens = self._checked_request().estimated_tokens()
         return video_result(task, prompt=self.prompt, submitted_at=generation.submitted_at, estimated_tokens=tokens)
 
@@ -409,26 +405,26 @@ class DownloadVideoOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Asks for the link and downloads it."""
-        delivery = Delivery(self.output_path, overwrite=self.overwrite)
-        with for_airflow(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        delivery = VideoOutput(self.output_path, overwrite=self.overwrite)
+        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
             delivery.check()
             task = client.send(endpoints.query_generation(self.generation_id))
             if task.outcome is Outcome.FAILED:
-                raise failure_of(task)
+                raise generation_failure(task)
             if task.outcome is Outcome.PENDING:
                 raise GenerationTimeoutError(
                     f"Generation {task.generation_id} is not finished ({task.status}). Put a VideoStatusSensor before "
                     "this task; a retry of this task looks again. Nothing is paid by either."
                 )
             self.video_link = link_of(task)
-            home = delivery.bring_home(client, task)
+            home = delivery.save(client, task)
             result = video_result(
                 task,
                 path=home.path,
                 last_frame_path=home.last_frame_path,
                 price=client.settings.price_per_million_tokens,
             )
-            tell_outlets(context, self.outlets, home.uri, result)
+            emit_asset_events(context, self.outlets, home.uri, result)
             base_url = urlsplit(client.settings.base_url).netloc
             self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [home.uri])
             return result

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.client.models import Asset, Outcome
-from airflow_provider_anyfast.jobs.failures import asset_failure
-from airflow_provider_anyfast.jobs.result import asset_facts
+from airflow_provider_anyfast.client.failures import asset_failure
+from airflow_provider_anyfast.client.responses import Asset, Outcome
+from airflow_provider_anyfast.seedance.result import asset_facts
 from airflow_provider_anyfast.sensors.base import JobSensor
 from airflow_provider_anyfast.triggers.asset import AssetTrigger
 

@@ -10,11 +10,11 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError
-from airflow_provider_anyfast.client.models import Outcome
-from airflow_provider_anyfast.exceptions import for_airflow
+from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.deferral import DeferrableJobMixin, wait_error
+from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.jobs.poller import Ended, Finished, GaveUp, JobT, Poller, Wait
-from airflow_provider_anyfast.triggers.waiting import WaitingOperator, interrupted
+from airflow_provider_anyfast.polling.poller import Ended, Finished, GaveUp, JobT, Poller, Wait
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.triggers.base import JobTrigger
 
 
-class JobSensor(WaitingOperator, BaseSensorOperator, Generic[JobT]):
+class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
     """Succeeds when the job does, and fails at once when the job has failed. Free.
 
     Args:
@@ -64,21 +64,21 @@ class JobSensor(WaitingOperator, BaseSensorOperator, Generic[JobT]):
         if not self.deferrable:
             return super().execute(context)
         trigger = self.trigger(clock.now())
-        with for_airflow():
+        with fail_fast():
             step = self._ask(trigger)
             if isinstance(step, Finished) and step.job.outcome is Outcome.SUCCEEDED:
                 return self.conclude(step.job)
             # A failure too is told after the deferral, where Airflow minds soft_fail and never_fail.
-            return self.leave(trigger)
+            return self.defer_until(trigger)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more."""
         del context
         event = event or {}
         trigger = self.trigger(float(event.get("started_at") or clock.now()))
-        with for_airflow(), self.connect() as client:
+        with fail_fast(), self.connect() as client:
             try:
-                job = self.woken(client, trigger, event.get("reason", ""))
+                job = self.resume(client, trigger, event.get("reason", ""))
             except trigger.timeout_error as error:
                 raise AirflowSensorTimeout(str(error)) from error
             return self.conclude(job)
@@ -87,10 +87,10 @@ class JobSensor(WaitingOperator, BaseSensorOperator, Generic[JobT]):
         """Asks once."""
         del context
         trigger = self.trigger(clock.now())
-        with for_airflow():
+        with fail_fast():
             step = self._ask(trigger)
             if isinstance(step, GaveUp):
-                raise interrupted(trigger, step.error)
+                raise wait_error(trigger, step.error)
             if isinstance(step, Finished):
                 return PokeReturnValue(is_done=True, xcom_value=self.conclude(step.job))
         return False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.client.models import Outcome, VideoTask
+from airflow_provider_anyfast.client.failures import generation_failure
+from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.exceptions import without_retry
-from airflow_provider_anyfast.jobs.failures import failure_of
-from airflow_provider_anyfast.jobs.result import video_result
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
+from airflow_provider_anyfast.seedance.result import video_result
 from airflow_provider_anyfast.sensors.base import JobSensor
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient
 
 
-class VideoStatusSensor(JobSensor[VideoTask]):
+class VideoStatusSensor(JobSensor[Generation]):
     """Succeeds when the video is there, and fails at once when its generation has failed. Free.
 
     Args:
@@ -64,9 +64,9 @@ class VideoStatusSensor(JobSensor[VideoTask]):
             poll_interval=self.poke_interval,
         )
 
-    def conclude(self, job: VideoTask) -> dict[str, Any]:
+    def conclude(self, job: Generation) -> dict[str, Any]:
         """The result of the generation; a failed one cannot be mended by asking again."""
         if job.outcome is Outcome.FAILED:
-            raise without_retry(failure_of(job))
+            raise without_retry(generation_failure(job))
         self.video_link = job.video_url or self.video_link
         return video_result(job, price=self._price)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_anyfast.jobs.poller import Finished, GaveUp, JobT, Poller, Schedule, wait_for_async
+from airflow_provider_anyfast.polling.poller import Finished, GaveUp, JobT, Poller, wait_for_async
+from airflow_provider_anyfast.polling.schedule import Schedule
 from airflow_provider_anyfast.triggers.shared_client import shared_client
 
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.errors import AnyFastError
-    from airflow_provider_anyfast.jobs.poller import Timing
+    from airflow_provider_anyfast.polling.schedule import Timing
 
-SETTLE = 10.0
+MIN_FIRST_DELAY = 10.0
 """Seconds before the first poll. Airflow 3.3.2 can fail a task whose trigger fires while the worker that deferred it
 is still being reaped, which takes about 5 s (apache/airflow#67287, #72716)."""
 
@@ -36,13 +37,13 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         kind: what jobs that take about as long have in common; lets this process learn when to poll.
     """
 
-    noun: ClassVar[str]
+    label: ClassVar[str]
     """What the job is called in messages."""
     schedule: ClassVar[Schedule]
     """When the job is polled, unless ``poll_interval`` says otherwise."""
     timeout_error: ClassVar[type[AnyFastError]]
     """Raised when the deadline has passed."""
-    outlook: ClassVar[str]
+    hint: ClassVar[str]
     """What becomes of the job, and what the next attempt does."""
 
     def __init__(
@@ -78,14 +79,14 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
             "kind": self.kind,
         }
 
-    def poller(self, *, settle: float = 0.0) -> Poller[JobT]:
+    def poller(self, *, min_first_delay: float = 0.0) -> Poller[JobT]:
         """The course of this wait; the synchronous way and the sensors take it from here too."""
         return Poller(
             self.job_id,
             started_at=self.started_at,
             deadline=self.deadline,
             schedule=Schedule.fixed(self.poll_interval) if self.poll_interval else self.timing(),
-            settle=settle,
+            min_first_delay=min_first_delay,
         )
 
     def timing(self) -> Timing:
@@ -99,7 +100,7 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         """Yields one event: the arguments of this wait, and why asking stopped, if it had to."""
         call = self.call()
         async with shared_client(self.anyfast_conn_id) as client:
-            ended = await wait_for_async(self.poller(settle=SETTLE), lambda: client.send_once(call))
+            ended = await wait_for_async(self.poller(min_first_delay=MIN_FIRST_DELAY), lambda: client.send_once(call))
         reason = ""
         if isinstance(ended, Finished):
             self.learn(ended.job)

@@ -11,7 +11,7 @@ from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.endpoints import Upload
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
-from airflow_provider_anyfast.jobs.download import download
+from airflow_provider_anyfast.files.download import download
 from benchmarks.talk import take_stdout, tell
 from benchmarks.usage import forget_peak, peak, resident
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_provider_anyfast.client.errors import AnyFastError
-    from airflow_provider_anyfast.jobs.poller import GaveUp, Poller, TimedOut, Wait
+    from airflow_provider_anyfast.polling.poller import GaveUp, Poller, TimedOut, Wait
 
     OnError = Callable[[Poller[Any], AnyFastError, float], Wait | TimedOut | GaveUp]
 
@@ -74,7 +74,7 @@ class VideoTriggerWay(Way):
     def __init__(self, target: Target) -> None:
         super().__init__(target)
         from airflow_provider_anyfast.client import clock  # noqa: PLC0415 - only this way's process pays for it
-        from airflow_provider_anyfast.jobs.poller import Poller  # noqa: PLC0415
+        from airflow_provider_anyfast.polling.poller import Poller  # noqa: PLC0415
         from airflow_provider_anyfast.triggers.video import VideoTrigger  # noqa: PLC0415
 
         self._trigger = VideoTrigger

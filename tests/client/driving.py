@@ -53,7 +53,7 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Course:
+class BatchCheckpoint:
     """What a driver did: its requests, its waits in seconds, and its end."""
 
     sent: tuple[Sent, ...]
@@ -119,7 +119,7 @@ def _wired(options: dict[str, Any], service: Service) -> dict[str, Any]:
     return {**kept, "transport": httpx.MockTransport(service.handle)}
 
 
-def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> Course:
+def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> BatchCheckpoint:
     """``work``, a call or a flow, by the synchronous client."""
     with held_clock() as time:
         service = Service(steps)
@@ -127,11 +127,11 @@ def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> Co
             with ScriptedClient(service, settings) as client:
                 answer = client.send(work) if isinstance(work, Call) else client.run(work)
         except AnyFastError as error:
-            return Course(tuple(service.sent), tuple(time.sleeps), error=error)
-        return Course(tuple(service.sent), tuple(time.sleeps), answer)
+            return BatchCheckpoint(tuple(service.sent), tuple(time.sleeps), error=error)
+        return BatchCheckpoint(tuple(service.sent), tuple(time.sleeps), answer)
 
 
-def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> Course:
+def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> BatchCheckpoint:
     """``work``, a call or a flow, by the asynchronous client."""
 
     async def run(service: Service) -> Any:
@@ -143,11 +143,11 @@ def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS)
         try:
             answer = asyncio.run(run(service))
         except AnyFastError as error:
-            return Course(tuple(service.sent), tuple(time.sleeps), error=error)
-        return Course(tuple(service.sent), tuple(time.sleeps), answer)
+            return BatchCheckpoint(tuple(service.sent), tuple(time.sleeps), error=error)
+        return BatchCheckpoint(tuple(service.sent), tuple(time.sleeps), answer)
 
 
-def drive_both(make: Callable[[], Any], steps: Sequence[Step], settings: Settings = SETTINGS) -> Course:
+def drive_both(make: Callable[[], Any], steps: Sequence[Step], settings: Settings = SETTINGS) -> BatchCheckpoint:
     """The course of both drivers, which must be the same; ``make`` makes the call or the flow."""
     course, course_async = drive(make(), steps, settings), drive_async(make(), steps, settings)
     assert course.told == course_async.told

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_anyfast.client import models
+from airflow_provider_anyfast.client import responses
 from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
-from airflow_provider_anyfast.client.models import Asset, Outcome, VideoTask
-from airflow_provider_anyfast.jobs.failures import asset_failure, failure_of
-from airflow_provider_anyfast.jobs.result import asset_facts, video_result
+from airflow_provider_anyfast.client.failures import asset_failure, generation_failure
+from airflow_provider_anyfast.client.responses import Asset, Generation, Outcome
+from airflow_provider_anyfast.seedance.result import asset_facts, video_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,12 +75,12 @@ BODIES = st.recursive(
 TASKS = st.tuples(FLAT, st.dictionaries(st.sampled_from(CONTAINERS), FLAT, max_size=3)).map(lambda two: two[0] | two[1])
 STATUSES = st.sampled_from(["SUCCESS", "FAILURE", "IN_PROGRESS", "", "new"])
 PARSERS: tuple[Callable[[Any], Any], ...] = (
-    partial(models.parse_id, call="the call"),
-    models.parse_asset,
-    models.parse_assets,
-    models.parse_asset_groups,
-    models.parse_models,
-    partial(models.parse_video_task, generation_id="asyntask_1"),
+    partial(responses.parse_id, call="the call"),
+    responses.parse_asset,
+    responses.parse_assets,
+    responses.parse_asset_groups,
+    responses.parse_models,
+    partial(responses.parse_generation, generation_id="asyntask_1"),
 )
 
 
@@ -102,19 +102,19 @@ def test_any_generation_with_a_status_is_understood_and_can_be_told(
     task: dict[str, Any], status: str, upstream: Any
 ) -> None:
     answer = over_the_wire({"data": {**task, "status": status, "data": upstream}})
-    told = models.parse_video_task(answer, "asyntask_1")
-    assert isinstance(told, VideoTask)
+    told = responses.parse_generation(answer, "asyntask_1")
+    assert isinstance(told, Generation)
     assert (told.outcome is Outcome.SUCCEEDED) == (status == "SUCCESS")
     assert told.video_url is None or told.video_url.startswith("http")
     json.dumps(video_result(told))
     if told.outcome is Outcome.FAILED:
-        assert str(failure_of(told))
+        assert str(generation_failure(told))
 
 
 @given(fields=TASKS)
 def test_any_asset_that_is_understood_can_be_told(fields: dict[str, Any]) -> None:
     try:
-        asset = models.parse_asset(over_the_wire({**fields, "Id": "asset-1"}))
+        asset = responses.parse_asset(over_the_wire({**fields, "Id": "asset-1"}))
     except UnexpectedAnswerError:
         return
     assert isinstance(asset, Asset)

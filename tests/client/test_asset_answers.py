@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
-from airflow_provider_anyfast.client.models import (
+from airflow_provider_anyfast.client.responses import (
     Asset,
     AssetGroup,
     Outcome,

@@ -97,7 +97,7 @@ def test_a_call_is_what_the_documentation_says(call: Call[Any], given: Given) ->
 
 
 def test_only_a_submission_holds_its_answer_back() -> None:
-    assert [name for name, (call, _) in CALLS.items() if call.held] == ["submit"]
+    assert [name for name, (call, _) in CALLS.items() if call.long_poll] == ["submit"]
 
 
 def test_a_file_goes_with_its_type_and_without_a_url() -> None:

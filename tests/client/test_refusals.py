@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import errors
-from airflow_provider_anyfast.client.errors import APIError, code_and_message, error_from_response, read_refusal
+from airflow_provider_anyfast.client.error_parsing import code_and_message, error_from_response, parse_error_response
+from airflow_provider_anyfast.client.errors import APIError
 
 if TYPE_CHECKING:
     from tests.support.clock import FakeClock
@@ -482,7 +483,7 @@ def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
         response = httpx.Response(429, headers={"Retry-After": header})
     except ValueError:  # not a header at all
         return
-    seconds = read_refusal(response).retry_after
+    seconds = parse_error_response(response).retry_after
     assert seconds is None or seconds >= 0
 
 
@@ -524,7 +525,7 @@ def test_a_sentence_can_be_added_to_an_error_without_losing_its_facts() -> None:
         "Slow down.", status=429, code="c", request_id="r", retry_after=3.0, generation_id="asyntask_1"
     )
     error.__cause__ = cause
-    longer = error.adding("Nothing was spent.")
+    longer = error.with_context("Nothing was spent.")
     assert type(longer) is errors.RateLimitError
     assert str(longer) == "Slow down. Nothing was spent."
     assert longer.__dict__ == error.__dict__

@@ -8,7 +8,7 @@ import json
 import httpx
 import pytest
 
-from airflow_provider_anyfast.client.errors import error_from_response
+from airflow_provider_anyfast.client.error_parsing import error_from_response
 from airflow_provider_anyfast.client.redact import MAX_LENGTH, redact
 from airflow_provider_anyfast.client.settings import Settings
 

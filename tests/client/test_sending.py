@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from airflow_provider_anyfast.client import endpoints, errors
 from airflow_provider_anyfast.client.endpoints import Call, Upload
 from airflow_provider_anyfast.client.errors import LostAnswerError
-from airflow_provider_anyfast.client.models import Outcome
-from airflow_provider_anyfast.client.pace import LONGEST_PAUSE
+from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE
+from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.client.transport import ASSET_PATIENCE
 from tests.client.driving import (
     KEY,

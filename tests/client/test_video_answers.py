@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
-from airflow_provider_anyfast.client.models import Outcome, VideoTask, parse_video_task
-from airflow_provider_anyfast.jobs.result import video_result
+from airflow_provider_anyfast.client.responses import Generation, Outcome, parse_generation
+from airflow_provider_anyfast.seedance.result import video_result
 
 ID = "asyntask_h81efT0qwtLnzyt6VENmCZ6VXSfNxE2E"
 LINK = "https://ark-acg-cn-beijing.tos-cn-beijing.volces.com/x.mp4?X-Tos-Signature=1"
@@ -40,11 +40,11 @@ def wrapped(**task: Any) -> dict[str, Any]:
     return {"code": "success", "message": "", "data": {"task_id": ID, "action": "generate", **task}}
 
 
-def parsed(body: Any) -> VideoTask:
-    return parse_video_task(body, ID)
+def parsed(body: Any) -> Generation:
+    return parse_generation(body, ID)
 
 
-def failed(**task: Any) -> VideoTask:
+def failed(**task: Any) -> Generation:
     return parsed(wrapped(status="FAILURE", **task))
 
 
@@ -67,7 +67,7 @@ def test_a_finished_generation_is_read_whole() -> None:
         "total_tokens": 108900,
         "super_resolution_tokens": 245025,
     }
-    assert task == VideoTask(
+    assert task == Generation(
         generation_id=ID,
         status="SUCCESS",
         outcome=Outcome.SUCCEEDED,
@@ -287,7 +287,7 @@ def test_the_creation_tells_the_time_where_the_submission_is_missing() -> None:
 
 def test_facts_that_are_not_there_are_none() -> None:
     task = parsed({"status": ""})
-    assert task == VideoTask(ID, status="", outcome=Outcome.PENDING)
+    assert task == Generation(ID, status="", outcome=Outcome.PENDING)
 
 
 @pytest.mark.parametrize("usage", [None, [], "many", {"total_tokens": "many"}, {"total_tokens": []}])

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from PIL import Image
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.assets.creation import INDEX_LAG, AssetCreation
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
@@ -24,7 +25,6 @@ from airflow_provider_anyfast.operators.asset import (
     ListAssetGroupsOperator,
     ListAssetsOperator,
 )
-from airflow_provider_anyfast.operators.asset_creation import INDEX_LAG, AssetCreation
 from airflow_provider_anyfast.operators.asset_deletion import DeleteAssetGroupOperator, DeleteAssetOperator
 
 if TYPE_CHECKING:

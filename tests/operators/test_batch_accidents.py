@@ -18,11 +18,11 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.batch import runner as batch_run
+from airflow_provider_anyfast.files.storage import LocalFile
+from airflow_provider_anyfast.ledger.stores import TaskStateStore
 from airflow_provider_anyfast.operators import batch as batch_module
-from airflow_provider_anyfast.operators import batch_run
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
-from airflow_provider_anyfast.operators.storage import LocalFile
-from airflow_provider_anyfast.operators.stores import TaskStateStore
 from airflow_provider_anyfast.triggers.video import VideosTrigger
 from tests.support.task_log import captured_log
 
@@ -237,7 +237,7 @@ def test_a_batch_that_is_marked_as_failed_while_it_waits_goes_on_when_it_is_clea
 def test_a_storage_that_is_away_is_not_tried_for_every_row(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def receive(self: LocalFile, make: Callable[[Path], object]) -> None:
+    def write_atomically(self: LocalFile, make: Callable[[Path], object]) -> None:
         if self.name.endswith(".mp4"):
             tried.append(self.name)
             raise exceptions.StorageError("The storage is away.")
@@ -247,11 +247,11 @@ def test_a_storage_that_is_away_is_not_tried_for_every_row(
     template = {**TEMPLATE, "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"}
     make = batch(tmp_path, rows=rows_of(40), template=template)
     with monkeypatch.context() as patched:
-        patched.setattr(LocalFile, "receive", receive)
+        patched.setattr(LocalFile, "write_atomically", write_atomically)
         attempt = runner.attempt(make)
     assert attempt.state == "up_for_retry", attempt.log_text
     assert isinstance(attempt.error, exceptions.StorageError)
-    assert len(tried) <= batch_run.HOPELESS + 3
+    assert len(tried) <= batch_run.MAX_CONSECUTIVE_FAILURES + 3
 
 
 # Rows that are not what they were.
@@ -538,7 +538,7 @@ def test_an_anyfast_that_is_away_is_not_asked_for_every_row(
     attempt = runner.resume(make, event={"ended": 60, "reason": ""})
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, exceptions.ServerError)
-    assert len(sandbox.requests("query")) <= 6 * (batch_run.HOPELESS + 3)
+    assert len(sandbox.requests("query")) <= 6 * (batch_run.MAX_CONSECUTIVE_FAILURES + 3)
 
 
 def test_a_site_under_maintenance_costs_a_batch_a_retry_and_no_second_video(

@@ -16,11 +16,11 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow.sdk import Connection
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.client.models import Outcome, VideoTask
-from airflow_provider_anyfast.jobs.result import video_result
+from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.metrics import count_stored_success, count_success
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
-from airflow_provider_anyfast.operators.metrics import count_stored_success, count_success
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+from airflow_provider_anyfast.seedance.result import video_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -383,7 +383,7 @@ def test_a_video_that_an_earlier_attempt_brought_home_outlives_its_link(
     make = video(output_path=str(tmp_path / "{generation_id}.mp4"), return_last_frame=True, retries=0)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "airflow_provider_anyfast.operators.video.tell_outlets", fail_with(RuntimeError("API server away"))
+            "airflow_provider_anyfast.operators.video.emit_asset_events", fail_with(RuntimeError("API server away"))
         )
         assert runner.attempt(make).state == "failed"
     fake_clock.advance(25 * 3600)
@@ -527,7 +527,7 @@ def test_up_scaling_counts_among_the_tokens(runner: TaskRunner, counted: list[tu
 def test_how_long_a_video_took_is_told_only_where_both_times_are_known(
     counted: list[tuple[str, Any]], known: dict[str, Any]
 ) -> None:
-    task = VideoTask("asyntask_1", "SUCCESS", Outcome.SUCCEEDED, **known)
+    task = Generation("asyntask_1", "SUCCESS", Outcome.SUCCEEDED, **known)
     count_success(task)
     ti = SimpleNamespace(task_id="video", map_index=-1, xcom_pull=lambda **_which: video_result(task))
     count_stored_success({"ti": ti})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_anyfast.client.models import Outcome, VideoTask
-from airflow_provider_anyfast.jobs.completion import ENOUGH, CompletionTimes
-from airflow_provider_anyfast.jobs.poller import VIDEO_SCHEDULE
+from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.polling.learned import ENOUGH, CompletionTimes
+from airflow_provider_anyfast.polling.schedule import VIDEO_SCHEDULE
 from airflow_provider_anyfast.triggers import video as module
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 
@@ -21,8 +21,8 @@ def trigger(kind: str = "seedance 480p 4", conn_id: str = "anyfast_default") -> 
     return VideoTrigger(job_id="asyntask_1", anyfast_conn_id=conn_id, started_at=0.0, deadline=1e4, kind=kind)
 
 
-def done(seconds: float, outcome: Outcome = Outcome.SUCCEEDED) -> VideoTask:
-    return VideoTask("asyntask_0", "SUCCESS", outcome, submitted_at=100.0, finished_at=100.0 + seconds)
+def done(seconds: float, outcome: Outcome = Outcome.SUCCEEDED) -> Generation:
+    return Generation("asyntask_0", "SUCCESS", outcome, submitted_at=100.0, finished_at=100.0 + seconds)
 
 
 def teach(seconds: float, **of: str) -> None:
@@ -32,20 +32,20 @@ def teach(seconds: float, **of: str) -> None:
 
 def test_fast_videos_are_asked_for_sooner_by_later_triggers_of_their_kind() -> None:
     teach(20.0)
-    assert trigger().timing().quiet < 35.0 < VIDEO_SCHEDULE.quiet
+    assert trigger().timing().initial_delay < 35.0 < VIDEO_SCHEDULE.initial_delay
 
 
 def test_what_was_learned_of_one_kind_or_connection_says_nothing_of_another() -> None:
     teach(20.0)
     for other in (trigger(kind="seedance 1080p 15"), trigger(conn_id="other"), trigger(kind="")):
-        assert other.timing().quiet == VIDEO_SCHEDULE.quiet
+        assert other.timing().initial_delay == VIDEO_SCHEDULE.initial_delay
 
 
 def test_videos_that_failed_teach_nothing() -> None:
     for _ in range(ENOUGH * 2):
         trigger().learn(done(5.0, Outcome.FAILED))
-        trigger().learn(VideoTask("asyntask_0", "SUCCESS", Outcome.SUCCEEDED))
-    assert trigger().timing().quiet == VIDEO_SCHEDULE.quiet
+        trigger().learn(Generation("asyntask_0", "SUCCESS", Outcome.SUCCEEDED))
+    assert trigger().timing().initial_delay == VIDEO_SCHEDULE.initial_delay
 
 
 def test_an_interval_by_hand_is_kept() -> None:

@@ -1,0 +1,1 @@
+"""Getting a file or a URL into AnyFast's asset library exactly once."""

@@ -1,0 +1,1 @@
+"""From a table to many videos: rows, template, queue, runner, manifest and report."""

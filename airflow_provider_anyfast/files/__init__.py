@@ -1,0 +1,1 @@
+"""Files where a team keeps them: downloaded whole, stored atomically, checked."""

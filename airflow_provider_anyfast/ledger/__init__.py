@@ -1,0 +1,1 @@
+"""Never pay twice: what was paid for is recorded before and after each billed call."""

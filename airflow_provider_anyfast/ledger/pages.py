@@ -1,0 +1,201 @@
+"""Many ledgers in a few stored records: each row of a batch has its own, and simultaneous writes are one write.
+
+Only the thread that made the book talks to the stores, since not every way of running an Airflow task allows others to.
+Other threads hand it what is to be written, and go on when that is done.
+"""
+
+from __future__ import annotations
+
+import queue
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.client.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from airflow_provider_anyfast.ledger.record import Store
+
+LEDGERS_PER_PAGE = 50
+"""So that a page stays far below the 64 KB that Airflow's stores hold."""
+
+
+class PagedLedger:
+    """Pages of ledgers, filled one after the other: what is written at the same time is mostly on the same page.
+
+    Args:
+        store_of: the store of a name.
+
+    Raises:
+        LedgerError: it cannot be read. Unknown is not absent.
+    """
+
+    def __init__(self, store_of: Callable[[str], Store]) -> None:
+        self._store_of = store_of
+        try:
+            self._index = store_of(_INDEX).get() or {}
+            self._pages = [_Page(store, store.get() or {}) for store in _page_stores(store_of, self._index)]
+        except Exception as error:
+            raise LedgerError(
+                f"The ledger could not be opened ({error}). Videos may be paid for already, so nothing was submitted. "
+                "The next attempt tries again."
+            ) from error
+        self._page_of = {key: page for page in self._pages for key in page.ledgers}
+        self._wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._lock = Lock()
+        self._pending: list[_Change] = []
+        self._closed = False
+
+    def ledger_store(self, key: str) -> Store:
+        """Where the ledger of ``key`` is kept. For every thread but the book's own."""
+        return _Entry(self, key)
+
+    def get(self, key: str) -> Any:
+        """What is stored under ``key``, or None."""
+        page = self._page_of.get(key)
+        return page and page.ledgers.get(key)
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Everything that is stored, with its key."""
+        return [item for page in self._pages for item in page.ledgers.items()]
+
+    def flush_pending(self, seconds: float) -> None:
+        """Waits for changes, ``seconds`` at most, and stores them: each page once, whatever has changed on it.
+
+        A change is wanted until it is stored, so what a signal's exception interrupts is for the next call to store.
+        """
+        with suppress(queue.Empty):
+            self._wakeup.get(timeout=seconds)
+            while True:
+                self._wakeup.get_nowait()
+        by_page: dict[_Page, list[_Change]] = {}
+        for change in [change for change in self._pending if not change.done.done()]:
+            try:
+                by_page.setdefault(self._page_for(change.key), []).append(change)
+            except Exception as error:  # noqa: BLE001 - told to those who wait
+                self._settle([change], error)
+        for page, changes in by_page.items():
+            self._write(page, changes)
+
+    def close(self) -> None:
+        """Refuses every change that is wanted and not stored, so that nobody waits in vain."""
+        with self._lock:
+            self._closed = True
+        self._settle(tuple(self._pending), LedgerError("The task has ended meanwhile."))
+
+    @staticmethod
+    def stores(store_of: Callable[[str], Store]) -> list[Store]:
+        """Every store that a book has, for taking it away."""
+        index = store_of(_INDEX)
+        return [*_page_stores(store_of, index.get() or {}), index]
+
+    def noted(self, name: str) -> Any:
+        """What was noted about the whole book under ``name``, or None."""
+        return self._index.get(name)
+
+    def note(self, **notes: Any) -> None:
+        """Stores something about the whole book, or raises what that raised. For the book's own thread."""
+        index = {"pages": len(self._pages), **self._index, **notes}
+        self._store_of(_INDEX).set(index)
+        self._index = index
+
+    def change(self, key: str, value: dict[str, Any] | None) -> None:
+        """Returns when ``value`` is stored under ``key``, or nothing is where it is None; raises what that raised."""
+        change = _Change(key, value)
+        with self._lock:
+            if self._closed:
+                raise LedgerError("The task has ended meanwhile.")
+            self._pending.append(change)
+        self._wakeup.put(None)
+        change.done.result()
+
+    def _page_for(self, key: str) -> _Page:
+        """Where ``key`` is, or else is going to be. There is no page that the index does not count."""
+        if page := self._page_of.get(key):
+            return page
+        if not self._pages or len(self._pages[-1].keys) >= LEDGERS_PER_PAGE:
+            number = len(self._pages)
+            self.note(pages=number + 1)
+            self._pages.append(_Page(self._store_of(f"page_{number}"), {}))
+        self._pages[-1].keys.add(key)
+        self._page_of[key] = self._pages[-1]
+        return self._pages[-1]
+
+    def _write(self, page: _Page, changes: list[_Change]) -> None:
+        ledgers = dict(page.ledgers)
+        for change in changes:
+            if change.value is None:
+                ledgers.pop(change.key, None)
+            else:
+                ledgers[change.key] = change.value
+        try:
+            page.store.set(ledgers)
+        except Exception as error:  # noqa: BLE001 - told to those who wait
+            self._settle(changes, error)
+            return
+        page.ledgers = ledgers
+        self._settle(changes)
+
+    def _settle(self, changes: Iterable[_Change], error: Exception | None = None) -> None:
+        for change in changes:
+            if change.done.done():  # and then a signal came
+                continue
+            if error is None:
+                change.done.set_result(None)
+            else:
+                change.done.set_exception(error)
+            self._pending.remove(change)
+
+
+@dataclass(eq=False)
+class _Page:
+    """A stored record with the ledgers of some rows."""
+
+    store: Store
+    ledgers: dict[str, Any]
+    keys: set[str] = field(init=False)
+    """Of all that have or had a place here."""
+
+    def __post_init__(self) -> None:
+        self.keys = set(self.ledgers)
+
+
+@dataclass(eq=False)
+class _Change:
+    """Something to be stored, and who waits for it."""
+
+    key: str
+    value: dict[str, Any] | None
+    done: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The store of one ledger, in a book."""
+
+    book: PagedLedger
+    key: str
+
+    def get(self) -> Any:
+        """The stored value, or None."""
+        return self.book.get(self.key)
+
+    def set(self, value: dict[str, Any]) -> None:
+        """Stores ``value``."""
+        self.book.change(self.key, value)
+
+    def delete(self) -> None:
+        """Forgets it."""
+        self.book.change(self.key, None)
+
+
+_INDEX = "pages"
+"""The record that counts the pages."""
+
+
+def _page_stores(store_of: Callable[[str], Store], index: dict[str, Any]) -> list[Store]:
+    return [store_of(f"page_{page}") for page in range(int(index.get("pages", 0)))]

@@ -1,0 +1,59 @@
+"""What became of what: asset events for the outlets of a task, and datasets for OpenLineage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+_NO_FACTS = ("video_url", "expires_at", "last_frame_url", "prompt", "path", "last_frame_path")
+"""Fields of a result that an event does not hold: links are signed, and paths may name a connection."""
+
+
+def emit_asset_events(context: Mapping[str, Any], outlets: Iterable[Any], uri: str, result: Mapping[str, Any]) -> None:
+    """Hands the file's URI and the facts of ``result`` on to every Asset and AssetAlias among the outlets.
+
+    An alias gets one asset of that URI. Signed links stay out.
+    """
+    from airflow.sdk import Asset, AssetAlias  # noqa: PLC0415 - only tasks with outlets need them
+
+    facts = {name: value for name, value in result.items() if name not in _NO_FACTS and value is not None}
+    extra = {"uri": uri, **facts}
+    for outlet in outlets:
+        event = context["outlet_events"][outlet]
+        if isinstance(outlet, AssetAlias):
+            event.add(Asset(uri), extra=extra)
+        else:
+            event.extra = {**event.extra, **extra}
+
+
+def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
+    """References of a request as lineage names them: assets within their AnyFast, links without their signature."""
+    from airflow_provider_anyfast.client.endpoints import bare_asset_id  # noqa: PLC0415 - nothing that Airflow parses
+
+    named = []
+    for reference in references:
+        asset_id = bare_asset_id(reference)
+        if asset_id.startswith("asset-"):
+            named.append(f"anyfast://{urlsplit(base_url).netloc}/{asset_id}")
+        elif reference.startswith(("http://", "https://")):
+            named.append(urlsplit(reference)._replace(query="", fragment="").geturl())
+    return named
+
+
+def lineage_of(inputs: Iterable[str], outputs: Iterable[str]) -> OperatorLineage[Any, Any]:
+    """The datasets behind these URIs, as OpenLineage names them. Only called by the OpenLineage provider."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset  # noqa: PLC0415 - an optional provider
+    from airflow.providers.openlineage.extractors import OperatorLineage  # noqa: PLC0415 - likewise
+
+    def dataset(uri: str) -> Dataset:
+        parts = urlsplit(uri)
+        namespace = f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.scheme
+        path = parts.path if parts.scheme.startswith("http") else unquote(parts.path)
+        return Dataset(namespace=namespace, name=path if parts.scheme == "file" else path.lstrip("/"))
+
+    return OperatorLineage(inputs=[dataset(uri) for uri in inputs], outputs=[dataset(uri) for uri in outputs])

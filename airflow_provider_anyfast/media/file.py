@@ -1,0 +1,133 @@
+"""A local file, ready to send: looked at before anything is paid for it, its name derived from its content."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.media.limits import RULES, Measure
+from airflow_provider_anyfast.media.probe import Measures, NotMeasurableError, UnusableMediaError, measure
+from airflow_provider_anyfast.media.sniff import SNIFFED, media_type_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ASSET_TYPES = tuple(RULES)
+_HASHED_AT_ONCE = 1024**2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """A file that becomes an asset.
+
+    Attributes:
+        media_type: such as ``image/png``, from the content.
+        size: bytes.
+        digest: SHA-256 of the content, in hexadecimal.
+    """
+
+    path: Path
+    media_type: str
+    size: int
+    digest: str
+
+    @property
+    def asset_type(self) -> str:
+        """``Image``, ``Video`` or ``Audio``."""
+        return self.media_type.partition("/")[0].capitalize()
+
+    @property
+    def default_name(self) -> str:
+        """From the file's name and its content, so that the same content is never paid for twice in a group."""
+        return f"{self.path.stem[:40]}-{self.digest[:12]}"
+
+    def open(self) -> IO[bytes]:
+        """The bytes, from the start."""
+        return self.path.open("rb")
+
+    def data_uri(self) -> str:
+        """The whole content as a data URI."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
+
+
+def read_media(path: Path, expected_type: str | None = None, *, shown: str | None = None) -> MediaFile:
+    """Looks at a file before anything is paid for it.
+
+    Size and format are always checked. Pixels, duration and frame rate need Pillow and PyAV (the extra ``media``);
+    what was not checked is logged.
+
+    Args:
+        path: a local file.
+        expected_type: ``Image``, ``Video`` or ``Audio`` as the user said, or None.
+        shown: what messages call the file; None means its path.
+
+    Raises:
+        InvalidRequestError: it cannot be read, is empty or damaged, is not what the user said, or is beyond AnyFast's
+            limits; with every problem that was found.
+    """
+    name = repr(shown or str(path))
+    try:
+        media = _read(path)
+        problems = _problems(media, expected_type, name)
+    except OSError as error:
+        raise InvalidRequestError(
+            f"file={name} cannot be read ({error.strerror or error}). Nothing was sent and nothing was spent."
+        ) from error
+    if problems:
+        raise InvalidRequestError(f"file={name} {'; '.join(problems)}. Nothing was sent and nothing was spent.")
+    return media
+
+
+def _read(path: Path) -> MediaFile:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(SNIFFED)
+        file.seek(0)
+        digest = hashlib.sha256()
+        while chunk := file.read(_HASHED_AT_ONCE):
+            digest.update(chunk)
+    return MediaFile(path, media_type_of(start), size, digest.hexdigest())
+
+
+def _problems(media: MediaFile, expected_type: str | None, name: str) -> list[str]:
+    """Each as the end of a sentence about the file."""
+    if media.size == 0:
+        return ["is empty"]
+    if media.asset_type not in RULES:
+        return [f"holds {media.media_type or 'something unknown'}, which is neither an image, a video nor audio"]
+    problems = []
+    if expected_type is not None and media.asset_type != expected_type:
+        problems.append(f"holds {media.media_type}, and asset_type={expected_type!r} was asked for")
+    formats = RULES[media.asset_type].formats
+    if media.media_type in formats:
+        return problems + _beyond_limits(media, name)
+    return [
+        *problems,
+        f"holds {media.media_type}, and AnyFast takes {', '.join(formats.values())} as {media.asset_type}",
+    ]
+
+
+def _beyond_limits(media: MediaFile, name: str) -> list[str]:
+    limits = RULES[media.asset_type].limits
+    measures: Measures = {Measure.SIZE: media.size}
+    problems, why_not = [], "the file does not tell"
+    try:
+        measures |= measure(media.path, media.media_type)
+    except UnusableMediaError as error:
+        problems.append(str(error))
+    except NotMeasurableError as error:
+        why_not = str(error)
+    for kind, limit in limits.items():
+        problem = limit.problem(kind, measures[kind]) if kind in measures else ""
+        if problem:
+            problems.append(problem)
+    unchecked = [kind.label for kind in limits if kind not in measures]
+    if unchecked and not problems:
+        log.info("file=%s was not checked for %s: %s.", name, ", ".join(unchecked), why_not)
+    return problems

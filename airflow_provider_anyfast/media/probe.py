@@ -1,0 +1,169 @@
+"""Measures of a media file from its headers, with Pillow and PyAV where they are installed.
+
+No video and no sound is decoded, so memory stays flat however long they are. An image is decoded only if its sides are
+within AnyFast's limits, and a JPEG at an eighth of them.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.files.mp4 import missing_bytes
+from airflow_provider_anyfast.media.limits import RULES, Measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+    from PIL import Image
+
+Measures = dict[Measure, float]
+"""Values by what was measured. What the file does not say is absent."""
+
+_LARGEST_SIDE = int(RULES["Image"].limits[Measure.WIDTH].highest)
+_ISO_TYPES = ("video/mp4", "video/quicktime", "image/heic", "image/heif")
+
+
+class UnusableMediaError(Exception):
+    """The file is damaged, or holds something else than it seems to. Reads as the end of a sentence about the file."""
+
+
+class NotMeasurableError(Exception):
+    """The file could not be measured here, which says nothing against it. Reads as a reason."""
+
+
+def measure(path: Path, media_type: str) -> Measures:
+    """Measures a file of one of the media types that AnyFast takes.
+
+    Raises:
+        UnusableMediaError: it is damaged, or an MP4 without a picture or the like.
+        NotMeasurableError: Pillow or PyAV is missing, or cannot read this kind of file.
+    """
+    if media_type in _ISO_TYPES:
+        _refuse_if_cut_off(path)
+    try:
+        return _MEASURING[media_type.partition("/")[0]](path, media_type)
+    except ImportError as error:
+        raise NotMeasurableError(
+            f"{error.name or 'a library'} is not installed: `pip install airflow-provider-anyfast[media]` brings it"
+        ) from error
+
+
+def _refuse_if_cut_off(path: Path) -> None:
+    with path.open("rb") as file:
+        missing = missing_bytes(file, path.stat().st_size)
+    if missing > 0:
+        raise UnusableMediaError(f"is damaged: its last {missing:,} bytes are missing")
+
+
+def _measure_image(path: Path, media_type: str) -> Measures:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damage and size, both of which are judged here
+            with Image.open(path) as image:
+                width, height = image.size
+                _read_through(image)
+    except Image.DecompressionBombError as error:
+        raise UnusableMediaError(
+            f"has more pixels than Pillow dares to open, and AnyFast takes {_LARGEST_SIDE} on each side at most"
+        ) from error
+    except UnidentifiedImageError as error:
+        if media_type in ("image/heic", "image/heif"):
+            raise NotMeasurableError(f"Pillow cannot read {media_type}") from error
+        raise UnusableMediaError(f"is damaged: it starts like {media_type}, and Pillow cannot open it") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+        raise UnusableMediaError(f"is damaged: Pillow cannot read it ({error})") from error
+    return _sides(width, height)
+
+
+def _read_through(image: Image.Image) -> None:
+    """Finds damage behind the header, most often a file that ends too early.
+
+    Images beyond AnyFast's sides are left alone: they are refused anyway.
+    """
+    if image.format == "PNG":
+        image.verify()  # every block has a checksum, so nothing needs to be decoded
+    elif max(image.size) <= _LARGEST_SIDE:
+        image.draft("L", (1, 1))  # JPEG is then decoded at an eighth of its sides
+        image.load()
+
+
+def _measure_video(path: Path, _media_type: str) -> Measures:
+    with _container(path) as container:
+        stream = next((each for each in container.streams.video if not _is_cover(each)), None)
+        if stream is None:
+            held = "sound, but no picture" if container.streams.audio else "neither picture nor sound"
+            raise UnusableMediaError(f"holds {held}, so it is no video")
+        if not _codec_of(stream):
+            raise NotMeasurableError("FFmpeg does not know how its pictures are coded")
+        if not (stream.width and stream.height):
+            raise UnusableMediaError("is damaged: its pictures have no size")
+        measures = _sides(stream.width, stream.height)
+        measures[Measure.PIXELS] = stream.width * stream.height
+        measures[Measure.DURATION] = _duration(container, stream, stream.duration)
+        if stream.average_rate:
+            measures[Measure.FRAME_RATE] = float(stream.average_rate)
+    return measures
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether it is a still picture that came along with a recording."""
+    return _codec_of(stream) in ("mjpeg", "png", "bmp") and not stream.average_rate
+
+
+def _measure_audio(path: Path, media_type: str) -> Measures:
+    with _container(path) as container:
+        stream = next(iter(container.streams.audio), None)
+        if stream is None:
+            raise UnusableMediaError("holds no sound")
+        codec = _codec_of(stream) or "unknown"
+        if media_type == "audio/mpeg" and not codec.startswith("mp3"):
+            raise UnusableMediaError(f"holds {codec} sound, which is no MP3")
+        # What FFmpeg says of an MP3 may be a guess from its first bit rate.
+        return {Measure.DURATION: _duration(container, stream, None)}
+
+
+def _duration(container: InputContainer, stream: VideoStream | AudioStream, ticks: int | None) -> float:
+    """Seconds. Where the file has no reliable number of ``ticks``, its packets are counted, none of them decoded."""
+    if not ticks:
+        ticks = sum(packet.duration or 0 for packet in container.demux(stream))
+    return float(ticks * (stream.time_base or 0))
+
+
+def _codec_of(stream: Any) -> str:
+    """Empty if FFmpeg does not know it, which PyAV's types leave out."""
+    return stream.codec_context.name if stream.codec_context else ""
+
+
+@contextmanager
+def _container(path: Path) -> Iterator[InputContainer]:
+    import av
+
+    # From version 19 on, PyAV opens files with tags in another encoding by itself, and does not know the parameter.
+    major = int(av.__version__.split(".")[0])
+    tolerant: dict[str, Any] = {} if major >= 19 else {"metadata_errors": "replace"}  # noqa: PLR2004 - a version of PyAV
+    try:
+        # An open file rather than its name, in which FFmpeg might see a protocol.
+        with path.open("rb") as file, av.open(file, **tolerant) as container:
+            yield container
+    except av.FFmpegError as error:
+        raise UnusableMediaError(f"is damaged: FFmpeg cannot read it ({error.strerror})") from error
+
+
+def _sides(width: int, height: int) -> Measures:
+    return {Measure.WIDTH: width, Measure.HEIGHT: height, Measure.RATIO: width / height}
+
+
+_MEASURING: dict[str, Callable[[Path, str], Measures]] = {
+    "image": _measure_image,
+    "video": _measure_video,
+    "audio": _measure_audio,
+}

@@ -1,0 +1,71 @@
+"""Counters and timings through Airflow's ``Stats``, each counted once per video.
+
+``anyfast.submitted``, ``anyfast.reattached``, ``anyfast.succeeded``, ``anyfast.failed`` (tag ``cause``),
+``anyfast.tokens``, and the timing ``anyfast.seconds_to_completion``.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import Stats
+
+from airflow_provider_anyfast.client.errors import AnyFastError, GenerationFailedError
+from airflow_provider_anyfast.client.responses import Usage
+from airflow_provider_anyfast.seedance.pricing import billed_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_provider_anyfast.client.responses import Generation
+
+
+def count_obtained(*, reattached: bool) -> None:
+    """A video was submitted, or an attempt has found one that is paid for already."""
+    Stats.incr("anyfast.reattached" if reattached else "anyfast.submitted")
+
+
+def count_failure(error: AnyFastError) -> None:
+    """A video has failed for good; what a retry goes on with has not."""
+    if isinstance(error, GenerationFailedError) or not error.retryable:
+        Stats.incr("anyfast.failed", tags={"cause": type(error).__name__})
+
+
+def count_success(task: Generation) -> None:
+    """A video is there."""
+    _count(task.usage, task.submitted_at, task.finished_at)
+
+
+def count_stored_success(context: Mapping[str, Any]) -> None:
+    """The same, from the result of a task whose success Airflow has stored; a callback."""
+    ti = context["ti"]
+    result = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index)
+    if isinstance(result, dict) and result.get("finished_at"):
+        usage = Usage.model_validate(result.get("usage") or {})
+        _count(usage, _at(result.get("submitted_at")), _at(result["finished_at"]))
+
+
+@contextmanager
+def failures_counted() -> Iterator[None]:
+    """Counts an error that passes through, if it is the end of a video."""
+    try:
+        yield
+    except AnyFastError as error:
+        count_failure(error)
+        raise
+
+
+def _at(moment: str | None) -> float | None:
+    parsed = pendulum.parse(moment) if moment else None
+    return parsed.timestamp() if isinstance(parsed, pendulum.DateTime) else None
+
+
+def _count(usage: Usage, submitted_at: float | None, finished_at: float | None) -> None:
+    Stats.incr("anyfast.succeeded")
+    if tokens := billed_tokens(usage):
+        Stats.incr("anyfast.tokens", tokens)
+    if submitted_at and finished_at and finished_at > submitted_at:
+        Stats.timing("anyfast.seconds_to_completion", timedelta(seconds=finished_at - submitted_at))

@@ -1,0 +1,54 @@
+"""When to ask about a job, by its age."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Timing(Protocol):
+    """When to ask, by the age of the job in seconds."""
+
+    @property
+    def initial_delay(self) -> float:
+        """Seconds before the first poll."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between polls, about."""
+
+    def wait(self, age: float) -> float:
+        """Seconds until the next poll of a job of ``age`` seconds."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Seconds between polls, by the age of the job.
+
+    Nothing before ``initial_delay``, then every ``interval``; from the age of ``slows_after`` on ever more slowly,
+    up to ``longest`` at the age of ``slowest_at``.
+    """
+
+    initial_delay: float
+    interval: float
+    slows_after: float = 150.0
+    slowest_at: float = 430.0
+    longest: float = 15.0
+
+    @classmethod
+    def fixed(cls, interval: float) -> Schedule:
+        """The same interval always."""
+        return cls(initial_delay=interval, interval=interval, longest=interval)
+
+    def wait(self, age: float) -> float:
+        """Seconds until the next poll of a job of ``age`` seconds."""
+        if age < self.initial_delay:
+            return max(self.initial_delay - age, min(self.interval, self.initial_delay))
+        late = (age - self.slows_after) / (self.slowest_at - self.slows_after)
+        return self.interval + (self.longest - self.interval) * min(1.0, max(0.0, late))
+
+
+VIDEO_SCHEDULE = Schedule(initial_delay=68.0, interval=7.0, slows_after=165.0)
+"""Half the detection delay of a poll every 15 s, which is the gateway's own pace, with no more polls."""
+ASSET_SCHEDULE = Schedule(initial_delay=4.0, interval=3.0, slows_after=30.0, slowest_at=120.0, longest=10.0)
+"""AnyFast processes an asset in 6 to 12 s, a video in 20 s."""

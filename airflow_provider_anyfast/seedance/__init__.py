@@ -1,0 +1,1 @@
+"""What the Seedance models can do, what a request for one looks like, and what it costs."""

@@ -1,0 +1,81 @@
+"""What a video will cost in tokens, estimated before it is paid for, and what tokens cost in money.
+
+Seedance counts the pixels of all frames, by 1024, of 24 frames a second and one more (AnyFast's own example: 108,900
+tokens for 5 seconds of 720p, docs.anyfast.ai, seedance-task-query).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_anyfast.client.responses import Usage
+
+FRAME_RATE = 24
+DEFAULT_RESOLUTION, DEFAULT_SECONDS = "720p", 5
+_SMALLEST_MONEY = Decimal("0.0001")
+
+_SIZES: dict[str, dict[str, tuple[int, int]]] = {
+    "480p": {"16:9": (864, 496), "4:3": (752, 560), "1:1": (640, 640), "21:9": (992, 432)},
+    "720p": {"16:9": (1280, 720), "4:3": (1112, 834), "1:1": (960, 960), "21:9": (1470, 630)},
+    "1080p": {"16:9": (1920, 1080), "4:3": (1664, 1248), "1:1": (1440, 1440), "21:9": (2206, 946)},
+    "2k": {"16:9": (2560, 1440), "4:3": (2224, 1668), "1:1": (1920, 1920), "21:9": (2940, 1260)},
+    "4k": {"16:9": (3840, 2160), "4:3": (3328, 2496), "1:1": (2880, 2880), "21:9": (4412, 1892)},
+}
+"""Width and height in pixels, as Seedance publishes them; upright ratios have the same pixels, turned."""
+_UPRIGHT = {"3:4": "4:3", "9:16": "16:9"}
+_RENDERED_AT = {"720p": "480p", "1080p": "720p", "2k": "1080p"}
+"""What ultra renders before it scales up; both count."""
+
+
+def estimate_tokens(body: Mapping[str, Any], *, longest: int, reference_seconds: int) -> int | None:
+    """Tokens of a request as it is sent; None if its resolution is not known here.
+
+    What only the model will decide is taken at its most: the ratio where it is ``adaptive``, the duration where it is
+    -1, and the length of reference videos, which count as well.
+
+    Args:
+        body: the JSON of the submission.
+        longest: seconds of the longest video that the model makes.
+        reference_seconds: seconds of reference videos that the model takes.
+    """
+    resolution = str(body.get("resolution") or DEFAULT_RESOLUTION)
+    pixels = _pixels(resolution, str(body.get("ratio") or "adaptive"))
+    if pixels is None:
+        return None
+    duration = int(body.get("duration") or DEFAULT_SECONDS)
+    seconds = longest if duration < 0 else duration
+    if any(item.get("type") == "video_url" for item in body.get("content", ()) if isinstance(item, dict)):
+        seconds += reference_seconds
+    tokens = _tokens(pixels, seconds)
+    if str(body.get("model", "")).endswith("-ultra") and resolution in _RENDERED_AT:
+        tokens += _tokens(_pixels(_RENDERED_AT[resolution], "adaptive") or 0, seconds)
+    return tokens
+
+
+def billed_tokens(usage: Usage) -> int | None:
+    """What AnyFast reports to have billed, up-scaling included; None if it reports nothing."""
+    parts = (usage.total_tokens, usage.super_resolution_tokens)
+    return sum(part or 0 for part in parts) if any(part is not None for part in parts) else None
+
+
+def money(tokens: int | None, price_per_million: Decimal | None) -> str | None:
+    """What ``tokens`` cost, to a hundredth of a cent, as text that keeps every digit; None where either is unknown."""
+    if tokens is None or price_per_million is None:
+        return None
+    return str((Decimal(tokens) * price_per_million / 1_000_000).quantize(_SMALLEST_MONEY))
+
+
+def _pixels(resolution: str, ratio: str) -> int | None:
+    sizes = _SIZES.get(resolution)
+    if sizes is None:
+        return None
+    width, height = sizes.get(_UPRIGHT.get(ratio, ratio)) or max(sizes.values(), key=lambda size: size[0] * size[1])
+    return width * height
+
+
+def _tokens(pixels: int, seconds: int) -> int:
+    return pixels * (FRAME_RATE * seconds + 1) // 1024

@@ -1,0 +1,66 @@
+"""What a task returns about a generation: the same fields from every operator and sensor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.seedance.pricing import billed_tokens, money
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from airflow_provider_anyfast.client.responses import Asset, Generation
+
+LINK_LIFE = 24 * 3600
+"""Seconds for which AnyFast's link to a finished video works (docs.anyfast.ai, seedance-task-query)."""
+
+
+def video_result(
+    task: Generation,
+    *,
+    prompt: str | None = None,
+    path: str | None = None,
+    last_frame_path: str | None = None,
+    submitted_at: float | None = None,
+    estimated_tokens: int | None = None,
+    price: Decimal | None = None,
+) -> dict[str, Any]:
+    """The result as plain JSON. Missing facts are None, times are ISO 8601 in UTC.
+
+    Args:
+        task: AnyFast's answer.
+        prompt: what was asked for, where the task knows it.
+        path: where the file is, once it is at home.
+        last_frame_path: likewise of the last frame.
+        submitted_at: Unix seconds, where AnyFast does not tell.
+        estimated_tokens: what was expected before the submission, where the task knows it.
+        price: of a million tokens, where the connection names one.
+    """
+    expires_at = task.finished_at + LINK_LIFE if task.finished_at and task.video_url else None
+    return {
+        "generation_id": task.generation_id or None,
+        "status": task.status or None,
+        "model": task.model,
+        "prompt": prompt,
+        "video_url": task.video_url,
+        "expires_at": clock.iso(expires_at),
+        "path": path,
+        "last_frame_url": task.last_frame_url,
+        "last_frame_path": last_frame_path,
+        "duration": task.duration,
+        "resolution": task.resolution,
+        "ratio": task.ratio,
+        "seed": task.seed,
+        "usage": task.usage.model_dump(exclude_none=True),
+        "estimated_tokens": estimated_tokens,
+        "estimated_cost": money(estimated_tokens, price),
+        "cost": money(billed_tokens(task.usage), price),
+        "submitted_at": clock.iso(task.submitted_at or submitted_at),
+        "finished_at": clock.iso(task.finished_at),
+    }
+
+
+def asset_facts(asset: Asset) -> dict[str, Any]:
+    """An asset as plain JSON. Its link is left out: it is signed anew at every read; ``uri`` stays."""
+    return {**asset.model_dump(exclude={"url"}), "uri": asset.uri}

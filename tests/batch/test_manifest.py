@@ -1,0 +1,89 @@
+"""The lines of a manifest, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_anyfast.batch.manifest import ManifestEntry, failure_entry, from_text, to_text
+from airflow_provider_anyfast.client.errors import GenerationFailedError, LostSubmissionError
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.client.errors import AnyFastError
+
+
+def line(row: int, **changes: Any) -> ManifestEntry:
+    given = {"request": f"r{row}", "batch": "b", "attempt": 1, "input": {"name": "boat"}, "status": "SUCCESS"}
+    return ManifestEntry(row, **{**given, **changes})
+
+
+def test_what_is_written_is_read_again_in_the_order_of_the_rows() -> None:
+    lines = [
+        line(2, result={"generation_id": "g2", "usage": {"total_tokens": 7}}),
+        line(1, status="FAILURE", error="no", error_type="X", retryable=True, result={"generation_id": None}),
+        line(3, input={"name": "a\u2028b\u0085\n\x1cc \U0001f680", "n": [1, None]}),
+    ]
+    text = to_text(lines)
+    assert text.count("\n") == 3
+    assert [found.row for found in from_text(text)] == [1, 2, 3]
+    assert from_text(text) == [lines[1], lines[0], lines[2]]
+
+
+def test_what_json_does_not_know_is_written_as_text() -> None:
+    (written,) = to_text([line(1, input={"when": complex(1, 2)})]).splitlines()
+    assert json.loads(written)["input"] == {"when": "(1+2j)"}
+
+
+def test_half_an_emoji_can_be_written_and_is_read_again() -> None:
+    lines = [line(1, input={"half \ude80": "a \ud83d", "whole": "\U0001f680"})]
+    text = to_text(lines)
+    assert text.encode().count(rb"\ud83d") == 1
+    assert "\U0001f680" in text
+    assert from_text(text) == lines
+
+
+def test_numbers_that_json_does_not_know_are_written_as_null() -> None:
+    given = {"price": float("nan"), "sizes": [1.5, (float("inf"), {"n": -float("inf")})]}
+    text = to_text([line(1, input=given)])
+    (found,) = from_text(text)
+    assert found.input == {"price": None, "sizes": [1.5, [None, {"n": None}]]}
+    assert "NaN" not in text
+    assert to_text([found]) == text
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", "1", "null", '{"row": 1}', "{"])
+def test_a_line_that_makes_no_sense_is_left_out(text: str) -> None:
+    assert from_text(f"{text}\n\n{to_text([line(1)])}") == [line(1)]
+
+
+@pytest.mark.parametrize(
+    ("result", "tokens"),
+    [
+        ({}, 0),
+        ({"usage": None}, 0),
+        ({"usage": {"total_tokens": None}}, 0),
+        ({"usage": {"total_tokens": 9}}, 9),
+        ({"usage": {"total_tokens": 108_900, "super_resolution_tokens": 245_025, "new": "field"}}, 353_925),
+    ],
+)
+def test_tokens_are_what_was_billed_as_far_as_is_known(result: dict[str, Any], tokens: int) -> None:
+    assert line(1, result=result).tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("error", "known", "lost", "status", "generation_id"),
+    [
+        (GenerationFailedError("broken", generation_id="g1"), "", False, "FAILURE", "g1"),
+        (GenerationFailedError("broken"), "g2", False, "FAILURE", "g2"),
+        (LostSubmissionError("no answer"), "", True, "LOST", None),
+    ],
+)
+def test_a_failure_says_why_and_which_generation_it_is_about(
+    error: AnyFastError, known: str, status: str, generation_id: str | None, *, lost: bool
+) -> None:
+    found = failure_entry(line(1), error, known, lost=lost)
+    assert (found.status, found.error, found.error_type) == (status, str(error), type(error).__name__)
+    assert found.retryable == error.retryable
+    assert found.result == {"generation_id": generation_id}

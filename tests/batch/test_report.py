@@ -1,0 +1,138 @@
+"""The report of a batch: nothing is lost in the table, nothing breaks out of the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from airflow_provider_anyfast.batch.manifest import FAILED, SUCCEEDED, ManifestEntry, from_text, to_text
+from airflow_provider_anyfast.batch.report import contact_sheet, report_csv
+
+FOLDER = "/videos/run 1"
+HOSTILE = """</p><script>alert("x")</script>' onerror="alert(1)"""
+
+
+def line(row: int = 1, *, given: dict[str, Any] | None = None, **fields: Any) -> ManifestEntry:
+    result = {"generation_id": f"cgt-{row}", "path": f"{FOLDER}/{row}.mp4", "usage": {"total_tokens": 1000 * row}}
+    changed = {"status": SUCCEEDED, "result": result, **fields}
+    return ManifestEntry(
+        row=row, request="", batch="", attempt=1, input={"id": row} if given is None else given, **changed
+    )
+
+
+def failure(row: int, error: str = "The content was refused.") -> ManifestEntry:
+    return line(row, status=FAILED, error=error, result={"prompt": "A sea"})
+
+
+def table(*lines: ManifestEntry) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(report_csv(lines), newline="")))
+
+
+class Page(HTMLParser):
+    """Its elements, with their attributes, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    @property
+    def videos(self) -> list[str]:
+        sources = [attributes["src"] or "" for tag, attributes in self.elements if tag == "video"]
+        return [source.removesuffix("#t=0.1") for source in sources]
+
+
+def page(*lines: ManifestEntry, title: str = "A run") -> Page:
+    return Page(contact_sheet(lines, title=title, folder=FOLDER))
+
+
+def test_the_table_has_a_line_for_each_row_with_its_own_columns_beside_the_outcome() -> None:
+    rows = table(line(1, given={"id": "a", "status": "new"}), failure(2))
+    assert [(row["row"], row["status"], row["tokens"], row["file"], row["error"]) for row in rows] == [
+        ("1", "SUCCESS", "1000", f"{FOLDER}/1.mp4", ""),
+        ("2", "FAILURE", "0", "", "The content was refused."),
+    ]
+    assert (rows[0]["input_id"], rows[0]["input_status"]) == ("a", "new")
+    assert (rows[1]["input_id"], rows[1]["input_status"]) == ("2", "")
+
+
+def test_any_text_comes_out_of_the_table_as_it_went_in() -> None:
+    nasty = 'a "quoted", long\nstory; =1+1'
+    (row,) = table(line(given={"id": nasty, "shots": [1, {"ü": None}]}, error=nasty))
+    assert (row["input_id"], row["error"]) == (nasty, nasty)
+    assert row["input_shots"] == '[1, {"ü": null}]'
+
+
+@pytest.mark.parametrize(("cost", "shown"), [("0.1000", "0.1000"), (None, "")])
+def test_the_cost_of_a_row_is_in_the_table_where_it_is_known(cost: str | None, shown: str) -> None:
+    (row,) = table(line(result={"cost": cost}))
+    assert row["cost"] == shown
+
+
+def test_the_page_sums_up_tokens_and_money_without_rounding() -> None:
+    lines = [
+        line(row, result={"usage": {"total_tokens": 600}, "cost": cost}) for row, cost in ((1, "0.10"), (2, "0.20"))
+    ]
+    assert "2 of 3 videos · 1,200 tokens · cost 0.30" in page(*lines, failure(3)).text
+    assert "cost" not in page(line(1)).text
+
+
+def test_videos_beside_or_below_the_page_have_relative_links() -> None:
+    paths = [f"{FOLDER}/a b?c#d:é.mp4", f"{FOLDER}/more/x.mp4"]
+    found = page(*(line(row, result={"path": path}) for row, path in enumerate(paths))).videos
+    assert found == ["a%20b%3Fc%23d%3A%C3%A9.mp4", "more/x.mp4"]
+
+
+def test_the_links_are_relative_in_object_storage_too() -> None:
+    stored = line(result={"path": "s3://conn@bucket/out/1.mp4"})
+    assert Page(contact_sheet([stored], title="", folder="s3://conn@bucket/out")).videos == ["1.mp4"]
+
+
+def test_a_video_that_has_no_file_plays_from_its_link() -> None:
+    found = page(line(result={"video_url": "https://x.example/v.mp4?a=1&b=2"})).videos
+    assert found == ["https://x.example/v.mp4?a=1&b=2"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [{}, {"path": "/elsewhere/1.mp4"}, {"video_url": "javascript:alert(1)"}],
+    ids=["nothing", "elsewhere", "a script"],
+)
+def test_what_a_browser_must_not_or_cannot_open_is_no_video(result: dict[str, Any]) -> None:
+    assert page(line(result=result)).videos == []
+
+
+def test_nothing_breaks_out_of_the_page() -> None:
+    result = dict.fromkeys(("generation_id", "prompt", "resolution", "ratio"), HOSTILE)
+    links = {"video_url": f'https://x.example/"{HOSTILE}'}
+    hostile = page(
+        line(1, result={**result, **links}),
+        line(2, status=HOSTILE, error=HOSTILE, result={"path": f"{FOLDER}/{HOSTILE}"}),
+        title=HOSTILE,
+    )
+    tags = {tag for tag, _ in hostile.elements}
+    assert tags == {"html", "head", "meta", "title", "style", "body", "h1", "p", "ol", "li", "video", "h2", "span"}
+    names = {name for _, attributes in hostile.elements for name in attributes}
+    assert names == {"lang", "charset", "name", "content", "class", "controls", "preload", "src"}
+    assert hostile.text.count("<script>") >= 7
+
+
+def test_a_failed_row_shows_its_prompt_and_its_error() -> None:
+    shown = page(failure(7)).text
+    assert all(text in shown for text in ("7 FAILURE", "A sea", "The content was refused."))
+
+
+def test_the_manifest_of_the_batch_operator_can_be_reported_too() -> None:
+    lines = [line(1), failure(2)]
+    assert report_csv(from_text(to_text(lines))) == report_csv(lines)

@@ -1,0 +1,478 @@
+"""A video comes home whole or not at all, and its link is called dead only when it is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError, StorageError
+from airflow_provider_anyfast.files.download import TRIES, check_target, download, image_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.clock import FakeClock
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
+LINK = "https://host/x.mp4?X-Tos-Signature=ab12"
+FILM = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 1000
+OLD = b"an older file"
+
+
+class Parts(httpx.SyncByteStream):
+    """A body in parts; an exception among them is raised."""
+
+    def __init__(self, *parts: bytes | Exception) -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self.parts:
+            if isinstance(part, Exception):
+                raise part
+            yield part
+
+
+Answer = httpx.Response | Exception
+
+
+class Store:
+    """A storage host that gives one answer after another; the last one goes on for ever."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+        self.headers: list[dict[str, str] | None] = []
+
+    @contextmanager
+    def open(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
+        self.asked.append(url)
+        self.headers.append(headers)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+
+
+def film(*parts: bytes | Exception, status: int = 200, length: int | None = None) -> httpx.Response:
+    headers = {} if length is None else {"content-length": str(length)}
+    return httpx.Response(status, stream=Parts(*parts), headers=headers)
+
+
+def whole() -> httpx.Response:
+    return film(FILM[:1000], FILM[1000:], length=len(FILM))
+
+
+def fetched(store: Store, target: Path, **parameters: Any) -> int:
+    return download(store.open, LINK, target, what="generation asyntask_1", **parameters)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "film.mp4"
+
+
+def only(folder: Path, *names: str) -> bool:
+    return sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+# Whole.
+
+
+def test_a_film_comes_home_whole(target: Path) -> None:
+    store = Store(whole())
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+    assert store.asked == [LINK]
+    assert only(target.parent, "film.mp4")
+
+
+def test_a_film_of_unknown_length_comes_home(target: Path) -> None:
+    assert fetched(Store(film(FILM)), target) == len(FILM)
+
+
+@pytest.mark.parametrize("box", [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"])
+def test_every_beginning_of_an_mp4_or_mov_file_is_known(target: Path, box: bytes) -> None:
+    assert fetched(Store(film(b"\x00\x00\x00\x08" + box)), target) == 8
+
+
+def test_the_folder_of_a_film_is_made(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "film.mp4"
+    fetched(Store(whole()), target)
+    assert target.read_bytes() == FILM
+
+
+def test_an_older_file_is_replaced(target: Path) -> None:
+    target.write_bytes(OLD)
+    fetched(Store(whole()), target)
+    assert target.read_bytes() == FILM
+
+
+def test_nothing_is_seen_under_the_films_name_while_it_comes(target: Path) -> None:
+    seen: list[bool] = []
+
+    class Watched(Parts):
+        def __iter__(self) -> Iterator[bytes]:
+            for part in super().__iter__():
+                seen.append(target.exists())
+                yield part
+
+    fetched(Store(httpx.Response(200, stream=Watched(FILM[:9], FILM[9:]))), target)
+    assert seen == [False, False]
+
+
+# Again.
+
+BROKEN: dict[str, Callable[[], Answer]] = {
+    "too short": lambda: film(FILM[:5000], length=len(FILM)),
+    "too long": lambda: film(FILM, b"x", length=len(FILM)),
+    "broken stream": lambda: film(FILM[:5000], httpx.ReadError("reset")),
+    "broken protocol": lambda: film(FILM[:5000], httpx.RemoteProtocolError("peer closed connection")),
+    "read timeout": lambda: httpx.ReadTimeout("slow"),
+    "no connection": lambda: httpx.ConnectError("refused"),
+    "broken link": lambda: httpx.InvalidURL("Invalid port"),
+    "empty": film,
+    "HTML": lambda: film(b"<html>Please wait</html>"),
+    "XML": lambda: film(b'<?xml version="1.0"?><Error/>'),
+    "429": lambda: film(status=429),
+    "500": lambda: film(b"oops", status=500),
+    "503": lambda: film(status=503),
+    "304": lambda: film(status=304),
+    "400": lambda: film(status=400),
+}
+broken = pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN.keys())
+
+
+@broken
+def test_a_download_that_breaks_off_is_begun_again(target: Path, make: Callable[[], Answer]) -> None:
+    store = Store(make(), whole())
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+    assert len(store.asked) == 2
+    assert only(target.parent, "film.mp4")
+
+
+@broken
+def test_a_download_that_always_breaks_off_leaves_nothing_and_says_what_is_paid(
+    target: Path, make: Callable[[], Answer], fake_clock: FakeClock
+) -> None:
+    store = Store(*(make() for _ in range(TRIES)))
+    with pytest.raises(DownloadError, match="generation asyntask_1") as caught:
+        fetched(store, target)
+    assert "paid for" in str(caught.value)
+    assert "without a new submission" in str(caught.value)
+    assert "ab12" not in str(caught.value)
+    assert caught.value.retryable
+    assert not isinstance(caught.value, LinkExpiredError)
+    assert len(store.asked) == TRIES
+    assert len(fake_clock.sleeps) == TRIES - 1
+    assert only(target.parent)
+
+
+@broken
+def test_an_older_file_survives_a_failed_download(target: Path, make: Callable[[], Answer]) -> None:
+    target.write_bytes(OLD)
+    with pytest.raises(DownloadError):
+        fetched(Store(*(make() for _ in range(TRIES))), target)
+    assert target.read_bytes() == OLD
+    assert only(target.parent, "film.mp4")
+
+
+# Going on where it was.
+
+ETAG = '"v1"'
+
+
+def begun(etag: str = ETAG) -> httpx.Response:
+    """Half of the film, and then a broken line."""
+    headers = {"content-length": str(len(FILM)), "etag": etag}
+    return httpx.Response(200, stream=Parts(FILM[:5000], httpx.ReadError("reset")), headers=headers)
+
+
+def rest(start: int = 5000, *, total: str = str(len(FILM)), place: str | None = None) -> httpx.Response:
+    headers = {"content-range": place or f"bytes {start}-{len(FILM) - 1}/{total}", "etag": ETAG}
+    return httpx.Response(206, stream=Parts(FILM[start:]), headers=headers)
+
+
+@pytest.mark.parametrize("total", [str(len(FILM)), "*"])
+def test_a_transfer_goes_on_where_it_broke_off(target: Path, total: str) -> None:
+    store = Store(begun(), rest(total=total))
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+    assert store.headers == [None, {"Range": "bytes=5000-", "If-Range": ETAG}]
+
+
+def test_a_transfer_that_breaks_off_twice_goes_on_twice(target: Path) -> None:
+    second = httpx.Response(
+        206,
+        stream=Parts(FILM[5000:9000], httpx.ReadTimeout("stalled")),
+        headers={"content-range": f"bytes 5000-{len(FILM) - 1}/{len(FILM)}", "etag": ETAG},
+    )
+    store = Store(begun(), second, rest(9000))
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+    assert store.headers[-1] == {"Range": "bytes=9000-", "If-Range": ETAG}
+
+
+def test_tries_that_bring_something_new_are_not_counted(target: Path) -> None:
+    """A line that breaks every other megabyte still brings a long film home."""
+    long, step = FILM + bytes(12 * 2**20), 2**20 + 1
+
+    def answer(start: int) -> httpx.Response:
+        last = start + step >= len(long)
+        parts = (long[start : start + step], *(() if last else (httpx.ReadError("reset"),)))
+        headers = {"content-range": f"bytes {start}-{len(long) - 1}/{len(long)}", "etag": ETAG}
+        return httpx.Response(206, stream=Parts(*parts), headers=headers)
+
+    store = Store(*(answer(start) for start in range(0, len(long), step)))
+    assert fetched(store, target) == len(long)
+    assert target.read_bytes() == long
+    assert len(store.asked) == 13 > TRIES
+
+
+def test_a_host_that_cannot_go_on_sends_all_of_it_again(target: Path) -> None:
+    store = Store(begun(), whole())
+    fetched(store, target)
+    assert target.read_bytes() == FILM
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"v1"'])
+def test_without_a_strong_etag_nothing_proves_that_the_rest_belongs_to_it(target: Path, etag: str) -> None:
+    store = Store(begun(etag), whole())
+    fetched(store, target)
+    assert target.read_bytes() == FILM
+    assert store.headers == [None, None]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: rest(6000),
+        lambda: rest(place="bytes 5000"),
+        lambda: rest(total="9999999"),
+        lambda: film(status=416),
+        lambda: film(status=503),
+    ],
+    ids=["another part", "no place", "another length", "416", "503"],
+)
+def test_a_rest_that_does_not_fit_is_thrown_away_with_what_was_here(
+    target: Path, answer: Callable[[], httpx.Response]
+) -> None:
+    store = Store(begun(), answer(), whole())
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+
+
+def test_what_is_not_a_video_is_not_gone_on_with(target: Path) -> None:
+    page = httpx.Response(200, stream=Parts(b"<html>Please wait</html>"), headers={"etag": ETAG})
+    store = Store(page, whole())
+    fetched(store, target)
+    assert store.headers == [None, None]
+
+
+def test_a_film_whose_boxes_announce_more_than_came_is_not_whole(target: Path) -> None:
+    cut = FILM[:24] + b"\x00\x01\x00\x00mdat" + b"x" * 1000
+    store = Store(film(cut), whole())
+    assert fetched(store, target) == len(FILM)
+    with pytest.raises(DownloadError, match="lacks its last 64,528 bytes"):
+        fetched(Store(*(film(cut) for _ in range(TRIES))), target)
+
+
+def test_a_last_frame_has_to_be_an_image(tmp_path: Path) -> None:
+    target, png = tmp_path / "frame.png", b"\x89PNG\r\n\x1a\n" + bytes(100)
+    assert fetched(Store(film(FILM), film(png)), target, problem=image_problem) == len(png)
+    assert target.read_bytes() == png
+    with pytest.raises(DownloadError, match="is not an image"):
+        fetched(Store(*(film(FILM) for _ in range(TRIES))), target, problem=image_problem)
+
+
+def test_a_message_shows_no_secret_of_a_broken_link(target: Path) -> None:
+    store = Store(httpx.ConnectError("https://host/x?sig=ab12 via http://u:p99@proxy"))
+    with pytest.raises(DownloadError) as caught:
+        fetched(store, target)
+    assert "ab12" not in str(caught.value)
+    assert "p99" not in str(caught.value)
+
+
+# Dead links.
+
+GONE = (401, 403, 404, 410)
+
+
+@pytest.mark.parametrize("status", GONE)
+@pytest.mark.parametrize("age", [0.0, 1.0, 1e9])
+def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: float, fake_clock: FakeClock) -> None:
+    store = Store(film(status=status))
+    with pytest.raises(LinkExpiredError, match="Clear the task to generate") as caught:
+        fetched(store, target, expires_at=fake_clock.now() - age)
+    assert caught.value.status == status
+    assert not caught.value.retryable
+    assert len(store.asked) == 1
+    assert only(target.parent)
+
+
+@pytest.mark.parametrize("status", GONE)
+def test_a_link_refused_at_an_unknown_age_is_not_given_up_and_may_have_expired(target: Path, status: int) -> None:
+    with pytest.raises(DownloadError, match="its link has expired") as caught:
+        fetched(Store(film(status=status)), target)
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("status", GONE)
+def test_a_fresh_link_that_is_refused_is_not_given_up(target: Path, status: int, fake_clock: FakeClock) -> None:
+    end = fake_clock.now() + 23 * 3600
+    assert fetched(Store(film(status=status), whole()), target, expires_at=end) == len(FILM)
+    target.unlink()
+    with pytest.raises(DownloadError) as caught:
+        fetched(Store(film(status=status)), target, expires_at=end)
+    assert caught.value.retryable
+    assert caught.value.status == status
+
+
+def test_an_old_link_that_still_works_is_used(target: Path, fake_clock: FakeClock) -> None:
+    assert fetched(Store(whole()), target, expires_at=fake_clock.now() - 3600) == len(FILM)
+
+
+# Disks.
+
+
+def test_a_full_disk_leaves_nothing(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    target.write_bytes(OLD)
+    store = Store(whole())
+    with pytest.raises(DownloadError, match=r"could not be written to .*film\.mp4 \(No space left on device\)"):
+        fetched(store, target)
+    assert len(store.asked) == 1
+    assert target.read_bytes() == OLD
+    assert only(target.parent, "film.mp4")
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may have more than 4,096 bytes."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_larger_than_allowed_leaves_nothing(target: Path) -> None:
+    with pytest.raises(DownloadError, match="File too large"):
+        fetched(Store(whole()), target)
+    assert only(target.parent)
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_download_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(OLD)
+    store = Store(whole())
+    with pytest.raises(DownloadError, match="could not be written"):
+        fetched(store, tmp_path / "file" / "film.mp4")
+    assert (tmp_path / "file").read_bytes() == OLD
+    assert store.asked == []
+
+
+def test_a_folder_in_the_place_of_the_film_is_a_download_error(target: Path) -> None:
+    target.mkdir()
+    with pytest.raises(DownloadError, match="could not be written"):
+        fetched(Store(whole()), target)
+    assert only(target.parent, "film.mp4")
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_a_download_that_is_stopped_leaves_nothing(target: Path, end: type[BaseException]) -> None:
+    class Stopping(Parts):
+        def __iter__(self) -> Iterator[bytes]:
+            yield FILM[:5000]
+            raise end
+
+    with pytest.raises(end):
+        fetched(Store(httpx.Response(200, stream=Stopping())), target)
+    assert only(target.parent)
+
+
+def test_two_downloads_of_one_film_do_not_meet(target: Path) -> None:
+    inner = Store(whole())
+
+    class During(Parts):
+        def __iter__(self) -> Iterator[bytes]:
+            yield FILM[:5000]
+            fetched(inner, target)
+            yield FILM[5000:]
+
+    fetched(Store(httpx.Response(200, stream=During())), target)
+    assert target.read_bytes() == FILM
+    assert only(target.parent, "film.mp4")
+
+
+# Before anything is paid.
+
+
+def test_a_folder_is_made_and_proven_writable(tmp_path: Path) -> None:
+    check_target(tmp_path / "a" / "b" / "film.mp4")
+    assert only(tmp_path / "a" / "b")
+
+
+def test_a_check_leaves_an_older_file_alone(target: Path) -> None:
+    target.write_bytes(OLD)
+    check_target(target)
+    assert target.read_bytes() == OLD
+    assert only(target.parent, "film.mp4")
+
+
+def test_a_target_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match=r"it is a folder; add a file name such as \{generation_id\}\.mp4"):
+        check_target(tmp_path)
+
+
+def refused_targets(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    return {
+        "below a file": tmp_path / "file" / "film.mp4",
+        "a name too long": tmp_path / ("x" * 300),
+        "a folder too long": tmp_path / ("x" * 300) / "film.mp4",
+        "no name at all": tmp_path / "a\0b",
+        "a loop": tmp_path / "loop" / "film.mp4",
+    }
+
+
+@pytest.mark.parametrize("case", ["below a file", "a name too long", "a folder too long", "no name at all", "a loop"])
+def test_a_target_that_cannot_be_written_is_refused_before_anything_is_paid(tmp_path: Path, case: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"cannot be written \(.+\), so this attempt has submitted nothing"):
+        check_target(refused_targets(tmp_path)[case])
+
+
+@pytest.mark.parametrize("trouble", [errno.ESTALE, errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_file_system_that_has_failed_is_no_wrong_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise OSError(trouble, os.strerror(trouble))
+
+    monkeypatch.setattr(Path, "touch", fail)
+    with pytest.raises(StorageError, match=os.strerror(trouble)) as caught:
+        check_target(tmp_path / "film.mp4")
+    assert caught.value.retryable
+
+
+def test_what_a_killed_attempt_left_behind_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".film[1].mp4.0a1b2c3d.part").write_bytes(b"half")
+    others = {tmp_path / ".film.mp4.0a1b2c3d.part", tmp_path / ".film[1].mp4.mine.part", tmp_path / "film[1].mp4.part"}
+    for other in others:
+        other.write_bytes(b"not ours")
+    target = tmp_path / "film[1].mp4"
+    fetched(Store(whole()), target)
+    assert set(tmp_path.iterdir()) == {target, *others}

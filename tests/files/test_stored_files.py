@@ -1,0 +1,327 @@
+"""Names as people give them, and storages that behave unlike S3."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import ObjectStoragePath
+
+from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.files.storage import RemoteFile, files_in, stored_file
+from airflow_provider_anyfast.files.video_output import VideoOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.s3 import S3
+
+KEYS = {
+    "a b.mp4": "a%20b.mp4",
+    "größe/lämpchen.mp4": "gr%C3%B6%C3%9Fe/l%C3%A4mpchen.mp4",
+    "a#b.mp4": "a%23b.mp4",
+    "what?.mp4": "what%3F.mp4",
+    "100%20.mp4": "100%2520.mp4",
+    "dt=2026-01-01/a+b.mp4": "dt=2026-01-01/a+b.mp4",
+    "[1].mp4": "%5B1%5D.mp4",
+    "no folder//x.mp4": "no%20folder//x.mp4",
+    f"{'x' * 250}.mp4": f"{'x' * 250}.mp4",
+}
+"""Keys of objects, and the same in a URI."""
+
+
+@pytest.fixture
+def airflow_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """An empty bucket, and its connection in the environment."""
+    monkeypatch.setenv("AIRFLOW_CONN_S3", s3.connection.as_json())
+    return s3
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_name_is_written_read_and_told_apart(airflow_s3: S3, key: str) -> None:
+    file = stored_file(airflow_s3.path(key))
+    file.check_writable()
+    assert file.size() is None
+    file.write_text("new")
+    assert airflow_s3.keys() == [key]
+    assert (file.read_text(), file.size(), file.path) == ("new", 3, airflow_s3.path(key))
+    assert file.uri == f"s3://films/{KEYS[key]}"
+    assert file.sibling("z").path == airflow_s3.path(key.rpartition("/")[0] + "/z" if "/" in key else "z")
+
+
+def test_a_folder_of_objects_names_its_files_and_nothing_else(airflow_s3: S3) -> None:
+    s3, names = airflow_s3, ["a b.png", "c#1.png", "d?.jpg", "e[1].png"]
+    for name in (*names, "", ".hidden.png", "deeper/x.png"):
+        s3.put(f"pictures/{name}", b"x")
+    files = [s3.path(f"pictures/{name}") for name in names]
+    assert files_in(s3.path("pictures")) == files_in(s3.path("pictures/")) == files
+    assert files_in(ObjectStoragePath(s3.path("pictures"))) == files
+    assert files_in(s3.path("pictures/*.png")) == [file for file in files if file.endswith(".png")]
+    assert files_in(s3.path("p*/e[[]1].png")) == files_in(s3.path("pictures/e[1].png")) == [files[3]]
+    assert s3.path("pictures/deeper/x.png") in files_in(s3.path("**/*.png"))
+    s3.put("pictures/f.png", b"x")
+    assert len(files_in(s3.path("pictures"))) == 5, "a listing is not remembered"
+    assert stored_file(s3.path("pictures")).size() is None
+
+
+def test_a_folder_of_files_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "pictures [1]"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"x")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for place in (folder, "~/pictures [1]", f"file://{folder}", f"file://localhost{folder}", f"{tmp_path}/*/*.png"):
+        assert files_in(place) == [str(folder / "a.png")]
+
+
+@pytest.mark.parametrize("place", ["", " ", "\n", "None"])
+def test_a_template_that_rendered_nothing_is_not_the_folder_where_a_worker_happens_to_be(place: str) -> None:
+    with pytest.raises(exceptions.InvalidRequestError, match="is empty"):
+        files_in(place)
+    with pytest.raises(exceptions.InvalidRequestError, match="is empty"):
+        stored_file(place)
+
+
+def test_a_home_that_nobody_has_is_a_mistake() -> None:
+    with pytest.raises(exceptions.InvalidRequestError, match="home directory"):
+        stored_file("~nobody-of-that-name/x.mp4")
+
+
+def test_what_does_not_exist_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> None:
+    for path in (airflow_s3.path("no.png"), str(tmp_path / "no.png")):
+        file = stored_file(path)
+        assert file.read_text() is None
+        with pytest.raises(exceptions.InvalidRequestError, match="does not exist"), file.open():
+            pass
+
+
+# Temporary folders.
+
+
+def test_what_a_killed_task_has_left_in_the_temporary_folder_is_swept_away_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = ("airflow-anyfast-left", "airflow-anyfast-fresh", "foreign", "airflow-anyfast-busy")
+    left, fresh, foreign, busy = (tmp_path / name for name in names)
+    for folder in (left, fresh, foreign, busy):
+        folder.mkdir()
+        (folder / "x.mp4").write_bytes(b"half")
+        if folder is not fresh:
+            os.utime(folder, (0, 0))
+    seen: list[list[str]] = []
+
+    class Watched:
+        def put_file(self, local: str, remote: str) -> None:
+            seen.append(sorted(path.name for path in tmp_path.iterdir() if path != Path(local).parent))
+
+    descriptor = os.open(busy, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        remote(Watched()).write_text("new")
+    finally:
+        os.close(descriptor)
+    assert seen == [["airflow-anyfast-busy", "airflow-anyfast-fresh", "foreign"]]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_worker_without_a_temporary_folder_is_told_apart_from_a_bucket_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
+    with pytest.raises(exceptions.StorageError, match=r"no temporary folder .*TMPDIR.*nothing is paid twice"):
+        remote(Bucket(None)).check_writable()
+    with pytest.raises(exceptions.StorageError, match="no temporary folder"):
+        remote(Bucket(None)).write_text("new")
+
+
+def test_a_temporary_folder_on_a_file_system_without_locks_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_file: Any, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    class Storage(Bucket):
+        def put_file(self, local: str, remote: str) -> None:
+            assert Path(local).read_text() == "new"
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", refused)
+    remote(Storage(None)).check_writable()
+    remote(Storage(None)).write_text("new")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Places where nothing can be written.
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """For root alone everything is writable, so the test is run as nobody then."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield
+    if root:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder that everybody can look into, in which there is an older video."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # whose parents everybody can look into
+        folder = Path(name)
+        (folder / "x.mp4").write_bytes(b"older")
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_folder_that_may_only_be_read_is_told_before_anything_is_paid(readable: Path) -> None:
+    for path in (readable / "x.mp4", readable / "new" / "{generation_id}.mp4"):
+        with pytest.raises(exceptions.InvalidRequestError, match=r"Permission denied.*has submitted nothing"):
+            VideoOutput(path).check()
+    with pytest.raises(exceptions.StorageError, match="Permission denied"):
+        stored_file(readable / "x.mp4").write_text("new")
+    assert [path.name for path in readable.iterdir()] == ["x.mp4"]
+    assert (readable / "x.mp4").read_bytes() == b"older"
+
+
+# Names that no file can have.
+
+AN_ID = f"asyntask_{'0a' * 16}"
+
+
+def kept_beside(folder: Path, path: str) -> None:
+    """What `VideoOutput` does with a video that has come, and with its last frame."""
+    video = stored_file(path.replace("{generation_id}", AN_ID))
+    for file in (video, video.sibling(f"{Path(video.name).stem}.last_frame.jpeg")):
+        file.write_text("whole")
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("letter", ["x", "\u4e2d"], ids=["Latin", "Chinese"])
+def test_a_name_that_is_let_pass_before_the_payment_can_be_written_after_it(tmp_path: Path, letter: str) -> None:
+    passed = []
+    for length in range(1, 256 // len(letter.encode())):
+        folder = tmp_path / str(length)
+        path = f"{folder}/{letter * length}-{{generation_id}}.mp4"
+        try:
+            VideoOutput(path).check()
+        except exceptions.InvalidRequestError as error:
+            assert "name too long" in str(error)
+            continue
+        kept_beside(folder, path)
+        passed.append(length * len(letter.encode()))
+    assert max(passed) >= 180
+
+
+def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("x" * 250, "folder.mp4", "half an emoji \ud83d"):
+        with pytest.raises(exceptions.InvalidRequestError, match="this attempt has submitted nothing"):
+            VideoOutput(tmp_path / name).check_name()
+    VideoOutput(tmp_path / "new" / "x.mp4").check_name()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "phrase"), [("x" * 1021 + ".mp4", "1,025 bytes"), ("half an emoji \ud83d.mp4", "no valid text")]
+)
+def test_a_key_that_no_storage_takes_is_told_before_anything_is_paid(airflow_s3: S3, key: str, phrase: str) -> None:
+    with pytest.raises(exceptions.InvalidRequestError, match=phrase):
+        stored_file(airflow_s3.path(key)).check_writable()
+
+
+def test_an_object_whose_ending_is_longer_than_a_name_on_a_disk_is_written(airflow_s3: S3) -> None:
+    key = f"No. {'5' * 250}"
+    stored_file(airflow_s3.path(key)).write_text("new")
+    assert airflow_s3.keys() == [key]
+
+
+# Storages unlike S3.
+
+
+def remote(fs: Any) -> RemoteFile:
+    """An object in a storage that behaves like ``fs``."""
+    path: Any = SimpleNamespace(
+        fs=fs, path="films/x.mp4", name="x.mp4", suffix=".mp4", bucket="films", __str__=lambda: ""
+    )
+    return RemoteFile(path)
+
+
+class Bucket:
+    """Answers, or raises what it is given, when it is asked for a bucket."""
+
+    def __init__(self, info: Exception | None, listed: Exception | None = None) -> None:
+        self._info, self._listed = info, listed
+
+    def info(self, path: str) -> dict[str, Any]:
+        _raise(self._info)
+        return {"type": "directory", "size": 0}
+
+    def ls(self, path: str) -> list[str]:
+        _raise(self._listed)
+        return []
+
+
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error
+
+
+MISSING = FileNotFoundError("films")
+FORBIDDEN = OSError("Forbidden: b/films/o\nno permission storage.objects.list")
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    [Bucket(None), Bucket(PermissionError()), Bucket(MISSING), Bucket(MISSING, PermissionError()), Bucket(FORBIDDEN)],
+    ids=["seen", "not to be looked at", "empty at Google", "not to be listed", "not to be listed at Google"],
+)
+def test_a_key_that_can_only_write_is_enough(bucket: Bucket) -> None:
+    remote(bucket).check_writable()
+
+
+def test_a_bucket_is_missing_only_if_it_cannot_be_listed_either() -> None:
+    with pytest.raises(exceptions.InvalidRequestError, match="no bucket 'films'"):
+        remote(Bucket(MISSING, MISSING)).check_writable()
+
+
+@pytest.mark.parametrize("error", [OSError("503 Slow Down"), TimeoutError(), RuntimeError("token")])
+def test_a_storage_that_does_not_answer_says_nothing_about_the_bucket(error: Exception) -> None:
+    with pytest.raises(exceptions.StorageError):
+        remote(Bucket(error)).check_writable()
+
+
+def test_a_storage_that_replaces_only_what_it_is_told_to_replace_is_told_so() -> None:
+    class Azure:
+        def put_file(self, local: str, remote: str, *, overwrite: bool = False, max_concurrency: int = 8) -> None:
+            assert (overwrite, max_concurrency) == (True, 2)
+
+    remote(Azure()).write_text("new")
+
+
+def test_a_bucket_that_has_gone_after_the_payment_costs_a_retry_and_is_no_mistake_in_the_request() -> None:
+    class Gone:
+        def put_file(self, local: str, remote: str) -> None:
+            raise FileNotFoundError("The specified bucket does not exist")
+
+    with pytest.raises(exceptions.StorageError, match="nothing is paid twice"):
+        remote(Gone()).write_text("new")
+
+
+def test_a_secret_in_what_a_storage_says_stays_there() -> None:
+    class Loud:
+        def put_file(self, local: str, remote: str) -> None:
+            raise OSError("PUT https://host/x.mp4?X-Amz-Signature=ab12 failed")
+
+    with pytest.raises(exceptions.StorageError, match=r"host/x\.mp4") as caught:
+        remote(Loud()).write_text("new")
+    assert "ab12" not in str(caught.value)

@@ -1,0 +1,320 @@
+"""No course of events makes a task pay for more than its user asked for, or lose what it has paid for.
+
+A machine of hypothesis invents the courses: attempts that are killed at any step or whose store fails, answers that
+are lost, generations that end in any way or are forgotten, retries, clears and changed requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.errors import AnyFastError
+from airflow_provider_anyfast.client.failures import generation_failure
+from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_submit
+from airflow_provider_anyfast.ledger.record import Ledger
+from tests.ledger.memory_store import Shelf
+from tests.support.clock import FakeClock
+
+
+class KilledError(BaseException):
+    """The worker is gone."""
+
+
+class End(str, Enum):
+    """How a generation ends at AnyFast."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    MODERATED = "MODERATED"
+
+
+Send = Literal["accepted", "accepted, answer lost", "not accepted, answer lost", "refused"]
+
+
+@dataclass
+class Plan:
+    """What befalls one attempt. Steps are counted over the store and AnyFast, each before and after its effect."""
+
+    killed_at: int | None = None
+    outages: dict[str, int] = field(default_factory=dict)
+    sends: list[Send] = field(default_factory=list)
+    query_fails: AnyFastError | None = None
+    ends: End | None = None
+    deferred: bool = False
+    killed_after_all: bool = False
+
+    @property
+    def goes_well(self) -> bool:
+        return self.killed_at is None and not self.outages and not self.query_fails and not self.killed_after_all
+
+
+SENDS: tuple[Send, ...] = ("accepted", "accepted, answer lost", "not accepted, answer lost", "refused")
+QUERY_FAILS = (errors.NoAnswerError("slow"), errors.AuthenticationError("key"), errors.NotFoundError("proxy"))
+PLANS = st.builds(
+    Plan,
+    killed_at=st.sampled_from([*[None] * 10, *range(14)]),
+    outages=st.sampled_from([*[{}] * 6, *({name: times} for name in ("get", "set", "delete") for times in (1, 6))]),
+    sends=st.sampled_from([*[[]] * 4, *([first, second] for first in SENDS for second in SENDS)]),
+    query_fails=st.sampled_from([*[None] * 6, *QUERY_FAILS]),
+    deferred=st.booleans(),
+    ends=st.sampled_from([None, End.SUCCESS, End.SUCCESS, End.FAILURE, End.MODERATED]),
+    killed_after_all=st.booleans(),
+)
+
+
+class AnyFast:
+    """The service: what it was sent, what it has accepted (and so billed), and how that ended."""
+
+    def __init__(self) -> None:
+        self.accepted: list[str] = []
+        self.ends: dict[str, End] = {}
+        self.forgotten: set[str] = set()
+        self.dead_links: set[str] = set()
+        self.sent = 0
+
+    def accept(self) -> str:
+        self.accepted.append(f"asyntask_{len(self.accepted)}")
+        return self.accepted[-1]
+
+    def task(self, generation_id: str) -> Generation:
+        if generation_id in self.forgotten or generation_id not in self.accepted:
+            raise errors.GenerationNotFoundError("task_not_exist")
+        end = self.ends.get(generation_id)
+        if end is None:
+            return Generation(generation_id, "IN_PROGRESS", Outcome.PENDING)
+        if end is End.SUCCESS:
+            return Generation(generation_id, "SUCCESS", Outcome.SUCCEEDED)
+        code = "OutputVideoSensitiveContentDetected" if end is End.MODERATED else "InternalError"
+        return Generation(generation_id, "FAILURE", Outcome.FAILED, failure_code=code, failure_message="no")
+
+
+class Task(RuleBasedStateMachine):
+    """One task instance, its user, and AnyFast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.patch = pytest.MonkeyPatch()
+        for name in ("now", "sleep", "sleep_async"):
+            self.patch.setattr(f"airflow_provider_anyfast.client.clock.{name}", getattr(self.clock, name))
+        self.shelf = Shelf()
+        self.anyfast = AnyFast()
+        self.wanted = True  # the user wants one video paid for, and it has not been
+        self.paid_for: str | None = None  # what an attempt has certainly noted
+        self.request = 0
+        self.made_for: dict[str, int] = {}
+        self.max_tries = 3
+        self.policy: OnLostSubmission = "fail"
+        self.may_run = True
+        self.ended = False  # the user has the file, or was told that none will come
+        self.refunded: set[str] = set()
+        self.plan = Plan()
+        self.sends: list[Send] = []
+        self.steps = 0
+
+    @initialize(policy=st.sampled_from(["fail", "resubmit"]))
+    def a_task_is_written(self, policy: OnLostSubmission) -> None:
+        self.policy = policy
+
+    def teardown(self) -> None:
+        try:
+            self.nothing_holds_a_task_for_ever()
+        finally:
+            self.patch.undo()
+
+    # What the user and Airflow do.
+
+    @rule(plan=PLANS, way=st.sampled_from(["retry", "retry", "clear", "change"]))
+    def attempt(self, plan: Plan, way: str) -> None:
+        if way == "change":
+            self.change()
+        elif way == "clear" or not self.may_run:
+            self.clear()
+        owned = self.owned()
+        before = len(self.anyfast.accepted)
+        got = self.run(plan)
+        assert got is None or self.made_for[got] == self.request, f"{got} is not what the user asked for"
+        if owned is not None:
+            assert len(self.anyfast.accepted) == before, f"{owned} is paid for, and another was submitted"
+            assert got in (None, owned)
+            ready = self.anyfast.ends.get(owned) is End.SUCCESS and owned not in self.anyfast.dead_links
+            assert got == owned or not (ready and plan.goes_well), f"{owned} was finished, and thrown away"
+
+    def clear(self) -> None:
+        """A task that had ended is to be done anew; any other is to go on."""
+        self.max_tries += 2
+        if self.ended:
+            self.wanted, self.ended = True, False
+
+    def change(self) -> None:
+        """Another prompt, and so another video."""
+        self.request += 1
+        self.max_tries += 2
+        self.wanted, self.ended = True, False
+
+    # What happens at AnyFast.
+
+    @precondition(lambda self: self.running())
+    @rule(end=st.sampled_from(End), number=st.integers(0))
+    def a_generation_ends(self, end: End, number: int) -> None:
+        running = self.running()
+        self.anyfast.ends[running[number % len(running)]] = end
+
+    @precondition(lambda self: self.anyfast.accepted)
+    @rule(number=st.integers(0), kind=st.sampled_from(["link", "record"]))
+    def a_generation_grows_old(self, number: int, kind: str) -> None:
+        generation_id = self.anyfast.accepted[number % len(self.anyfast.accepted)]
+        (self.anyfast.dead_links if kind == "link" else self.anyfast.forgotten).add(generation_id)
+
+    # What must hold.
+
+    def nothing_holds_a_task_for_ever(self) -> None:
+        """With everything well again, a user who does as told has a file after a few clears."""
+        for _ in range(4):
+            for generation_id in self.running():
+                self.anyfast.ends[generation_id] = End.SUCCESS
+            self.clear()
+            if self.run(Plan(ends=End.SUCCESS)):
+                return
+        pytest.fail("four clears did not bring a file")
+
+    def was_about_to_be_told(self) -> bool:
+        """Whether the worker was killed after its note of an end and before anyone was told."""
+        value = self.shelf.value or {}
+        id_ = value.get("id", "")
+        gone = id_ in self.anyfast.forgotten | self.anyfast.dead_links or self.anyfast.ends.get(id_) is End.MODERATED
+        return {"lost": True, "closed": gone}.get(value.get("stage", ""), False)
+
+    def running(self) -> list[str]:
+        return [
+            id_ for id_ in self.anyfast.accepted if id_ not in self.anyfast.ends and id_ not in self.anyfast.forgotten
+        ]
+
+    def owned(self) -> str | None:
+        """The generation that an attempt must go on with: known, wanted still, and running or finished."""
+        id_ = self.paid_for or (self.shelf.value or {}).get("id")
+        if self.wanted or not id_:
+            return None
+        well = id_ not in self.anyfast.forgotten and self.anyfast.ends.get(id_) in (None, End.SUCCESS)
+        return id_ if well else None
+
+    # One attempt, as the operator goes through it.
+
+    @property
+    def fingerprint(self) -> str:
+        return f"request {self.request}"
+
+    def run(self, plan: Plan) -> str | None:
+        """The generation whose file the attempt has brought home."""
+        self.plan, self.steps = plan, 0
+        self.sends = list(plan.sends)
+        self.clock.advance(60.0)
+        self.anyfast.sent = 0
+        store = Stepping(self)
+        self.shelf.failures = dict(plan.outages)
+        if self.policy == "resubmit" and self.shelf.value and not self.shelf.value["id"]:
+            self.wanted = True  # an earlier answer was lost, and the user wants another for it
+        try:
+            return self.go(Ledger(store, fingerprint=self.fingerprint, max_tries=self.max_tries))
+        except KilledError:
+            self.may_run = not self.ended
+            self.ended = self.ended or self.was_about_to_be_told()
+        except AnyFastError as error:
+            self.may_run = error.retryable
+            lasting = (errors.LostSubmissionError, errors.LinkExpiredError, errors.GenerationNotFoundError)
+            self.ended = self.ended or isinstance(error, (lasting, errors.ModerationError))
+        finally:
+            self.shelf.failures = {}
+        return None
+
+    def go(self, ledger: Ledger) -> str:
+        generation = get_or_submit(ledger, submit=self.submit, query=self.query, on_lost_submission=self.policy)
+        if self.plan.ends is not None and generation.id in self.running():
+            self.anyfast.ends[generation.id] = self.plan.ends
+        task = self.query(generation.id)
+        if self.plan.deferred:
+            ledger = Ledger(Stepping(self), fingerprint="", max_tries=self.max_tries)
+        if task.outcome is Outcome.PENDING:
+            raise errors.GenerationTimeoutError("not ready")
+        if task.outcome is Outcome.FAILED:
+            ledger.mark_closed(generation.id)
+            raise generation_failure(task)
+        if generation.id in self.anyfast.dead_links:
+            ledger.mark_closed(generation.id)
+            raise errors.LinkExpiredError("expired")
+        if self.plan.killed_after_all:
+            raise KilledError
+        self.ended = True  # Airflow has stored the success
+        self.may_run = False
+        ledger.mark_finished(generation.id)
+        return generation.id
+
+    def submit(self) -> str:
+        self.step()
+        self.anyfast.sent += 1
+        kind: Send = self.sends.pop(0) if self.sends else "accepted"
+        if kind == "refused":
+            raise errors.RateLimitError("busy")
+        assert self.wanted, "a submission that nobody asked for"
+        self.wanted, self.paid_for = False, None
+        if kind != "not accepted, answer lost":
+            self.made_for[self.anyfast.accept()] = self.request
+        if kind != "accepted":
+            self.wanted = self.policy == "resubmit"
+            raise errors.LostAnswerError("lost")
+        self.step()
+        if self.plan.killed_at is None and not self.plan.outages:
+            self.paid_for = self.anyfast.accepted[-1]
+        return self.anyfast.accepted[-1]
+
+    def query(self, generation_id: str) -> Generation:
+        self.step()
+        if self.plan.query_fails is not None:
+            raise self.plan.query_fails
+        task = self.anyfast.task(generation_id)
+        if self.anyfast.ends.get(generation_id) is End.FAILURE and generation_id not in self.refunded:
+            self.refunded.add(generation_id)
+            self.wanted = True
+        self.step()
+        return task
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps - 1 == self.plan.killed_at:
+            raise KilledError
+
+
+class Stepping:
+    """The shelf of a task, with a step before and after each call."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def get(self) -> Any:
+        self._task.step()
+        return self._task.shelf.get()
+
+    def set(self, value: dict[str, Any]) -> None:
+        self._task.step()
+        self._task.shelf.set(value)
+        self._task.step()
+
+    def delete(self) -> None:
+        self._task.step()
+        self._task.shelf.delete()
+        self._task.step()
+
+
+TestNoCourseOfEventsPaysTwice = Task.TestCase
+TestNoCourseOfEventsPaysTwice.settings = settings(
+    max_examples=200, stateful_step_count=12, deadline=None, database=None
+)

@@ -1,0 +1,208 @@
+"""The book of a batch: many ledgers in a few records, written by one thread for many."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.ledger.pages import LEDGERS_PER_PAGE, PagedLedger
+from scripts.processes import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_anyfast.ledger.record import Store
+
+MOMENT = 0.01
+
+
+class Shelf:
+    """Stores by name, as Airflow would keep them; it counts what is written, and can fail."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+        self.writes: list[str] = []
+        self.error: BaseException | None = None
+
+    def __call__(self, name: str) -> Store:
+        return _Kept(self, name)
+
+
+class _Kept:
+    def __init__(self, shelf: Shelf, name: str) -> None:
+        self._shelf = shelf
+        self._name = name
+
+    def get(self) -> Any:
+        self._fail()
+        return self._shelf.kept.get(self._name)
+
+    def set(self, value: dict[str, Any]) -> None:
+        self._fail()
+        self._shelf.kept[self._name] = value
+        self._shelf.writes.append(self._name)
+
+    def delete(self) -> None:
+        del self._shelf.kept[self._name]
+
+    def _fail(self) -> None:
+        if self._shelf.error is not None:
+            raise self._shelf.error
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@contextmanager
+def threads(book: PagedLedger) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(40) as pool:
+        try:
+            yield pool
+        finally:
+            book.close()
+
+
+def want(book: PagedLedger, pool: ThreadPoolExecutor, **values: dict[str, Any] | None) -> list[Future[None]]:
+    """Each change in a thread of its own; returns when all of them wait."""
+    waiting = [pool.submit(book.change, key, value) for key, value in values.items()]
+    wait_until(lambda: len(book._pending) == len(values), "the changes", seconds=5, pause=MOMENT)
+    return waiting
+
+
+def fill(book: PagedLedger, **values: dict[str, Any] | None) -> None:
+    with ThreadPoolExecutor(len(values)) as pool:
+        waiting = want(book, pool, **values)
+        book.flush_pending(MOMENT)
+        for change in waiting:
+            change.result(timeout=5)
+
+
+def test_what_is_wanted_at_the_same_time_is_one_write(shelf: Shelf) -> None:
+    fill(PagedLedger(shelf), **{f"k{n}": {"n": n} for n in range(30)})
+    assert shelf.writes == ["pages", "page_0"]
+    assert len(shelf.kept["page_0"]) == 30
+
+
+def test_another_book_finds_what_is_stored_and_nothing_else(shelf: Shelf) -> None:
+    fill(PagedLedger(shelf), a={"n": 1}, b={"n": 2})
+    fill(PagedLedger(shelf), b=None, never=None)
+    book = PagedLedger(shelf)
+    assert (book.get("a"), book.get("b"), book.get("never")) == ({"n": 1}, None, None)
+
+
+def test_a_ledger_stays_on_its_page_and_new_ones_fill_the_last_one(shelf: Shelf) -> None:
+    fill(PagedLedger(shelf), first={"n": 0})
+    for start in range(0, 120, 20):
+        fill(PagedLedger(shelf), **{f"k{n}": {"n": n} for n in range(start, start + 20)})
+    fill(PagedLedger(shelf), first={"n": 1})
+    pages = [shelf.kept[f"page_{number}"] for number in range(shelf.kept["pages"]["pages"])]
+    assert [len(page) for page in pages] == [LEDGERS_PER_PAGE, LEDGERS_PER_PAGE, 21]
+    assert pages[0]["first"] == {"n": 1}
+
+
+def test_the_store_of_one_ledger_reads_writes_and_forgets(shelf: Shelf) -> None:
+    book = PagedLedger(shelf)
+    with threads(book) as pool:
+        store = book.ledger_store("a")
+        assert store.get() is None
+        for act, kept in ((lambda: store.set({"n": 1}), {"n": 1}), (store.delete, None)):
+            done = pool.submit(act)
+            wait_until(lambda: book._pending, "the change", seconds=5, pause=MOMENT)
+            book.flush_pending(MOMENT)
+            done.result(timeout=5)
+            assert store.get() == kept
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["the cover", "a page"])
+def test_a_write_that_fails_is_told_to_all_who_wait_and_nothing_is_believed_to_be_stored(
+    shelf: Shelf, *, is_first: bool
+) -> None:
+    book = PagedLedger(shelf)
+    if not is_first:
+        fill(book, a={"n": 0}, b={"n": 0})
+    with threads(book) as pool:
+        waiting = want(book, pool, a={"n": 1}, b={"n": 1})
+        shelf.error = OSError("away")
+        book.flush_pending(MOMENT)
+        for change in waiting:
+            with pytest.raises(OSError, match="away"):
+                change.result(timeout=5)
+        shelf.error = None
+    assert PagedLedger(shelf).get("a") == book.get("a") == (None if is_first else {"n": 0})
+
+
+def test_what_a_signal_interrupts_is_stored_by_the_next_call(shelf: Shelf) -> None:
+    book = PagedLedger(shelf)
+    with threads(book) as pool:
+        waiting = want(book, pool, a={"n": 1}, b={"n": 2})
+        shelf.error = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):  # no Exception, as Airflow's execution_timeout
+            book.flush_pending(MOMENT)
+        shelf.error = None
+        assert not any(change.done() for change in waiting)
+        book.flush_pending(MOMENT)
+        for change in waiting:
+            change.result(timeout=5)
+    assert shelf.kept["page_0"] == {"a": {"n": 1}, "b": {"n": 2}}
+
+
+def test_closing_wakes_those_who_wait_and_refuses_those_who_come_later(shelf: Shelf) -> None:
+    book = PagedLedger(shelf)
+    with threads(book) as pool:
+        waiting = want(book, pool, a={"n": 1}, b={"n": 2})
+        book.close()
+        for change in waiting:
+            with pytest.raises(LedgerError, match="has ended"):
+                change.result(timeout=5)
+        with pytest.raises(LedgerError, match="has ended"):
+            book.change("c", {"n": 3})
+    assert shelf.kept == {}
+
+
+def test_who_was_told_just_before_a_signal_is_not_told_again(shelf: Shelf) -> None:
+    book = PagedLedger(shelf)
+    with threads(book) as pool:
+        (waiting,) = want(book, pool, a={"n": 1})
+        book._pending[0].done.set_exception(OSError("away"))
+        with pytest.raises(OSError, match="away"):
+            waiting.result(timeout=5)
+        book.flush_pending(MOMENT)
+        book.close()
+    assert shelf.kept == {}
+
+
+def test_a_book_that_cannot_be_read_is_not_taken_for_an_empty_one(shelf: Shelf) -> None:
+    shelf.error = OSError("away")
+    with pytest.raises(LedgerError, match="nothing was submitted"):
+        PagedLedger(shelf)
+
+
+def test_a_book_can_be_taken_away_as_a_whole(shelf: Shelf) -> None:
+    fill(PagedLedger(shelf), a={"n": 1})
+    for store in PagedLedger.stores(shelf):
+        store.delete()
+    assert shelf.kept == {}
+
+
+def test_many_threads_that_write_all_the_time_lose_nothing(shelf: Shelf) -> None:
+    book = PagedLedger(shelf)
+
+    def work(thread: int) -> None:
+        for n in range(20):
+            book.change(f"{thread}-{n % 7}", {"n": n})
+
+    with threads(book) as pool:
+        working = [pool.submit(work, thread) for thread in range(20)]
+        while not all(worker.done() for worker in working):
+            book.flush_pending(MOMENT)
+        for worker in working:
+            worker.result()
+    stored = PagedLedger(shelf)
+    assert {thread: stored.get(f"{thread}-5") for thread in range(20)} == {key: {"n": 19} for key in range(20)}
+    assert len(shelf.writes) < 20 * 20

@@ -1,0 +1,375 @@
+"""What an attempt does with what an earlier one paid for: the promise never to pay twice, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit, submit_once
+from airflow_provider_anyfast.ledger.record import Ledger, Stage
+from airflow_provider_anyfast.polling.poller import NOT_FOUND_GRACE
+from tests.ledger.memory_store import Shelf
+from tests.support.clock import START
+
+if TYPE_CHECKING:
+    from tests.support.clock import FakeClock
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
+
+RUNNING = Generation("asyntask_old", "IN_PROGRESS", Outcome.PENDING)
+DONE = Generation("asyntask_old", "SUCCESS", Outcome.SUCCEEDED, video_url="https://host/x.mp4")
+FAILED = Generation("asyntask_old", "FAILURE", Outcome.FAILED, failure_message="internal error")
+MODERATED = Generation(
+    "asyntask_old", "FAILURE", Outcome.FAILED, failure_code="OutputVideoSensitiveContentDetected", failure_message="no"
+)
+REJECTED = Generation(
+    "asyntask_old", "FAILURE", Outcome.FAILED, failure_code="InvalidParameter.X", failure_message="no"
+)
+LOST = errors.LostAnswerError("The answer was lost.", status=502, code="c", request_id="r")
+
+
+class KilledError(BaseException):
+    """The worker is gone."""
+
+
+@dataclass
+class AnyFast:
+    """Answers the next submissions and queries; counts what it was asked. An exception is raised."""
+
+    submissions: list[str | BaseException] = field(default_factory=lambda: ["asyntask_new"])
+    answer: Generation | BaseException = RUNNING
+    submitted: int = 0
+    asked: list[str] = field(default_factory=list)
+
+    def submit(self) -> str:
+        self.submitted += 1
+        generation_id: str = _given(self.submissions.pop(0))
+        return generation_id
+
+    def query(self, generation_id: str) -> Generation:
+        self.asked.append(generation_id)
+        task: Generation = _given(self.answer)
+        return task
+
+
+def _given(what: Any) -> Any:
+    if isinstance(what, BaseException):
+        raise what
+    return what
+
+
+def attempt(
+    shelf: Shelf,
+    anyfast: AnyFast,
+    *,
+    max_tries: int = 3,
+    fingerprint: str = "f",
+    on_lost_submission: OnLostSubmission = "fail",
+) -> PaidGeneration:
+    ledger = Ledger(shelf, fingerprint=fingerprint, max_tries=max_tries)
+    return get_or_submit(ledger, submit=anyfast.submit, query=anyfast.query, on_lost_submission=on_lost_submission)
+
+
+def found(stage: Stage, **changes: Any) -> Shelf:
+    id_ = "" if stage in (Stage.INTENT, Stage.LOST) else "asyntask_old"
+    return Shelf({"stage": stage.value, "fingerprint": "f", "max_tries": 3, "at": START, "id": id_, **changes})
+
+
+PAID = (Stage.SUBMITTED, Stage.CLOSED, Stage.FINISHED)
+paid = pytest.mark.parametrize("stage", PAID)
+
+
+# Nothing was found.
+
+
+def test_the_first_attempt_submits_and_writes_it_down(fake_clock: FakeClock) -> None:
+    shelf, anyfast = Shelf(), AnyFast()
+    assert attempt(shelf, anyfast) == PaidGeneration("asyntask_new", fake_clock.now())
+    assert (anyfast.submitted, anyfast.asked) == (1, [])
+    assert (shelf.value["stage"], shelf.value["id"]) == ("submitted", "asyntask_new")
+
+
+def test_the_intent_is_written_before_the_request_is_sent() -> None:
+    shelf = Shelf()
+    seen: list[Any] = []
+
+    def submit() -> str:
+        seen.append(shelf.value["stage"])
+        return "asyntask_new"
+
+    submit_once(Ledger(shelf, fingerprint="f", max_tries=3), submit)
+    assert seen == ["intent"]
+
+
+# A paid generation was found.
+
+
+@paid
+@pytest.mark.parametrize("task", [RUNNING, DONE])
+def test_a_paid_generation_is_gone_on_with(stage: Stage, task: Generation) -> None:
+    anyfast = AnyFast(answer=task)
+    generation = attempt(found(stage), anyfast)
+    assert generation == PaidGeneration("asyntask_old", START, task, reattached=True)
+    assert (anyfast.submitted, anyfast.asked) == (0, ["asyntask_old"])
+
+
+@pytest.mark.parametrize("task", [RUNNING, DONE])
+def test_clearing_a_task_that_has_not_ended_goes_on_with_its_generation(task: Generation) -> None:
+    anyfast = AnyFast(answer=task)
+    assert attempt(found(Stage.SUBMITTED), anyfast, max_tries=4).id == "asyntask_old"
+    assert anyfast.submitted == 0
+
+
+@paid
+def test_a_generation_that_is_not_written_down_at_anyfast_yet_is_gone_on_with(
+    stage: Stage, fake_clock: FakeClock
+) -> None:
+    fake_clock.advance(NOT_FOUND_GRACE)
+    anyfast = AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
+    assert attempt(found(stage), anyfast) == PaidGeneration("asyntask_old", START, None, reattached=True)
+    assert anyfast.submitted == 0
+
+
+@paid
+def test_a_generation_that_anyfast_has_forgotten_is_told_and_not_paid_again(
+    stage: Stage, fake_clock: FakeClock
+) -> None:
+    fake_clock.advance(NOT_FOUND_GRACE + 1)
+    shelf, anyfast = found(stage), AnyFast(answer=errors.GenerationNotFoundError("task_not_exist", status=404))
+    with pytest.raises(
+        errors.GenerationNotFoundError, match="Generation asyntask_old was submitted and billed"
+    ) as told:
+        attempt(shelf, anyfast)
+    assert told.value.status == 404
+    assert anyfast.submitted == 0
+    assert shelf.value["stage"] == "closed"
+
+
+def test_a_user_who_was_told_that_a_generation_is_forgotten_gets_a_new_one_by_a_clear(fake_clock: FakeClock) -> None:
+    fake_clock.advance(NOT_FOUND_GRACE + 1)
+    shelf, anyfast = found(Stage.SUBMITTED), AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
+    for max_tries in (3, 3, 3):
+        with pytest.raises(errors.GenerationNotFoundError):
+            attempt(shelf, anyfast, max_tries=max_tries)
+    assert attempt(shelf, anyfast, max_tries=4).id == "asyntask_new"
+    assert anyfast.submitted == 1
+
+
+@paid
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.NoAnswerError("slow"),
+        errors.ConnectionFailedError("down"),
+        errors.ServerError("broken"),
+        errors.RateLimitError("busy"),
+        errors.UnexpectedAnswerError("odd"),
+        errors.AuthenticationError("key"),
+        errors.PermissionDeniedError("no"),
+        errors.NotFoundError("404 of a proxy"),
+        errors.BadRequestError("odd"),
+        errors.ConfigurationError("moved"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_unknown_is_not_absent(stage: Stage, error: errors.AnyFastError, fake_clock: FakeClock) -> None:
+    fake_clock.advance(3600)
+    shelf, anyfast = found(stage), AnyFast(answer=error)
+    before = dict(shelf.value)
+    with pytest.raises(
+        type(error), match=r"Generation asyntask_old is paid for since .* nothing was submitted"
+    ) as told:
+        attempt(shelf, anyfast)
+    assert told.value.retryable is error.retryable
+    assert anyfast.submitted == 0
+    assert shelf.value == before
+
+
+# A paid generation has failed.
+
+
+@paid
+def test_a_failed_generation_that_may_succeed_is_submitted_again(stage: Stage) -> None:
+    shelf, anyfast = found(stage), AnyFast(answer=FAILED)
+    assert attempt(shelf, anyfast).id == "asyntask_new"
+    assert (anyfast.submitted, anyfast.asked) == (1, ["asyntask_old"])
+    assert (shelf.value["stage"], shelf.value["id"]) == ("submitted", "asyntask_new")
+
+
+@paid
+@pytest.mark.parametrize(
+    ("task", "kind"), [(MODERATED, errors.ModerationError), (REJECTED, errors.GenerationRejectedError)]
+)
+def test_a_failed_generation_that_would_fail_again_is_told(
+    stage: Stage, task: Generation, kind: type[errors.AnyFastError]
+) -> None:
+    shelf, anyfast = found(stage), AnyFast(answer=task)
+    for _ in range(2):
+        with pytest.raises(kind, match="asyntask_old"):
+            attempt(shelf, anyfast)
+    assert anyfast.submitted == 0
+    assert shelf.value["stage"] == "closed"
+
+
+def test_a_moderated_generation_is_made_anew_only_by_a_clear() -> None:
+    shelf, anyfast = found(Stage.SUBMITTED), AnyFast(answer=MODERATED)
+    with pytest.raises(errors.ModerationError):
+        attempt(shelf, anyfast)
+    assert attempt(shelf, anyfast, max_tries=4).id == "asyntask_new"
+
+
+# An answer was lost.
+
+
+@pytest.mark.parametrize("max_tries", [3, 4])
+def test_an_attempt_that_ended_before_its_answer_is_told_and_not_paid_again(max_tries: int) -> None:
+    shelf, anyfast = found(Stage.INTENT), AnyFast()
+    with pytest.raises(
+        errors.LostSubmissionError, match=r"A submission of 2026-05-28T20:26:40Z .*has no answer"
+    ) as told:
+        attempt(shelf, anyfast, max_tries=max_tries)
+    assert not told.value.retryable
+    assert "clear this task" in str(told.value)
+    assert anyfast.submitted == 0
+    assert (shelf.value["stage"], shelf.value["max_tries"]) == ("lost", max_tries)
+
+
+def test_only_a_clear_after_being_told_pays_again() -> None:
+    shelf, anyfast = found(Stage.INTENT), AnyFast()
+    for max_tries in (4, 4):
+        with pytest.raises(errors.LostSubmissionError):
+            attempt(shelf, anyfast, max_tries=max_tries)
+    assert anyfast.submitted == 0
+    assert attempt(shelf, anyfast, max_tries=5).id == "asyntask_new"
+    assert anyfast.submitted == 1
+
+
+def test_an_answer_lost_in_this_attempt_is_told_at_once() -> None:
+    shelf, anyfast = Shelf(), AnyFast([LOST])
+    with pytest.raises(errors.LostSubmissionError, match=r"The answer was lost\. A submission of") as told:
+        attempt(shelf, anyfast)
+    assert (told.value.status, told.value.code, told.value.request_id) == (502, "c", "r")
+    assert told.value.__cause__ is LOST
+    assert anyfast.submitted == 1
+    assert shelf.value["stage"] == "lost"
+    with pytest.raises(errors.LostSubmissionError):
+        attempt(shelf, anyfast)
+    assert anyfast.submitted == 1
+
+
+@pytest.mark.parametrize("stage", [Stage.INTENT, Stage.LOST])
+def test_who_wants_it_gets_a_second_submission_for_a_lost_one(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    shelf, anyfast = found(stage), AnyFast()
+    assert attempt(shelf, anyfast, on_lost_submission="resubmit").id == "asyntask_new"
+    assert anyfast.submitted == 1
+    assert "may be billed too" in caplog.text
+
+
+def test_who_wants_it_gets_a_second_submission_in_the_same_attempt() -> None:
+    shelf, anyfast = Shelf(), AnyFast([LOST, "asyntask_new"])
+    assert attempt(shelf, anyfast, on_lost_submission="resubmit").id == "asyntask_new"
+    assert anyfast.submitted == 2
+
+
+def test_one_attempt_pays_for_a_lost_answer_once_at_most() -> None:
+    shelf, anyfast = Shelf(), AnyFast([LOST, LOST, "asyntask_new"])
+    with pytest.raises(errors.LostAnswerError):
+        attempt(shelf, anyfast, on_lost_submission="resubmit")
+    assert anyfast.submitted == 2
+    assert shelf.value["stage"] == "intent"
+
+
+# The submission is refused.
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.BadRequestError("no"),
+        errors.ModerationError("no"),
+        errors.QuotaError("no"),
+        errors.RateLimitError("busy"),
+        errors.AssetNotReadyError("copy"),
+        errors.ConnectionFailedError("down"),
+        errors.ConfigurationError("moved"),
+        errors.ModelUnavailableError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_refused_submission_leaves_nothing_behind(error: errors.AnyFastError) -> None:
+    shelf, anyfast = Shelf(), AnyFast([error, "asyntask_new"])
+    with pytest.raises(type(error)):
+        attempt(shelf, anyfast)
+    assert shelf.value is None
+    assert attempt(shelf, anyfast).id == "asyntask_new"
+
+
+# The request or the wish has changed.
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_changed_request_is_submitted_and_said_so(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    shelf, anyfast = found(stage), AnyFast()
+    assert attempt(shelf, anyfast, fingerprint="other").id == "asyntask_new"
+    assert (anyfast.submitted, anyfast.asked) == (1, [])
+    assert "A new video is submitted and billed: the request has changed" in caplog.text
+
+
+@pytest.mark.parametrize("stage", [Stage.FINISHED, Stage.CLOSED, Stage.LOST])
+def test_clearing_a_task_that_has_ended_pays_for_a_new_one(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    shelf, anyfast = found(stage), AnyFast()
+    assert attempt(shelf, anyfast, max_tries=4).id == "asyntask_new"
+    assert (anyfast.submitted, anyfast.asked) == (1, [])
+    assert "the task was cleared after" in caplog.text
+
+
+# The ledger fails.
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("max_tries", [3, 4])
+def test_nothing_is_paid_while_the_ledger_cannot_be_read(stage: Stage, max_tries: int) -> None:
+    shelf, anyfast = found(stage), AnyFast()
+    shelf.failures = {"get": 1}
+    with pytest.raises(errors.LedgerError):
+        attempt(shelf, anyfast, max_tries=max_tries)
+    assert (anyfast.submitted, anyfast.asked) == (0, [])
+
+
+def test_nothing_is_paid_while_the_ledger_cannot_be_written() -> None:
+    shelf, anyfast = Shelf(set=1), AnyFast()
+    with pytest.raises(errors.LedgerError):
+        attempt(shelf, anyfast)
+    assert anyfast.submitted == 0
+    assert attempt(shelf, anyfast).id == "asyntask_new"
+
+
+def test_a_paid_generation_is_used_although_its_id_could_not_be_written() -> None:
+    shelf = Shelf()
+
+    def submit() -> str:
+        shelf.failures = {"set": 100}
+        return "asyntask_new"
+
+    ledger = Ledger(shelf, fingerprint="f", max_tries=3)
+    assert submit_once(ledger, submit) == "asyntask_new"
+    shelf.failures = {}
+    ledger.mark_finished("asyntask_new")
+    anyfast = AnyFast(answer=DONE)
+    assert attempt(shelf, anyfast).id == "asyntask_new"
+    assert anyfast.submitted == 0
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), ValueError("a bug"), KilledError()])
+def test_what_is_no_answer_of_anyfast_is_no_proof_that_nothing_was_paid(error: BaseException) -> None:
+    shelf, anyfast = Shelf(), AnyFast([error])
+    with pytest.raises(type(error)):
+        attempt(shelf, anyfast)
+    assert shelf.value["stage"] == "intent"
+    with pytest.raises(errors.LostSubmissionError):
+        attempt(shelf, anyfast)
+    assert anyfast.submitted == 1

@@ -1,0 +1,302 @@
+"""What is written down about a payment, and what a later attempt makes of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.ledger.record import Attach, Decision, Ledger, Stage, Submit, Unconfirmed
+from tests.ledger.memory_store import OutageError, Shelf
+from tests.support.clock import START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.clock import FakeClock
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
+FOR_EVER = 1000
+
+
+def ledger(shelf: Shelf, *, fingerprint: str = "f", max_tries: int = 3) -> Ledger:
+    return Ledger(shelf, fingerprint=fingerprint, max_tries=max_tries)
+
+
+def record(stage: Stage, *, fingerprint: str = "f", max_tries: int = 3, id_: str | None = None) -> dict[str, Any]:
+    known = "" if stage in (Stage.INTENT, Stage.LOST) else "asyntask_1"
+    return {
+        "stage": stage.value,
+        "fingerprint": fingerprint,
+        "max_tries": max_tries,
+        "at": START,
+        "id": known if id_ is None else id_,
+    }
+
+
+def shelf_at(stage: Stage, **parameters: Any) -> Shelf:
+    return Shelf(record(stage, **parameters))
+
+
+# What a later attempt does.
+
+
+def test_without_a_record_an_attempt_submits() -> None:
+    assert ledger(Shelf()).plan() == Submit()
+
+
+SAME_REQUEST: dict[tuple[Stage, str], Decision | str] = {
+    (Stage.INTENT, "retry"): Unconfirmed(START),
+    (Stage.INTENT, "clear"): Unconfirmed(START),
+    (Stage.LOST, "retry"): Unconfirmed(START),
+    (Stage.LOST, "clear"): "its submission was lost",
+    (Stage.SUBMITTED, "retry"): Attach("asyntask_1", START),
+    (Stage.SUBMITTED, "clear"): Attach("asyntask_1", START),
+    (Stage.CLOSED, "retry"): Attach("asyntask_1", START),
+    (Stage.CLOSED, "clear"): "asyntask_1 ended without a file",
+    (Stage.FINISHED, "retry"): Attach("asyntask_1", START),
+    (Stage.FINISHED, "clear"): "asyntask_1 finished",
+}
+
+
+@pytest.mark.parametrize(("stage", "way", "plan"), [(*key, plan) for key, plan in SAME_REQUEST.items()])
+def test_an_attempt_goes_on_from_the_stage_that_was_reached(stage: Stage, way: str, plan: Decision | str) -> None:
+    max_tries = 3 if way == "retry" else 4
+    found = ledger(shelf_at(stage), max_tries=max_tries).plan()
+    assert found == (Submit(f"the task was cleared after {plan}") if isinstance(plan, str) else plan)
+
+
+def test_every_stage_has_its_plan() -> None:
+    assert {stage for stage, _ in SAME_REQUEST} == set(Stage)
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("max_tries", [3, 4])
+def test_a_changed_request_is_submitted_whatever_was_paid_before(stage: Stage, max_tries: int) -> None:
+    found = ledger(shelf_at(stage, fingerprint="other"), max_tries=max_tries).plan()
+    assert isinstance(found, Submit)
+    paid = "a submission whose answer is unknown" if stage in (Stage.INTENT, Stage.LOST) else "generation asyntask_1"
+    assert found.reason == f"the request has changed since {paid} was submitted at 2026-05-28T20:26:40Z"
+
+
+def test_a_clear_is_seen_also_where_the_user_lowered_the_retries_before_it() -> None:
+    assert isinstance(ledger(shelf_at(Stage.FINISHED, max_tries=5), max_tries=2).plan(), Submit)
+
+
+def test_a_plan_changes_nothing() -> None:
+    for stage in Stage:
+        shelf = shelf_at(stage)
+        ledger(shelf, max_tries=4).plan()
+        assert shelf.value == record(stage)
+        assert shelf.calls == ["get"]
+
+
+# What cannot be read is not absent.
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "text",
+        5,
+        [],
+        {},
+        {"stage": "intent"},
+        {**record(Stage.SUBMITTED), "stage": "sold"},
+        {**record(Stage.SUBMITTED), "max_tries": "many"},
+        {**record(Stage.SUBMITTED), "at": None},
+        {**record(Stage.SUBMITTED), "id": 5},
+        {**record(Stage.SUBMITTED), "id": ""},
+        {**record(Stage.CLOSED), "id": ""},
+        {**record(Stage.FINISHED), "id": ""},
+        json.dumps(record(Stage.SUBMITTED)),
+    ],
+)
+def test_a_record_that_cannot_be_understood_submits_nothing(value: Any) -> None:
+    with pytest.raises(LedgerError, match="cannot be understood") as caught:
+        ledger(Shelf(value)).plan()
+    assert "may be paid for already" in str(caught.value)
+    assert caught.value.retryable
+
+
+def test_a_ledger_that_cannot_be_read_submits_nothing() -> None:
+    with pytest.raises(LedgerError, match=r"could not be read \(503 Service Unavailable\)") as caught:
+        ledger(Shelf(get=1)).plan()
+    assert isinstance(caught.value.__cause__, OutageError)
+
+
+@given(
+    st.none()
+    | st.text()
+    | st.integers()
+    | st.dictionaries(
+        st.sampled_from(["stage", "fingerprint", "max_tries", "at", "id"]),
+        st.none() | st.text() | st.integers() | st.floats() | st.sampled_from(list(Stage)),
+    )
+)
+def test_any_record_is_a_plan_or_a_ledger_error(value: Any) -> None:
+    try:
+        plan = ledger(Shelf(value)).plan()
+    except LedgerError:
+        assert value is not None
+    else:
+        assert isinstance(plan, Submit | Attach | Unconfirmed)
+        assert not (isinstance(plan, Attach) and not plan.id)
+
+
+# What is written.
+
+
+def test_an_intent_is_written_before_the_payment(fake_clock: FakeClock) -> None:
+    shelf = Shelf()
+    ledger(shelf).record_intent()
+    assert shelf.value == {**record(Stage.INTENT), "at": fake_clock.now()}
+
+
+def test_an_id_is_written_after_the_payment(fake_clock: FakeClock) -> None:
+    shelf = Shelf()
+    book = ledger(shelf)
+    book.record_intent()
+    fake_clock.advance(5.0)
+    book.record_submitted("asyntask_1")
+    assert shelf.value == {**record(Stage.SUBMITTED), "at": START + 5.0}
+
+
+def test_a_withdrawn_intent_leaves_nothing() -> None:
+    shelf = Shelf()
+    book = ledger(shelf)
+    book.record_intent()
+    book.clear_intent()
+    assert shelf.value is None
+    assert book.plan() == Submit()
+
+
+ADVANCES: dict[str, tuple[Callable[[Ledger], None], Stage, Stage, str]] = {
+    "lose": (lambda book: book.mark_unconfirmed(), Stage.INTENT, Stage.LOST, ""),
+    "close": (lambda book: book.mark_closed("asyntask_1"), Stage.SUBMITTED, Stage.CLOSED, "asyntask_1"),
+    "finish": (lambda book: book.mark_finished("asyntask_1"), Stage.SUBMITTED, Stage.FINISHED, "asyntask_1"),
+}
+advances = pytest.mark.parametrize(("advance", "before", "after", "id_"), ADVANCES.values(), ids=ADVANCES.keys())
+
+
+@advances
+def test_an_end_is_written_with_the_number_of_this_attempt(
+    advance: Callable[[Ledger], None], before: Stage, after: Stage, id_: str
+) -> None:
+    shelf = shelf_at(before)
+    advance(ledger(shelf, max_tries=7))
+    assert shelf.value == record(after, max_tries=7, id_=id_)
+
+
+@advances
+def test_an_end_keeps_the_fingerprint_of_the_request_that_was_paid(
+    advance: Callable[[Ledger], None], before: Stage, after: Stage, id_: str
+) -> None:
+    shelf = shelf_at(before)
+    advance(ledger(shelf, fingerprint=""))
+    assert shelf.value["fingerprint"] == "f"
+
+
+@advances
+def test_a_user_who_clears_twice_gets_a_new_one_twice(
+    advance: Callable[[Ledger], None], before: Stage, after: Stage, id_: str
+) -> None:
+    shelf = shelf_at(before)
+    advance(ledger(shelf, max_tries=4))
+    assert isinstance(ledger(shelf, max_tries=5).plan(), Submit)
+
+
+@advances
+def test_without_a_record_there_is_no_end_to_write(
+    advance: Callable[[Ledger], None], before: Stage, after: Stage, id_: str
+) -> None:
+    shelf = Shelf()
+    advance(ledger(shelf))
+    assert shelf.value is None
+
+
+@pytest.mark.parametrize("name", ["close", "finish"])
+def test_an_end_mends_a_record_whose_note_of_the_id_had_failed(name: str) -> None:
+    advance, _, after, _ = ADVANCES[name]
+    shelf = shelf_at(Stage.INTENT)
+    advance(ledger(shelf))
+    assert shelf.value == record(after)
+    assert ledger(shelf).plan() == Attach("asyntask_1", START)
+
+
+# Writes that fail.
+
+
+def test_nothing_may_be_sent_where_the_intent_could_not_be_written() -> None:
+    with pytest.raises(LedgerError, match="nothing was submitted and nothing was spent") as caught:
+        ledger(Shelf(set=1)).record_intent()
+    assert isinstance(caught.value.__cause__, OutageError)
+
+
+def test_the_note_of_an_id_is_written_again_where_it_fails(fake_clock: FakeClock) -> None:
+    shelf = Shelf(set=3)
+    ledger(shelf).record_submitted("asyntask_1")
+    assert shelf.value["id"] == "asyntask_1"
+    assert 3.0 <= sum(fake_clock.sleeps) <= 30.0
+
+
+def test_a_note_that_fails_for_good_is_logged_and_throws_nothing_away(caplog: pytest.LogCaptureFixture) -> None:
+    shelf = Shelf(record(Stage.INTENT), set=FOR_EVER)
+    ledger(shelf).record_submitted("asyntask_1")
+    assert shelf.value == record(Stage.INTENT)
+    assert "could not write down asyntask_1, which is paid for" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["get", "set"])
+@advances
+def test_an_end_that_cannot_be_written_is_logged_and_throws_nothing_away(
+    advance: Callable[[Ledger], None],
+    before: Stage,
+    after: Stage,
+    id_: str,
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shelf = shelf_at(before)
+    shelf.failures = {kind: FOR_EVER}
+    advance(ledger(shelf))
+    assert shelf.value == record(before)
+    assert f"could not note that the purchase is {after.value}" in caplog.text
+
+
+def test_an_intent_that_cannot_be_taken_back_stays(caplog: pytest.LogCaptureFixture) -> None:
+    shelf = Shelf(record(Stage.INTENT), delete=1)
+    book = ledger(shelf)
+    book.clear_intent()
+    assert "could not take back the intent" in caplog.text
+    assert book.plan() == Unconfirmed(START)
+
+
+def test_an_attempt_that_is_killed_while_it_writes_is_not_held_up() -> None:
+    class Killed(BaseException):
+        pass
+
+    class Killer(Shelf):
+        def set(self, value: dict[str, Any]) -> None:
+            raise Killed
+
+    book = ledger(Killer(record(Stage.INTENT)))
+    for write in (
+        book.record_intent,
+        lambda: book.record_submitted("asyntask_1"),
+        book.mark_unconfirmed,
+        lambda: book.mark_finished("asyntask_1"),
+    ):
+        with pytest.raises(Killed):
+            write()
+
+
+def test_a_record_is_plain_json() -> None:
+    shelf = Shelf()
+    ledger(shelf).record_submitted("asyntask_1")
+    assert json.loads(json.dumps(shelf.value)) == shelf.value

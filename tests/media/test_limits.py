@@ -1,0 +1,213 @@
+"""Each limit of AnyFast's, crossed by one on either side, and told with the file, the limit and the value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.media.file import read_media
+from airflow_provider_anyfast.media.limits import RULES, Limit, Measure
+from tests.media.media_samples import audio, image, photo, video, wav
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERY_LIMIT = [(kind, measure) for kind, rules in RULES.items() for measure in rules.limits]
+
+
+def problem_of(folder: Path, content: bytes) -> str:
+    """What is said about a file, without its name and the last sentence; empty if it is taken."""
+    path = folder / "a.bin"
+    path.write_bytes(content)
+    try:
+        read_media(path)
+    except InvalidRequestError as error:
+        told = str(error)
+        start, end = f"file={str(path)!r} ", ". Nothing was sent and nothing was spent."
+        assert told.startswith(start)
+        assert told.endswith(end)
+        return told[len(start) : -len(end)]
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("size", "problem"),
+    [
+        ((300, 300), ""),
+        ((299, 300), "is 299 pixels wide, and AnyFast takes 300 to 6000"),
+        ((300, 299), "is 299 pixels high, and AnyFast takes 300 to 6000"),
+        ((6000, 6000), ""),
+        ((6001, 6000), "is 6001 pixels wide, and AnyFast takes 300 to 6000"),
+        ((6000, 6001), "is 6001 pixels high, and AnyFast takes 300 to 6000"),
+        ((1000, 400), ""),
+        ((1001, 400), "is 2.502 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((6000, 2399), "is 2.501 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((400, 1000), ""),
+        ((400, 1001), "is 0.3996 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((399, 1000), "is 0.399 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((2399, 6000), "is 0.3998 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((1, 1), "is 1 pixels wide, and AnyFast takes 300 to 6000; is 1 pixels high, and AnyFast takes 300 to 6000"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_an_image_has_sides_and_a_ratio_within_the_limits(
+    tmp_path: Path, kind: str, size: tuple[int, int], problem: str
+) -> None:
+    assert problem_of(tmp_path, image(kind, *size, mode="1")) == problem
+
+
+def test_an_image_too_large_to_be_opened_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # of which Pillow opens the double
+    told = "has more pixels than Pillow dares to open, and AnyFast takes 6000 on each side at most"
+    assert problem_of(tmp_path, image("PNG", 400, 251)) == told
+
+
+@pytest.mark.parametrize(
+    ("size", "problem"),
+    [
+        ((664, 614), ""),
+        ((714, 571), "has 407,694 pixels per frame, and AnyFast takes 407,696 to 8,295,044"),
+        ((2494, 3326), ""),
+        ((2754, 3012), "has 8,295,048 pixels per frame, and AnyFast takes 407,696 to 8,295,044"),
+        ((3840, 2160), ""),
+        ((406, 720), "has 292,320 pixels per frame, and AnyFast takes 407,696 to 8,295,044"),
+        ((1010, 404), ""),
+        ((1011, 404), "is 2.502 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((404, 1010), ""),
+        ((403, 1012), "is 0.3982 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+    ],
+)
+def test_a_video_has_frames_within_the_limits(tmp_path: Path, size: tuple[int, int], problem: str) -> None:
+    assert problem_of(tmp_path, video(size=size)) == problem
+
+
+@pytest.mark.parametrize(
+    ("size", "problem"),
+    [
+        ((299, 1400), "is 299 pixels wide, and AnyFast takes 300 to 6000"),
+        ((1400, 299), "is 299 pixels high, and AnyFast takes 300 to 6000"),
+        ((6001, 300), "is 6001 pixels wide, and AnyFast takes 300 to 6000"),
+        ((300, 6001), "is 6001 pixels high, and AnyFast takes 300 to 6000"),
+    ],
+)
+def test_a_video_has_sides_within_the_limits(tmp_path: Path, size: tuple[int, int], problem: str) -> None:
+    """A frame beyond these has too few pixels or a wrong ratio too, and each of its problems is told."""
+    assert problem in problem_of(tmp_path, video(size=size)).split("; ")
+
+
+@pytest.mark.parametrize(
+    ("rate", "frames", "problem"),
+    [
+        (24, 48, ""),
+        (24, 43, "lasts 1.792 seconds, and AnyFast takes 2 to 30"),
+        (24, 24, "lasts 1 seconds, and AnyFast takes 2 to 30"),
+        (24, 720, ""),
+        (24, 724, ""),
+        (24, 725, "lasts 30.21 seconds, and AnyFast takes 2 to 30"),
+        (24, 744, "lasts 31 seconds, and AnyFast takes 2 to 30"),
+        (23, 72, "has 23 frames per second, and AnyFast takes 24 to 60"),
+        (Fraction(24000, 1001), 72, ""),
+        (60, 180, ""),
+        (61, 183, "has 61 frames per second, and AnyFast takes 24 to 60"),
+    ],
+)
+def test_a_video_lasts_and_runs_within_the_limits(
+    tmp_path: Path, rate: Fraction | int, frames: int, problem: str
+) -> None:
+    assert problem_of(tmp_path, video(rate=rate, frames=frames)) == problem
+
+
+@pytest.mark.parametrize(
+    ("samples", "problem"),
+    [
+        (14_400, ""),
+        (14_392, "lasts 1.799 seconds, and AnyFast takes 2 to 30"),
+        (241_600, ""),
+        (241_608, "lasts 30.2 seconds, and AnyFast takes 2 to 30"),
+    ],
+)
+def test_a_wav_lasts_within_the_limits(tmp_path: Path, samples: int, problem: str) -> None:
+    assert problem_of(tmp_path, wav(samples)) == problem
+
+
+@pytest.mark.parametrize(("seconds", "fits"), [(1, False), (2, True), (30, True), (31, False)])
+def test_an_mp3_lasts_within_the_limits(tmp_path: Path, seconds: int, *, fits: bool) -> None:
+    problem = problem_of(tmp_path, audio("mp3", "libmp3lame", seconds=seconds, rate=16000, bit_rate=16000))
+    assert problem.endswith("" if fits else "seconds, and AnyFast takes 2 to 30")
+    assert bool(problem) is not fits
+
+
+def test_the_duration_of_an_mp3_is_counted_and_not_guessed_from_how_it_starts(tmp_path: Path) -> None:
+    untagged = {"write_xing": "0", "id3v2_version": "0"}
+    quiet = audio("mp3", "libmp3lame", seconds=1, bit_rate=32000, options=untagged)
+    rich = audio("mp3", "libmp3lame", seconds=10, bit_rate=320000, options=untagged)
+    assert len(rich) / (32000 / 8) > 30, "a guess from the first bit rate would refuse it"
+    assert problem_of(tmp_path, quiet + rich) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [("Image", photo("PNG")), ("Video", video()), ("Audio", wav()), ("Audio", audio("mp3", "libmp3lame"))],
+)
+@pytest.mark.parametrize(("spare", "fits"), [(-1, False), (0, True), (1, True)])
+def test_a_file_may_have_the_largest_size_and_not_a_byte_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, content: bytes, spare: int, *, fits: bool
+) -> None:
+    rules, size = RULES[kind], len(content)
+    limits = rules.limits | {Measure.SIZE: Limit(0, size + spare, "this test")}
+    monkeypatch.setitem(RULES, kind, replace(rules, limits=limits))
+    told = f"has {size:,} bytes, and AnyFast takes at most {size + spare:,}"
+    assert problem_of(tmp_path, content) == ("" if fits else told)
+
+
+def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+    assert problem_of(tmp_path, video(size=(290, 200), frames=10, rate=10)).split("; ") == [
+        "is 290 pixels wide, and AnyFast takes 300 to 6000",
+        "is 200 pixels high, and AnyFast takes 300 to 6000",
+        "has 58,000 pixels per frame, and AnyFast takes 407,696 to 8,295,044",
+        "lasts 1 seconds, and AnyFast takes 2 to 30",
+        "has 10 frames per second, and AnyFast takes 24 to 60",
+    ]
+
+
+def test_the_limits_are_those_that_every_source_has_in_common() -> None:
+    assert {
+        kind: {measure: (limit.lowest, limit.highest, limit.spare) for measure, limit in rules.limits.items()}
+        for kind, rules in RULES.items()
+    } == {
+        "Image": {
+            Measure.SIZE: (0, 30 * 1024**2, 0),
+            Measure.WIDTH: (300, 6000, 0),
+            Measure.HEIGHT: (300, 6000, 0),
+            Measure.RATIO: (0.4, 2.5, 0),
+        },
+        "Video": {
+            Measure.SIZE: (0, 200 * 1024**2, 0),
+            Measure.WIDTH: (300, 6000, 0),
+            Measure.HEIGHT: (300, 6000, 0),
+            Measure.RATIO: (0.4, 2.5, 0),
+            Measure.PIXELS: (407_696, 8_295_044, 0),
+            Measure.DURATION: (2, 30, 0.2),
+            Measure.FRAME_RATE: (24, 60, 0.2),
+        },
+        "Audio": {Measure.SIZE: (0, 15 * 1024**2, 0), Measure.DURATION: (2, 30, 0.2)},
+    }
+
+
+@pytest.mark.parametrize(("kind", "measure"), EVERY_LIMIT)
+def test_both_ends_of_a_limit_are_taken_and_what_is_beyond_is_not(kind: str, measure: Measure) -> None:
+    limit: Any = RULES[kind].limits[measure]
+    low, high = limit.lowest - limit.spare, limit.highest + limit.spare
+    assert [limit.problem(measure, value) for value in (low, high)] == ["", ""]
+    assert limit.problem(measure, low - 0.001)
+    assert limit.problem(measure, high + 0.001)
+
+
+@pytest.mark.parametrize(("kind", "measure"), EVERY_LIMIT)
+def test_every_limit_says_where_it_comes_from(kind: str, measure: Measure) -> None:
+    assert "docs.anyfast.ai" in RULES[kind].limits[measure].source

@@ -1,0 +1,83 @@
+"""Polling that has learned from earlier videos sees their ends sooner, for as many polls."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import pairwise
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_anyfast.polling.learned import ENOUGH, REMEMBERED, CompletionTimes, LearnedTiming
+from airflow_provider_anyfast.polling.schedule import VIDEO_SCHEDULE, Schedule
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.polling.schedule import Timing
+
+
+def ends_of(number: int, *, median: float = 120.0, spread: float = 0.36, seed: int = 7) -> list[float]:
+    chance = random.Random(seed)
+    return [chance.lognormvariate(math.log(median), spread) for _ in range(number)]
+
+
+def watch(timing: Timing, ends: list[float]) -> tuple[float, float]:
+    """Mean delay in seconds until an end is seen, and mean number of polls."""
+    delays, polls = [], []
+    for end in ends:
+        age, asked = timing.wait(0.0), 1
+        while age < end:
+            age += timing.wait(age)
+            asked += 1
+        delays.append(age - end)
+        polls.append(asked)
+    return fmean(delays), fmean(polls)
+
+
+@pytest.mark.parametrize(("median", "spread"), [(120.0, 0.36), (120.0, 0.2), (60.0, 0.3), (300.0, 0.36)])
+def test_what_was_learned_sees_an_end_sooner_than_a_poll_every_15_seconds_for_as_many_polls(
+    median: float, spread: float
+) -> None:
+    learned = LearnedTiming(ends_of(REMEMBERED, median=median, spread=spread))
+    ends = ends_of(3000, median=median, spread=spread, seed=8)
+    delay, polls = watch(learned, ends)
+    fixed_delay, fixed_polls = watch(Schedule.fixed(15.0), ends)
+    assert delay <= 0.6 * fixed_delay
+    assert polls <= 1.15 * fixed_polls
+
+
+def test_it_is_quiet_while_nothing_can_have_ended_and_busiest_when_most_do() -> None:
+    learned = LearnedTiming(ends_of(REMEMBERED))
+    assert learned.initial_delay > 45.0
+    waits = [learned.wait(age) for age in (60.0, 90.0, 120.0)]
+    assert all(later <= earlier for earlier, later in pairwise(waits))
+    assert min(waits) >= 5.0
+
+
+@pytest.mark.parametrize("age", [0.0, 1.0, 59.9, 1e4, 1e9])
+def test_a_wait_is_never_less_than_a_second_nor_endless(age: float) -> None:
+    assert 1.0 <= LearnedTiming(ends_of(REMEMBERED)).wait(age) <= 120.0
+
+
+@pytest.mark.parametrize("seconds", [[30.0] * ENOUGH, [0.0] * ENOUGH, [1.0, 1e6] * ENOUGH])
+def test_strange_times_make_no_strange_waits(seconds: list[float]) -> None:
+    learned = LearnedTiming(seconds)
+    assert all(math.isfinite(learned.wait(age)) and learned.wait(age) > 0 for age in (0.0, 10.0, 100.0, 1e5))
+
+
+def test_until_enough_is_known_the_schedule_for_all_videos_is_kept() -> None:
+    times = CompletionTimes(VIDEO_SCHEDULE)
+    for seconds in ends_of(ENOUGH - 1, median=20.0):
+        times.add(seconds)
+    assert (times.initial_delay, times.interval, times.wait(0.0)) == (68.0, 7.0, VIDEO_SCHEDULE.wait(0.0))
+    for seconds in ends_of(8, median=20.0):
+        times.add(seconds)
+    assert times.initial_delay < 30.0
+
+
+def test_it_follows_when_videos_become_slower() -> None:
+    times = CompletionTimes(VIDEO_SCHEDULE)
+    for seconds in (*ends_of(REMEMBERED, median=30.0), *ends_of(REMEMBERED, median=300.0)):
+        times.add(seconds)
+    assert times.initial_delay > 60.0

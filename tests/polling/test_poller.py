@@ -1,0 +1,382 @@
+"""When a job is asked about, and when asking ends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.polling.learned import ENOUGH, LearnedTiming
+from airflow_provider_anyfast.polling.poller import (
+    JITTER,
+    LONGEST_PAUSE,
+    NOT_FOUND_GRACE,
+    TOLERATED_FAILURES,
+    Ended,
+    Finished,
+    GaveUp,
+    Poller,
+    TimedOut,
+    Wait,
+    wait_for,
+    wait_for_async,
+)
+from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE, VIDEO_SCHEDULE, Schedule
+from tests.support.clock import START, FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_provider_anyfast.polling.schedule import Timing
+
+
+@dataclass(frozen=True)
+class Job:
+    outcome: Outcome = Outcome.PENDING
+
+
+PENDING, DONE, FAILED = Job(), Job(Outcome.SUCCEEDED), Job(Outcome.FAILED)
+STEADY = Schedule.fixed(10.0)
+UNKNOWN = errors.GenerationNotFoundError("task_not_exist")
+BROKEN = errors.ServerError("broken")
+BUSY = errors.RateLimitError("busy")
+Event = Job | errors.AnyFastError
+
+
+def poller(
+    subject: str = "asyntask_1",
+    *,
+    started_at: float = 0.0,
+    deadline: float = 10_000.0,
+    schedule: Timing = STEADY,
+    min_first_delay: float = 0.0,
+) -> Poller[Job]:
+    return Poller(subject, started_at=started_at, deadline=deadline, schedule=schedule, min_first_delay=min_first_delay)
+
+
+def seconds(step: Wait | Ended[Job]) -> float:
+    assert isinstance(step, Wait)
+    return step.seconds
+
+
+# The schedule.
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"),
+    [(0, 68), (30, 38), (68, 7), (69, 7), (165, 7), (297.5, 11), (430, 15), (431, 15), (10_000, 15), (67.9, 7)],
+)
+def test_a_video_is_left_alone_then_asked_often_then_ever_less(age: float, wait: float) -> None:
+    assert VIDEO_SCHEDULE.wait(age) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(("age", "wait"), [(0, 4), (4, 3), (30, 3), (75, 6.5), (120, 10), (900, 10)])
+def test_an_asset_is_asked_about_soon(age: float, wait: float) -> None:
+    assert ASSET_SCHEDULE.wait(age) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize("age", [0, 10, 100, 1000, 100_000])
+def test_a_users_interval_stays_the_same_always(age: float) -> None:
+    assert Schedule.fixed(20.0).wait(age) == 20.0
+
+
+@pytest.mark.parametrize("schedule", [VIDEO_SCHEDULE, ASSET_SCHEDULE, Schedule.fixed(15.0)])
+def test_no_job_is_asked_about_in_its_quiet_time_or_in_a_burst(schedule: Schedule) -> None:
+    for number in range(300):
+        course = poller(f"asyntask_{number}", schedule=schedule)
+        now = course.first_wait(0.0)
+        assert schedule.initial_delay <= now <= schedule.initial_delay * (1 + JITTER)
+        for _ in range(10):
+            wait = seconds(course.on_answer(PENDING, now))
+            assert wait >= schedule.interval * (1 - JITTER)
+            now += wait
+
+
+# Jitter.
+
+
+@pytest.mark.parametrize("age", [80.0, 500.0])
+def test_a_wait_is_spread_by_a_tenth_at_most(age: float) -> None:
+    waits = [
+        seconds(poller(f"asyntask_{number}", schedule=VIDEO_SCHEDULE).on_answer(PENDING, age)) for number in range(300)
+    ]
+    middle = VIDEO_SCHEDULE.wait(age)
+    assert middle * (1 - JITTER) <= min(waits) < middle * (1 - JITTER / 2)
+    assert middle * (1 + JITTER / 2) < max(waits) <= middle * (1 + JITTER)
+
+
+def test_a_batch_submitted_at_once_is_not_asked_about_at_once() -> None:
+    firsts = sorted(poller(f"asyntask_{number}", schedule=VIDEO_SCHEDULE).first_wait(0.0) for number in range(1000))
+    assert max(sum(1 for first in firsts if start <= first < start + 1) for start in range(68, 75)) < 200
+
+
+def test_the_same_job_is_asked_at_the_same_times_again() -> None:
+    def times(subject: str) -> list[float]:
+        course = poller(subject)
+        return [course.first_wait(0.0), *(seconds(course.on_answer(PENDING, 20.0 + number)) for number in range(9))]
+
+    assert times("asyntask_1") == times("asyntask_1")
+    assert times("asyntask_1") != times("asyntask_2")
+
+
+# The first poll.
+
+
+def test_the_first_poll_of_a_job_of_some_age_comes_after_one_interval() -> None:
+    assert poller(schedule=VIDEO_SCHEDULE).first_wait(200.0) == pytest.approx(VIDEO_SCHEDULE.wait(200.0), rel=JITTER)
+
+
+@pytest.mark.parametrize("ahead", [0.5, 3.0, 3600.0])
+@pytest.mark.parametrize("timing", [VIDEO_SCHEDULE, LearnedTiming([100.0] * ENOUGH), LearnedTiming([1.0] * ENOUGH)])
+def test_a_worker_whose_clock_is_ahead_of_the_triggerers_changes_nothing(timing: Timing, ahead: float) -> None:
+    assert poller(started_at=ahead, schedule=timing).first_wait(0.0) == poller(schedule=timing).first_wait(0.0)
+
+
+def test_the_first_poll_comes_by_the_deadline() -> None:
+    assert poller(schedule=VIDEO_SCHEDULE, deadline=5.0).first_wait(0.0) == 5.0
+    assert poller(deadline=5.0).first_wait(6.0) == 0.0
+
+
+def test_the_first_poll_waits_for_things_to_settle() -> None:
+    firsts = [poller(f"asyntask_{number}", min_first_delay=12.0, deadline=5.0).first_wait(0.0) for number in range(100)]
+    assert 12.0 <= min(firsts) < 13.0
+    assert 15.0 < max(firsts) <= 12.0 * 1.3
+    assert poller(min_first_delay=12.0, schedule=VIDEO_SCHEDULE).first_wait(0.0) >= 68.0
+
+
+# Answers.
+
+
+@pytest.mark.parametrize("job", [DONE, FAILED])
+@pytest.mark.parametrize("now", [10.0, 99.0, 100.0, 5000.0])
+def test_a_job_that_has_ended_is_taken_however_late_it_is(job: Job, now: float) -> None:
+    assert poller(deadline=100.0).on_answer(job, now) == Finished(job)
+
+
+@pytest.mark.parametrize("now", [100.0, 101.0, 5000.0])
+def test_a_pending_job_is_given_up_from_its_deadline_on(now: float) -> None:
+    assert poller(deadline=100.0, started_at=40.0).on_answer(PENDING, now) == TimedOut(now - 40.0)
+
+
+def test_the_last_poll_comes_at_the_deadline() -> None:
+    assert poller(deadline=100.0).on_answer(PENDING, 98.0) == Wait(2.0)
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.AuthenticationError("key"),
+        errors.PermissionDeniedError("no"),
+        errors.QuotaError("no money"),
+        errors.BadRequestError("odd"),
+        errors.ConfigurationError("moved"),
+    ],
+)
+def test_an_error_that_no_poll_can_cure_ends_the_wait(error: errors.AnyFastError) -> None:
+    assert poller().on_error(error, 50.0) == GaveUp(error)
+
+
+@pytest.mark.parametrize("now", [0.0, 15.0, NOT_FOUND_GRACE])
+def test_a_job_that_is_not_known_yet_is_waited_for(now: float) -> None:
+    course = poller()
+    for _ in range(3 * TOLERATED_FAILURES):
+        assert seconds(course.on_error(UNKNOWN, now)) == pytest.approx(STEADY.interval, rel=JITTER)
+
+
+@pytest.mark.parametrize("error", [UNKNOWN, errors.AssetNotFoundError("no"), errors.NotFoundError("no")])
+def test_a_job_that_was_never_known_is_given_up_after_its_grace(error: errors.AnyFastError) -> None:
+    assert poller().on_error(error, NOT_FOUND_GRACE + 0.1) == GaveUp(error)
+
+
+def test_a_job_that_was_known_is_not_given_up_for_one_stray_answer() -> None:
+    course = poller()
+    course.on_answer(PENDING, 90.0)
+    for number in range(TOLERATED_FAILURES):
+        assert isinstance(course.on_error(UNKNOWN, 100.0 + number), Wait)
+    assert course.on_error(UNKNOWN, 200.0) == GaveUp(UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BROKEN,
+        errors.NoAnswerError("slow"),
+        errors.ConnectionFailedError("down"),
+        errors.UnexpectedAnswerError("odd"),
+    ],
+)
+def test_some_failed_polls_in_a_row_are_tolerated(error: errors.AnyFastError) -> None:
+    course = poller()
+    for number in range(TOLERATED_FAILURES):
+        assert isinstance(course.on_error(error, 100.0 + number), Wait)
+    assert course.on_error(error, 200.0) == GaveUp(error)
+
+
+def test_an_answer_in_between_forgives_the_failures() -> None:
+    course = poller()
+    for round_ in range(5):
+        for number in range(TOLERATED_FAILURES):
+            assert isinstance(course.on_error(BROKEN, 100.0 * round_ + number), Wait)
+        assert isinstance(course.on_answer(PENDING, 100.0 * round_ + 50), Wait)
+
+
+def test_failed_polls_come_ever_less_often_up_to_a_limit() -> None:
+    course = poller()
+    waits = [seconds(course.on_error(BROKEN, 100.0)) for _ in range(TOLERATED_FAILURES)]
+    for wait, middle in zip(waits, (20.0, 40.0, 80.0, 120.0, 120.0), strict=True):
+        assert middle * (1 - JITTER) <= wait <= min(middle * (1 + JITTER), LONGEST_PAUSE)
+
+
+def test_too_many_requests_are_no_failure_however_often() -> None:
+    course = poller()
+    for number in range(10 * TOLERATED_FAILURES):
+        assert isinstance(course.on_error(BUSY, 100.0 + number), Wait)
+    for number in range(TOLERATED_FAILURES):
+        assert isinstance(course.on_error(BROKEN, 200.0 + number), Wait)
+
+
+def test_too_many_requests_slow_the_polls_down() -> None:
+    course = poller()
+    waits = [seconds(course.on_error(BUSY, 100.0)) for _ in range(4)]
+    assert waits[0] < waits[1] < waits[2] < waits[3] <= LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("error", [errors.RateLimitError, errors.ServerError])
+@pytest.mark.parametrize("asked", [40.0, 60.0, 119.0])
+def test_no_poll_comes_before_retry_after_has_passed(error: type[errors.APIError], asked: float) -> None:
+    for number in range(50):
+        wait = seconds(poller(f"asyntask_{number}").on_error(error("busy", retry_after=asked), 100.0))
+        assert asked <= wait <= LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("asked", [121.0, 3600.0, float("inf")])
+def test_no_retry_after_holds_the_polls_for_ever(asked: float) -> None:
+    assert seconds(poller().on_error(errors.RateLimitError("busy", retry_after=asked), 100.0)) <= LONGEST_PAUSE
+
+
+def test_a_short_retry_after_does_not_hurry_a_poll() -> None:
+    assert seconds(poller().on_error(errors.RateLimitError("busy", retry_after=1.0), 100.0)) >= 9.0
+
+
+@pytest.mark.parametrize("error", [BROKEN, BUSY, UNKNOWN])
+def test_an_outage_at_the_deadline_is_a_timeout(error: errors.AnyFastError) -> None:
+    course = poller(deadline=30.0)
+    assert course.on_error(error, 29.0) == Wait(1.0)
+    assert course.on_error(error, 30.0) == TimedOut(30.0)
+
+
+# Both drivers.
+
+
+class Script:
+    """What a service tells at each poll; its last event goes on for ever. Each poll takes ``latency`` seconds."""
+
+    def __init__(self, events: Sequence[Event], clock: FakeClock, latency: float = 0.0) -> None:
+        self.events = list(events)
+        self.clock = clock
+        self.latency = latency
+        self.polls: list[float] = []
+
+    def ask(self) -> Job:
+        self.clock.advance(self.latency)
+        self.polls.append(self.clock.now())
+        event = self.events.pop(0) if len(self.events) > 1 else self.events[0]
+        if isinstance(event, errors.AnyFastError):
+            raise event
+        return event
+
+    async def ask_async(self) -> Job:
+        return self.ask()
+
+
+BatchCheckpoint = tuple[Ended[Job], list[float], list[float]]
+
+
+def drive(make: Callable[[], Poller[Job]], events: Sequence[Event], latency: float = 0.0) -> BatchCheckpoint:
+    """The end, the polls and the waits, which must be the same for both drivers."""
+    courses: list[BatchCheckpoint] = []
+    for asynchronous in (False, True):
+        clock = FakeClock()
+        script = Script(events, clock, latency)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("now", "sleep", "sleep_async"):
+                patch.setattr(f"airflow_provider_anyfast.client.clock.{name}", getattr(clock, name))
+            if asynchronous:
+                end = asyncio.run(wait_for_async(make(), script.ask_async))
+            else:
+                end = wait_for(make(), script.ask)
+        courses.append((end, script.polls, clock.sleeps))
+    assert courses[0] == courses[1]
+    return courses[0]
+
+
+def running(deadline: float = 600.0, schedule: Schedule = VIDEO_SCHEDULE) -> Poller[Job]:
+    return poller(started_at=START, deadline=START + deadline, schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    ("events", "end"),
+    [
+        ([DONE], Finished(DONE)),
+        ([PENDING, PENDING, FAILED], Finished(FAILED)),
+        ([PENDING, BROKEN, BUSY, DONE], Finished(DONE)),
+        ([PENDING, errors.AuthenticationError("key")], GaveUp),
+        ([BROKEN], GaveUp),
+        ([PENDING], TimedOut),
+    ],
+)
+def test_both_drivers_ask_at_the_same_times_and_end_the_same_way(events: list[Event], end: object) -> None:
+    told, polls, waits = drive(running, events)
+    assert told == end or isinstance(told, end if isinstance(end, type) else ())
+    assert len(waits) == len(polls)
+
+
+def test_a_job_known_only_after_some_seconds_is_not_given_up() -> None:
+    end, polls, _ = drive(lambda: running(schedule=Schedule.fixed(5.0)), [UNKNOWN, UNKNOWN, PENDING, DONE])
+    assert end == Finished(DONE)
+    assert len(polls) == 4
+
+
+def test_what_has_ended_is_taken_where_the_answer_comes_after_the_deadline() -> None:
+    end, polls, _ = drive(lambda: running(deadline=120.0), [DONE], latency=400.0)
+    assert end == Finished(DONE)
+    assert polls[-1] > START + 120.0
+
+
+EVENTS = st.lists(
+    st.sampled_from(
+        [PENDING, PENDING, BROKEN, BUSY, UNKNOWN, errors.RateLimitError("x", retry_after=300.0), DONE, FAILED]
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(
+    events=EVENTS,
+    deadline=st.floats(-100, 2000),
+    schedule=st.sampled_from([VIDEO_SCHEDULE, ASSET_SCHEDULE, Schedule.fixed(5.0), Schedule.fixed(500.0)]),
+)
+def test_a_wait_ends_by_its_deadline_with_a_bounded_number_of_polls(
+    events: list[Event], deadline: float, schedule: Schedule
+) -> None:
+    end, polls, waits = drive(lambda: running(deadline, schedule), events)
+    assert polls[-1] <= START + max(0.0, deadline) + 1e-6
+    assert all(wait >= 0 for wait in waits)
+    shortest = min(schedule.interval, schedule.initial_delay) * (1 - JITTER)
+    assert len(polls) <= max(0.0, deadline) / shortest + 3
+    met = events[: len(polls)] + [events[-1]] * (len(polls) - len(events))
+    assert all(event not in (DONE, FAILED) for event in met[:-1])
+    if met[-1] in (DONE, FAILED):
+        assert end == Finished(met[-1])
+    elif isinstance(end, TimedOut):
+        assert polls[-1] >= START + deadline - 1e-6

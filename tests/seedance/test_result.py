@@ -1,0 +1,102 @@
+"""What a task returns: the same plain facts from every operator and sensor."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from airflow_provider_anyfast.client.responses import Asset, Generation, Outcome, Usage
+from airflow_provider_anyfast.seedance.result import LINK_LIFE, asset_facts, video_result
+
+FIELDS = [
+    *("generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url"),
+    *(
+        "last_frame_path",
+        "duration",
+        "resolution",
+        "ratio",
+        "seed",
+        "usage",
+        "estimated_tokens",
+        "estimated_cost",
+        "cost",
+        "submitted_at",
+        "finished_at",
+    ),
+]
+DONE = Generation(
+    "asyntask_1",
+    "SUCCESS",
+    Outcome.SUCCEEDED,
+    model="doubao-seedance-2-0-260128",
+    video_url="https://host/x.mp4",
+    last_frame_url="https://host/x.png",
+    duration=5,
+    resolution="720p",
+    ratio="16:9",
+    seed=4304,
+    usage=Usage(completion_tokens=108900, total_tokens=108900),
+    submitted_at=1777288506.0,
+    finished_at=1777288800.0,
+)
+
+
+def test_a_result_holds_every_fact() -> None:
+    assert video_result(DONE, prompt="A boat", path="/data/x.mp4", last_frame_path="/data/x.last_frame.png") == {
+        "generation_id": "asyntask_1",
+        "status": "SUCCESS",
+        "model": "doubao-seedance-2-0-260128",
+        "prompt": "A boat",
+        "video_url": "https://host/x.mp4",
+        "expires_at": "2026-04-28T11:20:00Z",
+        "path": "/data/x.mp4",
+        "last_frame_url": "https://host/x.png",
+        "last_frame_path": "/data/x.last_frame.png",
+        "duration": 5,
+        "resolution": "720p",
+        "ratio": "16:9",
+        "seed": 4304,
+        "usage": {"completion_tokens": 108900, "total_tokens": 108900},
+        "estimated_tokens": None,
+        "estimated_cost": None,
+        "cost": None,
+        "submitted_at": "2026-04-27T11:15:06Z",
+        "finished_at": "2026-04-27T11:20:00Z",
+    }
+
+
+def test_a_price_turns_tokens_into_money() -> None:
+    result = video_result(DONE, estimated_tokens=110_000, price=Decimal("46.5"))
+    assert (result["estimated_cost"], result["cost"]) == ("5.1150", "5.0638")
+
+
+def test_a_link_lives_for_a_day() -> None:
+    assert LINK_LIFE == 24 * 3600
+
+
+def test_missing_facts_are_none() -> None:
+    result = video_result(Generation("asyntask_1", "", Outcome.PENDING))
+    assert list(result) == FIELDS
+    assert result["usage"] == {}
+    assert all(result[name] is None for name in FIELDS if name not in ("generation_id", "usage"))
+    json.dumps(result)
+
+
+@pytest.mark.parametrize(("told", "shown"), [(1777288506.0, "2026-04-27T11:15:06Z"), (None, "2026-04-27T11:15:00Z")])
+def test_anyfasts_time_of_submission_comes_before_the_tasks_own(told: float | None, shown: str) -> None:
+    task = Generation("asyntask_1", "QUEUED", Outcome.PENDING, submitted_at=told)
+    assert video_result(task, submitted_at=1777288500.0)["submitted_at"] == shown
+
+
+def test_without_a_link_nothing_expires() -> None:
+    task = Generation("asyntask_1", "FAILURE", Outcome.FAILED, finished_at=1777288800.0)
+    assert video_result(task)["expires_at"] is None
+
+
+def test_an_asset_is_told_without_its_link() -> None:
+    facts = asset_facts(Asset(id="asset-1", name="hero", status="Active", url="https://host/x?sig=ab12"))
+    assert "ab12" not in json.dumps(facts)
+    assert "url" not in facts
+    assert (facts["id"], facts["uri"], facts["status"]) == ("asset-1", "asset://asset-1", "Active")

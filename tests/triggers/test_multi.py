@@ -1,0 +1,140 @@
+"""One trigger for many videos: when it wakes the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.errors import AnyFastError, AuthenticationError
+from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.triggers.video import VideosTrigger
+from tests.support.task_log import captured_log
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.client.endpoints import Call
+    from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
+    from tests.support.clock import FakeClock
+
+START = 1_780_000_000.0
+HOUR = 3600.0
+
+
+@dataclass
+class Video:
+    """A video that is made until ``ready_at``, or for which asking fails."""
+
+    ready_at: float
+    error: Exception | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.SUCCEEDED if clock.now() >= self.ready_at else Outcome.PENDING
+
+
+@dataclass
+class Asked:
+    """Stands in for a client; it answers about the videos that it knows."""
+
+    videos: dict[str, Video]
+    once: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send_once(self, call: Call[Any]) -> Any:
+        video = self.videos[call.path.rpartition("/")[2]]
+        self.once.set()
+        if video.error:
+            raise video.error
+        return video
+
+
+def trigger_for(videos: dict[str, Video], *, timeout: float = HOUR, **parameters: Any) -> VideosTrigger:
+    jobs = [(video, START, START + timeout) for video in videos]
+    return VideosTrigger(jobs=jobs, anyfast_conn_id="one", poll_interval=5.0, **parameters)
+
+
+def seconds_until_woken(trigger: VideosTrigger, videos: dict[str, Video]) -> float:
+    asyncio.run(trigger.watch(cast("AsyncAnyFastClient", Asked(videos))))
+    return clock.now() - START
+
+
+def ready_after(*seconds: float) -> dict[str, Video]:
+    return {f"g{number}": Video(START + after) for number, after in enumerate(seconds)}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "earliest"),
+    [
+        ({}, 300),
+        ({"enough": 2}, 200),
+        ({"enough": 1}, 100),
+        ({"wake_at": START + 50}, 100),
+        ({"wake_at": START + 150}, 150),
+        ({"enough": 2, "wake_at": START + 20}, 100),
+    ],
+)
+def test_the_worker_is_woken_when_enough_has_ended_or_it_is_time_and_something_has(
+    fake_clock: FakeClock, parameters: dict[str, Any], earliest: float
+) -> None:
+    videos = ready_after(300, 100, 200)
+    woken = seconds_until_woken(trigger_for(videos, **parameters), videos)
+    assert earliest <= woken <= earliest + 6
+
+
+def test_without_videos_it_is_only_an_alarm_clock(fake_clock: FakeClock) -> None:
+    assert seconds_until_woken(trigger_for({}, wake_at=START + 120), {}) == 120
+    assert trigger_for({}).deadline == clock.now()
+
+
+def test_a_deadline_ends_the_wait_for_a_video(fake_clock: FakeClock) -> None:
+    videos = ready_after(2 * HOUR)
+    assert HOUR <= seconds_until_woken(trigger_for(videos), videos) <= HOUR + 6
+
+
+@pytest.mark.parametrize("error", [AuthenticationError("wrong key"), RuntimeError("a bug")])
+def test_asking_that_fails_for_good_wakes_the_worker_and_says_why(fake_clock: FakeClock, error: Exception) -> None:
+    videos = {"g0": Video(START, error), "g1": Video(START, error)}
+    trigger = trigger_for(videos)
+    assert seconds_until_woken(trigger, videos) <= 30
+    assert trigger._reason.startswith("g")
+    assert str(error) in trigger._reason
+    assert isinstance(error, AnyFastError) or "RuntimeError" in trigger._reason
+
+
+def test_the_worker_that_is_not_needed_any_more_leaves_no_wait_behind(fake_clock: FakeClock) -> None:
+    async def tasks_left() -> int:
+        watching = asyncio.create_task(trigger_for(videos).watch(cast("AsyncAnyFastClient", asked)))
+        await asked.once.wait()
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        return len(asyncio.all_tasks()) - 1
+
+    videos = ready_after(HOUR, HOUR, HOUR)
+    asked = Asked(videos)
+    assert asyncio.run(tasks_left()) == 0
+
+
+def test_it_survives_being_stored(fake_clock: FakeClock) -> None:
+    given = trigger_for(ready_after(1, 2), enough=1, wake_at=START)
+    path, arguments = given.serialize()
+    assert path == "airflow_provider_anyfast.triggers.video.VideosTrigger"
+    assert VideosTrigger(**arguments).serialize() == given.serialize()
+
+
+def test_progress_is_logged_about_once_a_minute(fake_clock: FakeClock) -> None:
+    videos = ready_after(*range(50, 350, 15))
+    log = io.StringIO()
+    with captured_log(log):
+        seconds_until_woken(trigger_for(videos), videos)
+    assert 4 <= log.getvalue().count("of 20 have ended") <= 7
+
+
+def test_being_killed_says_that_the_videos_are_billed_all_the_same() -> None:
+    log = io.StringIO()
+    with captured_log(log):
+        asyncio.run(trigger_for(ready_after(1, 2)).on_kill())
+    assert "no longer waits for 2 generations" in log.getvalue()
