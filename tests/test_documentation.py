@@ -35,7 +35,7 @@ from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from airflow_provider_anyfast.sandbox.__main__ import _parser as sandbox_parser
 from airflow_provider_anyfast.sandbox.faults import FAULT_KINDS
-from airflow_provider_anyfast.sandbox.report import Billed
+from airflow_provider_anyfast.sandbox.pages.report import Billed
 from airflow_provider_anyfast.seedance.catalog import MODELS
 
 if TYPE_CHECKING:

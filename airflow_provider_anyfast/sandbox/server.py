@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from airflow_provider_anyfast.sandbox.app import create_app
-from airflow_provider_anyfast.sandbox.fault_responses import CLOSE_CONNECTION
+from airflow_provider_anyfast.sandbox.api.app import create_app
+from airflow_provider_anyfast.sandbox.faults.wire import CLOSE_CONNECTION
 from airflow_provider_anyfast.sandbox.settings import SandboxSettings
 from airflow_provider_anyfast.sandbox.state import Sandbox
 

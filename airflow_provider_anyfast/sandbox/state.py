@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyfast.sandbox.asset_library import AssetLibrary
+from airflow_provider_anyfast.sandbox.api.identifiers import Identifiers
+from airflow_provider_anyfast.sandbox.api.request_log import RequestLog
 from airflow_provider_anyfast.sandbox.clock import SandboxClock
-from airflow_provider_anyfast.sandbox.faults import FaultBook
-from airflow_provider_anyfast.sandbox.film_store import FilmStore
-from airflow_provider_anyfast.sandbox.identifiers import Identifiers
-from airflow_provider_anyfast.sandbox.links import LinkSigner
-from airflow_provider_anyfast.sandbox.liveness import LivenessSessions
-from airflow_provider_anyfast.sandbox.request_log import RequestLog
+from airflow_provider_anyfast.sandbox.faults import FaultRegistry
+from airflow_provider_anyfast.sandbox.library.asset_library import AssetLibrary
+from airflow_provider_anyfast.sandbox.library.liveness import LivenessSessions
+from airflow_provider_anyfast.sandbox.media.links import LinkSigner
+from airflow_provider_anyfast.sandbox.media.video_store import VideoStore
 from airflow_provider_anyfast.sandbox.settings import SandboxSettings, masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_anyfast.sandbox.generation import Generation
+    from airflow_provider_anyfast.sandbox.generations.generation import Generation
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sandbox:
 
     def __init__(self, settings: SandboxSettings, *, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self.lock = RLock()
-        self.films = FilmStore(directory / "anyfast-sandbox-films")
+        self.videos = VideoStore(directory / "anyfast-sandbox-videos")
         self.uploads = directory / "anyfast-sandbox-uploads"
         self.signer = LinkSigner()
         self.ids = Identifiers()
@@ -64,20 +64,20 @@ class Sandbox:
         self.clock = SandboxClock(clock)
         self.keys = _keys(settings)
         self.generations: dict[str, Generation] = {}
-        self.faults = FaultBook(settings.faults)
+        self.faults = FaultRegistry(settings.faults)
         self.log = RequestLog()
         self.liveness = LivenessSessions()
 
     def close(self) -> None:
         """Let go of threads and uploads; rendered videos stay in their directory."""
-        self.films.close()
+        self.videos.close()
         shutil.rmtree(self.uploads, ignore_errors=True)
 
     def tokens_spent(self, account: str) -> int:
         """Return the tokens of an account's generations, those that were given back taken off."""
         now = self.clock.now()
         return sum(
-            generation.order.tokens
+            generation.spec.tokens
             for generation in self.generations.values()
             if generation.account == account and not generation.refunded(now)
         )

@@ -147,7 +147,7 @@ def test_the_command_runs_in_this_process_too(tmp_path: Path, capsys: pytest.Cap
     command.main(["--port", "0", "--cache-dir", str(tmp_path / "cache")])
     stopper.join()
     assert capsys.readouterr().out.startswith(READY + "http://127.0.0.1:")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["anyfast-sandbox-films"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["anyfast-sandbox-videos"]
 
 
 def test_an_ipv6_address_is_written_in_brackets() -> None:

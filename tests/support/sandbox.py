@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.sandbox.faults import Fault
-from airflow_provider_anyfast.sandbox.report import Billed, KeyReport, billed_in_all, report
+from airflow_provider_anyfast.sandbox.pages.report import Billed, KeyReport, billed_in_all, report
 from airflow_provider_anyfast.sandbox.server import serve_in_thread
 from airflow_provider_anyfast.sandbox.settings import SandboxSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_anyfast.sandbox.request_log import LoggedRequest
+    from airflow_provider_anyfast.sandbox.api.request_log import LoggedRequest
     from airflow_provider_anyfast.sandbox.server import ServedSandbox
 
 

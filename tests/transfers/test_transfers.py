@@ -96,7 +96,7 @@ def test_memory_does_not_grow_with_what_goes_up(
     size: int,
 ) -> None:
     # AnyFast's gateway takes 128 MiB at a time, and so does the sandbox; its library takes videos of 200 MiB.
-    monkeypatch.setattr("airflow_provider_anyfast.sandbox.routing._LARGEST_BODY", 300 * MEGABYTE)
+    monkeypatch.setattr("airflow_provider_anyfast.sandbox.api.routing._LARGEST_BODY", 300 * MEGABYTE)
     files = [film(1_000_000), film(size)]
     if place == "s3":
         names = [f"{path.stat().st_size}.mp4" for path in files]

@@ -1,0 +1,1 @@
+"""AnyFast over HTTP: the application, its routing, and the shapes of its responses."""

@@ -1,0 +1,163 @@
+"""How a request of the AnyFast interface is handled: logged, struck by a fault perhaps, authorised, answered."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from airflow_provider_anyfast.sandbox.api.identifiers import current_request_id, new_request_id
+from airflow_provider_anyfast.sandbox.api.request_log import LoggedRequest
+from airflow_provider_anyfast.sandbox.api.responses import ApiError, ApiResponse, gateway_error, html_error, task_error
+from airflow_provider_anyfast.sandbox.faults import Fault
+from airflow_provider_anyfast.sandbox.faults.refusals import ActiveFault, refusal_for
+from airflow_provider_anyfast.sandbox.faults.wire import CALLER_GONE, NoResponse
+from airflow_provider_anyfast.sandbox.state import Key, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+SUBMIT_PATH = "/v1/video/generations"
+_LARGEST_BODY = 128 * 1024 * 1024
+_LARGEST_SUBMISSION = 64 * 1024 * 1024
+
+
+def to_response(answer: ApiResponse) -> Response:
+    """Return ``answer`` as the web framework sends it."""
+    return Response(answer.body, answer.status, dict(answer.headers), answer.media_type)
+
+
+async def the_sandbox(request: Request) -> Sandbox:
+    """Return the sandbox that the application serves."""
+    sandbox: Sandbox = request.app.state.sandbox
+    return sandbox
+
+
+async def request_fault(request: Request) -> Fault | None:
+    """Return the fault that strikes this request and is the handler's to apply."""
+    fault: Fault | None = request.state.fault
+    return fault
+
+
+async def calling_key(request: Request) -> Key:
+    """Return the key that a request came with.
+
+    Raises:
+        ApiError: 401, no key or an unknown one.
+    """
+    text = _bearer(request)
+    if not text:
+        raise ApiError(gateway_error(401, "No token provided"))
+    key = (await the_sandbox(request)).keys.get(text)
+    if key is None:
+        raise ApiError(gateway_error(401, "Invalid token"))
+    return key
+
+
+TheSandbox = Annotated[Sandbox, Depends(the_sandbox)]
+CallingKey = Annotated[Key, Depends(calling_key)]
+RequestFault = Annotated[Fault | None, Depends(request_fault)]
+
+
+class AnyFastRoute(APIRoute):
+    """A route of the AnyFast interface; its name is the call's name in faults and in the request log."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler with the sandbox's own business around it."""
+        act = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            sandbox = await the_sandbox(request)
+            request_id = new_request_id(sandbox.clock.now())
+            current_request_id.set(request_id)
+            body = await _read_body(request)
+            with sandbox.lock:
+                logged = _logged(self.name, request, sandbox)
+                fault = sandbox.faults.take(self.name, str(request.url).encode() + b"\n" + (body or b""))
+            request.state.fault = fault
+            if body is None:
+                response = to_response(task_error(413, "read_request_body_failed", "http: request body too large"))
+            else:
+                response = await _Exchange(self.name, act, request, body, sandbox, fault).respond()
+            response.headers["X-Oneapi-Request-Id"] = request_id
+            logged.status = response.logged_status if isinstance(response, NoResponse) else response.status_code
+            return response
+
+        return handle
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """One request on its way through a fault."""
+
+    call: str
+    act: Callable[[Request], Coroutine[Any, Any, Response]]
+    request: Request
+    body: bytes
+    sandbox: Sandbox
+    fault: Fault | None
+
+    async def respond(self) -> Response:
+        if self.fault is None:
+            return await self._acted()
+        if refusal := refusal_for(ActiveFault(self.fault, self.call, self.body, self.sandbox.settings)):
+            return to_response(refusal)
+        return await self._strike(self.fault)
+
+    async def _strike(self, fault: Fault) -> Response:
+        if fault.name == "drop_request":
+            return NoResponse()
+        if fault.name == "slow":
+            await asyncio.sleep(fault.seconds)
+            if await self.request.is_disconnected():
+                return NoResponse(CALLER_GONE)
+        response = await self._acted()
+        if fault.name == "drop_answer":
+            return NoResponse()
+        if fault.name == "bad_gateway_after":
+            return to_response(html_error(502, "Bad Gateway"))
+        if fault.name == "slow_answer":
+            await asyncio.sleep(fault.seconds)
+        return response
+
+    async def _acted(self) -> Response:
+        try:
+            return await self.act(self.request)
+        except ApiError as error:
+            return to_response(error.response)
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""
+
+
+async def _read_body(request: Request) -> bytes | None:
+    """Return the body, or ``None`` when the gateway finds it too large."""
+    limit = _LARGEST_SUBMISSION if request.url.path == SUBMIT_PATH else _LARGEST_BODY
+    if int(request.headers.get("content-length", 0)) > limit:
+        async for _ in request.stream():
+            pass
+        return None
+    body = await request.body()
+    return body if len(body) <= limit else None
+
+
+def _logged(call: str, request: Request, sandbox: Sandbox) -> LoggedRequest:
+    key = sandbox.keys.get(_bearer(request))
+    logged = LoggedRequest(
+        at=sandbox.clock.now(),
+        call=call,
+        method=request.method,
+        path=request.url.path,
+        status=None,
+        authorized=key is not None,
+        key=key.masked if key else None,
+    )
+    sandbox.log.add(logged)
+    return logged

@@ -1,0 +1,7 @@
+"""What can be made to go wrong, and how it looks to a client."""
+
+from airflow_provider_anyfast.sandbox.faults.fault import Fault
+from airflow_provider_anyfast.sandbox.faults.kinds import CALLS, FAULT_KINDS
+from airflow_provider_anyfast.sandbox.faults.registry import FaultRegistry
+
+__all__ = ["CALLS", "FAULT_KINDS", "Fault", "FaultRegistry"]

@@ -1,0 +1,190 @@
+"""The responses of faults that refuse a request without acting on it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_anyfast.sandbox.api.responses import (
+    ApiResponse,
+    asset_error,
+    asset_not_found,
+    asset_not_usable,
+    asset_still_processing,
+    expired_link,
+    gateway_error,
+    group_not_found,
+    html_error,
+    json_response,
+    moderated,
+    no_channel,
+    out_of_quota,
+    plan_lacks_model,
+    task_error,
+    task_not_found,
+    upstream_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_anyfast.sandbox.faults.fault import Fault
+    from airflow_provider_anyfast.sandbox.settings import SandboxSettings
+
+_ASSET_ID = re.compile(rb"asset-\d{14}-[a-z0-9]{5}")
+_GROUP_ID = re.compile(rb"group-\d{14}-[a-z0-9]{5}")
+_MODEL = re.compile(rb'"model":\s*"([^"]+)"')
+_SOME_ASSET = b"asset-20260101000000-abcde"
+_SOME_GROUP = b"group-20260101000000-abcde"
+_TASK_CALLS = ("submit", "query")
+_SATURATED = "当前分组上游负载已饱和，请稍后再试"  # noqa: RUF001 - as the gateway says it
+_TOO_MANY = "您已达到请求数限制：1分钟内最多请求60次"  # noqa: RUF001 - as the gateway says it
+
+
+@dataclass(frozen=True)
+class ActiveFault:
+    """A fault and the request that it hits: the call, its body, and the sandbox's settings."""
+
+    fault: Fault
+    call: str
+    body: bytes
+    settings: SandboxSettings
+
+    @property
+    def asset_id(self) -> str:
+        """The first asset that the request names, or a made-up one."""
+        return _first(_ASSET_ID, self.body, _SOME_ASSET)
+
+    @property
+    def group_id(self) -> str:
+        """The first group that the request names, or a made-up one."""
+        return _first(_GROUP_ID, self.body, _SOME_GROUP)
+
+    @property
+    def retry_after(self) -> dict[str, str]:
+        """The ``Retry-After`` header, if the fault has one."""
+        return {} if self.fault.retry_after is None else {"Retry-After": str(self.fault.retry_after)}
+
+
+def refusal_for(active: ActiveFault) -> ApiResponse | None:
+    """Return the response that the request gets, unacted on; ``None`` for a fault that is no refusal."""
+    make = _REFUSALS.get(active.fault.name)
+    return make(active) if make else None
+
+
+def _first(pattern: re.Pattern[bytes], body: bytes, otherwise: bytes) -> str:
+    found = pattern.search(body)
+    return (found[0] if found else otherwise).decode()
+
+
+def _unauthorized(_active: ActiveFault) -> ApiResponse:
+    return gateway_error(401, "Invalid token")
+
+
+def _forbidden(_active: ActiveFault) -> ApiResponse:
+    return gateway_error(403, "Your IP is not in the list that this token allows", code="access_denied")
+
+
+def _no_quota(_active: ActiveFault) -> ApiResponse:
+    return out_of_quota()
+
+
+def _moderation(active: ActiveFault) -> ApiResponse:
+    return moderated(active.fault.code or "InputTextSensitiveContentDetected")
+
+
+def _bad_request(active: ActiveFault) -> ApiResponse:
+    reason = active.fault.reason or "The parameter `duration` specified in the request is not valid."
+    if active.call in _TASK_CALLS:
+        return upstream_error(400, "InvalidParameter", reason)
+    return asset_error(400, "InvalidParameter", reason)
+
+
+def _model_not_found(active: ActiveFault) -> ApiResponse:
+    named = _MODEL.search(active.body)
+    return no_channel(named[1].decode() if named else "seedance")
+
+
+def _endpoint_not_available(_active: ActiveFault) -> ApiResponse:
+    return plan_lacks_model()
+
+
+def _rate_limited(active: ActiveFault) -> ApiResponse:
+    if active.fault.empty:
+        return ApiResponse(429, b"", headers=active.retry_after)
+    if active.fault.shape == "A":
+        return gateway_error(429, _TOO_MANY, headers=active.retry_after)
+    if active.fault.shape == "B":
+        return upstream_error(
+            429, "QuotaExceeded", _SATURATED, error_type="TooManyRequests", headers=active.retry_after
+        )
+    return task_error(429, "rate_limit_exceeded", _SATURATED, headers=active.retry_after)
+
+
+def _asset_copy_not_ready(active: ActiveFault) -> ApiResponse:
+    message = f'asset "{active.asset_id}" copy on channel 391 is not ready (status="Processing")'
+    return task_error(503, "asset_copy_not_ready", message)
+
+
+def _asset_processing(active: ActiveFault) -> ApiResponse:
+    return asset_still_processing(active.asset_id)
+
+
+def _asset_not_found(active: ActiveFault) -> ApiResponse:
+    return asset_not_usable(active.asset_id) if active.call == "submit" else asset_not_found(active.asset_id)
+
+
+def _invalid_url_scheme(_active: ActiveFault) -> ApiResponse:
+    return upstream_error(400, "InvalidParameter", "invalid url scheme.")
+
+
+def _group_not_found(active: ActiveFault) -> ApiResponse:
+    return group_not_found(active.group_id)
+
+
+def _server_error(active: ActiveFault) -> ApiResponse:
+    code = active.fault.code or "do_request_failed"
+    if active.call in _TASK_CALLS:
+        return task_error(500, code, "upstream error: do request failed")
+    return gateway_error(500, "upstream error: do request failed", code=code)
+
+
+def _status(active: ActiveFault) -> ApiResponse:
+    if isinstance(active.fault.body, str):
+        return ApiResponse(
+            active.fault.status, active.fault.body.encode(), "text/plain; charset=utf-8", active.retry_after
+        )
+    return json_response(active.fault.body, active.fault.status, active.retry_after)
+
+
+def _not_found_yet(active: ActiveFault) -> ApiResponse:
+    if active.call in _TASK_CALLS:
+        return task_not_found(active.settings.unknown_task)
+    return asset_not_found(active.asset_id)
+
+
+_REFUSALS: dict[str, Callable[[ActiveFault], ApiResponse]] = {
+    "not_found_yet": _not_found_yet,
+    "unauthorized": _unauthorized,
+    "forbidden": _forbidden,
+    "no_quota": _no_quota,
+    "moderation": _moderation,
+    "bad_request": _bad_request,
+    "model_not_found": _model_not_found,
+    "endpoint_not_available": _endpoint_not_available,
+    "rate_limited": _rate_limited,
+    "asset_copy_not_ready": _asset_copy_not_ready,
+    "asset_processing": _asset_processing,
+    "asset_not_found": _asset_not_found,
+    "invalid_url_scheme": _invalid_url_scheme,
+    "group_not_found": _group_not_found,
+    "server_error": _server_error,
+    "bad_gateway": lambda _active: html_error(502, "Bad Gateway"),
+    "gateway_timeout": lambda _active: html_error(504, "Gateway Time-out"),
+    "empty_answer": lambda _active: ApiResponse(200, b""),
+    "html_answer": lambda _active: html_error(200, "Welcome"),
+    "odd_json": lambda _active: json_response({"hello": ["world", 1, None]}),
+    "status": _status,
+    "link_expired": lambda _active: expired_link(),
+}

@@ -1,0 +1,1 @@
+"""Videos: submitted, queried, and what they can be downloaded as."""

@@ -1,0 +1,150 @@
+"""One generation: what was ordered, and how it lives by the clock."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.sandbox.generations.catalog import Ratio, Resolution, Size
+
+ReferenceKind = Literal["image", "video", "audio"]
+Status = Literal["NOT_START", "QUEUED", "IN_PROGRESS", "SUCCESS", "FAILURE"]
+
+# Parts of the time to completion after which a generation is queued and running.
+_QUEUED_AFTER = 0.1
+_RUNNING_AFTER = 0.3
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A picture, video or sound that the request refers to. What the sandbox does not have, it does not know."""
+
+    kind: ReferenceKind
+    role: str
+    name: str
+    source: str
+    asset_id: str | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True)
+class GenerationSpec:
+    """A checked request: every choice made, every default filled in.
+
+    ``size`` is pixels, ``rendered_resolution`` what was made before up-scaling (the same unless it is an ultra model),
+    ``frames`` counts at 24 a second, ``duration`` is whole seconds.
+    """
+
+    model: str
+    upstream_model: str
+    prompt: str
+    references: tuple[Reference, ...]
+    action: str
+    resolution: Resolution
+    rendered_resolution: Resolution
+    ratio: Ratio
+    size: Size
+    rendered_size: Size
+    duration: int
+    frames: int
+    audio: bool
+    seed: int
+    return_last_frame: bool
+    container: Literal["mp4", "mov"]
+    service_tier: str
+    draft: bool
+    tokens: int
+    super_resolution_tokens: int | None = None
+
+    @property
+    def upscaled(self) -> bool:
+        """Whether the video was made at a lower resolution first."""
+        return self.super_resolution_tokens is not None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a generation ends: ``code`` and ``reason`` of a failure, or the ``status`` that it shows for ever."""
+
+    kind: Literal["success", "failure", "stuck", "unknown_status"] = "success"
+    code: str = ""
+    reason: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a generation shows at one moment; ``finished_at`` is Unix seconds, ``None`` before the end."""
+
+    status: str
+    percent: int
+    finished_at: float | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether rendering has begun."""
+        return self.status not in ("NOT_START", "QUEUED")
+
+
+@dataclass
+class Generation:
+    """An accepted submission. Times are Unix seconds; ``request`` is the body with its data URIs cut short."""
+
+    id: str
+    upstream_id: str
+    request_id: str
+    key: str
+    account: str
+    spec: GenerationSpec
+    request: dict[str, Any]
+    base_url: str
+    submitted_at: float
+    seconds: float
+    outcome: Outcome = field(default_factory=Outcome)
+
+    @property
+    def finishes_at(self) -> float:
+        """When it ends, unless its outcome is never to."""
+        return self.submitted_at + self.seconds
+
+    @property
+    def started_at(self) -> float:
+        """When rendering begins."""
+        return self.submitted_at + _RUNNING_AFTER * self.seconds
+
+    def progress(self, now: float) -> Progress:
+        """Return what a query shows at time ``now``."""
+        if now >= self.finishes_at and self.outcome.kind in ("success", "failure"):
+            return Progress("SUCCESS" if self.outcome.kind == "success" else "FAILURE", 100, self.finishes_at)
+        if now < self.submitted_at + _QUEUED_AFTER * self.seconds:
+            return Progress("NOT_START", 0)
+        if now < self.started_at:
+            return Progress("QUEUED", 10)
+        return permanent_progress(self.outcome) or Progress("IN_PROGRESS", 50)
+
+    def refunded(self, now: float) -> bool:
+        """Whether it has failed, which gives its tokens back."""
+        return self.progress(now).status == "FAILURE"
+
+
+def permanent_progress(outcome: Outcome) -> Progress | None:
+    """Return what a generation that never ends shows, or ``None`` for one that does."""
+    if outcome.kind == "stuck":
+        return Progress("IN_PROGRESS", 30)
+    if outcome.kind == "unknown_status":
+        return Progress(outcome.status, 30)
+    return None
+
+
+def seconds_to_complete(typical: float, spread: float, generation_id: str) -> float:
+    """Return how long one generation takes: lognormal around ``typical``, always the same for the same id.
+
+    ``spread`` 0 gives ``typical`` itself; at 1, two thirds of the generations take between half and double of it.
+    """
+    return typical * math.exp(spread * math.log(2) * random.Random(generation_id).gauss(0, 1))

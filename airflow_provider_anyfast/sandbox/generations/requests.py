@@ -1,0 +1,149 @@
+"""The body of a submission, checked field by field; what the fields mean together is in :mod:`.video_rules`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from airflow_provider_anyfast.sandbox.api.responses import (
+    ApiError,
+    ApiResponse,
+    gateway_error,
+    task_error,
+    upstream_error,
+)
+
+ImageRole = Literal["first_frame", "last_frame", "reference_image"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class Link(_Part):
+    """Where a reference is: a public URL, a data URI, or ``asset://`` with an asset's id."""
+
+    url: Annotated[str, StringConstraints(min_length=1)]
+
+
+class TextItem(_Part):
+    """The prompt."""
+
+    type: Literal["text"]
+    text: str
+    role: None = None
+
+
+class ImageItem(_Part):
+    """A picture: a frame of the video, or something to be seen in it."""
+
+    type: Literal["image_url"]
+    image_url: Link
+    role: ImageRole | None = None
+
+
+class VideoItem(_Part):
+    """A video to follow."""
+
+    type: Literal["video_url"]
+    video_url: Link
+    role: Literal["reference_video"]
+
+
+class AudioItem(_Part):
+    """A sound to follow."""
+
+    type: Literal["audio_url"]
+    audio_url: Link
+    role: Literal["reference_audio"]
+
+
+Item = Annotated[TextItem | ImageItem | VideoItem | AudioItem, Field(discriminator="type")]
+
+
+class Tool(_Part):
+    """A tool that the model may use."""
+
+    type: Literal["web_search"]
+
+
+class Submission(_Part):
+    """The body of ``POST /v1/video/generations``; unknown parameters are let through and do nothing."""
+
+    model: str
+    content: list[Item]
+    generate_audio: bool | None = None
+    resolution: Literal["480p", "720p", "1080p", "2k", "4k"] | None = None
+    ratio: Literal["16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive"] = "adaptive"
+    duration: int | None = None
+    watermark: bool = False
+    seed: int = Field(default=-1, ge=-1, le=2**32 - 1)
+    tools: list[Tool] | None = None
+    return_last_frame: bool = False
+    camera_fixed: bool | None = None
+    draft: bool | None = None
+    frames: int | None = Field(default=None, ge=29, le=289)
+    service_tier: Literal["default", "flex"] = "default"
+    execution_expires_after: int | None = Field(default=None, ge=60, le=172_800)
+    safety_identifier: str | None = Field(default=None, max_length=64)
+    priority: int | None = None
+    output_format: Literal["mp4", "mov"] | None = None
+    omni_reference_task_type: Literal["auto", "reference", "edit", "extend"] | None = None
+    callback_url: str | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The texts of the content, one a line."""
+        return "\n".join(item.text for item in self.content if isinstance(item, TextItem))
+
+
+def read_body(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a submission, once the gateway itself has nothing against it.
+
+    Raises:
+        ApiError: 400, no JSON object, no model or nothing to make a video from.
+    """
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        raise ApiError(gateway_error(400, "Invalid request: the body is not valid JSON")) from None
+    if not isinstance(fields, dict):
+        raise ApiError(gateway_error(400, "Invalid request: the body is not a JSON object"))
+    if not fields.get("model") or not isinstance(fields["model"], str):
+        raise ApiError(gateway_error(400, "Model name not specified, model name cannot be empty"))
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def read_submission(fields: dict[str, Any]) -> Submission:
+    """Return ``fields`` as a submission.
+
+    Raises:
+        ApiError: 400; without content the gateway refuses, for any other field the service behind it does, by name.
+    """
+    if not fields.get("content"):
+        raise ApiError(task_error(400, "invalid_request", "prompt is required"))
+    try:
+        return Submission.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ApiError(invalid(_parameter(first["loc"]), first["msg"])) from None
+
+
+def _parameter(place: tuple[int | str, ...]) -> str:
+    """Return the name of a parameter; a content item's place holds its type too, which is no part of the name."""
+    match place:
+        case ("content", int() as index, _, *rest):
+            return ".".join([f"content[{index}]", *map(str, rest)])
+        case ("content", int() as index):
+            return f"content[{index}]"
+        case _:
+            return ".".join(map(str, place))
+
+
+def invalid(parameter: str, reason: str) -> ApiResponse:
+    """Return the upstream refusal of one parameter."""
+    return upstream_error(
+        400, "InvalidParameter", f"The parameter `{parameter}` specified in the request is not valid: {reason}."
+    )

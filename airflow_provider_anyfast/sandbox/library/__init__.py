@@ -1,0 +1,1 @@
+"""The asset library: groups, assets, and the real-person check."""

@@ -1,0 +1,255 @@
+"""The asset library: ``POST /volc/asset/…``."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, Response
+
+from airflow_provider_anyfast.sandbox.api.responses import ApiError, gateway_error, json_response, no_channel
+from airflow_provider_anyfast.sandbox.api.routing import AnyFastRoute, CallingKey, TheSandbox, to_response
+from airflow_provider_anyfast.sandbox.generations.catalog import ASSET_MODELS
+from airflow_provider_anyfast.sandbox.library.asset_library import Asset, AssetGroup, in_order
+from airflow_provider_anyfast.sandbox.library.requests import (
+    ById,
+    CreateGroup,
+    CreateSession,
+    ListAssets,
+    ListGroups,
+    Page,
+    SessionResult,
+    UpdateAsset,
+    UpdateGroup,
+    read_request,
+)
+from airflow_provider_anyfast.sandbox.library.uploads import read_upload, validate_upload
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.sandbox.state import Sandbox
+
+ASSET_LINK_SECONDS = 12 * 3600
+"""The life of the link in an asset's ``URL``."""
+_DEEPEST_GROUP = 10_000
+_DEEPEST_ASSET = 20_000
+
+router = APIRouter(prefix="/volc/asset", route_class=AnyFastRoute)
+
+
+@router.post("/CreateAssetGroup", name="CreateAssetGroup")
+async def create_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Make a group; billed."""
+    asked = read_request(CreateGroup, await request.body())
+    _check_billing_model(asked.model)
+    if asked.GroupType != "AIGC":
+        raise ApiError(gateway_error(400, "GroupType must be one of [AIGC]"))
+    with sandbox.lock:
+        now = sandbox.clock.now()
+        name = key.library.name_prefix + asked.Name
+        group = AssetGroup(sandbox.ids.group(now), name, "AIGC", asked.Description, asked.ProjectName, now, now)
+        key.library.add_group(group)
+    return _ok({"Id": group.id})
+
+
+@router.post("/CreateAsset", name="CreateAsset")
+async def create_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Make an asset; billed. Whether its file is any good shows later."""
+    upload = await read_upload(request)
+    asked = upload.request
+    _check_billing_model(asked.model)
+    if asked.model != ASSET_MODELS[asked.AssetType]:
+        wanted = ASSET_MODELS[asked.AssetType]
+        raise ApiError(gateway_error(400, f"AssetType {asked.AssetType} needs model {wanted}, not {asked.model}"))
+    with sandbox.lock:
+        group = key.library.group(asked.GroupId)
+        key.library.refuse_taken_name(group.id, asked.Name)
+    check = await validate_upload(upload, group.group_type)
+    with sandbox.lock:
+        key.library.group(group.id)
+        key.library.refuse_taken_name(group.id, asked.Name)
+        now = sandbox.clock.now()
+        asset_id = sandbox.ids.asset(now)
+        asset = Asset(
+            id=asset_id,
+            name=asked.Name,
+            group_id=group.id,
+            asset_type=asked.AssetType,
+            billing_model=asked.model,
+            project=group.project,
+            created_at=now,
+            updated_at=now,
+            visible_at=now + sandbox.settings.asset_index_seconds,
+            ready_at=now + sandbox.settings.asset_seconds,
+            media=check.media,
+            remote_url=upload.remote_url,
+            failure=check.failure,
+        )
+        if upload.content is not None:
+            asset.bytes = len(upload.content)
+            asset.file = sandbox.uploads / asset_id
+            asset.file.write_bytes(upload.content)
+        key.library.add_asset(asset)
+    return _ok({"Id": asset_id})
+
+
+@router.post("/GetAsset", name="GetAsset")
+async def get_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Show one asset."""
+    asked = read_request(ById, await request.body())
+    with sandbox.lock:
+        asset = key.library.asset(asked.Id, sandbox.clock.now())
+        return _ok(_asset_item(asset, sandbox, str(request.base_url)))
+
+
+@router.post("/ListAssets", name="ListAssets")
+async def list_assets(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Show a page of assets."""
+    asked = read_request(ListAssets, await request.body())
+    asked.refuse_deep_paging(_DEEPEST_ASSET)
+    if asked.Filter.GroupType is None and sandbox.settings.require_group_type:
+        raise ApiError(gateway_error(400, "GroupType is missing"))
+    with sandbox.lock:
+        found = in_order(key.library.find_assets(asked.Filter, sandbox.clock.now()), asked)
+        items = [_asset_item(asset, sandbox, str(request.base_url)) for asset in _on_page(found, asked)]
+    return _page(asked, len(found), items)
+
+
+@router.post("/ListAssetGroups", name="ListAssetGroups")
+async def list_asset_groups(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Show a page of groups."""
+    asked = read_request(ListGroups, await request.body())
+    asked.refuse_deep_paging(_DEEPEST_GROUP)
+    with sandbox.lock:
+        found = in_order(key.library.find_groups(asked.Filter), asked)
+        return _page(asked, len(found), [_group_item(group) for group in _on_page(found, asked)])
+
+
+@router.post("/GetAssetGroup", name="GetAssetGroup")
+async def get_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Show one group."""
+    asked = read_request(ById, await request.body())
+    with sandbox.lock:
+        return _ok(_group_item(key.library.group(asked.Id)))
+
+
+@router.post("/UpdateAsset", name="UpdateAsset")
+async def update_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Rename an asset or move it to another group."""
+    asked = read_request(UpdateAsset, await request.body())
+    with sandbox.lock:
+        now = sandbox.clock.now()
+        asset = key.library.asset(asked.Id, now)
+        name, group_id = asked.Name or asset.name, asked.GroupId or asset.group_id
+        key.library.group(group_id)
+        if (name, group_id) != (asset.name, asset.group_id):
+            key.library.refuse_taken_name(group_id, name)
+        asset.name, asset.group_id, asset.updated_at = name, group_id, now
+    return _ok({"Id": asset.id})
+
+
+@router.post("/UpdateAssetGroup", name="UpdateAssetGroup")
+async def update_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Rename a group."""
+    asked = read_request(UpdateGroup, await request.body())
+    with sandbox.lock:
+        group = key.library.group(asked.Id)
+        group.name, group.updated_at = key.library.name_prefix + asked.Name, sandbox.clock.now()
+    return _ok({"Id": group.id})
+
+
+@router.post("/DeleteAsset", name="DeleteAsset")
+async def delete_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Delete an asset."""
+    asked = read_request(ById, await request.body())
+    with sandbox.lock:
+        key.library.delete_asset(key.library.asset(asked.Id, sandbox.clock.now()))
+    return _ok({"Id": asked.Id, "Deleted": True})
+
+
+@router.post("/DeleteAssetGroup", name="DeleteAssetGroup")
+async def delete_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Delete a group and the assets in it."""
+    asked = read_request(ById, await request.body())
+    with sandbox.lock:
+        key.library.delete_group(key.library.group(asked.Id))
+    return _ok({"Id": asked.Id, "Deleted": True})
+
+
+@router.post("/CreateVisualValidateSession", name="CreateVisualValidateSession")
+async def create_visual_validate_session(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Start the check that a person is real; opening the link in a browser passes it."""
+    asked = read_request(CreateSession, await request.body())
+    with sandbox.lock:
+        session = sandbox.liveness.start(key.value, asked.CallbackURL, sandbox.clock.now())
+    link = f"{request.base_url}sandbox/liveness/{session.token}"
+    return _ok({"BytedToken": session.token, "H5Link": link, "CallbackURL": session.callback_url})
+
+
+@router.post("/GetVisualValidateResult", name="GetVisualValidateResult")
+async def get_visual_validate_result(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
+    """Show the group of a verified person; the id is empty until the check is passed."""
+    asked = read_request(SessionResult, await request.body())
+    with sandbox.lock:
+        session = sandbox.liveness.find(asked.BytedToken)
+        mine = session is not None and session.key == key.value
+        return _ok({"GroupId": session.group_id if session is not None and mine else ""})
+
+
+def asset_link(sandbox: Sandbox, asset: Asset, base_url: str) -> str:
+    """Return a freshly signed link to the content of an asset; empty unless the asset is Active."""
+    now = sandbox.clock.now()
+    if asset.status(now) != "Active":
+        return ""
+    return sandbox.signer.sign(base_url.rstrip("/"), f"/ark-media-asset/{asset.id}", now, ASSET_LINK_SECONDS)
+
+
+def _check_billing_model(model: str) -> None:
+    if model not in ASSET_MODELS.values():
+        raise ApiError(no_channel(model))
+
+
+def _on_page(found: list[Any], page: Page) -> list[Any]:
+    start = (page.PageNumber - 1) * page.PageSize
+    return found[start : start + page.PageSize]
+
+
+def _page(page: Page, total: int, items: list[dict[str, object]]) -> Response:
+    return _ok({"PageNumber": page.PageNumber, "PageSize": page.PageSize, "TotalCount": total, "Items": items})
+
+
+def _asset_item(asset: Asset, sandbox: Sandbox, base_url: str) -> dict[str, object]:
+    status = asset.status(sandbox.clock.now())
+    item: dict[str, object] = {
+        "Id": asset.id,
+        "Name": asset.name,
+        "URL": asset_link(sandbox, asset, base_url),
+        "AssetType": asset.asset_type,
+        "GroupId": asset.group_id,
+        "Status": status,
+        "ProjectName": asset.project,
+        "CreateTime": _utc(asset.created_at),
+        "UpdateTime": _utc(asset.updated_at if status == "Processing" else max(asset.updated_at, asset.ready_at)),
+    }
+    if status == "Failed" and asset.failure is not None:
+        item["Error"] = {"Code": asset.failure.code, "Message": asset.failure.message}
+    return item
+
+
+def _group_item(group: AssetGroup) -> dict[str, object]:
+    return {
+        "Id": group.id,
+        "Name": group.name,
+        "GroupType": group.group_type,
+        "Description": group.description,
+        "ProjectName": group.project,
+        "CreateTime": _utc(group.created_at),
+        "UpdateTime": _utc(group.updated_at),
+    }
+
+
+def _utc(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _ok(value: dict[str, Any]) -> Response:
+    return to_response(json_response(value))

@@ -1,0 +1,104 @@
+"""The content of a new asset: from a form, a data URI or Base64, or left where it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from fastapi.concurrency import run_in_threadpool
+
+from airflow_provider_anyfast.sandbox.api.responses import ApiError, gateway_error, invalid_parameter
+from airflow_provider_anyfast.sandbox.library.requests import CreateAsset, check_request, read_request
+from airflow_provider_anyfast.sandbox.media.data_uris import DataUri, decode_base64
+from airflow_provider_anyfast.sandbox.media.limits import Failure, check_media
+from airflow_provider_anyfast.sandbox.media.probe import Media, read_media
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import Request
+
+_MARKER = re.compile(r"\[sandbox:fail:(\w+)]")
+_SENTENCES = {"FaceMismatch": "Face consistency verification failed."}
+# What stands in for the field URL of a form: the content is in the file.
+_IN_FORM = "form"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A new asset's request, with its content or the address where the content stays.
+
+    ``bare`` content came as Base64 without a type, which the service takes for a PNG whatever ``AssetType`` says.
+    """
+
+    request: CreateAsset
+    content: bytes | None = None
+    remote_url: str | None = None
+    bare: bool = False
+
+
+@dataclass(frozen=True)
+class UploadCheck:
+    """What was found out about the content, and why the asset will fail, if it will."""
+
+    media: Media | None
+    failure: Failure | None
+
+
+async def read_upload(request: Request) -> Upload:
+    """Return what a CreateAsset request carries, as JSON or as a form.
+
+    Raises:
+        ApiError: 400, a field is missing or wrong, or the URL is none that AnyFast takes.
+    """
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return await _read_form(request)
+    asked = read_request(CreateAsset, await request.body())
+    if asked.URL.startswith("data:"):
+        return Upload(asked, _decoded(lambda: DataUri.parse(asked.URL).content))
+    scheme = urlsplit(asked.URL).scheme if "://" in asked.URL else ""
+    if scheme in ("http", "https") and urlsplit(asked.URL).hostname:
+        return Upload(asked, remote_url=asked.URL)
+    if scheme or ":" in asked.URL:
+        raise ApiError(gateway_error(400, "invalid url scheme"))
+    return Upload(asked, _decoded(lambda: decode_base64(asked.URL)), bare=True)
+
+
+async def _read_form(request: Request) -> Upload:
+    async with request.form() as form:
+        file = form.get("file")
+        if file is None or isinstance(file, str):
+            raise ApiError(gateway_error(400, "Invalid request: the form has no file"))
+        fields: dict[str, object] = {name: value for name, value in form.items() if isinstance(value, str) and value}
+        # Without AssetType the service takes every upload for a picture.
+        fields = {"AssetType": "Image", **fields, "URL": _IN_FORM}
+        return Upload(check_request(CreateAsset, fields), await file.read())
+
+
+def _decoded(decode: Callable[[], bytes]) -> bytes:
+    try:
+        return decode()
+    except ValueError as error:
+        raise ApiError(invalid_parameter("URL", str(error))) from None
+
+
+async def validate_upload(upload: Upload, group_type: str) -> UploadCheck:
+    """Return what becomes of an upload once it is processed; content that stays elsewhere is never fetched.
+
+    A marker like ``[sandbox:fail:FaceMismatch]`` in the name or the URL makes any asset fail with that code.
+    """
+    failure = _marked_failure(upload)
+    if upload.content is None:
+        return UploadCheck(None, failure)
+    media = await run_in_threadpool(read_media, upload.content)
+    expected = upload.request.AssetType
+    if upload.bare and expected != "Image":
+        failure = failure or Failure("TypeMismatch", f"The file is of type Image, but AssetType is {expected}.")
+    return UploadCheck(media, failure or check_media(media, expected, group_type))
+
+
+def _marked_failure(upload: Upload) -> Failure | None:
+    marked = _MARKER.search(f"{upload.request.Name} {unquote(upload.remote_url or '')}")
+    return Failure(marked[1], _SENTENCES.get(marked[1], "The file cannot be used.")) if marked else None

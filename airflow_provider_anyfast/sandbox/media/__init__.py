@@ -1,0 +1,1 @@
+"""Files: what an upload is, the videos that are made, and the links that lead to both."""

@@ -1,0 +1,1 @@
+"""The sandbox's own pages: the account, and the routes that control it."""
