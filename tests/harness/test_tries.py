@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
+from airflow import __version__
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 from airflow.sdk import DAG, Asset, BaseOperator, Connection, PokeReturnValue, Variable
 from airflow.sdk.bases.sensor import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowRuntimeError
+from packaging.version import Version
 
 from tests.harness.toys import BuyTicket, Echo, Fail
 from tests.support.clock import FakeClock
@@ -123,11 +125,44 @@ def test_a_new_try_loses_its_xcoms_and_keeps_its_state() -> None:
 
     attempts = [runner.attempt(lambda: Run(task_id="t", call=remember, retries=1))]
     attempts.append(runner.retry(lambda: Run(task_id="t", call=remember, retries=1)))
-    runner.clear()
+    runner.clear(keep_task_state=True)
     attempts.append(runner.attempt(lambda: Run(task_id="t", call=remember, retries=1)))
 
     assert [attempt.result for attempt in attempts] == [None, [None, {"deep": [1]}], [None, {"deep": [1]}]]
     assert attempts[0].xcoms == {"mark": 1}
+
+
+@pytest.mark.state_store
+def test_a_clear_that_discards_the_state_leaves_variables_and_other_tasks_alone() -> None:
+    runner = TaskRunner()
+
+    def remember(context: Context) -> Any:
+        seen = context["task_state_store"].get("mark"), Variable.get("mark", default=None)
+        context["task_state_store"].set("mark", 1)
+        Variable.set("mark", "1")
+        return list(seen)
+
+    def make() -> Any:
+        return Run.partial(task_id="t", call=remember).expand(values=[1, 2])
+
+    for map_index in (0, 1):
+        runner.attempt(make, map_index=map_index)
+    runner.clear(map_index=0, keep_task_state=False)
+
+    assert runner.attempt(make, map_index=0).result == [None, "1"]
+    assert {key.map_index for key, _ in runner.metadata.state_store} == {0, 1}
+    runner.clear(map_index=1, keep_task_state=True)
+    assert runner.attempt(make, map_index=1).result == [1, "1"]
+
+
+def test_a_clear_does_with_the_state_what_the_installed_airflow_does() -> None:
+    runner = TaskRunner()
+    runner.attempt(lambda: Echo(task_id="t", value=1))
+    runner.metadata.state_store[TaskKey("t"), "mark"] = 1
+
+    runner.clear()
+
+    assert (not runner.metadata.state_store) is (Version(__version__).release >= (3, 4))
 
 
 @pytest.mark.state_store

@@ -13,9 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import httpx
-
-from tests.support.installed_airflow import RUN_FIELDS
+from tests.support.installed_airflow import RUN_FIELDS, sdk_http
 from tests.support.metadata import Deferral, OutletReport, TaskInstanceRow, TaskKey, XComKey
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ class Outages:
 
 
 class ExecutionApi:
-    """A handler for `httpx.MockTransport`.
+    """A handler for ``sdk_http.MockTransport``.
 
     Args:
         metadata: read and changed by the calls.
@@ -52,7 +50,7 @@ class ExecutionApi:
         self._recorder = recorder
         self._outages = outages
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: sdk_http.Request) -> sdk_http.Response:
         """Answer one call. An unknown one is an `AssertionError`, so that nothing is answered by guessing."""
         # Keys may hold an escaped slash, so the path is split before it is unescaped.
         path = request.url.raw_path.decode().partition("?")[0]
@@ -65,7 +63,7 @@ class ExecutionApi:
 
     # Task instances
 
-    def start(self, call: Call) -> httpx.Response:
+    def start(self, call: Call) -> sdk_http.Response:
         row = self._row(call)
         row.state = "running"
         metadata = self._metadata
@@ -93,9 +91,9 @@ class ExecutionApi:
         }
         if row.next_method:
             context |= {"next_method": row.next_method, "next_kwargs": row.next_kwargs}
-        return httpx.Response(HTTPStatus.OK, json=context)
+        return sdk_http.Response(HTTPStatus.OK, json=context)
 
-    def change_state(self, call: Call) -> httpx.Response:
+    def change_state(self, call: Call) -> sdk_http.Response:
         row = self._row(call)
         body = call.json()
         state = body["state"]
@@ -113,78 +111,78 @@ class ExecutionApi:
         if state == "success":
             report = OutletReport(body.get("task_outlets") or [], body.get("outlet_events") or [])
             self._metadata.outlet_reports.append(report)
-        return httpx.Response(HTTPStatus.NO_CONTENT)
+        return sdk_http.Response(HTTPStatus.NO_CONTENT)
 
-    def set_rendered_fields(self, call: Call) -> httpx.Response:
+    def set_rendered_fields(self, call: Call) -> sdk_http.Response:
         self._row(call).rendered_fields = call.json()
-        return httpx.Response(HTTPStatus.CREATED, json={"message": "ok"})
+        return sdk_http.Response(HTTPStatus.CREATED, json={"message": "ok"})
 
-    def set_rendered_map_index(self, call: Call) -> httpx.Response:
+    def set_rendered_map_index(self, call: Call) -> sdk_http.Response:
         self._row(call).rendered_map_index = call.json()
-        return httpx.Response(HTTPStatus.NO_CONTENT)
+        return sdk_http.Response(HTTPStatus.NO_CONTENT)
 
-    def reschedule_start(self, call: Call) -> httpx.Response:
+    def reschedule_start(self, call: Call) -> sdk_http.Response:
         first_poke = self._row(call).first_poke
-        return httpx.Response(HTTPStatus.OK, json=first_poke.isoformat() if first_poke else None)
+        return sdk_http.Response(HTTPStatus.OK, json=first_poke.isoformat() if first_poke else None)
 
-    def inactive_assets(self, call: Call) -> httpx.Response:
+    def inactive_assets(self, call: Call) -> sdk_http.Response:
         self._row(call)
-        return httpx.Response(HTTPStatus.OK, json={"inactive_assets": []})
+        return sdk_http.Response(HTTPStatus.OK, json={"inactive_assets": []})
 
     # Connections and variables
 
-    def connection(self, call: Call) -> httpx.Response:
+    def connection(self, call: Call) -> sdk_http.Response:
         if not (found := self._metadata.connections.get(call.path["id"])):
             return _refusal(HTTPStatus.NOT_FOUND, "not_found")
         fields = ("conn_id", "conn_type", "host", "schema", "login", "password", "port", "extra")
-        return httpx.Response(HTTPStatus.OK, json={name: getattr(found, name) for name in fields})
+        return sdk_http.Response(HTTPStatus.OK, json={name: getattr(found, name) for name in fields})
 
-    def get_variable(self, call: Call) -> httpx.Response:
+    def get_variable(self, call: Call) -> sdk_http.Response:
         key = call.path["key"]
         if key not in self._metadata.variables:
             return _refusal(HTTPStatus.NOT_FOUND, "not_found")
-        return httpx.Response(HTTPStatus.OK, json={"key": key, "value": self._metadata.variables[key]})
+        return sdk_http.Response(HTTPStatus.OK, json={"key": key, "value": self._metadata.variables[key]})
 
-    def put_variable(self, call: Call) -> httpx.Response:
+    def put_variable(self, call: Call) -> sdk_http.Response:
         body = call.json()
         self._metadata.variables[call.path["key"]] = body["val"] if "val" in body else body.get("value")
-        return httpx.Response(HTTPStatus.CREATED, json={"message": "ok"})
+        return sdk_http.Response(HTTPStatus.CREATED, json={"message": "ok"})
 
-    def delete_variable(self, call: Call) -> httpx.Response:
+    def delete_variable(self, call: Call) -> sdk_http.Response:
         self._metadata.variables.pop(call.path["key"], None)
-        return httpx.Response(HTTPStatus.NO_CONTENT)
+        return sdk_http.Response(HTTPStatus.NO_CONTENT)
 
     # XComs
 
-    def get_xcom(self, call: Call) -> httpx.Response:
+    def get_xcom(self, call: Call) -> sdk_http.Response:
         key = _xcom_key(call)
         if key not in self._metadata.xcoms:
             return _refusal(HTTPStatus.NOT_FOUND, "not_found")
-        return httpx.Response(HTTPStatus.OK, json={"key": key.name, "value": self._metadata.xcoms[key]})
+        return sdk_http.Response(HTTPStatus.OK, json={"key": key.name, "value": self._metadata.xcoms[key]})
 
-    def set_xcom(self, call: Call) -> httpx.Response:
+    def set_xcom(self, call: Call) -> sdk_http.Response:
         self._metadata.xcoms[_xcom_key(call)] = call.json()
-        return httpx.Response(HTTPStatus.CREATED, json={"message": "ok"})
+        return sdk_http.Response(HTTPStatus.CREATED, json={"message": "ok"})
 
-    def delete_xcom(self, call: Call) -> httpx.Response:
+    def delete_xcom(self, call: Call) -> sdk_http.Response:
         self._metadata.xcoms.pop(_xcom_key(call), None)
-        return httpx.Response(HTTPStatus.OK, json={"message": "ok"})
+        return sdk_http.Response(HTTPStatus.OK, json={"message": "ok"})
 
-    def count_xcoms(self, call: Call) -> httpx.Response:
+    def count_xcoms(self, call: Call) -> sdk_http.Response:
         count = len(self._over_map_indexes(call))
-        return httpx.Response(HTTPStatus.OK, headers={"Content-Range": f"map_indexes {count}"})
+        return sdk_http.Response(HTTPStatus.OK, headers={"Content-Range": f"map_indexes {count}"})
 
-    def slice_xcoms(self, call: Call) -> httpx.Response:
+    def slice_xcoms(self, call: Call) -> sdk_http.Response:
         bounds = (call.query.get(name) for name in ("start", "stop", "step"))
         chosen = slice(*(None if bound is None else int(bound) for bound in bounds))
-        return httpx.Response(HTTPStatus.OK, json=self._over_map_indexes(call)[chosen])
+        return sdk_http.Response(HTTPStatus.OK, json=self._over_map_indexes(call)[chosen])
 
-    def xcom_item(self, call: Call) -> httpx.Response:
+    def xcom_item(self, call: Call) -> sdk_http.Response:
         values = self._over_map_indexes(call)
         offset = int(call.path["offset"])
         if not -len(values) <= offset < len(values):
             return _refusal(HTTPStatus.NOT_FOUND, "not_found")
-        return httpx.Response(HTTPStatus.OK, json=values[offset])
+        return sdk_http.Response(HTTPStatus.OK, json=values[offset])
 
     def _over_map_indexes(self, call: Call) -> list[JsonValue]:
         wanted = (call.path["task"], call.path["key"])
@@ -193,29 +191,27 @@ class ExecutionApi:
 
     # Task state store
 
-    def get_state(self, call: Call) -> httpx.Response:
+    def get_state(self, call: Call) -> sdk_http.Response:
         if self._outages.state_store_get:
             return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of order")
         key = (self._row(call).key, call.path["key"])
         if key not in self._metadata.state_store:
             return _refusal(HTTPStatus.NOT_FOUND, "not_found")
-        return httpx.Response(HTTPStatus.OK, json={"value": self._metadata.state_store[key]})
+        return sdk_http.Response(HTTPStatus.OK, json={"value": self._metadata.state_store[key]})
 
-    def set_state(self, call: Call) -> httpx.Response:
+    def set_state(self, call: Call) -> sdk_http.Response:
         if self._outages.state_store_set:
             return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of order")
         self._metadata.state_store[self._row(call).key, call.path["key"]] = call.json()["value"]
-        return httpx.Response(HTTPStatus.NO_CONTENT)
+        return sdk_http.Response(HTTPStatus.NO_CONTENT)
 
-    def delete_state(self, call: Call) -> httpx.Response:
+    def delete_state(self, call: Call) -> sdk_http.Response:
         self._metadata.state_store.pop((self._row(call).key, call.path["key"]), None)
-        return httpx.Response(HTTPStatus.NO_CONTENT)
+        return sdk_http.Response(HTTPStatus.NO_CONTENT)
 
-    def clear_states(self, call: Call) -> httpx.Response:
-        own = self._row(call).key
-        for key in [key for key in self._metadata.state_store if key[0] == own]:
-            del self._metadata.state_store[key]
-        return httpx.Response(HTTPStatus.NO_CONTENT)
+    def clear_states(self, call: Call) -> sdk_http.Response:
+        self._metadata.discard_state(self._row(call).key)
+        return sdk_http.Response(HTTPStatus.NO_CONTENT)
 
     def _row(self, call: Call) -> TaskInstanceRow:
         row = self._metadata.row_of(call.path["ti"])
@@ -227,7 +223,7 @@ class ExecutionApi:
 class Call:
     """One request, taken apart."""
 
-    def __init__(self, request: httpx.Request, path: dict[str, str]) -> None:
+    def __init__(self, request: sdk_http.Request, path: dict[str, str]) -> None:
         self.request = request
         self.path = path
         self.query = request.url.params
@@ -262,13 +258,13 @@ def _xcom_key(call: Call) -> XComKey:
     return XComKey(TaskKey(call.path["task"], int(call.query.get("map_index", -1))), call.path["key"])
 
 
-def _refusal(status: HTTPStatus, reason: str) -> httpx.Response:
-    return httpx.Response(status, json={"detail": {"reason": reason, "message": reason}})
+def _refusal(status: HTTPStatus, reason: str) -> sdk_http.Response:
+    return sdk_http.Response(status, json={"detail": {"reason": reason, "message": reason}})
 
 
 def _route(
-    route: str, name: str, answer: Callable[[ExecutionApi, Call], httpx.Response]
-) -> tuple[re.Pattern[str], str, Callable[[ExecutionApi, Call], httpx.Response]]:
+    route: str, name: str, answer: Callable[[ExecutionApi, Call], sdk_http.Response]
+) -> tuple[re.Pattern[str], str, Callable[[ExecutionApi, Call], sdk_http.Response]]:
     return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.replace("{key}", "(?P<key>.+)"))), name, answer
 
 

@@ -1,7 +1,8 @@
-"""What differs between Airflow 3.1, 3.2 and 3.3 for the tests: the only module that asks which one is installed.
+"""What differs between Airflow 3.1 and 3.4 for the tests: the only module that asks which one is installed.
 
 3.1 keeps the arguments of a deferral in another form, and has some classes in other modules. 3.3 brought the task state
-store, and 3.3.2 the masking of secrets that does not block an event loop.
+store, and 3.3.2 the masking of secrets that does not block an event loop. 3.4 discards the state of a task instance
+that is cleared, and its task SDK speaks HTTP through httpx2.
 """
 
 from __future__ import annotations
@@ -11,13 +12,22 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from airflow import __version__
 from airflow.sdk import Connection
+from airflow.sdk.api import client
 from airflow.sdk.execution_time import comms
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import httpx as sdk_http
+else:
+    sdk_http = getattr(client, "httpx2", None) or client.httpx
+    """The HTTP library of the task SDK, whose client takes the transports and responses of no other."""
+
 __all__ = [
+    "CLEAR_DISCARDS_STATE",
     "HAS_STATE_STORE",
     "LEDGER_PLACES",
     "MASKS_SYNCHRONOUSLY",
@@ -28,6 +38,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "read_kwargs",
     "read_xcom",
+    "sdk_http",
     "stored_kwargs",
     "stored_xcom",
 ]
@@ -50,6 +61,9 @@ else:
 
 HAS_STATE_STORE = hasattr(comms, "GetTaskStateStore")
 """Whether a task's context holds ``task_state_store``."""
+
+CLEAR_DISCARDS_STATE = Version(Version(__version__).base_version) >= Version("3.4")
+"""Whether clearing a task instance empties its state store unless the user asks to keep it (3.4)."""
 
 LEDGER_PLACES = (
     pytest.param(True, id="state store", marks=pytest.mark.state_store),

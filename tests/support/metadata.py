@@ -1,8 +1,9 @@
 """What Airflow's database holds about one DAG run, and how a task instance goes from state to state.
 
-Pure data: it can be copied to another process at any moment. The rules follow Airflow 3.3:
-`prepare_db_for_next_try` and `clear_task_instances` (airflow/models/taskinstance.py), `DagRun.schedule_tis`, and
-`ti_run` and `ti_update_state` (airflow/api_fastapi/execution_api/routes/task_instances.py).
+Pure data: it can be copied to another process at any moment. The rules follow Airflow 3.3 and 3.4:
+`prepare_db_for_next_try` and `clear_task_instances` (airflow/models/taskinstance.py), `DagRun.schedule_tis`, `ti_run`
+and `ti_update_state` (airflow/api_fastapi/execution_api/routes/task_instances.py), and `_discard_task_state_store`
+(airflow/api_fastapi/core_api/services/public/task_instances.py).
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class TaskInstanceRow:
         self.next_kwargs = next_kwargs
 
     def clear(self) -> None:
-        """Clear as a user does in the UI. XComs go when the next try starts; the state store stays."""
+        """Clear as a user does in the UI. XComs go when the next try starts."""
         self.start_next_try()
         self.max_tries = self.try_number + self.retries
         self.state = None
@@ -142,6 +143,11 @@ class Metadata:
     xcoms: dict[XComKey, JsonValue] = field(default_factory=dict)
     state_store: dict[tuple[TaskKey, str], JsonValue] = field(default_factory=dict)
     outlet_reports: list[OutletReport] = field(default_factory=list)
+
+    def discard_state(self, task: TaskKey) -> None:
+        """Empty the state store of one task instance."""
+        for key in [key for key in self.state_store if key[0] == task]:
+            del self.state_store[key]
 
     def row_of(self, ti_id: str) -> TaskInstanceRow | None:
         """The task instance whose running try has this id; None after a clear or a retry took it over."""

@@ -1,6 +1,6 @@
 """Airflow's own task runner, and a triggerer for one trigger, on top of the in-memory Execution API.
 
-This is private API of Airflow 3.1 to 3.3 (task-sdk 1.1 to 1.3): all of it that the tests touch is in this module, and
+This is private API of Airflow 3.1 to 3.4 (task-sdk 1.1 to 1.4): all of it that the tests touch is in this module, and
 where those differ, in `installed_airflow`.
 """
 
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_args
 from unittest import mock
 
-import httpx
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import structlog
 from airflow.sdk.api.client import ServerResponseError
@@ -118,7 +117,7 @@ def event_kwargs(deferral: Deferral, payload: object) -> dict[str, Any]:
 
 def _client(api: ExecutionApi) -> Any:
     return InProcessTestSupervisor._Client(  # the one without tenacity's waits
-        base_url=None, token="", dry_run=True, transport=httpx.MockTransport(api)
+        base_url=None, token="", dry_run=True, transport=installed_airflow.sdk_http.MockTransport(api)
     )
 
 

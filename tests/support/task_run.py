@@ -210,9 +210,19 @@ class TaskRunner:
 
     # What a user does
 
-    def clear(self, *, map_index: int = -1) -> None:
-        """Clear the task: its next `attempt` is a new first try."""
-        self._row(map_index).clear()
+    def clear(self, *, map_index: int = -1, keep_task_state: bool = not installed_airflow.CLEAR_DISCARDS_STATE) -> None:
+        """Clear the task: its next `attempt` is a new first try.
+
+        Args:
+            map_index: which of the mapped task instances.
+            keep_task_state: False empties its state store, as a clear of task instances in the UI does since Airflow
+                3.4; True keeps it, as on 3.3, on the command line, and for a clear of the whole DAG run. Default: as
+                in the UI of the installed Airflow.
+        """
+        row = self._row(map_index)
+        row.clear()
+        if not keep_task_state:
+            self.metadata.discard_state(row.key)
 
     def mark(self, state: str, *, map_index: int = -1) -> None:
         """Mark the task as ``success`` or ``failed``."""
