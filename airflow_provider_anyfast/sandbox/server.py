@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_provider_anyfast.sandbox.api.app import create_app
-from airflow_provider_anyfast.sandbox.faults.wire import CLOSE_CONNECTION
+from airflow_provider_anyfast.sandbox.faults.wire import TRANSPORT
 from airflow_provider_anyfast.sandbox.settings import SandboxSettings
 from airflow_provider_anyfast.sandbox.state import Sandbox
 
@@ -29,13 +29,13 @@ _STOP_SECONDS = 1
 _BACKLOG = 2048
 
 
-class _ClosableProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # the class depends on what is installed
-    """Lets each request close the TCP connection that it came on."""
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # the class depends on what is installed
+    """Gives each request the TCP connection that it came on."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Take the connection, and put its end within reach of the application."""
+        """Take the connection, and hand it to the application."""
         super().connection_made(transport)
-        self.app_state: dict[str, Any] = {**self.app_state, CLOSE_CONNECTION: transport.close}
+        self.app_state: dict[str, Any] = {**self.app_state, TRANSPORT: transport}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _server(sandbox: Sandbox) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             create_app(sandbox),
-            http=_ClosableProtocol,
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_level="warning",

@@ -71,6 +71,16 @@ class SandboxSettings(BaseModel):
     query_shape: Literal["wrapper", "flat", "flat-content", "alibaba"] = "wrapper"
     faults: tuple[Fault, ...] = ()
 
+    @property
+    def link_seconds(self) -> float:
+        """The life of a result link in seconds."""
+        return self.link_hours * 3600
+
+    @property
+    def expired_age(self) -> float:
+        """How many seconds ago a generation ended whose link has expired: an hour more than the link's life."""
+        return self.link_seconds + 3600
+
     @field_validator("api_keys")
     @classmethod
     def _each_key_once(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:

@@ -336,7 +336,7 @@ def test_a_video_that_finishes_after_the_backstop_is_not_thrown_away(
     assert sandbox.billed.generations == 1
 
 
-@pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download", "link_expired"])
+@pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download", "link_refused"])
 def test_a_download_that_breaks_off_leaves_nothing_and_is_done_again_by_a_retry(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fault: str
 ) -> None:

@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from starlette.responses import Response
+
 from airflow_provider_anyfast.sandbox.api.identifiers import current_request_id
 from airflow_provider_anyfast.sandbox.api.masking import mask
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 # The gateway masks a relayed task error only when its text seems to speak of an address.
 _ADDRESS_WORDS = ("post", "dial", "http")
-_TASK_NOT_FOUND = {400: "task_not_exist", 404: "task does not exist"}
+_TASK_NOT_FOUND = {404: "task does not exist"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class ApiError(Exception):
     def __init__(self, response: ApiResponse) -> None:
         super().__init__(response.body.decode())
         self.response = response
+
+
+def to_response(response: ApiResponse) -> Response:
+    """Return ``response`` as the web framework sends it."""
+    return Response(response.body, response.status, dict(response.headers), response.media_type)
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> ApiResponse:
@@ -104,7 +111,7 @@ def invalid_parameter(name: str, reason: str) -> ApiResponse:
 
 def task_not_found(status: int) -> ApiResponse:
     """Return the answer about an unknown task: the gateway's source says 400, the documentation 404."""
-    return task_error(status, "task_not_exist", _TASK_NOT_FOUND[status])
+    return task_error(status, "task_not_exist", _TASK_NOT_FOUND.get(status, "task_not_exist"))
 
 
 def out_of_quota() -> ApiResponse:

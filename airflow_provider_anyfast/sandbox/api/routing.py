@@ -1,35 +1,32 @@
-"""How a request of the AnyFast interface is handled: logged, struck by a fault perhaps, authorised, answered."""
+"""How a request to the AnyFast interface is handled: logged, checked for a fault, authorised, carried out."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
-from starlette.responses import Response
 
 from airflow_provider_anyfast.sandbox.api.identifiers import current_request_id, new_request_id
 from airflow_provider_anyfast.sandbox.api.request_log import LoggedRequest
-from airflow_provider_anyfast.sandbox.api.responses import ApiError, ApiResponse, gateway_error, html_error, task_error
+from airflow_provider_anyfast.sandbox.api.responses import ApiError, gateway_error, task_error, to_response
 from airflow_provider_anyfast.sandbox.faults import Fault
-from airflow_provider_anyfast.sandbox.faults.refusals import ActiveFault, refusal_for
-from airflow_provider_anyfast.sandbox.faults.wire import CALLER_GONE, NoResponse
+from airflow_provider_anyfast.sandbox.faults.apply import respond_with_fault
+from airflow_provider_anyfast.sandbox.faults.refusals import ActiveFault
+from airflow_provider_anyfast.sandbox.faults.wire import NoResponse
 from airflow_provider_anyfast.sandbox.state import Key, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
+    from starlette.responses import Response
+
 SUBMIT_PATH = "/v1/video/generations"
+STORAGE_CALL = "download"
+"""The one call that the storage host serves, and not AnyFast's gateway."""
 _LARGEST_BODY = 128 * 1024 * 1024
 _LARGEST_SUBMISSION = 64 * 1024 * 1024
-
-
-def to_response(answer: ApiResponse) -> Response:
-    """Return ``answer`` as the web framework sends it."""
-    return Response(answer.body, answer.status, dict(answer.headers), answer.media_type)
 
 
 async def the_sandbox(request: Request) -> Sandbox:
@@ -39,7 +36,7 @@ async def the_sandbox(request: Request) -> Sandbox:
 
 
 async def request_fault(request: Request) -> Fault | None:
-    """Return the fault that strikes this request and is the handler's to apply."""
+    """Return the fault that hits this request; some faults are up to the handler."""
     fault: Fault | None = request.state.fault
     return fault
 
@@ -68,7 +65,7 @@ class AnyFastRoute(APIRoute):
     """A route of the AnyFast interface; its name is the call's name in faults and in the request log."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler with the sandbox's own business around it."""
+        """Return the handler, wrapped in logging and faults."""
         act = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -80,56 +77,26 @@ class AnyFastRoute(APIRoute):
                 logged = _logged(self.name, request, sandbox)
                 fault = sandbox.faults.take(self.name, str(request.url).encode() + b"\n" + (body or b""))
             request.state.fault = fault
+
+            async def carry_out(request: Request) -> Response:
+                try:
+                    return await act(request)
+                except ApiError as error:
+                    return to_response(error.response)
+
             if body is None:
                 response = to_response(task_error(413, "read_request_body_failed", "http: request body too large"))
+            elif fault is None:
+                response = await carry_out(request)
             else:
-                response = await _Exchange(self.name, act, request, body, sandbox, fault).respond()
-            response.headers["X-Oneapi-Request-Id"] = request_id
+                active = ActiveFault(fault, self.name, body, sandbox.settings)
+                response = await respond_with_fault(active, request, carry_out)
+            if self.name != STORAGE_CALL:
+                response.headers["X-Oneapi-Request-Id"] = request_id
             logged.status = response.logged_status if isinstance(response, NoResponse) else response.status_code
             return response
 
         return handle
-
-
-@dataclass(frozen=True)
-class _Exchange:
-    """One request on its way through a fault."""
-
-    call: str
-    act: Callable[[Request], Coroutine[Any, Any, Response]]
-    request: Request
-    body: bytes
-    sandbox: Sandbox
-    fault: Fault | None
-
-    async def respond(self) -> Response:
-        if self.fault is None:
-            return await self._acted()
-        if refusal := refusal_for(ActiveFault(self.fault, self.call, self.body, self.sandbox.settings)):
-            return to_response(refusal)
-        return await self._strike(self.fault)
-
-    async def _strike(self, fault: Fault) -> Response:
-        if fault.name == "drop_request":
-            return NoResponse()
-        if fault.name == "slow":
-            await asyncio.sleep(fault.seconds)
-            if await self.request.is_disconnected():
-                return NoResponse(CALLER_GONE)
-        response = await self._acted()
-        if fault.name == "drop_answer":
-            return NoResponse()
-        if fault.name == "bad_gateway_after":
-            return to_response(html_error(502, "Bad Gateway"))
-        if fault.name == "slow_answer":
-            await asyncio.sleep(fault.seconds)
-        return response
-
-    async def _acted(self) -> Response:
-        try:
-            return await self.act(self.request)
-        except ApiError as error:
-            return to_response(error.response)
 
 
 def _bearer(request: Request) -> str:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from airflow_provider_anyfast.sandbox.faults.kinds import FAULT_KINDS, Call
 
 DEFAULT_SECONDS = 5.0
+IdPlace = Literal["data", "data.id", "data.task_id", "task_id", "Result.Id", "list"]
+"""``data`` is ``{"data": "<id>"}``, ``list`` is ``[{"id": "<id>"}]``; the others are paths of keys."""
 _ALWAYS = frozenset({"name", "on", "times", "skip", "match"})
 
 
@@ -22,14 +24,19 @@ class Fault(BaseModel):
         times: how many requests it hits; 0 means until it is removed.
         skip: how many matching requests it skips first.
         match: it hits only requests with this text in their path, query or body.
-        seconds: how long it waits, in real seconds.
+        seconds: how long it waits, in real seconds; for ``drip``, the pause after each byte.
         retry_after: the value of the ``Retry-After`` header; none by default.
         empty: whether the body is left out.
-        shape: which error shape a 429 has: the gateway's (A), upstream's (B) or the task's (C).
+        shape: which error shape the response has: the gateway's (A), upstream's (B) or the task's (C).
         code, reason: what the error says.
-        status, body: the whole answer; a ``body`` that is not a text is sent as JSON.
+        status: the HTTP status.
+        body: the whole body of ``status``, sent as JSON unless it is a text; for ``patch``, the changes to the JSON
+            of the response as a merge patch: objects are merged, null removes a field.
         fraction: which part of the file is sent first, 0 to 1.
-        value: the status that nobody knows.
+        bytes: how many bytes are sent, in place of ``fraction``.
+        part: what ``drip`` sends slowly: everything from the status line on (``headers``), or only the ``body``.
+        place: where the response has the new id.
+        value: the unknown status, the upstream status, the other task's id, the new task's id, the finish time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,10 +53,13 @@ class Fault(BaseModel):
     shape: Literal["A", "B", "C"] = "C"
     code: str | None = None
     reason: str | None = None
-    status: int = Field(default=500, ge=200, le=599)
+    status: int | None = Field(default=None, ge=200, le=599)
     body: Any = ""
     fraction: float = Field(default=0.5, ge=0, le=1)
-    value: str = "UNKNOWN"
+    bytes: int | None = Field(default=None, ge=0)
+    part: Literal["headers", "body"] = "headers"
+    place: IdPlace = "data"
+    value: str | int | None = None
 
     @model_validator(mode="after")
     def _is_a_known_fault(self) -> Fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.sandbox.api.responses import (
@@ -12,15 +12,14 @@ from airflow_provider_anyfast.sandbox.api.responses import (
     asset_not_found,
     asset_not_usable,
     asset_still_processing,
-    expired_link,
     gateway_error,
     group_not_found,
     html_error,
     json_response,
     moderated,
     no_channel,
-    out_of_quota,
     plan_lacks_model,
+    storage_error,
     task_error,
     task_not_found,
     upstream_error,
@@ -69,7 +68,8 @@ class ActiveFault:
 
 def refusal_for(active: ActiveFault) -> ApiResponse | None:
     """Return the response that the request gets, unacted on; ``None`` for a fault that is no refusal."""
-    make = _REFUSALS.get(active.fault.name)
+    on_storage_host = active.call == "download" and active.fault.name in _STORAGE_REFUSALS
+    make = (_STORAGE_REFUSALS if on_storage_host else _REFUSALS).get(active.fault.name)
     return make(active) if make else None
 
 
@@ -82,12 +82,25 @@ def _unauthorized(_active: ActiveFault) -> ApiResponse:
     return gateway_error(401, "Invalid token")
 
 
-def _forbidden(_active: ActiveFault) -> ApiResponse:
-    return gateway_error(403, "Your IP is not in the list that this token allows", code="access_denied")
+def _forbidden(active: ActiveFault) -> ApiResponse:
+    reason = active.fault.reason or "Your IP is not in the list that this token allows"
+    return gateway_error(403, reason, code=_code(active.fault, "access_denied"))
 
 
-def _no_quota(_active: ActiveFault) -> ApiResponse:
-    return out_of_quota()
+def _no_quota(active: ActiveFault) -> ApiResponse:
+    fault = active.fault
+    status, code = fault.status or 403, _code(fault, "insufficient_user_quota")
+    reason = fault.reason or "user quota is not enough"
+    if fault.shape == "A":
+        return gateway_error(status, reason, code=code)
+    if fault.shape == "B":
+        return upstream_error(status, code, reason)
+    return task_error(status, code, reason)
+
+
+def _code(fault: Fault, default: str) -> str:
+    """Return the fault's code, which may be chosen to be empty."""
+    return default if fault.code is None else fault.code
 
 
 def _moderation(active: ActiveFault) -> ApiResponse:
@@ -144,10 +157,21 @@ def _group_not_found(active: ActiveFault) -> ApiResponse:
 
 
 def _server_error(active: ActiveFault) -> ApiResponse:
-    code = active.fault.code or "do_request_failed"
-    if active.call in _TASK_CALLS:
+    return server_error(active.call, active.fault.code)
+
+
+def server_error(call: str, code: str | None) -> ApiResponse:
+    """Return the gateway's 500 to ``call``; the code is ``do_request_failed`` unless another is given."""
+    code = code or "do_request_failed"
+    if call in _TASK_CALLS:
         return task_error(500, code, "upstream error: do request failed")
     return gateway_error(500, "upstream error: do request failed", code=code)
+
+
+def error_as_200(fault: Fault) -> ApiResponse:
+    """Return an error object under status 200."""
+    error = {"code": fault.code or "do_request_failed", "message": fault.reason or "do request failed", "type": ""}
+    return json_response({"error": error})
 
 
 def _status(active: ActiveFault) -> ApiResponse:
@@ -156,6 +180,18 @@ def _status(active: ActiveFault) -> ApiResponse:
             active.fault.status, active.fault.body.encode(), "text/plain; charset=utf-8", active.retry_after
         )
     return json_response(active.fault.body, active.fault.status, active.retry_after)
+
+
+def _asset_refused(active: ActiveFault) -> ApiResponse:
+    fault = active.fault
+    status, reason = fault.status or 502, fault.reason or "Face consistency verification failed"
+    if fault.code is None:
+        return gateway_error(status, f"upstream asset error: {reason}", error_type="upstream_error")
+    return asset_error(status, f"InvalidParameter.{fault.code}", reason)
+
+
+def _task_not_exist(active: ActiveFault) -> ApiResponse:
+    return task_not_found(active.fault.status or active.settings.unknown_task)
 
 
 def _not_found_yet(active: ActiveFault) -> ApiResponse:
@@ -186,5 +222,19 @@ _REFUSALS: dict[str, Callable[[ActiveFault], ApiResponse]] = {
     "html_answer": lambda _active: html_error(200, "Welcome"),
     "odd_json": lambda _active: json_response({"hello": ["world", 1, None]}),
     "status": _status,
-    "link_expired": lambda _active: expired_link(),
+    "asset_refused": _asset_refused,
+    "task_not_exist": _task_not_exist,
+    "error_as_200": lambda active: error_as_200(active.fault),
+    "video_not_ready": lambda _active: storage_error(400, "video_not_ready", "The video is not ready yet."),
+    "link_refused": lambda _active: storage_error(403, "AccessDenied", "Access Denied"),
+}
+# The storage host is not AnyFast's gateway, so its errors are XML.
+_STORAGE_REFUSALS: dict[str, Callable[[ActiveFault], ApiResponse]] = {
+    "unauthorized": lambda _active: storage_error(401, "InvalidAccessKeyId", "The access key is not valid."),
+    "forbidden": lambda _active: storage_error(403, "AccessDenied", "Access Denied"),
+    "rate_limited": lambda active: replace(
+        ApiResponse(429, b"") if active.fault.empty else storage_error(429, "TooManyRequests", "Slow down."),
+        headers=active.retry_after,
+    ),
+    "server_error": lambda active: storage_error(500, active.fault.code or "InternalError", "Internal error."),
 }

@@ -69,22 +69,16 @@ class GenerationSpec:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a generation ends: ``code`` and ``reason`` of a failure, or the ``status`` that it shows for ever."""
-
-    kind: Literal["success", "failure", "stuck", "unknown_status"] = "success"
-    code: str = ""
-    reason: str = ""
-    status: str = ""
-
-
-@dataclass(frozen=True)
 class Progress:
-    """What a generation shows at one moment; ``finished_at`` is Unix seconds, ``None`` before the end."""
+    """What a generation shows at one moment; ``finished_at`` is Unix seconds, ``None`` before the end.
+
+    ``upstream`` is the status of the service behind the gateway where it is not the one that belongs to ``status``.
+    """
 
     status: str
     percent: int
     finished_at: float | None = None
+    upstream: str | None = None
 
     @property
     def started(self) -> bool:
@@ -92,9 +86,26 @@ class Progress:
         return self.status not in ("NOT_START", "QUEUED")
 
 
+RUNNING = Progress("IN_PROGRESS", 50)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a generation ends: ``code`` and ``reason`` of a failure, or what one without an end shows."""
+
+    kind: Literal["success", "failure", "endless"] = "success"
+    code: str = ""
+    reason: str = ""
+    shows: Progress | None = None
+
+
 @dataclass
 class Generation:
-    """An accepted submission. Times are Unix seconds; ``request`` is the body with its data URIs cut short."""
+    """An accepted submission. Times are Unix seconds; ``request`` is the body with its data URIs cut short.
+
+    ``keyed_link`` says that its link leads to the gateway and needs the key, ``goes_back`` that it is to show
+    IN_PROGRESS once more after SUCCESS, ``aged_by`` by how many seconds it looks older once it has finished.
+    """
 
     id: str
     upstream_id: str
@@ -107,10 +118,14 @@ class Generation:
     submitted_at: float
     seconds: float
     outcome: Outcome = field(default_factory=Outcome)
+    keyed_link: bool = False
+    goes_back: bool = False
+    aged_by: float = 0.0
+    _success_seen: bool = field(default=False, repr=False)
 
     @property
     def finishes_at(self) -> float:
-        """When it ends, unless its outcome is never to."""
+        """When it ends, unless it has no end."""
         return self.submitted_at + self.seconds
 
     @property
@@ -126,20 +141,20 @@ class Generation:
             return Progress("NOT_START", 0)
         if now < self.started_at:
             return Progress("QUEUED", 10)
-        return permanent_progress(self.outcome) or Progress("IN_PROGRESS", 50)
+        return self.outcome.shows or RUNNING
+
+    def observe(self, now: float) -> Progress:
+        """Return what the next query shows at time ``now``; a success that goes back does so once, here."""
+        progress = self.progress(now)
+        if progress.status == "SUCCESS" and self.goes_back and self._success_seen:
+            self.goes_back = False
+            return RUNNING
+        self._success_seen = self._success_seen or progress.status == "SUCCESS"
+        return progress
 
     def refunded(self, now: float) -> bool:
         """Whether it has failed, which gives its tokens back."""
         return self.progress(now).status == "FAILURE"
-
-
-def permanent_progress(outcome: Outcome) -> Progress | None:
-    """Return what a generation that never ends shows, or ``None`` for one that does."""
-    if outcome.kind == "stuck":
-        return Progress("IN_PROGRESS", 30)
-    if outcome.kind == "unknown_status":
-        return Progress(outcome.status, 30)
-    return None
 
 
 def seconds_to_complete(typical: float, spread: float, generation_id: str) -> float:

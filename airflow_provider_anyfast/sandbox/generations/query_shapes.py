@@ -21,6 +21,7 @@ def shape_query(generation: Generation, progress: Progress, result: Result | Non
         return _flat(generation, progress, result)
     if settings.query_shape == "flat-content":
         return _flat_content(generation, progress, result)
+    aged = generation.aged_by if progress.finished_at else 0
     inner = _alibaba if settings.query_shape == "alibaba" else _upstream
     return {
         "code": "success",
@@ -30,9 +31,9 @@ def shape_query(generation: Generation, progress: Progress, result: Result | Non
             "action": generation.spec.action,
             "status": progress.status,
             **_links(generation, progress, result, settings),
-            "submit_time": int(generation.submitted_at),
-            "start_time": int(generation.started_at) if progress.started else 0,
-            "finish_time": int(progress.finished_at or 0),
+            "submit_time": int(generation.submitted_at - aged),
+            "start_time": int(generation.started_at - aged) if progress.started else 0,
+            "finish_time": int(progress.finished_at - aged) if progress.finished_at else 0,
             "progress": f"{progress.percent}%",
             "request_id": generation.request_id,
             "data": inner(generation, progress, result) if progress.started else None,
@@ -59,7 +60,7 @@ def _upstream(generation: Generation, progress: Progress, result: Result | None)
     raw: dict[str, Any] = {
         "id": generation.upstream_id,
         "model": spec.upstream_model,
-        "status": _UPSTREAM_STATUS.get(progress.status, progress.status.lower()),
+        "status": progress.upstream or _UPSTREAM_STATUS.get(progress.status, progress.status.lower()),
         "created_at": int(generation.submitted_at),
         "updated_at": int(progress.finished_at or generation.started_at),
         "service_tier": spec.service_tier,

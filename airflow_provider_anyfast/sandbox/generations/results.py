@@ -45,7 +45,7 @@ def files_of(generation: Generation) -> dict[str, Part]:
 def result_of(generation: Generation, signer: LinkSigner, lifetime: float) -> Result:
     """Return the links of a generation that has succeeded, signed when it ended and good for ``lifetime`` seconds."""
     links = {
-        part: signer.sign(generation.base_url, f"/files/{name}", generation.finishes_at, lifetime)
+        part: signer.sign(generation.base_url, f"/files/{name}", generation.finishes_at - generation.aged_by, lifetime)
         for name, part in files_of(generation).items()
     }
     return Result(links["video"], links.get("original"), links.get("last-frame"))

@@ -1,8 +1,9 @@
-"""Submitting a generation, asking about it, and the models of a key."""
+"""Submitting a generation, querying its status, and listing the models of a key."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -17,6 +18,7 @@ from airflow_provider_anyfast.sandbox.api.responses import (
     out_of_quota,
     plan_lacks_model,
     task_not_found,
+    to_response,
 )
 from airflow_provider_anyfast.sandbox.api.routing import (
     SUBMIT_PATH,
@@ -25,16 +27,16 @@ from airflow_provider_anyfast.sandbox.api.routing import (
     RequestFault,
     TheSandbox,
     calling_key,
-    to_response,
 )
 from airflow_provider_anyfast.sandbox.generations.catalog import MODELS
 from airflow_provider_anyfast.sandbox.generations.generation import (
+    RUNNING,
     Generation,
     GenerationSpec,
-    Outcome,
-    permanent_progress,
+    Progress,
     seconds_to_complete,
 )
+from airflow_provider_anyfast.sandbox.generations.outcomes import outcome_by_fault, outcome_of
 from airflow_provider_anyfast.sandbox.generations.query_shapes import shape_query
 from airflow_provider_anyfast.sandbox.generations.requests import read_body, read_submission
 from airflow_provider_anyfast.sandbox.generations.results import result_of
@@ -47,21 +49,6 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.sandbox.state import Key, Sandbox
 
 _MODERATION_MARKER = "[sandbox:moderation]"
-_OUTPUT_MODERATION = Outcome(
-    "failure",
-    code="OutputVideoSensitiveContentDetected",
-    reason="The request failed because the output video may contain sensitive information.",
-)
-_INTERNAL_ERROR = Outcome(
-    "failure", code="InternalServiceError", reason="The service encountered an unexpected internal error."
-)
-_STUCK = Outcome("stuck")
-_OUTCOME_MARKERS = {
-    "[sandbox:output-moderation]": _OUTPUT_MODERATION,
-    "[sandbox:fail]": _INTERNAL_ERROR,
-    "[sandbox:stuck]": _STUCK,
-    "[sandbox:unknown-status]": Outcome("unknown_status", status="UNKNOWN"),
-}
 
 router = APIRouter(route_class=AnyFastRoute)
 
@@ -79,7 +66,9 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
         quota = sandbox.settings.quota_tokens
         if quota is not None and sandbox.tokens_spent(key.account) + spec.tokens > quota:
             raise ApiError(out_of_quota())
-        task_id = sandbox.ids.task()
+        hit_by = fault.name if fault else ""
+        shown_id = _unused_id(fault, sandbox) if fault and hit_by == "odd_id" else sandbox.ids.task()
+        task_id = str(shown_id)
         sandbox.generations[task_id] = Generation(
             id=task_id,
             upstream_id=sandbox.ids.upstream_task(now),
@@ -93,11 +82,14 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
             seconds=seconds_to_complete(
                 sandbox.settings.completion_seconds, sandbox.settings.completion_spread, task_id
             ),
-            outcome=_outcome(spec.prompt, fault),
+            outcome=outcome_of(spec.prompt, fault),
+            keyed_link=hit_by == "keyed_link",
+            goes_back=hit_by == "status_goes_back",
+            aged_by=sandbox.settings.expired_age if hit_by == "link_expired" else 0,
         )
     answer = {
-        "id": task_id,
-        "task_id": task_id,
+        "id": shown_id,
+        "task_id": shown_id,
         "object": "video",
         "model": spec.model,
         "status": sandbox.settings.submit_status,
@@ -115,11 +107,37 @@ async def query(task_id: str, sandbox: TheSandbox, key: CallingKey, fault: Reque
         generation = sandbox.generations.get(task_id)
         if generation is None or generation.account != key.account:
             raise ApiError(task_not_found(sandbox.settings.unknown_task))
-        shown_instead = permanent_progress(_outcome_of_fault(fault)) if fault is not None else None
-        progress = shown_instead or generation.progress(sandbox.clock.now())
-        lifetime = sandbox.settings.link_hours * 3600
-        result = result_of(generation, sandbox.signer, lifetime) if progress.status == "SUCCESS" else None
-        return to_response(json_response(shape_query(generation, progress, result, sandbox.settings)))
+        shown, hit_by = generation, fault.name if fault else ""
+        if hit_by == "link_expired":
+            generation.aged_by = sandbox.settings.expired_age
+        if hit_by == "another_task":
+            shown = _another(generation, sandbox)
+        progress = _progress(shown, fault, sandbox.clock.now())
+        result = None
+        if progress.status == "SUCCESS":
+            made = shown if shown.id in sandbox.generations else generation
+            result = result_of(made, sandbox.signer, sandbox.settings.link_seconds)
+            if generation.keyed_link or hit_by == "keyed_link":
+                result = replace(result, video_url=f"{generation.base_url}/v1/videos/{generation.id}/content")
+        return to_response(json_response(shape_query(shown, progress, result, sandbox.settings)))
+
+
+def _progress(generation: Generation, fault: Fault | None, now: float) -> Progress:
+    """Return what this one query shows."""
+    if fault is not None and fault.name == "status_goes_back":
+        return RUNNING
+    decided = outcome_by_fault(fault) if fault is not None else None
+    return (decided and decided.shows) or generation.observe(now)
+
+
+def _another(generation: Generation, sandbox: Sandbox) -> Generation:
+    """Return the account's newest other generation, as a cache would mix them up, or the same one under a new id."""
+    others = [
+        other
+        for other in sandbox.generations.values()
+        if other.account == generation.account and other.id != generation.id
+    ]
+    return others[-1] if others else replace(generation, id=sandbox.ids.task())
 
 
 @router.get("/v1/models", name="models", dependencies=[Depends(calling_key)])
@@ -137,6 +155,15 @@ async def models(sandbox: TheSandbox) -> Response:
         for name in names
     ]
     return to_response(json_response({"data": data, "object": "list", "success": True}))
+
+
+def _unused_id(fault: Fault, sandbox: Sandbox) -> str | int:
+    """Return the fault's id, or one that follows it: each submission is a generation of its own."""
+    value = "../../x" if fault.value is None else fault.value
+    taken = len(sandbox.generations) if str(value) in sandbox.generations else 0
+    if isinstance(value, int):
+        return value + taken
+    return f"{value}{taken}" if taken else value
 
 
 def _marked_item(fields: dict[str, Any]) -> int:
@@ -158,23 +185,6 @@ def _read_spec(fields: dict[str, Any], sandbox: Sandbox, key: Key) -> Generation
         library, now = key.library.snapshot(), sandbox.clock.now()
     # Inline media are read outside of the lock: that takes its time.
     return check_submission(submission, library, now)
-
-
-def _outcome(prompt: str, fault: Fault | None) -> Outcome:
-    if fault is not None and (outcome := _outcome_of_fault(fault)).kind != "success":
-        return outcome
-    return next((outcome for marker, outcome in _OUTCOME_MARKERS.items() if marker in prompt), Outcome())
-
-
-def _outcome_of_fault(fault: Fault) -> Outcome:
-    if fault.name == "stuck":
-        return _STUCK
-    if fault.name == "unknown_status":
-        return Outcome("unknown_status", status=fault.value)
-    if fault.name == "fail_generation":
-        code, reason = fault.code or _INTERNAL_ERROR.code, fault.reason or _INTERNAL_ERROR.reason
-        return Outcome("failure", code=code, reason=reason)
-    return Outcome()
 
 
 def _without_content(value: Any) -> Any:

@@ -185,7 +185,7 @@ def _generation(generation: Generation, sandbox: Sandbox) -> GenerationReport:
     now = sandbox.clock.now()
     spec, progress = generation.spec, generation.progress(now)
     succeeded = progress.status == "SUCCESS"
-    result = result_of(generation, sandbox.signer, sandbox.settings.link_hours * 3600) if succeeded else None
+    result = result_of(generation, sandbox.signer, sandbox.settings.link_seconds) if succeeded else None
     return GenerationReport(
         id=generation.id,
         model=spec.model,

@@ -69,7 +69,10 @@ def test_every_fault_has_a_default_call(name: str) -> None:
     ("parameters", "part"),
     [
         ({"name": "earthquake"}, "there is no fault 'earthquake'; there are: unauthorized, "),
-        ({"name": "no_quota", "seconds": 5}, "'no_quota' does not take seconds; it takes no parameters of its own"),
+        (
+            {"name": "unauthorized", "seconds": 5},
+            "'unauthorized' does not take seconds; it takes no parameters of its own",
+        ),
         ({"name": "slow", "code": "x"}, "'slow' does not take code; it takes seconds"),
         ({"name": "slow", "on": "lunch"}, "Input should be"),
         ({"name": "slow", "seconds": -1}, "greater than or equal to 0"),
