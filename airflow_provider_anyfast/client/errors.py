@@ -1,17 +1,20 @@
 """Every way in which AnyFast can fail, as one tree of exceptions.
 
+Each class states once what such a failure costs, whether it concerns one row of a batch or all of them, whether a retry
+helps, and what a person can do. Messages, the batch and the tables in the docs take it from here.
+
 ::
 
     AnyFastError
     ├── ConfigurationError             a value of the connection is missing or malformed
     ├── InvalidRequestError            bad input, found before anything was sent
-    ├── LedgerError                    what was paid for could not be read or written down
+    ├── LedgerError                    the record of what was paid for could not be read or written
     ├── StorageError                   a file could not be read from, or put into, the team's own storage
     ├── ConnectionFailedError          AnyFast could not be reached; nothing was sent
     ├── NoAnswerError                  sent, but no answer came, or only one of something in between
     ├── UnexpectedAnswerError          a 2xx answer that cannot be understood
     ├── LostAnswerError                a billed call whose answer is unknown: money may have been spent
-    │   └── LostSubmissionError        the same of a generation, which AnyFast gives no way to find again
+    │   └── LostSubmissionError        the same for a generation, which AnyFast cannot list
     ├── APIError                       AnyFast refused
     │   ├── BadRequestError
     │   ├── ModerationError            the content policy, at submit or after rendering
@@ -30,28 +33,70 @@
     ├── AssetFailedError               AnyFast could not use the uploaded file
     ├── AssetTimeoutError              the asset was not Active in time
     ├── GenerationFailedError          rendering failed; another try may succeed
-    │   └── GenerationRejectedError    rendering refused these parameters; another try will not help
-    ├── GenerationTimeoutError         the video was not ready in time, and is still being made and billed
+    │   ├── GenerationRejectedError    rendering refused these parameters; another try will not help
+    │   └── WatchedGenerationFailedError   rendering failed while a sensor waited, which cannot submit anew
+    ├── GenerationTimeoutError         the video was not ready in time; it is still rendering and will be billed
     ├── BatchFailedError               too many rows of a batch failed; a retry runs those that are not done
-    │   └── BatchRejectedError         the same, and no retry can mend any of them
-    ├── WaitInterruptedError           asking how a job is doing failed for good; the job itself may be well
-    └── DownloadError                  the bytes did not arrive whole
+    │   └── BatchRejectedError         the same, and no retry can help any of them
+    ├── WaitInterruptedError           polling a job failed permanently; the job itself may be fine
+    └── DownloadError                  the file did not arrive complete
         └── LinkExpiredError
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+class Cost(str, Enum):
+    """What a failure has cost."""
+
+    NOTHING = "nothing"
+    MAYBE = "maybe"
+    PAID = "paid"
+    REFUNDED = "refunded"
+
+
+class Scope(str, Enum):
+    """Whether a failure says something about one row of a batch, or about every row."""
+
+    ROW = "row"
+    BATCH = "batch"
+
+
+_COST_SENTENCES = {
+    Cost.NOTHING: "Nothing was billed.",
+    Cost.MAYBE: "It may have been billed.",
+    Cost.PAID: "The video is billed.",
+    Cost.REFUNDED: "AnyFast refunds it, so nothing stays billed.",
+}
+
+
 class AnyFastError(Exception):
     """Base of everything that this provider raises on purpose.
 
+    The text has three lines: what happened, what it cost, and what the next attempt does or, where there is none, what
+    to do.
+
+    Args:
+        what: what happened, in one or two sentences, without cost and advice.
+        cost, advice: where the case at hand is more precise than its class.
+
     Attributes:
+        what: what happened.
+        cost: what it cost.
+        cost_sentence: the same as a sentence.
+        scope: whether it concerns one row of a batch or all of them.
         retryable: whether the same thing, tried again later, may succeed.
+        next_attempt: what Airflow's next attempt does; empty where a retry does not help.
+        advice: what a person can do where no further attempt follows.
+        names_connection: whether the message names the connection, since the cause may lie there.
+        conn_id: the connection, where it is known.
+        is_last_attempt: whether Airflow has no further attempt; None where that is not known.
         status: the HTTP status of the answer, where there was one.
         code: AnyFast's or the upstream's error code, maybe masked (``***.PixelCountTooSmall``).
         request_id: AnyFast's ``X-Oneapi-Request-Id``, which its support asks for.
@@ -59,202 +104,368 @@ class AnyFastError(Exception):
         generation_id: the generation it is about, where one exists.
     """
 
+    cost: Cost = Cost.NOTHING
+    cost_sentence: str = ""
+    scope: ClassVar[Scope] = Scope.BATCH
     retryable: ClassVar[bool] = False
+    next_attempt: str = ""
+    advice: str = ""
+    names_connection: ClassVar[bool] = False
+    is_last_attempt: bool | None = None
+    conn_id: str = ""
 
     def __init__(
         self,
-        message: str,
+        what: str,
         *,
+        cost: Cost | None = None,
+        advice: str | None = None,
         status: int | None = None,
         code: str = "",
         request_id: str = "",
         retry_after: float | None = None,
         generation_id: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(what)
+        self.what = what
+        if cost is not None and cost is not self.cost:
+            self.cost = cost
+            self.cost_sentence = _COST_SENTENCES[cost]
+        if advice is not None:
+            self.advice = self.next_attempt = advice
         self.status = status
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
         self.generation_id = generation_id
 
-    def with_context(self, text: str) -> Self:
-        """The same error with a sentence more."""
-        longer = type(self)(f"{self} {text}")
-        longer.__dict__.update(self.__dict__)
+    def __init_subclass__(cls) -> None:
+        """A class that states another cost than its base gets the sentence for it, unless it has its own."""
+        super().__init_subclass__()
+        if "cost" in cls.__dict__ and "cost_sentence" not in cls.__dict__:
+            cls.cost_sentence = _COST_SENTENCES[cls.cost]
+
+    def __str__(self) -> str:
+        where = f"Connection {self.conn_id!r}: " if self.conn_id and self.names_connection else ""
+        return "\n".join(line for line in (f"{where}{self.what}", self.cost_sentence, self.outlook) if line)
+
+    @property
+    def outlook(self) -> str:
+        """What the next attempt does or, where none follows, what a person can do."""
+        return self.next_attempt if self.retryable and not self.is_last_attempt else self.advice
+
+    def with_context(self, text: str, *, cost: Cost | None = None, advice: str | None = None) -> Self:
+        """The same error, which says more: of what happened, what it cost here, or what to do here."""
+        longer = type(self)(f"{self.what} {text}".strip())
+        longer.__dict__.update({name: value for name, value in self.__dict__.items() if name != "what"})
         longer.__cause__ = self.__cause__
+        if cost is not None:
+            longer.cost, longer.cost_sentence = cost, _COST_SENTENCES[cost]
+        if advice is not None:
+            longer.advice = longer.next_attempt = advice
         return longer
+
+
+AnyFastError.cost_sentence = _COST_SENTENCES[AnyFastError.cost]
+
+_SAME_VIDEO = "The next attempt waits for the same video, without a new submission."
+_CLEAR_RESUMES = "Clear the task to go on with the same video, without a new submission."
+_AGAIN = "The next attempt tries again."
 
 
 class ConfigurationError(AnyFastError, ValueError):
     """A value of the connection is missing or malformed. Nothing was sent."""
 
+    advice = "Correct the connection, and clear the task."
+
 
 class InvalidRequestError(AnyFastError, ValueError):
     """Input that AnyFast would refuse, found before anything was sent. Nothing was spent."""
+
+    scope = Scope.ROW
+    advice = "Correct the input, and clear the task."
 
 
 class LedgerError(AnyFastError):
     """The record of what was paid for could not be read or written, so nothing was submitted."""
 
+    cost_sentence = "Nothing more was billed."
     retryable = True
+    next_attempt = _AGAIN
+    advice = "Clear the task once Airflow's API server and its database answer again."
 
 
 class StorageError(AnyFastError):
-    """The team's own storage did not answer, or refused. What is paid for is not paid again by a retry."""
+    """The team's own storage did not answer, or refused. A retry does not pay again for what is paid for."""
 
+    cost_sentence = "Nothing more was billed."
+    scope = Scope.ROW
     retryable = True
+    next_attempt = "The next attempt tries again, and pays for nothing twice."
+    advice = "Clear the task once the storage answers again. Nothing is paid for twice."
 
 
 class ConnectionFailedError(AnyFastError):
     """AnyFast could not be reached: the request was never sent, so nothing was spent."""
 
     retryable = True
+    names_connection = True
+    next_attempt = _AGAIN
+    advice = "Check the connection's host and proxy and the network, and clear the task."
 
 
 class NoAnswerError(AnyFastError):
     """A free call was sent, and no answer of AnyFast came: none at all, or one of something in between."""
 
     retryable = True
+    names_connection = True
+    next_attempt = _AGAIN
+    advice = "Check that AnyFast answers at the connection's host, and clear the task."
 
 
 class UnexpectedAnswerError(AnyFastError):
     """A 2xx answer that cannot be understood."""
 
+    scope = Scope.ROW
     retryable = True
+    names_connection = True
+    next_attempt = "The next attempt asks again."
+    advice = "Clear the task to ask again. If it stays so, AnyFast has changed its answers: report it."
 
 
 class LostAnswerError(AnyFastError):
     """The answer to a billed call is unknown, so AnyFast may have accepted and billed it."""
 
+    cost = Cost.MAYBE
+    scope = Scope.ROW
     retryable = True
+    names_connection = True
+    next_attempt = "The next attempt looks for it before it creates anything."
+    advice = "Clear the task: it looks for what was created before it creates anything."
 
 
 class LostSubmissionError(LostAnswerError):
-    """A submission whose answer is unknown. AnyFast gives no way to find it, so a person has to look."""
+    """A submission whose answer is unknown. AnyFast cannot list a key's generations, so a person has to look."""
 
+    cost_sentence = "A video may have been billed."
     retryable = False
+    next_attempt = ""
+    advice = (
+        "Look at the task log in the AnyFast console around that time. Clear the task to submit, and pay for, a new "
+        "video, or set on_lost_submission='resubmit'."
+    )
 
 
 class APIError(AnyFastError):
     """AnyFast answered with a refusal. A refused call is not billed."""
 
+    names_connection = True
+    advice = "Look up the error code in AnyFast's documentation."
+
 
 class BadRequestError(APIError):
     """A parameter that AnyFast or the model refuses."""
+
+    scope = Scope.ROW
+    advice = "Change the parameter that AnyFast names, and clear the task."
 
 
 class ModerationError(APIError):
     """The content policy refused the prompt, a reference or the rendered video. AnyFast refunds it."""
 
+    cost = Cost.REFUNDED
+    cost_sentence = "A refused request is not billed, and a refused video is refunded."
+    scope = Scope.ROW
+    advice = "Change the prompt or the references: the same ones are refused again."
+
 
 class AuthenticationError(APIError):
     """The API key is missing, wrong, disabled, expired or used up."""
+
+    cost_sentence = "Nothing more was billed."
+    advice = "Put a valid API key into the connection's password, and clear the task. It goes on with what is paid for."
 
 
 class PermissionDeniedError(APIError):
     """The key may not do this."""
 
+    cost_sentence = "Nothing more was billed."
+    advice = "Use a key whose plan and group allow this, and clear the task."
+
 
 class QuotaError(APIError):
     """The account has no money left."""
+
+    cost_sentence = "Nothing more was billed."
+    advice = "Top up the AnyFast account, and clear the task. It goes on with what is paid for."
 
 
 class NotFoundError(APIError):
     """Absent, or invisible to this key."""
 
+    scope = Scope.ROW
+    advice = "Check the id, and that the connection's key is the one that created it."
+
 
 class AssetGroupNotFoundError(NotFoundError):
     """No such asset group for this key; AnyFast answers the same to a name already taken in the group."""
+
+    advice = "Check the group's id. Groups belong to the key that created them, and names are unique in a group."
 
 
 class AssetNotFoundError(NotFoundError):
     """No such asset for this key, or one that was created a moment ago."""
 
+    advice = "Check the asset's id. Assets belong to the key that created them, and can be deleted."
+
 
 class GenerationNotFoundError(NotFoundError):
     """No such generation, or one that was submitted a moment ago."""
+
+    advice = (
+        "Check the generation's id, and whether the connection's key has changed. AnyFast keeps generations for 7 "
+        "days, for the account that submitted them."
+    )
 
 
 class ModelUnavailableError(APIError):
     """The key's plan does not offer the model."""
 
+    scope = Scope.ROW
+    advice = "Choose a model that the connection test lists, or use a key whose plan offers this one."
+
 
 class RequestTooLargeError(APIError):
     """The request body is larger than AnyFast takes."""
+
+    scope = Scope.ROW
+    advice = "Upload references as assets or give links, instead of data URIs."
 
 
 class AssetNotReadyError(APIError):
     """A referenced asset is still being processed or copied. Nothing was billed; it goes away by waiting."""
 
+    scope = Scope.ROW
     retryable = True
+    next_attempt = "The next attempt submits again; the asset is usually ready within minutes."
+    advice = "Clear the task in some minutes, when the asset is ready."
 
 
 class RateLimitError(APIError):
     """Too many requests, or the model is saturated. Nothing was billed."""
 
     retryable = True
+    next_attempt = _AGAIN
+    advice = "Clear the task later, or limit tasks with an Airflow pool."
 
 
 class ServerError(APIError):
-    """A 5xx answer."""
+    """A 5xx answer to a free call."""
 
     retryable = True
+    next_attempt = _AGAIN
+    advice = "Clear the task when AnyFast answers again."
 
 
 class AssetFailedError(AnyFastError):
     """AnyFast could not use the uploaded file. The asset stays Failed."""
 
+    cost = Cost.PAID
+    cost_sentence = "The asset's creation is billed."
+    scope = Scope.ROW
+    advice = "Use another file, since this one fails again, and clear the task: it creates, and pays for, a new asset."
+
 
 class AssetTimeoutError(AnyFastError):
     """The asset was not Active in time; it may still become so."""
 
+    cost = Cost.PAID
+    cost_sentence = "The asset's creation is billed."
+    scope = Scope.ROW
     retryable = True
+    next_attempt = "The next attempt finds the same asset, and creates none."
+    advice = "Clear the task to wait for the same asset, or raise its timeout."
 
 
 class GenerationFailedError(AnyFastError):
     """Rendering failed, and AnyFast refunds it. The same request may succeed at another time."""
 
+    cost = Cost.REFUNDED
+    scope = Scope.ROW
     retryable = True
+    next_attempt = "The next attempt submits, and pays for, a new video."
+    advice = "Clear the task to submit, and pay for, a new video."
 
 
 class GenerationRejectedError(GenerationFailedError):
     """Rendering refused the request's parameters. The same request will fail again."""
 
     retryable = False
+    next_attempt = ""
+    advice = "Change the parameters: the same request fails again."
+
+
+class WatchedGenerationFailedError(GenerationFailedError):
+    """Rendering failed while a sensor waited. Asking again does not help: another task has to submit a new video."""
+
+    retryable = False
+    next_attempt = ""
+    advice = "Clear the task that submitted the video."
 
 
 class GenerationTimeoutError(AnyFastError):
-    """The video was not ready in time. It is still being made and billed; a retry waits for the same one."""
+    """The video was not ready in time. It is still rendering and will be billed; a retry waits for the same one."""
 
+    cost = Cost.PAID
+    cost_sentence = "AnyFast cannot cancel it: the video will finish and be billed."
+    scope = Scope.ROW
     retryable = True
+    next_attempt = _SAME_VIDEO
+    advice = _CLEAR_RESUMES
 
 
 class BatchFailedError(AnyFastError):
     """More rows of a batch failed than may. A retry runs what is not done, and pays for nothing that is."""
 
+    cost = Cost.PAID
+    cost_sentence = "Rows that succeeded are billed, once each."
     retryable = True
+    next_attempt = "The next attempt runs the rows that have not succeeded."
+    advice = "Clear the task to run the rows that have not succeeded. No other row is paid for again."
 
 
 class BatchRejectedError(BatchFailedError):
     """More rows of a batch failed than may, none of them for a reason that can go away by itself."""
 
     retryable = False
+    next_attempt = ""
+    advice = "Correct the rows that the manifest names, and clear the task. No other row is paid for again."
 
 
 class WaitInterruptedError(AnyFastError):
-    """Asking how a job is doing failed for good. The job itself may be well, and a retry asks again."""
+    """Polling a job failed permanently. The job itself may be fine, and a retry asks again."""
 
+    cost = Cost.PAID
+    cost_sentence = "What was submitted will finish and be billed."
     retryable = True
+    names_connection = True
+    next_attempt = "The next attempt asks for the same job, without a new submission."
+    advice = "Clear the task to go on with the same job, without a new submission."
 
 
 class DownloadError(AnyFastError):
-    """The file did not arrive whole. The video exists and is not paid for again by a retry."""
+    """The file did not arrive complete. The video exists, and a retry does not pay for it again."""
 
+    cost = Cost.PAID
+    scope = Scope.ROW
     retryable = True
+    next_attempt = "The next attempt downloads the same video again, without a new submission."
+    advice = "Clear the task within 24 hours of the end of rendering to download the same video."
 
 
 class LinkExpiredError(DownloadError):
     """The link to the video is older than 24 hours. AnyFast gives no new one."""
 
     retryable = False
+    next_attempt = ""
+    advice = "The video can no longer be fetched. Clear the task to submit, and pay for, a new one."

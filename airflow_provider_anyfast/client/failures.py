@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyfast.client.error_parsing import is_bad_parameter, is_moderation
+from airflow_provider_anyfast.client.error_parsing import is_bad_parameter, is_moderation, with_english
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     AssetFailedError,
@@ -18,33 +18,35 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.responses import Asset, Generation
 
 
-def generation_failure(task: Generation) -> AnyFastError:
+def generation_failure(generation: Generation) -> AnyFastError:
     """Why a generation failed, as the exception that tells whether another try can help."""
-    code, message = task.failure_code, task.failure_message
+    code, message = generation.failure_code, generation.failure_message
     if is_moderation(code, message):
         kind: type[AnyFastError] = ModerationError
-        outlook = "The same prompt and references will be refused again: change them."
     elif is_bad_parameter(code, message):
-        kind, outlook = GenerationRejectedError, "The same request will fail again: change it."
+        kind = GenerationRejectedError
     else:
-        kind, outlook = GenerationFailedError, "The next attempt submits a new one."
-    reason = redact(f"[{code}] {message}" if code else message) or "AnyFast gave no reason"
+        kind = GenerationFailedError
     return kind(
-        f"Generation {task.generation_id} ended as {task.status}: {reason}. AnyFast refunds failed videos. {outlook}",
+        f"Generation {generation.generation_id} ended as {generation.status}: {_reason(code, message)}.",
         code=code,
-        request_id=task.request_id,
-        generation_id=task.generation_id,
+        request_id=generation.request_id,
+        generation_id=generation.generation_id,
     )
 
 
 def asset_failure(asset: Asset) -> AssetFailedError:
     """Why AnyFast could not use a file. Final: the same file fails again, and its creation stays billed."""
-    reason = redact(f"[{asset.error.code}] {asset.error.message}".replace("[] ", "")).strip()
+    code, message = asset.error.code, asset.error.message
     return AssetFailedError(
-        f"Asset {asset.id} ({asset.name}) failed: {reason or 'AnyFast gave no reason'}. "
-        f"{_asset_advice(asset.error.code)} Creating it was billed; the same file will fail again.",
-        code=asset.error.code,
+        f"Asset {asset.id} ({asset.name}) failed: {_reason(code, message)}. {_asset_advice(code)}", code=code
     )
+
+
+def _reason(code: str, message: str) -> str:
+    """AnyFast's own words, in English too where they are Chinese."""
+    reason = redact(f"[{code}] {message}" if code else message).strip().rstrip(".")
+    return with_english(reason) or "AnyFast gave no reason"
 
 
 _ASSET_ADVICE = {

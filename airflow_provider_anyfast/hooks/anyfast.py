@@ -18,6 +18,7 @@ from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import AnyFastError, ConfigurationError
 from airflow_provider_anyfast.client.settings import DEFAULT_BASE_URL, Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient, AsyncAnyFastClient
+from airflow_provider_anyfast.exceptions import as_final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,8 +80,11 @@ class AnyFastHook(BaseHook):
         Raises:
             AnyFastError: one class per cause; see ``exceptions``.
         """
-        with self.get_conn() as client:
-            return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
+        try:
+            with self.get_conn() as client:
+                return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
+        except AnyFastError as error:
+            raise as_final(error) from None  # so that an except clause may name the classes of ``exceptions``
 
     def test_connection(self) -> tuple[bool, str]:
         """Lists the key's models, which is free of charge, and says in words what is wrong if that fails.

@@ -91,7 +91,7 @@ class CreateAssetGroupOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Looks for the group, and creates it where there is none."""
-        with fail_fast():
+        with fail_fast(context, self.anyfast_conn_id):
             name = checked_name(self.name)
             check_choice("if_exists", self.if_exists, IfGroupExists)
             hook = AnyFastHook(self.anyfast_conn_id)
@@ -215,7 +215,7 @@ class CreateAssetOperator(DeferrableJobMixin):
 
     def execute(self, context: Context) -> str:
         """Looks for the asset, creates it where there is none, and waits until it can be used."""
-        with fail_fast():
+        with fail_fast(context, self.anyfast_conn_id):
             self._check()
             hook = AnyFastHook(self.anyfast_conn_id)
             with hook.get_conn() as client:
@@ -233,7 +233,7 @@ class CreateAssetOperator(DeferrableJobMixin):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Goes on after the deferral: AnyFast is asked once more."""
-        with fail_fast():
+        with fail_fast(context, self.anyfast_conn_id):
             event = event or {}
             ti = context["ti"]
             asset_id = event.get("job_id") or ti.xcom_pull(
@@ -355,7 +355,11 @@ class CreateAssetsOperator(DeferrableJobMixin):
 
     def execute(self, context: Context) -> list[str]:
         """Looks at every file, creates the assets that are missing, and waits until all can be used."""
-        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client, self._pool() as pool:
+        with (
+            fail_fast(context, self.anyfast_conn_id),
+            AnyFastHook(self.anyfast_conn_id).get_conn() as client,
+            self._pool() as pool,
+        ):
             check_choice("upload", self.upload, UploadWay)
             check_group_id(self.group_id)
             check_asset_type(self.asset_type)
@@ -377,7 +381,11 @@ class CreateAssetsOperator(DeferrableJobMixin):
         del event
         ti = context["ti"]
         asset_ids = list(ti.xcom_pull(task_ids=self.task_id, key="asset_ids", map_indexes=ti.map_index))
-        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client, self._pool() as pool:
+        with (
+            fail_fast(context, self.anyfast_conn_id),
+            AnyFastHook(self.anyfast_conn_id).get_conn() as client,
+            self._pool() as pool,
+        ):
             self._conclude(pool.map(lambda job: self.resume(client, job, ""), self._triggers(asset_ids, clock.now())))
             return asset_ids
 
@@ -492,9 +500,9 @@ class _ListOperator(BaseOperator):
         self.group_type = group_type
         self.anyfast_conn_id = anyfast_conn_id
 
-    def _read(self, list_all: Callable[..., endpoints.Flow[list[ItemT]]]) -> list[ItemT]:
+    def _read(self, context: Context, list_all: Callable[..., endpoints.Flow[list[ItemT]]]) -> list[ItemT]:
         flow = list_all(group_ids=self.group_ids, name=self.name or None, group_type=self.group_type or None)
-        with fail_fast():
+        with fail_fast(context, self.anyfast_conn_id):
             return AnyFastHook(self.anyfast_conn_id).run(flow)
 
 
@@ -513,8 +521,10 @@ class ListAssetGroupsOperator(_ListOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Reads every page."""
-        del context
-        return [{**group.model_dump(), "name": group.plain_name} for group in self._read(endpoints.list_asset_groups)]
+        return [
+            {**group.model_dump(), "name": group.plain_name}
+            for group in self._read(context, endpoints.list_asset_groups)
+        ]
 
 
 class ListAssetsOperator(_ListOperator):
@@ -532,8 +542,7 @@ class ListAssetsOperator(_ListOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Reads every page."""
-        del context
-        return [asset_facts(asset) for asset in self._read(endpoints.list_assets)]
+        return [asset_facts(asset) for asset in self._read(context, endpoints.list_assets)]
 
 
 def _ledger(context: Context, identity: dict[str, str], conn_id: str, base_url: str = "") -> Ledger:

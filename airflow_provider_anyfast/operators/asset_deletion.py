@@ -58,8 +58,7 @@ class DeleteAssetOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Finds out which assets are meant, and deletes them."""
-        del context
-        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with fail_fast(context, self.anyfast_conn_id), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
             return [
                 asset_id for asset_id in self._meant(client) if _is_deleted(client, endpoints.delete_asset(asset_id))
             ]
@@ -108,8 +107,7 @@ class DeleteAssetGroupOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Finds out which groups are meant, and deletes their assets and then them."""
-        del context
-        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with fail_fast(context, self.anyfast_conn_id), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
             return [group_id for group_id in self._meant(client) if self._delete(client, group_id)]
 
     def _meant(self, client: AnyFastClient) -> list[str]:

@@ -174,7 +174,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         )
 
     def _run(self, context: Context, course: BatchCheckpoint, reason: str = "") -> dict[str, Any]:
-        with fail_fast():
+        with fail_fast(context, self.anyfast_conn_id):
             plan = self._plan(context, course)
             hook = AnyFastHook(self.anyfast_conn_id)
             rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}", course)

@@ -183,7 +183,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or goes on with the one that an earlier attempt paid for."""
-        with fail_fast(), failures_counted():
+        with fail_fast(context, self.anyfast_conn_id), failures_counted():
             request = self._request()
             hook = AnyFastHook(self.anyfast_conn_id)
             ledger = self._ledger(context, request, hook)
@@ -213,7 +213,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more, and the video is brought home."""
-        with fail_fast(), failures_counted():
+        with fail_fast(context, self.anyfast_conn_id), failures_counted():
             event = event or {}
             generation_id = event.get("job_id") or context["ti"].xcom_pull(
                 task_ids=self.task_id, key="generation_id", map_indexes=context["ti"].map_index
@@ -406,7 +406,7 @@ class DownloadVideoOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Asks for the link and downloads it."""
         delivery = VideoOutput(self.output_path, overwrite=self.overwrite)
-        with fail_fast(), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with fail_fast(context, self.anyfast_conn_id), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
             delivery.check()
             task = client.send(endpoints.query_generation(self.generation_id))
             if task.outcome is Outcome.FAILED:

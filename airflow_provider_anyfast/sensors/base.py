@@ -64,7 +64,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         if not self.deferrable:
             return super().execute(context)
         trigger = self.trigger(clock.now())
-        with fail_fast():
+        with fail_fast(context, self.anyfast_conn_id):
             step = self._ask(trigger)
             if isinstance(step, Finished) and step.job.outcome is Outcome.SUCCEEDED:
                 return self.conclude(step.job)
@@ -73,10 +73,9 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more."""
-        del context
         event = event or {}
         trigger = self.trigger(float(event.get("started_at") or clock.now()))
-        with fail_fast(), self.connect() as client:
+        with fail_fast(context, self.anyfast_conn_id), self.connect() as client:
             try:
                 job = self.resume(client, trigger, event.get("reason", ""))
             except trigger.timeout_error as error:
@@ -85,9 +84,8 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Asks once."""
-        del context
         trigger = self.trigger(clock.now())
-        with fail_fast():
+        with fail_fast(context, self.anyfast_conn_id):
             step = self._ask(trigger)
             if isinstance(step, GaveUp):
                 raise wait_error(trigger, step.error)

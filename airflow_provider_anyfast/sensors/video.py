@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client.errors import AnyFastError, WatchedGenerationFailedError
 from airflow_provider_anyfast.client.failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
-from airflow_provider_anyfast.exceptions import without_retry
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.seedance.result import video_result
 from airflow_provider_anyfast.sensors.base import JobSensor
@@ -67,6 +67,16 @@ class VideoStatusSensor(JobSensor[Generation]):
     def conclude(self, job: Generation) -> dict[str, Any]:
         """The result of the generation; a failed one cannot be mended by asking again."""
         if job.outcome is Outcome.FAILED:
-            raise without_retry(generation_failure(job))
+            raise self._failure(job)
         self.video_link = job.video_url or self.video_link
         return video_result(job, price=self._price)
+
+    @staticmethod
+    def _failure(job: Generation) -> AnyFastError:
+        """Why the generation failed; a sensor cannot submit another, so no retry of it can help."""
+        failure = generation_failure(job)
+        if not failure.retryable:
+            return failure
+        return WatchedGenerationFailedError(
+            failure.what, code=failure.code, request_id=failure.request_id, generation_id=failure.generation_id
+        )

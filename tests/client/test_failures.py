@@ -54,11 +54,12 @@ def test_a_failed_generation_tells_whether_another_try_can_help(
 
 def test_a_failure_says_what_happened_what_it_cost_and_what_comes_next() -> None:
     assert str(failed("InternalServiceError", "try again")) == (
-        "Generation asyntask_1 ended as FAILURE: [InternalServiceError] try again. AnyFast refunds failed videos. "
-        "The next attempt submits a new one."
+        "Generation asyntask_1 ended as FAILURE: [InternalServiceError] try again.\n"
+        "AnyFast refunds it, so nothing stays billed.\n"
+        "The next attempt submits, and pays for, a new video."
     )
     assert "AnyFast gave no reason" in str(failed())
-    assert "change them" in str(failed("ContentRestricted"))
+    assert "Change the prompt or the references" in str(failed("ContentRestricted"))
     assert "change it" in str(failed("InvalidParameter"))
 
 
@@ -106,7 +107,9 @@ def test_a_failed_asset_comes_with_advice(code: str, advice: str) -> None:
 def test_a_failed_asset_says_what_it_cost() -> None:
     assert str(broken("FaceMismatch", "Face verification failed")) == (
         "Asset asset-1 (hero) failed: [FaceMismatch] Face verification failed. The face is not that of the person who "
-        "was verified. Creating it was billed; the same file will fail again."
+        "was verified.\n"
+        "The asset's creation is billed.\n"
+        "Use another file, since this one fails again, and clear the task: it creates, and pays for, a new asset."
     )
     assert "AnyFast gave no reason" in str(broken())
     assert "failed: only words." in str(broken("", "only words"))

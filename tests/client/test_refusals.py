@@ -431,15 +431,21 @@ def test_the_footer_of_a_page_is_no_moderation(status: int) -> None:
 
 
 def test_a_refusal_names_the_call_the_status_and_the_code() -> None:
-    assert str(refused(403, shape_c("insufficient_user_quota", "no money"))) == (
+    assert refused(403, shape_c("insufficient_user_quota", "no money")).what == (
         "the call: AnyFast answered HTTP 403 [insufficient_user_quota]: no money"
     )
+
+
+def test_a_refusal_in_chinese_is_quoted_and_told_in_english() -> None:
+    text = str(refused(403, shape_c("insufficient_user_quota", "用户额度不足, 剩余额度: 0")))
+    assert "用户额度不足, 剩余额度: 0" in text
+    assert "the account's balance is too low" in text
 
 
 def test_the_request_id_is_told_for_the_support() -> None:
     error = refused(500, "broken", **{"X-Oneapi-Request-Id": "20260427"})
     assert error.request_id == "20260427"
-    assert str(error).endswith("broken (request id 20260427)")
+    assert error.what.endswith("broken (request id 20260427)")
 
 
 def test_a_request_id_that_the_message_holds_already_is_not_repeated() -> None:
@@ -525,10 +531,10 @@ def test_a_sentence_can_be_added_to_an_error_without_losing_its_facts() -> None:
         "Slow down.", status=429, code="c", request_id="r", retry_after=3.0, generation_id="asyntask_1"
     )
     error.__cause__ = cause
-    longer = error.with_context("Nothing was spent.")
+    longer = error.with_context("All channels are busy.")
     assert type(longer) is errors.RateLimitError
-    assert str(longer) == "Slow down. Nothing was spent."
-    assert longer.__dict__ == error.__dict__
+    assert longer.what == "Slow down. All channels are busy."
+    assert {**longer.__dict__, "what": error.what} == error.__dict__
     assert longer.__cause__ is cause
 
 

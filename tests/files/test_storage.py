@@ -14,7 +14,7 @@ from airflow.sdk import Asset, AssetAlias
 from PIL import Image
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client import endpoints, errors
 from airflow_provider_anyfast.files.storage import files_in, stored_file
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import DownloadVideoOperator, GenerateVideoOperator
@@ -252,7 +252,7 @@ def test_a_folder_and_a_pattern_name_their_files_in_order(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("place", ["", "/nothing-*.png", "/nowhere"])
 def test_a_folder_without_files_is_a_mistake(tmp_path: Path, place: str) -> None:
-    with pytest.raises(exceptions.InvalidRequestError, match="there is no file"):
+    with pytest.raises(errors.InvalidRequestError, match="there is no file"):
         files_in(f"{tmp_path}{place}")
 
 

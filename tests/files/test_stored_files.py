@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.files.storage import RemoteFile, files_in, stored_file
 from airflow_provider_anyfast.files.video_output import VideoOutput
 
@@ -81,14 +81,14 @@ def test_a_folder_of_files_may_have_any_name(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("place", ["", " ", "\n", "None"])
 def test_a_template_that_rendered_nothing_is_not_the_folder_where_a_worker_happens_to_be(place: str) -> None:
-    with pytest.raises(exceptions.InvalidRequestError, match="is empty"):
+    with pytest.raises(errors.InvalidRequestError, match="is empty"):
         files_in(place)
-    with pytest.raises(exceptions.InvalidRequestError, match="is empty"):
+    with pytest.raises(errors.InvalidRequestError, match="is empty"):
         stored_file(place)
 
 
 def test_a_home_that_nobody_has_is_a_mistake() -> None:
-    with pytest.raises(exceptions.InvalidRequestError, match="home directory"):
+    with pytest.raises(errors.InvalidRequestError, match="home directory"):
         stored_file("~nobody-of-that-name/x.mp4")
 
 
@@ -96,7 +96,7 @@ def test_what_does_not_exist_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> N
     for path in (airflow_s3.path("no.png"), str(tmp_path / "no.png")):
         file = stored_file(path)
         assert file.read_text() is None
-        with pytest.raises(exceptions.InvalidRequestError, match="does not exist"), file.open():
+        with pytest.raises(errors.InvalidRequestError, match="does not exist"), file.open():
             pass
 
 
@@ -134,9 +134,9 @@ def test_a_worker_without_a_temporary_folder_is_told_apart_from_a_bucket_without
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
-    with pytest.raises(exceptions.StorageError, match=r"no temporary folder .*TMPDIR.*nothing is paid twice"):
+    with pytest.raises(errors.StorageError, match=r"no temporary folder .*TMPDIR.*nothing is paid twice"):
         remote(Bucket(None)).check_writable()
-    with pytest.raises(exceptions.StorageError, match="no temporary folder"):
+    with pytest.raises(errors.StorageError, match="no temporary folder"):
         remote(Bucket(None)).write_text("new")
 
 
@@ -185,9 +185,9 @@ def readable() -> Iterator[Path]:
 @pytest.mark.usefixtures("nobody")
 def test_a_folder_that_may_only_be_read_is_told_before_anything_is_paid(readable: Path) -> None:
     for path in (readable / "x.mp4", readable / "new" / "{generation_id}.mp4"):
-        with pytest.raises(exceptions.InvalidRequestError, match=r"Permission denied.*has submitted nothing"):
+        with pytest.raises(errors.InvalidRequestError, match=r"Permission denied.*has submitted nothing"):
             VideoOutput(path).check()
-    with pytest.raises(exceptions.StorageError, match="Permission denied"):
+    with pytest.raises(errors.StorageError, match="Permission denied"):
         stored_file(readable / "x.mp4").write_text("new")
     assert [path.name for path in readable.iterdir()] == ["x.mp4"]
     assert (readable / "x.mp4").read_bytes() == b"older"
@@ -214,7 +214,7 @@ def test_a_name_that_is_let_pass_before_the_payment_can_be_written_after_it(tmp_
         path = f"{folder}/{letter * length}-{{generation_id}}.mp4"
         try:
             VideoOutput(path).check()
-        except exceptions.InvalidRequestError as error:
+        except errors.InvalidRequestError as error:
             assert "name too long" in str(error)
             continue
         kept_beside(folder, path)
@@ -225,7 +225,7 @@ def test_a_name_that_is_let_pass_before_the_payment_can_be_written_after_it(tmp_
 def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     for name in ("x" * 250, "folder.mp4", "half an emoji \ud83d"):
-        with pytest.raises(exceptions.InvalidRequestError, match="this attempt has submitted nothing"):
+        with pytest.raises(errors.InvalidRequestError, match="this attempt has submitted nothing"):
             VideoOutput(tmp_path / name).check_name()
     VideoOutput(tmp_path / "new" / "x.mp4").check_name()
     assert [path.name for path in tmp_path.iterdir()] == ["folder.mp4"]
@@ -235,7 +235,7 @@ def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> N
     ("key", "phrase"), [("x" * 1021 + ".mp4", "1,025 bytes"), ("half an emoji \ud83d.mp4", "no valid text")]
 )
 def test_a_key_that_no_storage_takes_is_told_before_anything_is_paid(airflow_s3: S3, key: str, phrase: str) -> None:
-    with pytest.raises(exceptions.InvalidRequestError, match=phrase):
+    with pytest.raises(errors.InvalidRequestError, match=phrase):
         stored_file(airflow_s3.path(key)).check_writable()
 
 
@@ -290,13 +290,13 @@ def test_a_key_that_can_only_write_is_enough(bucket: Bucket) -> None:
 
 
 def test_a_bucket_is_missing_only_if_it_cannot_be_listed_either() -> None:
-    with pytest.raises(exceptions.InvalidRequestError, match="no bucket 'films'"):
+    with pytest.raises(errors.InvalidRequestError, match="no bucket 'films'"):
         remote(Bucket(MISSING, MISSING)).check_writable()
 
 
 @pytest.mark.parametrize("error", [OSError("503 Slow Down"), TimeoutError(), RuntimeError("token")])
 def test_a_storage_that_does_not_answer_says_nothing_about_the_bucket(error: Exception) -> None:
-    with pytest.raises(exceptions.StorageError):
+    with pytest.raises(errors.StorageError):
         remote(Bucket(error)).check_writable()
 
 
@@ -313,7 +313,7 @@ def test_a_bucket_that_has_gone_after_the_payment_costs_a_retry_and_is_no_mistak
         def put_file(self, local: str, remote: str) -> None:
             raise FileNotFoundError("The specified bucket does not exist")
 
-    with pytest.raises(exceptions.StorageError, match="nothing is paid twice"):
+    with pytest.raises(errors.StorageError, match="nothing is paid twice"):
         remote(Gone()).write_text("new")
 
 
@@ -322,6 +322,6 @@ def test_a_secret_in_what_a_storage_says_stays_there() -> None:
         def put_file(self, local: str, remote: str) -> None:
             raise OSError("PUT https://host/x.mp4?X-Amz-Signature=ab12 failed")
 
-    with pytest.raises(exceptions.StorageError, match=r"host/x\.mp4") as caught:
+    with pytest.raises(errors.StorageError, match=r"host/x\.mp4") as caught:
         remote(Loud()).write_text("new")
     assert "ab12" not in str(caught.value)

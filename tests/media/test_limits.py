@@ -27,7 +27,7 @@ def problem_of(folder: Path, content: bytes) -> str:
     try:
         read_media(path)
     except InvalidRequestError as error:
-        told = str(error)
+        told = error.what
         start, end = f"file={str(path)!r} ", ". Nothing was sent and nothing was spent."
         assert told.startswith(start)
         assert told.endswith(end)
