@@ -1,4 +1,4 @@
-# Everything here sets itself up: Python 3.10 to 3.13 and make are all it needs.
+# Everything here sets itself up: Python 3.10 to 3.14 and make are all it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,14 +8,14 @@ INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e files scale browser distributed docs compat compat-corners bench audit system-packages constraints
+.PHONY: help setup demo ui check test e2e files scale browser distributed docs compat compat-corners newest newest-python bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # The stamp is newer than what it was made from, so a second run costs nothing.
 $(VENV)/stamp: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { echo "Python 3.10 to 3.13 is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' || { echo "Python 3.10 to 3.14 is needed; name one with: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[sandbox]' --group check
@@ -46,11 +46,18 @@ test: $(VENV)/stamp ## every test but those of the targets below, on two cores, 
 e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
 	$(BIN)/pytest tests/e2e
 
-compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, and at its lower bounds; an hour
+compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.4 and Python 3.10 to 3.14, and at its lower bounds; two hours
 	$(NOX) $(NOXFLAGS)
 
-compat-corners: $(VENV)/stamp ## the oldest and the newest of those pairs, and the lower bounds; a quarter of an hour
+compat-corners: newest-python ## the oldest and the newest of those pairs, and the lower bounds; a quarter of an hour
 	$(NOX) --tags corners $(NOXFLAGS)
+
+newest: newest-python ## everything at its newest version, pre-releases of Airflow included: says what breaks
+	$(NOX) --session newest $(NOXFLAGS)
+
+# Where the newest Python can neither be found nor brought, these targets take the newest that there is.
+newest-python: $(VENV)/stamp
+	@PATH="$(INTERPRETERS)$$PATH" $(BIN)/uv python find --system 3.14 >/dev/null 2>&1 || UV_PYTHON_INSTALL_BIN=0 $(BIN)/uv python install 3.14 || echo "going on without Python 3.14"
 
 audit: $(VENV)/stamp ## known vulnerabilities of everything in constraints.txt
 	$(NOX) --session audit

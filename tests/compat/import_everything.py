@@ -1,8 +1,12 @@
-"""Imports every module of the installed provider but the sandbox, where only the core dependencies are installed."""
+"""Imports every module of the installed provider but the sandbox, where only the core dependencies are installed.
+
+No warning may come of it: what an Airflow deprecates today is gone in one of the next.
+"""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +24,14 @@ def main() -> None:
     if not Path(airflow_provider_anyfast.__file__).is_relative_to(sys.prefix):
         sys.exit(f"This is not the installed wheel: {airflow_provider_anyfast.__file__}")
     package = airflow_provider_anyfast.__name__
-    names = [module.name for module in walk_packages(airflow_provider_anyfast.__path__, f"{package}.", _give_up)]
-    for name in names:
-        if not name.startswith(f"{package}.sandbox"):
-            import_module(name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names = [module.name for module in walk_packages(airflow_provider_anyfast.__path__, f"{package}.", _give_up)]
+        for name in names:
+            if not name.startswith(f"{package}.sandbox"):
+                import_module(name)
+    if caught:
+        sys.exit("\n".join(["Importing the provider warns:", *map(str, caught)]))
 
 
 def _give_up(name: str) -> None:

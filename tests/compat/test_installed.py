@@ -17,9 +17,10 @@ from tests.support.installed_airflow import DagBag
 EXAMPLES = Path(airflow_provider_anyfast.__file__).parent / "example_dags"
 
 
-def test_the_example_dags_of_the_wheel_load() -> None:
+def test_the_example_dags_of_the_wheel_load_without_a_warning() -> None:
     bag = DagBag(str(EXAMPLES))
     assert bag.import_errors == {}
+    assert bag.captured_warnings == {}
     assert set(bag.dags) == {path.stem for path in EXAMPLES.glob("*.py")}
 
 
