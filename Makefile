@@ -79,8 +79,8 @@ distributed: $(VENV)/distributed-stamp ## CeleryExecutor, Redis, PostgreSQL: a w
 	@$(BIN)/python -m scripts.system_programs redis-server initdb postgres pg_isready
 	$(BIN)/pytest tests/distributed
 
-docs: $(VENV)/docs-stamp ## the pages of docs/ as a web site in .site/, every link and anchor checked
-	$(BIN)/mkdocs build --strict
+docs: $(VENV)/docs-stamp ## the pages of docs/ and the reference as a web site in .site/; a broken link or anchor fails
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet docs .site
 
 # The one list of what the targets need of Debian beside Python and make.
 system-packages: ## install, as root, Chromium for browser, Redis and PostgreSQL for distributed

@@ -15,6 +15,20 @@ PROVIDER_INFO: dict[str, Any] = {
         {
             "integration-name": "AnyFast",
             "external-doc-url": "https://docs.anyfast.ai",
+            "how-to-guide": [
+                "/docs/airflow-provider-anyfast/operators/generate_video.md",
+                "/docs/airflow-provider-anyfast/operators/generate_video_batch.md",
+                "/docs/airflow-provider-anyfast/operators/download_video.md",
+                "/docs/airflow-provider-anyfast/operators/create_asset_group.md",
+                "/docs/airflow-provider-anyfast/operators/create_asset.md",
+                "/docs/airflow-provider-anyfast/operators/create_assets.md",
+                "/docs/airflow-provider-anyfast/operators/list_asset_groups.md",
+                "/docs/airflow-provider-anyfast/operators/list_assets.md",
+                "/docs/airflow-provider-anyfast/operators/delete_asset.md",
+                "/docs/airflow-provider-anyfast/operators/delete_asset_group.md",
+                "/docs/airflow-provider-anyfast/sensors/video_status.md",
+                "/docs/airflow-provider-anyfast/sensors/asset_status.md",
+            ],
             "tags": ["service"],
         }
     ],

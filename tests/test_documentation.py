@@ -1,4 +1,4 @@
-"""The README and the docs say what is so: their snippets run, and their tables are those of the code."""
+"""The README and the docs are true: snippets work, tables match the code; tests/test_guides runs their DAGs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import re
 import shlex
 import subprocess
 import sys
-import textwrap
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import metadata
 from pathlib import Path
@@ -27,59 +25,24 @@ from airflow.cli.cli_parser import get_parser
 from airflow.configuration import conf
 from airflow.sdk import Connection
 
-from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast import __version__, exceptions
 from airflow_provider_anyfast.batch.manifest import ManifestEntry, from_text
 from airflow_provider_anyfast.batch.table import parse_rows
 from airflow_provider_anyfast.hooks.anyfast import settings_of
-from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from airflow_provider_anyfast.sandbox.__main__ import _parser as sandbox_parser
 from airflow_provider_anyfast.sandbox.faults import FAULT_KINDS
 from airflow_provider_anyfast.sandbox.pages.report import Billed
 from airflow_provider_anyfast.seedance.catalog import MODELS
+from tests.support.snippets import DOCS, PAGES, ROOT, SNIPPETS, Snippet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.sandbox import SandboxHandle
-    from tests.support.task_run import TaskRunner
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "airflow_provider_anyfast"
-DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
-FENCED = re.compile(r"^(?P<indent> *)```(?P<kind>.*)\n(?P<text>(?:.*\n)*?)(?P=indent)```$", re.MULTILINE)
-A_FILE = re.compile(r"# (\S+\.py)\n")
 SERVED_IN_THE_DOCS = "http://127.0.0.1:8765"
-
-
-@dataclass(frozen=True)
-class Snippet:
-    """A fenced block of a page. One that begins with the name of a file is a part of the project on that page."""
-
-    page: Path
-    line: int
-    kind: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
-
-    @property
-    def file(self) -> str | None:
-        named = A_FILE.match(self.text)
-        return named[1] if named else None
-
-
-def _snippets() -> Iterator[Snippet]:
-    for page in PAGES:
-        text = page.read_text()
-        for found in FENCED.finditer(text):
-            line = text.count("\n", 0, found.start()) + 1
-            yield Snippet(page, line, found["kind"], textwrap.dedent(found["text"]))
-
-
-SNIPPETS = list(_snippets())
 MADE_OF_FILES = [snippet for snippet in SNIPPETS if snippet.file]
 RUN_IN_A_PROJECT = [snippet for snippet in SNIPPETS if snippet.kind == "sh" and "pytest" in snippet.text]
 
@@ -114,7 +77,11 @@ CHECKS: dict[str, Callable[[Snippet, SandboxHandle], object]] = {
 }
 
 
-@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if not s.file and s not in RUN_IN_A_PROJECT], ids=str)
+ALONE = [s for s in SNIPPETS if not s.file and not s.has_dags and s not in RUN_IN_A_PROJECT]
+"""What tests/test_guides does not run."""
+
+
+@pytest.mark.parametrize("snippet", ALONE, ids=str)
 def test_a_snippet_does_what_its_page_says(snippet: Snippet, sandbox: SandboxHandle) -> None:
     CHECKS[snippet.kind](snippet, sandbox)
 
@@ -172,10 +139,17 @@ def _make_targets() -> set[str]:
 
 
 def _pip(arguments: list[str], _sandbox: SandboxHandle) -> None:
-    install, *wanted = arguments
-    assert install == "install"
-    extras = re.findall(r"airflow-provider-anyfast\[(\w+)\]", " ".join(wanted))
-    assert set(extras) <= set(metadata("airflow-provider-anyfast").get_all("Provides-Extra") or ())
+    """There is no release yet, so only a wheel can be installed."""
+    command, *wanted = arguments
+    if command == "wheel":
+        assert wanted == ["--no-deps", "."]
+        return
+    assert command == "install"
+    for argument in wanted:
+        assert "airflow-provider-anyfast" not in argument
+        if wheel := re.fullmatch(r"\./airflow_provider_anyfast-([\d.]+)-py3-none-any\.whl\[(\w+)\]", argument):
+            assert wheel[1] == __version__
+            assert wheel[2] in (metadata("airflow-provider-anyfast").get_all("Provides-Extra") or ())
 
 
 def _curl(arguments: list[str], sandbox: SandboxHandle) -> None:
@@ -215,13 +189,13 @@ def _check_workflow(workflow: dict[str, Any]) -> None:
 # What is said beside the snippets
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"`make ([a-z0-9-]+)", text)) <= _make_targets()
     for section, option in re.findall(r"`\[(\w+)\] (\w+)`", text):
         assert _is_option(section, option), f"[{section}] {option}"
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+    for target in re.findall(r"\]\((?!https?:|{{)([^)#]+)", text):
         assert (page.parent / target).exists(), target
 
 
@@ -243,16 +217,22 @@ def _rows(text: str) -> Iterator[list[str]]:
 
 
 def _section(page: str, heading: str) -> str:
-    found = re.search(rf"^### {heading}\n(.*?)(?=^#{{2,3}} |\Z)", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^#+ {heading}\n(.*?)(?=^#|\Z)", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{page} has no section {heading}"
     return found[1]
+
+
+def _guide(operator: type) -> str:
+    """The page of an operator or sensor: create_assets.md of CreateAssetsOperator."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operator.__name__).lower()
+    return f"{operator.__module__.split('.')[1]}/{name.rpartition('_')[0]}.md"
 
 
 @pytest.mark.parametrize("operator", PUBLIC, ids=lambda operator: operator.__name__)
 def test_every_parameter_is_told_with_its_default(operator: type) -> None:
     told = {
         cells[0].strip("`"): (bool(cells[1]), cells[2])
-        for cells in _rows(_section("operators.md", operator.__name__))
+        for cells in _rows(_section(_guide(operator), "Parameters"))
         if len(cells) == 4
     }
     told = {name: value for name, value in told.items() if re.fullmatch(r"[a-z_]+", name)}
@@ -280,46 +260,36 @@ def _default(name: str, parameter: inspect.Parameter) -> str:
     return "" if parameter.default is None else f"`{parameter.default}`"
 
 
-def test_the_readme_and_the_docs_name_every_operator_and_sensor() -> None:
-    for page in (ROOT / "README.md", DOCS / "operators.md"):
-        for operator in PUBLIC:
-            assert f"`{operator.__name__}`" in page.read_text(), operator.__name__
+def test_every_operator_and_sensor_is_in_the_lists_and_in_the_reference() -> None:
+    for operator in PUBLIC:
+        link = os.path.relpath(DOCS / _guide(operator), DOCS / "operators")
+        assert f"[`{operator.__name__}`]({link})" in (DOCS / "operators" / "index.md").read_text()
+        assert f"`{operator.__name__}`" in (ROOT / "README.md").read_text()
+        folder = operator.__module__.split(".")[1]
+        directive = f".. autoclass:: {operator.__module__}.{operator.__name__}\n"
+        assert directive in (DOCS / "reference" / f"{folder}.md").read_text()
+
+
+def test_airflow_is_told_where_the_guides_are() -> None:
+    told = [path for integration in PROVIDER_INFO["integrations"] for path in integration["how-to-guide"]]
+    prefix = f"/docs/{PROVIDER_INFO['package-name']}/"
+    assert sorted(told) == sorted(f"{prefix}{_guide(operator)}" for operator in PUBLIC)
+    for path in told:
+        assert (DOCS / path.removeprefix(prefix)).is_file(), path
+
+
+def test_every_example_dag_is_in_the_index() -> None:
+    listed = re.findall(r"^\| `(anyfast_\w+)` \|", (DOCS / "examples.md").read_text(), re.MULTILINE)
+    assert set(listed) == {path.stem for path in (ROOT / "example_dags").glob("*.py")}
 
 
 def test_every_model_is_in_the_table() -> None:
-    section = _section("operators.md", "GenerateVideoOperator")
+    section = _section("operators/generate_video.md", "Models")
     assert set(re.findall(r"`((?:doubao-)?seedance[\w.-]*)`", section)) == set(MODELS)
 
 
-@pytest.mark.usefixtures("fake_clock")
-def test_the_batch_of_its_page_writes_the_manifest_of_its_page(
-    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
-) -> None:
-    of_page = {snippet.kind: snippet.text for snippet in reversed(SNIPPETS) if snippet.page.name == "batch.md"}
-    (tmp_path / "products.csv").write_text(of_page["csv"])
-    there = re.sub(r"s3://aws_default@(tables|videos/{{ run_id }})", str(tmp_path), of_page["python"])
-    sandbox.fault("moderation", match="Desk lamp", times=0)
-
-    (call,) = (
-        node
-        for node in ast.walk(ast.parse(there))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == GenerateVideoBatchOperator.__name__
-    )
-    operator = compile(ast.Expression(call), "batch.md", "eval")
-    names = {GenerateVideoBatchOperator.__name__: GenerateVideoBatchOperator}
-
-    attempt = runner.attempt(lambda: eval(operator, names))
-    assert isinstance(attempt.error, exceptions.BatchRejectedError), attempt.log_text
-    written = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
-    told = [json.loads(line) for line in of_page["jsonl"].splitlines()]
-    assert [list(line) for line in written] == [list(line) for line in told]
-    for line, as_told in zip(written, told, strict=True):
-        for name in ("row", "input", "status", "error_type", "retryable", "model", "prompt", "duration", "usage"):
-            assert line.get(name) == as_told.get(name)
-
-
 def test_every_field_of_the_manifest_is_told() -> None:
-    told = " ".join(cells[0] for cells in _rows(_section("batch.md", "The manifest")))
+    told = " ".join(cells[0] for cells in _rows(_section("operators/generate_video_batch.md", "The manifest")))
     for name in ManifestEntry.__dataclass_fields__.keys() - {"result"}:
         assert f"`{name}`" in told
 
@@ -353,7 +323,7 @@ EXCEPTIONS = {name for name in exceptions.__all__ if inspect.isclass(getattr(exc
 def test_every_exception_has_its_place() -> None:
     headings = re.findall(r"^### (\w+)$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(EXCEPTIONS)
-    assert set(re.findall(r"`(\w+Error)`", (DOCS / "money.md").read_text())) == EXCEPTIONS
+    assert set(re.findall(r"`(\w+Error)`", _section("concepts/money.md", "Exceptions"))) == EXCEPTIONS
 
 
 @cache
