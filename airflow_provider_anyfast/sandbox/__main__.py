@@ -81,15 +81,23 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         type=ApiKey.parse,
         metavar="KEY[=ACCOUNT]",
-        help="a key that is let in, repeatable (default: sandbox-key)",
+        help="a key that is accepted, repeatable (default: sandbox-key)",
     )
     add("--models", nargs="+", metavar="MODEL", help="the models of the keys' plan (default: all)")
     add("--completion-seconds", metavar="S", help="from submission to SUCCESS (default: 8)")
     add("--completion-spread", metavar="0..1", help="how much single videos differ from that (default: 0)")
     add("--asset-seconds", metavar="S", help="how long an asset is Processing (default: 2)")
-    add("--asset-index-seconds", metavar="S", help="how long a new asset is answered as not found (default: 0)")
+    add("--asset-index-seconds", metavar="S", help="how long a new asset is not found (default: 0)")
+    add("--group-index-seconds", metavar="S", help="how long a new group is not found (default: 0)")
     add("--quota-tokens", metavar="N", help="what an account may spend (default: no limit)")
     add("--link-hours", metavar="H", help="the life of a result link (default: 24)")
+    add(
+        "--allow-host",
+        dest="allowed_hosts",
+        action="append",
+        metavar="HOST",
+        help="a host name under which the account pages answer, repeatable (default: localhost and --host)",
+    )
     add(
         "--fault",
         dest="faults",

@@ -1,4 +1,4 @@
-"""What can be chosen about a sandbox, all of it in one frozen value."""
+"""The options of a sandbox, as one frozen value."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ class ApiKey(BaseModel):
 
 
 class SandboxSettings(BaseModel):
-    """The choices; the defaults are strict and quick. Times are seconds.
+    """The options; the defaults are strict and quick. Times are seconds.
 
     Args:
-        api_keys: the keys that are let in.
+        api_keys: the keys that are accepted.
         models: the models of every key's plan; ``None`` means all. A name that the sandbox does not know is taken for
             a model of another family, whose parameters are not checked.
         completion_seconds: from submission to ``SUCCESS``.
         completion_spread: how much single videos differ from that, 0 (not at all) to 1 (a lot).
         asset_seconds: how long an asset is ``Processing``.
-        asset_index_seconds: how long a new asset is answered as not found.
+        asset_index_seconds: how long a new asset is not found.
+        group_index_seconds: how long a new group is not found, neither in lists nor by CreateAsset.
         quota_tokens: what each account may spend; ``None`` means no limit.
         link_hours: the life of a result link.
         submit_status: the ``status`` in the answer to a submission.
@@ -50,7 +51,8 @@ class SandboxSettings(BaseModel):
         fail_reason_copies_url: whether a success carries the link in ``fail_reason`` too.
         result_url_on_failure: what a failure has there: nothing, an empty text, or the reason of the failure.
         query_shape: which of the known shapes a status query is answered in.
-        faults: what is wrong from the start.
+        allowed_hosts: host names under which the sandbox's own pages answer, besides localhost and its address.
+        faults: the faults that are on from the start.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +63,7 @@ class SandboxSettings(BaseModel):
     completion_spread: float = Field(default=0, ge=0, le=1)
     asset_seconds: float = Field(default=2, ge=0)
     asset_index_seconds: float = Field(default=0, ge=0)
+    group_index_seconds: float = Field(default=0, ge=0)
     quota_tokens: int | None = Field(default=None, ge=0)
     link_hours: float = Field(default=24, gt=0)
     submit_status: Literal["", "queued"] = ""
@@ -69,6 +72,7 @@ class SandboxSettings(BaseModel):
     fail_reason_copies_url: bool = False
     result_url_on_failure: Literal["omit", "empty", "reason"] = "omit"
     query_shape: Literal["wrapper", "flat", "flat-content", "alibaba"] = "wrapper"
+    allowed_hosts: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 
     @property

@@ -1,4 +1,4 @@
-"""Everything that a running sandbox knows: the keys with their assets, the generations, the faults, the requests."""
+"""The state of a running sandbox: keys with their assets, generations, faults, requests."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_anyfast.sandbox.generations.generation import Generation
+    from airflow_provider_anyfast.sandbox.library.asset_library import Asset
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Key:
 
 
 class Sandbox:
-    """A sandbox: whoever reads or changes what it knows holds :attr:`lock`.
+    """A sandbox. Hold :attr:`lock` to read or change its state.
 
     Args:
         settings: the choices; :meth:`reset` may change them.
@@ -57,7 +58,7 @@ class Sandbox:
         self.reset(settings, clock=clock)
 
     def reset(self, settings: SandboxSettings, *, clock: Callable[[], float] = time.time) -> None:
-        """Forget everything and start anew with ``settings`` and ``clock``; links made before stop working."""
+        """Forget everything and start over with ``settings`` and ``clock``; older links stop working."""
         shutil.rmtree(self.uploads, ignore_errors=True)
         self.uploads.mkdir(parents=True)
         self.settings = settings
@@ -69,12 +70,17 @@ class Sandbox:
         self.liveness = LivenessSessions()
 
     def close(self) -> None:
-        """Let go of threads and uploads; rendered videos stay in their directory."""
+        """End the threads and remove the uploads; rendered videos stay in their directory."""
         self.videos.close()
         shutil.rmtree(self.uploads, ignore_errors=True)
 
+    def find_asset(self, asset_id: str) -> Asset | None:
+        """Return an asset of any key."""
+        assets = (key.library.assets.get(asset_id) for key in self.keys.values())
+        return next((asset for asset in assets if asset is not None), None)
+
     def tokens_spent(self, account: str) -> int:
-        """Return the tokens of an account's generations, those that were given back taken off."""
+        """Return the tokens of an account's generations, refunded ones left out."""
         now = self.clock.now()
         return sum(
             generation.spec.tokens

@@ -10,6 +10,7 @@ import httpx
 
 # Made once: each client would otherwise make its own, which takes longer than most of these tests.
 _TLS = ssl.create_default_context()
+JSON = {"Content-Type": "application/json"}
 PICTURE = "https://example.com/picture.png"
 CLIP = "https://example.com/clip.mp4"
 SONG = "https://example.com/song.mp3"

@@ -70,6 +70,7 @@ def test_every_option_arrives_in_the_settings() -> None:
         "--models", "seedance", "wan2.7-t2v", "--completion-seconds", "1.5", "--completion-spread", "0.2",
         "--asset-seconds", "0", "--asset-index-seconds", "3", "--quota-tokens", "1000", "--link-hours", "0.5",
         "--submit-status", "queued", "--unknown-task", "404", "--no-require-group-type", "--fail-reason-copies-url",
+        "--group-index-seconds", "4", "--allow-host", "sandbox.internal",
         "--result-url-on-failure", "reason", "--query-shape", "flat",
         "--fault", "rate_limited:retry_after=5,times=3", "--fault", "drop_answer",
     )  # fmt: skip
@@ -84,6 +85,8 @@ def test_every_option_arrives_in_the_settings() -> None:
         "completion_spread": 0.2,
         "asset_seconds": 0,
         "asset_index_seconds": 3,
+        "group_index_seconds": 4,
+        "allowed_hosts": ("sandbox.internal",),
         "quota_tokens": 1000,
         "link_hours": 0.5,
         "submit_status": "queued",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.sandbox.faults import Fault
 from airflow_provider_anyfast.sandbox.pages.report import Billed, KeyReport, billed_in_all, report
-from airflow_provider_anyfast.sandbox.server import serve_in_thread
+from airflow_provider_anyfast.sandbox.server import LOOPBACK, serve_in_thread
 from airflow_provider_anyfast.sandbox.settings import SandboxSettings
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ class SandboxHandle:
 
 
 @contextmanager
-def running_sandbox(*, clock: Callable[[], float] = time.time, **settings: Any) -> Iterator[SandboxHandle]:
+def running_sandbox(
+    *, host: str = LOOPBACK, clock: Callable[[], float] = time.time, **settings: Any
+) -> Iterator[SandboxHandle]:
     """Serve a sandbox on a free loopback port for as long as the block lasts; the rest are `SandboxSettings`."""
-    with serve_in_thread(SandboxSettings.model_validate(settings), clock=clock) as served:
+    with serve_in_thread(SandboxSettings.model_validate(settings), host=host, clock=clock) as served:
         yield SandboxHandle(served)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from airflow_provider_anyfast.sandbox.api.responses import ApiError, gateway_error
-from airflow_provider_anyfast.sandbox.api.routing import AnyFastRoute, to_response
+from airflow_provider_anyfast.sandbox.api.responses import ApiError, gateway_error, to_response
+from airflow_provider_anyfast.sandbox.api.routing import AnyFastRoute
 from airflow_provider_anyfast.sandbox.generations import routes as generations
 from airflow_provider_anyfast.sandbox.library import routes as library
 from airflow_provider_anyfast.sandbox.media import routes as media

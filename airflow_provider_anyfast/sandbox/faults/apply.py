@@ -45,7 +45,7 @@ def _altered(active: ActiveFault, response: Response) -> Response:
     change = change_for(active.fault)
     if change is None or response.status_code != _OK or isinstance(response, FileResponse):
         return response
-    return to_response(json_response(change(json.loads(response.body))))
+    return to_response(json_response(change(json.loads(bytes(response.body)))))
 
 
 _REPLACEMENTS: dict[str, Callable[[ActiveFault, Response], Response]] = {

@@ -175,11 +175,10 @@ def error_as_200(fault: Fault) -> ApiResponse:
 
 
 def _status(active: ActiveFault) -> ApiResponse:
-    if isinstance(active.fault.body, str):
-        return ApiResponse(
-            active.fault.status, active.fault.body.encode(), "text/plain; charset=utf-8", active.retry_after
-        )
-    return json_response(active.fault.body, active.fault.status, active.retry_after)
+    status, body = active.fault.status or 500, active.fault.body
+    if isinstance(body, str):
+        return ApiResponse(status, body.encode(), "text/plain; charset=utf-8", active.retry_after)
+    return json_response(body, status, active.retry_after)
 
 
 def _asset_refused(active: ActiveFault) -> ApiResponse:

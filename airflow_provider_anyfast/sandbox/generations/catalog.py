@@ -146,6 +146,8 @@ MODELS: dict[str, Model] = {
         _renamed(_V1, "doubao-seedance-1-0-lite-i2v-250428", frames="required"),
     )
 }
+GROUP_MODEL = "volc-asset"
+"""The billing model of a group."""
 ASSET_MODELS = {"Image": "volc-asset", "Video": "volc-asset-video", "Audio": "volc-asset-audio"}
 """The billing model of each asset type."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from airflow_provider_anyfast.sandbox.api.bodies import read_object
 from airflow_provider_anyfast.sandbox.api.responses import (
     ApiError,
     ApiResponse,
@@ -15,6 +15,13 @@ from airflow_provider_anyfast.sandbox.api.responses import (
     upstream_error,
 )
 
+if TYPE_CHECKING:
+    from fastapi import Request
+
+_CONTENT_IS_MISSING = (
+    "prompt is required: a Seedance model takes it as an item of `content`, "
+    '[{"type": "text", "text": "..."}], and the request has no `content`'
+)
 ImageRole = Literal["first_frame", "last_frame", "reference_image"]
 
 
@@ -99,18 +106,13 @@ class Submission(_Part):
         return "\n".join(item.text for item in self.content if isinstance(item, TextItem))
 
 
-def read_body(body: bytes) -> dict[str, Any]:
+async def read_body(request: Request) -> dict[str, Any]:
     """Return the JSON object of a submission, once the gateway itself has nothing against it.
 
     Raises:
-        ApiError: 400, no JSON object, no model or nothing to make a video from.
+        ApiError: 400, no JSON object, or no model.
     """
-    try:
-        fields = json.loads(body)
-    except ValueError:
-        raise ApiError(gateway_error(400, "Invalid request: the body is not valid JSON")) from None
-    if not isinstance(fields, dict):
-        raise ApiError(gateway_error(400, "Invalid request: the body is not a JSON object"))
+    fields = await read_object(request)
     if not fields.get("model") or not isinstance(fields["model"], str):
         raise ApiError(gateway_error(400, "Model name not specified, model name cannot be empty"))
     return {name: value for name, value in fields.items() if value is not None}
@@ -123,7 +125,7 @@ def read_submission(fields: dict[str, Any]) -> Submission:
         ApiError: 400; without content the gateway refuses, for any other field the service behind it does, by name.
     """
     if not fields.get("content"):
-        raise ApiError(task_error(400, "invalid_request", "prompt is required"))
+        raise ApiError(task_error(400, "invalid_request", _CONTENT_IS_MISSING))
     try:
         return Submission.model_validate(fields)
     except ValidationError as error:

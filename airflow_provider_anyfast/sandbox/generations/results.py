@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_anyfast.sandbox.media.video import Picture, Video
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.sandbox.generations.generation import Generation
     from airflow_provider_anyfast.sandbox.media.links import LinkSigner
 
+_POSTER_WIDTH = 480
 Part = Literal["video", "original", "last-frame"]
 
 
@@ -49,6 +50,13 @@ def result_of(generation: Generation, signer: LinkSigner, lifetime: float) -> Re
         for name, part in files_of(generation).items()
     }
     return Result(links["video"], links.get("original"), links.get("last-frame"))
+
+
+def poster_of(generation: Generation) -> Video:
+    """Return a small video like the one of ``generation``, whose last frame serves as its poster."""
+    video = video_of(generation, "video")
+    height = _POSTER_WIDTH * video.height // video.width
+    return replace(video, width=_POSTER_WIDTH, height=height + height % 2)
 
 
 def video_of(generation: Generation, part: Part) -> Video:

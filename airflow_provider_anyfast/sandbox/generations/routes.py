@@ -56,7 +56,7 @@ router = APIRouter(route_class=AnyFastRoute)
 @router.post(SUBMIT_PATH, name="submit")
 async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: RequestFault) -> Response:
     """Accept a generation, and bill it."""
-    fields = read_body(await request.body())
+    fields = await read_body(request)
     _check_plan(fields["model"], sandbox.settings)
     spec = await run_in_threadpool(_read_spec, fields, sandbox, key)
     if _MODERATION_MARKER in spec.prompt:

@@ -31,6 +31,7 @@ class AssetGroup:
     project: str
     created_at: float
     updated_at: float
+    visible_at: float
 
     @property
     def group_id(self) -> str:
@@ -96,21 +97,22 @@ class AssetLibrary:
         self.assets[asset.id] = asset
         self.billed_assets += 1
 
-    def group(self, group_id: str) -> AssetGroup:
-        """Return a group of this key; raise a ApiError (404) when there is none."""
-        if group_id not in self.groups:
+    def group(self, group_id: str, now: float) -> AssetGroup:
+        """Return a group of this key; raise an ApiError (404) when there is none, or it is not indexed yet."""
+        group = self.groups.get(group_id)
+        if group is None or now < group.visible_at:
             raise ApiError(group_not_found(group_id))
-        return self.groups[group_id]
+        return group
 
     def asset(self, asset_id: str, now: float) -> Asset:
-        """Return an asset of this key; raise a ApiError (404) when there is none, or it is not indexed yet."""
+        """Return an asset of this key; raise an ApiError (404) when there is none, or it is not indexed yet."""
         asset = self.assets.get(asset_id)
         if asset is None or now < asset.visible_at:
             raise ApiError(asset_not_found(asset_id))
         return asset
 
     def refuse_taken_name(self, group_id: str, name: str) -> None:
-        """Raise a ApiError when the group has an asset of that name, which is answered as if the group were missing."""
+        """Raise an ApiError when the group has an asset of that name; it says that the group is missing."""
         if name and any(asset.name == name for asset in self.assets.values() if asset.group_id == group_id):
             raise ApiError(group_not_found(group_id))
 
@@ -126,13 +128,14 @@ class AssetLibrary:
             self.delete_asset(asset)
         del self.groups[group.id]
 
-    def find_groups(self, wanted: GroupFilter) -> list[AssetGroup]:
-        """Return the groups that match; a verified person's group is in no list."""
+    def find_groups(self, wanted: GroupFilter, now: float) -> list[AssetGroup]:
+        """Return the indexed groups that match; a verified person's group is in no list."""
         group_type = _listed_type(wanted.GroupType)
         return [
             group
             for group in self.groups.values()
             if group.group_type == "AIGC"
+            and now >= group.visible_at
             and group_type in (None, group.group_type)
             and _has(wanted.Name, group.name)
             and wanted.Id in (None, group.id)

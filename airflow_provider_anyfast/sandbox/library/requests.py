@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from airflow_provider_anyfast.sandbox.api.bodies import read_object
 from airflow_provider_anyfast.sandbox.api.responses import (
     ApiError,
     ApiResponse,
-    gateway_error,
     invalid_parameter,
     missing_parameter,
 )
 
 if TYPE_CHECKING:
+    from fastapi import Request as HttpRequest
     from pydantic_core import ErrorDetails
 
 GroupType = Literal["AIGC", "LivenessFace"]
 AssetType = Literal["Image", "Video", "Audio"]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
-GroupName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+LimitedName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class AssetRequest(BaseModel):
@@ -33,7 +33,7 @@ class AssetRequest(BaseModel):
 class CreateGroup(AssetRequest):
     """CreateAssetGroup."""
 
-    Name: GroupName
+    Name: LimitedName
     GroupType: str = "AIGC"
     Description: str = Field(default="", max_length=300)
     ProjectName: str = "default"
@@ -46,7 +46,7 @@ class CreateAsset(AssetRequest):
     GroupId: NonEmpty
     AssetType: AssetType
     URL: NonEmpty
-    Name: str = ""
+    Name: str = Field(default="", max_length=64)
     model: str = "volc-asset"
 
 
@@ -59,13 +59,13 @@ class ById(AssetRequest):
 class UpdateGroup(ById):
     """UpdateAssetGroup."""
 
-    Name: GroupName
+    Name: LimitedName
 
 
 class UpdateAsset(ById):
     """UpdateAsset: a new name, another group, or both."""
 
-    Name: NonEmpty | None = None
+    Name: LimitedName | None = None
     GroupId: NonEmpty | None = None
 
 
@@ -130,19 +130,13 @@ class SessionResult(AssetRequest):
 Request = TypeVar("Request", bound=AssetRequest)
 
 
-def read_request(kind: type[Request], body: bytes) -> Request:
-    """Return ``body`` as a request of ``kind``.
+async def read_json(kind: type[Request], request: HttpRequest) -> Request:
+    """Return the JSON body of an HTTP request as a request of ``kind``.
 
     Raises:
-        ApiError: 400, naming the first field that is missing or wrong.
+        ApiError: 400, the body is no JSON object, or a field is missing or wrong; the first one is named.
     """
-    try:
-        value = json.loads(body)
-    except ValueError:
-        raise ApiError(gateway_error(400, "Invalid request: the body is not valid JSON")) from None
-    if not isinstance(value, dict):
-        raise ApiError(gateway_error(400, "Invalid request: the body is not a JSON object"))
-    return check_request(kind, value)
+    return check_request(kind, await read_object(request))
 
 
 def check_request(kind: type[Request], fields: dict[str, object]) -> Request:

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
-from airflow_provider_anyfast.sandbox.api.responses import ApiError, gateway_error, json_response, no_channel
-from airflow_provider_anyfast.sandbox.api.routing import AnyFastRoute, CallingKey, TheSandbox, to_response
-from airflow_provider_anyfast.sandbox.generations.catalog import ASSET_MODELS
+from airflow_provider_anyfast.sandbox.api.responses import (
+    ApiError,
+    gateway_error,
+    json_response,
+    no_channel,
+    to_response,
+)
+from airflow_provider_anyfast.sandbox.api.routing import AnyFastRoute, CallingKey, TheSandbox
+from airflow_provider_anyfast.sandbox.generations.catalog import ASSET_MODELS, GROUP_MODEL
 from airflow_provider_anyfast.sandbox.library.asset_library import Asset, AssetGroup, in_order
 from airflow_provider_anyfast.sandbox.library.requests import (
     ById,
@@ -21,7 +27,7 @@ from airflow_provider_anyfast.sandbox.library.requests import (
     SessionResult,
     UpdateAsset,
     UpdateGroup,
-    read_request,
+    read_json,
 )
 from airflow_provider_anyfast.sandbox.library.uploads import read_upload, validate_upload
 
@@ -39,14 +45,25 @@ router = APIRouter(prefix="/volc/asset", route_class=AnyFastRoute)
 @router.post("/CreateAssetGroup", name="CreateAssetGroup")
 async def create_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Make a group; billed."""
-    asked = read_request(CreateGroup, await request.body())
+    asked = await read_json(CreateGroup, request)
     _check_billing_model(asked.model)
+    if asked.model != GROUP_MODEL:
+        raise ApiError(gateway_error(400, f"CreateAssetGroup needs model {GROUP_MODEL}, not {asked.model}"))
     if asked.GroupType != "AIGC":
         raise ApiError(gateway_error(400, "GroupType must be one of [AIGC]"))
     with sandbox.lock:
         now = sandbox.clock.now()
         name = key.library.name_prefix + asked.Name
-        group = AssetGroup(sandbox.ids.group(now), name, "AIGC", asked.Description, asked.ProjectName, now, now)
+        group = AssetGroup(
+            id=sandbox.ids.group(now),
+            name=name,
+            group_type="AIGC",
+            description=asked.Description,
+            project=asked.ProjectName,
+            created_at=now,
+            updated_at=now,
+            visible_at=now + sandbox.settings.group_index_seconds,
+        )
         key.library.add_group(group)
     return _ok({"Id": group.id})
 
@@ -61,11 +78,11 @@ async def create_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -
         wanted = ASSET_MODELS[asked.AssetType]
         raise ApiError(gateway_error(400, f"AssetType {asked.AssetType} needs model {wanted}, not {asked.model}"))
     with sandbox.lock:
-        group = key.library.group(asked.GroupId)
+        group = key.library.group(asked.GroupId, sandbox.clock.now())
         key.library.refuse_taken_name(group.id, asked.Name)
     check = await validate_upload(upload, group.group_type)
     with sandbox.lock:
-        key.library.group(group.id)
+        key.library.group(group.id, sandbox.clock.now())
         key.library.refuse_taken_name(group.id, asked.Name)
         now = sandbox.clock.now()
         asset_id = sandbox.ids.asset(now)
@@ -95,7 +112,7 @@ async def create_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -
 @router.post("/GetAsset", name="GetAsset")
 async def get_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show one asset."""
-    asked = read_request(ById, await request.body())
+    asked = await read_json(ById, request)
     with sandbox.lock:
         asset = key.library.asset(asked.Id, sandbox.clock.now())
         return _ok(_asset_item(asset, sandbox, str(request.base_url)))
@@ -104,7 +121,7 @@ async def get_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> R
 @router.post("/ListAssets", name="ListAssets")
 async def list_assets(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show a page of assets."""
-    asked = read_request(ListAssets, await request.body())
+    asked = await read_json(ListAssets, request)
     asked.refuse_deep_paging(_DEEPEST_ASSET)
     if asked.Filter.GroupType is None and sandbox.settings.require_group_type:
         raise ApiError(gateway_error(400, "GroupType is missing"))
@@ -117,30 +134,30 @@ async def list_assets(request: Request, sandbox: TheSandbox, key: CallingKey) ->
 @router.post("/ListAssetGroups", name="ListAssetGroups")
 async def list_asset_groups(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show a page of groups."""
-    asked = read_request(ListGroups, await request.body())
+    asked = await read_json(ListGroups, request)
     asked.refuse_deep_paging(_DEEPEST_GROUP)
     with sandbox.lock:
-        found = in_order(key.library.find_groups(asked.Filter), asked)
+        found = in_order(key.library.find_groups(asked.Filter, sandbox.clock.now()), asked)
         return _page(asked, len(found), [_group_item(group) for group in _on_page(found, asked)])
 
 
 @router.post("/GetAssetGroup", name="GetAssetGroup")
 async def get_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show one group."""
-    asked = read_request(ById, await request.body())
+    asked = await read_json(ById, request)
     with sandbox.lock:
-        return _ok(_group_item(key.library.group(asked.Id)))
+        return _ok(_group_item(key.library.group(asked.Id, sandbox.clock.now())))
 
 
 @router.post("/UpdateAsset", name="UpdateAsset")
 async def update_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Rename an asset or move it to another group."""
-    asked = read_request(UpdateAsset, await request.body())
+    asked = await read_json(UpdateAsset, request)
     with sandbox.lock:
         now = sandbox.clock.now()
         asset = key.library.asset(asked.Id, now)
         name, group_id = asked.Name or asset.name, asked.GroupId or asset.group_id
-        key.library.group(group_id)
+        key.library.group(group_id, now)
         if (name, group_id) != (asset.name, asset.group_id):
             key.library.refuse_taken_name(group_id, name)
         asset.name, asset.group_id, asset.updated_at = name, group_id, now
@@ -150,9 +167,9 @@ async def update_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -
 @router.post("/UpdateAssetGroup", name="UpdateAssetGroup")
 async def update_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Rename a group."""
-    asked = read_request(UpdateGroup, await request.body())
+    asked = await read_json(UpdateGroup, request)
     with sandbox.lock:
-        group = key.library.group(asked.Id)
+        group = key.library.group(asked.Id, sandbox.clock.now())
         group.name, group.updated_at = key.library.name_prefix + asked.Name, sandbox.clock.now()
     return _ok({"Id": group.id})
 
@@ -160,7 +177,7 @@ async def update_asset_group(request: Request, sandbox: TheSandbox, key: Calling
 @router.post("/DeleteAsset", name="DeleteAsset")
 async def delete_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Delete an asset."""
-    asked = read_request(ById, await request.body())
+    asked = await read_json(ById, request)
     with sandbox.lock:
         key.library.delete_asset(key.library.asset(asked.Id, sandbox.clock.now()))
     return _ok({"Id": asked.Id, "Deleted": True})
@@ -169,16 +186,16 @@ async def delete_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -
 @router.post("/DeleteAssetGroup", name="DeleteAssetGroup")
 async def delete_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Delete a group and the assets in it."""
-    asked = read_request(ById, await request.body())
+    asked = await read_json(ById, request)
     with sandbox.lock:
-        key.library.delete_group(key.library.group(asked.Id))
+        key.library.delete_group(key.library.group(asked.Id, sandbox.clock.now()))
     return _ok({"Id": asked.Id, "Deleted": True})
 
 
 @router.post("/CreateVisualValidateSession", name="CreateVisualValidateSession")
 async def create_visual_validate_session(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Start the check that a person is real; opening the link in a browser passes it."""
-    asked = read_request(CreateSession, await request.body())
+    asked = await read_json(CreateSession, request)
     with sandbox.lock:
         session = sandbox.liveness.start(key.value, asked.CallbackURL, sandbox.clock.now())
     link = f"{request.base_url}sandbox/liveness/{session.token}"
@@ -188,7 +205,7 @@ async def create_visual_validate_session(request: Request, sandbox: TheSandbox, 
 @router.post("/GetVisualValidateResult", name="GetVisualValidateResult")
 async def get_visual_validate_result(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show the group of a verified person; the id is empty until the check is passed."""
-    asked = read_request(SessionResult, await request.body())
+    asked = await read_json(SessionResult, request)
     with sandbox.lock:
         session = sandbox.liveness.find(asked.BytedToken)
         mine = session is not None and session.key == key.value

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from fastapi.concurrency import run_in_threadpool
 
 from airflow_provider_anyfast.sandbox.api.responses import ApiError, gateway_error, invalid_parameter
-from airflow_provider_anyfast.sandbox.library.requests import CreateAsset, check_request, read_request
+from airflow_provider_anyfast.sandbox.library.requests import CreateAsset, check_request, read_json
 from airflow_provider_anyfast.sandbox.media.data_uris import DataUri, decode_base64
 from airflow_provider_anyfast.sandbox.media.limits import Failure, check_media
 from airflow_provider_anyfast.sandbox.media.probe import Media, read_media
@@ -55,7 +55,7 @@ async def read_upload(request: Request) -> Upload:
     """
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return await _read_form(request)
-    asked = read_request(CreateAsset, await request.body())
+    asked = await read_json(CreateAsset, request)
     if asked.URL.startswith("data:"):
         return Upload(asked, _decoded(lambda: DataUri.parse(asked.URL).content))
     scheme = urlsplit(asked.URL).scheme if "://" in asked.URL else ""

@@ -85,8 +85,7 @@ async def asset_content(asset_id: str, request: Request, sandbox: TheSandbox) ->
     """Send the content of an asset, or redirect to where it is."""
     with sandbox.lock:
         _check_link(request, sandbox)
-        assets = (key.library.assets.get(asset_id) for key in sandbox.keys.values())
-        asset = next((asset for asset in assets if asset is not None), None)
+        asset = sandbox.find_asset(asset_id)
     if asset is None:
         raise ApiError(_no_such_key())
     if asset.file is None:

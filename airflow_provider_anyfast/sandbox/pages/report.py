@@ -56,6 +56,7 @@ class AssetReport(_Report):
     status: str
     billing_model: str
     bytes: int | None
+    has_thumbnail: bool
     created_at: float
 
 
@@ -177,6 +178,7 @@ def _asset(asset: Asset, now: float) -> AssetReport:
         status=asset.status(now),
         billing_model=asset.billing_model,
         bytes=asset.bytes,
+        has_thumbnail=asset.media is not None and asset.media.thumbnail is not None,
         created_at=asset.created_at,
     )
 

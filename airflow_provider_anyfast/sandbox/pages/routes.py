@@ -1,21 +1,24 @@
-"""The sandbox's own pages: the account, and the switches. They ask for no key; the sandbox is for one machine."""
+"""The sandbox's own pages: the account, and the routes that control it. They ask for no key."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi import APIRouter, Depends, HTTPException, Query, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_anyfast.sandbox.api.request_log import LoggedRequest  # noqa: TC001 - FastAPI reads it at run time
 from airflow_provider_anyfast.sandbox.api.routing import TheSandbox  # noqa: TC001 - FastAPI reads it at run time
 from airflow_provider_anyfast.sandbox.faults import Fault  # noqa: TC001 - FastAPI reads it at run time
+from airflow_provider_anyfast.sandbox.generations.results import poster_of
 from airflow_provider_anyfast.sandbox.library.asset_library import AssetGroup
 from airflow_provider_anyfast.sandbox.pages.account_page import account_page
+from airflow_provider_anyfast.sandbox.pages.own_host import refuse_other_hosts
 from airflow_provider_anyfast.sandbox.pages.report import AccountReport, report
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(refuse_other_hosts)])
 
 
 class Advance(BaseModel):
@@ -26,16 +29,38 @@ class Advance(BaseModel):
     advance: float
 
 
-@router.get("/", response_class=HTMLResponse)
-async def show_page(request: Request, sandbox: TheSandbox) -> str:
+@router.get("/")
+async def show_page(sandbox: TheSandbox) -> HTMLResponse:
     """Show the account as a page."""
     with sandbox.lock:
-        return account_page(sandbox, report(sandbox), str(request.base_url))
+        page = account_page(report(sandbox), sandbox.clock.now())
+    return HTMLResponse(page.html, headers={"Content-Security-Policy": page.policy})
+
+
+@router.get("/sandbox/posters/{generation_id}")
+async def show_poster(generation_id: str, sandbox: TheSandbox) -> FileResponse:
+    """Show a frame of a finished video, small."""
+    with sandbox.lock:
+        generation = sandbox.generations.get(generation_id)
+        if generation is None or generation.progress(sandbox.clock.now()).status != "SUCCESS":
+            raise HTTPException(404, "There is no video of this id.")
+    path = await asyncio.wrap_future(sandbox.videos.last_frame(poster_of(generation)))
+    return FileResponse(path, media_type="image/png")
+
+
+@router.get("/sandbox/thumbnails/{asset_id}")
+async def show_thumbnail(asset_id: str, sandbox: TheSandbox) -> Response:
+    """Show an uploaded picture, or a frame of an uploaded video, small."""
+    with sandbox.lock:
+        asset = sandbox.find_asset(asset_id)
+    if asset is None or asset.media is None or asset.media.thumbnail is None:
+        raise HTTPException(404, "There is no picture of this id.")
+    return Response(asset.media.thumbnail, media_type="image/png")
 
 
 @router.get("/console/task")
 async def show_task_log() -> RedirectResponse:
-    """Stand in for the task log of AnyFast's console, which links of other programs lead to."""
+    """Stand in for the task log of AnyFast's console, which other programs link to."""
     return RedirectResponse("/")
 
 
@@ -47,7 +72,7 @@ async def show_account(sandbox: TheSandbox) -> AccountReport:
 
 @router.get("/sandbox/faults")
 async def list_faults(sandbox: TheSandbox) -> list[Fault]:
-    """Show the faults that can still active."""
+    """Show the faults that are on."""
     with sandbox.lock:
         return sandbox.faults.active()
 
@@ -70,7 +95,7 @@ async def clear_faults(sandbox: TheSandbox) -> list[Fault]:
 
 @router.post("/sandbox/clock")
 async def advance_clock(ahead: Advance, sandbox: TheSandbox) -> JSONResponse:
-    """Move the sandbox's time ahead."""
+    """Move the sandbox's clock ahead."""
     with sandbox.lock:
         sandbox.clock.advance(ahead.advance)
         return JSONResponse({"now": sandbox.clock.now()})
@@ -78,14 +103,14 @@ async def advance_clock(ahead: Advance, sandbox: TheSandbox) -> JSONResponse:
 
 @router.get("/sandbox/requests")
 async def list_requests(sandbox: TheSandbox, call: Annotated[str | None, Query()] = None) -> list[LoggedRequest]:
-    """Show the last requests, the oldest first; of one call only, if asked."""
+    """Show the last requests, the oldest first; of one call only, if given."""
     with sandbox.lock:
         return sandbox.log.requests(call)
 
 
 @router.post("/sandbox/reset")
 async def reset(sandbox: TheSandbox) -> AccountReport:
-    """Start anew, with the settings that the sandbox was started with."""
+    """Forget everything but the settings that the sandbox was started with."""
     with sandbox.lock:
         sandbox.reset(sandbox.settings)
         return report(sandbox)
@@ -93,7 +118,7 @@ async def reset(sandbox: TheSandbox) -> AccountReport:
 
 @router.get("/sandbox/liveness/{token}")
 async def pass_liveness_check(token: str, sandbox: TheSandbox) -> Response:
-    """Be the person in front of the camera: verified at once, and sent back to where the session said."""
+    """Pass the check at once, and redirect to the session's callback URL."""
     with sandbox.lock:
         now = sandbox.clock.now()
         session = sandbox.liveness.find(token)
@@ -104,7 +129,7 @@ async def pass_liveness_check(token: str, sandbox: TheSandbox) -> Response:
             session.group_id = sandbox.ids.group(now)
             name = library.name_prefix + "verified person"
             library.groups[session.group_id] = AssetGroup(
-                session.group_id, name, "LivenessFace", "", "default", now, now
+                session.group_id, name, "LivenessFace", "", "default", created_at=now, updated_at=now, visible_at=now
             )
         joint = "&" if "?" in session.callback_url else "?"
         return RedirectResponse(f"{session.callback_url}{joint}bytedToken={token}&resultCode=10000", status_code=302)

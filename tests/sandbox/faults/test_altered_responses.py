@@ -211,7 +211,7 @@ def test_a_refusal_and_a_file_are_not_patched(anyfast: Caller, sandbox: SandboxH
     asset = anyfast.create_asset(anyfast.group(), URL=base64.b64encode(picture()).decode())
 
     assert anyfast.query("asyntask_none").json()["code"] == "task_not_exist"
-    assert fine(asset) == []
+    assert asset.json() == []
 
 
 @pytest.mark.parametrize(

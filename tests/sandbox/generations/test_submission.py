@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox.caller import audio, fine, gateway_message, image, text, upstream_error, video
+from tests.sandbox.caller import JSON, audio, fine, gateway_message, image, text, upstream_error, video
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def test_the_same_submission_twice_is_two_videos_and_twice_the_money(anyfast: Ca
     ],
 )
 def test_the_gateway_itself_refuses_what_it_cannot_route(anyfast: Caller, body: bytes, part: str) -> None:
-    response = anyfast.http.post("/v1/video/generations", content=body)
+    response = anyfast.http.post("/v1/video/generations", content=body, headers=JSON)
 
     assert response.status_code == 400
     assert part in gateway_message(response)
@@ -76,7 +76,8 @@ def test_a_submission_without_content_is_refused_by_the_gateway(anyfast: Caller,
     response = anyfast.http.post("/v1/video/generations", json={"model": "seedance", **body})
 
     assert response.status_code == 400
-    assert response.json() == {"code": "invalid_request", "message": "prompt is required", "data": None}
+    assert (response.json()["code"], response.json()["data"]) == ("invalid_request", None)
+    assert response.json()["message"].startswith("prompt is required: a Seedance model takes it as an item")
 
 
 def test_a_model_that_nobody_serves_finds_no_channel(anyfast: Caller) -> None:

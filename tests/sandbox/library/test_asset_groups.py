@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox.caller import fine, gateway_message
+from tests.sandbox.caller import JSON, fine, gateway_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ def test_a_group_with_an_unknown_billing_model_finds_no_channel(anyfast: Caller)
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b""])
 def test_a_body_that_is_no_json_object_is_refused(anyfast: Caller, body: bytes) -> None:
-    response = anyfast.http.post("/volc/asset/CreateAssetGroup", content=body)
+    response = anyfast.http.post("/volc/asset/CreateAssetGroup", content=body, headers=JSON)
 
     assert response.status_code == 400
     assert gateway_message(response).startswith("Invalid request")
@@ -203,3 +203,25 @@ def test_deleting_a_group_deletes_its_assets_and_gives_no_money_back(anyfast: Ca
     assert fine(anyfast.asset_call("GetAsset", Id=elsewhere))["Id"] == elsewhere
     assert anyfast.billed()["asset_groups"] == 2
     assert anyfast.billed()["assets"] == 2
+
+
+def test_a_new_group_can_stay_unknown_for_a_while_in_lists_and_to_new_assets(
+    anyfast: Caller, configure: Callable[..., None], clock: FakeClock
+) -> None:
+    configure(group_index_seconds=15)
+    group_id = anyfast.group("late")
+    clock.advance(14.9)
+
+    assert anyfast.list("ListAssetGroups")["TotalCount"] == 0
+    refused = [
+        anyfast.create_asset(group_id),
+        anyfast.asset_call("GetAssetGroup", Id=group_id),
+        anyfast.asset_call("UpdateAssetGroup", Id=group_id, Name="n"),
+    ]
+    for response in refused:
+        assert response.status_code == 404
+        assert f"[NotFound.group_id] The specified asset_group {group_id} is not found." in gateway_message(response)
+    assert anyfast.billed()["asset_groups"] == 1
+    clock.advance(0.1)
+    assert names(anyfast.list("ListAssetGroups")) == [PREFIX + "late"]
+    assert anyfast.create_asset(group_id).status_code == 200

@@ -1,0 +1,46 @@
+"""Keeps other web pages away from the sandbox's own pages, which ask for no key.
+
+A page from anywhere can make a browser send requests to loopback addresses, and a host name that it controls can be
+made to point there. So the pages answer to their own hosts only, and take writes from their own origin only.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_READS = ("GET", "HEAD")
+
+
+async def refuse_other_hosts(request: Request) -> None:
+    """Pass a request that is addressed to this sandbox and, when it changes something, comes from its own pages.
+
+    Programs other than browsers send neither ``Origin`` nor ``Sec-Fetch-Site``, and pass.
+
+    Raises:
+        HTTPException: 403, the ``Host`` is another one, or another site sent the request.
+    """
+    host = request.headers.get("host", "")
+    name = urlsplit(f"//{host}").hostname or ""
+    if not _is_own(name, request):
+        raise HTTPException(
+            403,
+            f"The sandbox's own pages answer to localhost and to the address that it is served on, not to {name!r}. "
+            f"To allow this host, start the sandbox with --allow-host {name}.",
+        )
+    if request.method not in _READS and _is_cross_site(request, host):
+        raise HTTPException(403, "Another site's page sent this request; only the sandbox's own pages may.")
+
+
+def _is_own(name: str, request: Request) -> bool:
+    served_on, _port = request.scope["server"]
+    allowed = request.app.state.sandbox.settings.allowed_hosts
+    return name in _LOOPBACK or name.endswith(".localhost") or name == served_on or name in allowed
+
+
+def _is_cross_site(request: Request, host: str) -> bool:
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site", "none")
+    return (origin is not None and urlsplit(origin).netloc != host) or site not in ("same-origin", "none")
