@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--asset-seconds", metavar="S", help="how long an asset is Processing (default: 2)")
     add("--asset-index-seconds", metavar="S", help="how long a new asset is not found (default: 0)")
     add("--group-index-seconds", metavar="S", help="how long a new group is not found (default: 0)")
+    add("--billing-log-delay", metavar="S", help="how late a row is in the billing log (default: 0)")
+    add("--billing-log-foreign", metavar="N", help="charges of other programs with each submission (default: 0)")
+    add("--clock-ahead", metavar="S", help="how far the sandbox's clock is ahead; may be negative (default: 0)")
     add("--quota-tokens", metavar="N", help="what an account may spend (default: no limit)")
     add("--link-hours", metavar="H", help="the life of a result link (default: 24)")
     add(
@@ -118,6 +121,12 @@ def _add_contradictory_points(parser: argparse.ArgumentParser) -> None:
     add("--require-group-type", action=BooleanOptionalAction, help="refuse ListAssets without GroupType (default: yes)")
     add("--fail-reason-copies-url", action=BooleanOptionalAction, help="copy the link of a success to fail_reason")
     add("--result-url-on-failure", choices=("omit", "empty", "reason"), help="what a failure has there (default: omit)")
+    add(
+        "--billing-pages",
+        choices=("off", "off-html", "unauthorized", "forbidden", "limited", "on"),
+        help="whether a key can read its billing log and balance, or how it is refused (default: off)",
+    )
+    add("--billing-log-ids", action=BooleanOptionalAction, help="charges in the log name their task (default: no)")
     add("--query-shape", choices=("wrapper", "flat", "flat-content", "alibaba"), help="default: wrapper")
 
 

@@ -14,11 +14,12 @@ class SandboxClock:
 
     Args:
         source: what the time is read from; may be replaced while the sandbox runs.
+        ahead: by how many seconds the sandbox is ahead of it.
     """
 
-    def __init__(self, source: Callable[[], float] = time.time) -> None:
+    def __init__(self, source: Callable[[], float] = time.time, ahead: float = 0) -> None:
         self.source = source
-        self._ahead = 0.0
+        self._ahead = ahead
 
     def now(self) -> float:
         """Return the sandbox's time, Unix seconds."""

@@ -105,6 +105,7 @@ def _server(sandbox: Sandbox) -> uvicorn.Server:
             lifespan="off",
             log_level="warning",
             access_log=False,
+            date_header=False,  # it is the sandbox's own clock that tells the date
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
     )

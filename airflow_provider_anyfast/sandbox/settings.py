@@ -51,6 +51,11 @@ class SandboxSettings(BaseModel):
         fail_reason_copies_url: whether a success carries the link in ``fail_reason`` too.
         result_url_on_failure: what a failure has there: nothing, an empty text, or the reason of the failure.
         query_shape: which of the known shapes a status query is answered in.
+        billing_pages: whether a key can read its billing log and its balance, or how it is refused.
+        billing_log_ids: whether a charge names its task at once; otherwise only refunds and settlements do.
+        billing_log_delay: how late a row is in the log.
+        billing_log_foreign: how many charges of other programs that share the key come with each submission.
+        clock_ahead: by how much the sandbox's clock, which its ``Date`` header shows, is ahead; may be negative.
         allowed_hosts: host names under which the sandbox's own pages answer, besides localhost and its address.
         faults: the faults that are on from the start.
     """
@@ -72,6 +77,11 @@ class SandboxSettings(BaseModel):
     fail_reason_copies_url: bool = False
     result_url_on_failure: Literal["omit", "empty", "reason"] = "omit"
     query_shape: Literal["wrapper", "flat", "flat-content", "alibaba"] = "wrapper"
+    billing_pages: Literal["off", "off-html", "unauthorized", "forbidden", "limited", "on"] = "off"
+    billing_log_ids: bool = False
+    billing_log_delay: float = Field(default=0, ge=0)
+    billing_log_foreign: int = Field(default=0, ge=0)
+    clock_ahead: float = 0
     allowed_hosts: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 

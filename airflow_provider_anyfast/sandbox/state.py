@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.sandbox.api.identifiers import Identifiers
 from airflow_provider_anyfast.sandbox.api.request_log import RequestLog
+from airflow_provider_anyfast.sandbox.billing.log import BillingLog
 from airflow_provider_anyfast.sandbox.clock import SandboxClock
 from airflow_provider_anyfast.sandbox.faults import FaultRegistry
 from airflow_provider_anyfast.sandbox.library.asset_library import AssetLibrary
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """An API key of the sandbox: its account, and what it owns."""
+    """An API key of the sandbox: its account, what it owns, what it was charged, when it asked about that."""
 
     value: str
     account: str
     library: AssetLibrary
+    billing: BillingLog = field(default_factory=BillingLog)
+    billing_requests: deque[float] = field(default_factory=deque)
 
     @property
     def masked(self) -> str:
@@ -62,7 +66,7 @@ class Sandbox:
         shutil.rmtree(self.uploads, ignore_errors=True)
         self.uploads.mkdir(parents=True)
         self.settings = settings
-        self.clock = SandboxClock(clock)
+        self.clock = SandboxClock(clock, settings.clock_ahead)
         self.keys = _keys(settings)
         self.generations: dict[str, Generation] = {}
         self.faults = FaultRegistry(settings.faults)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from airflow_provider_anyfast.sandbox.api.responses import ApiError, gateway_error, to_response
+from airflow_provider_anyfast.sandbox.api.responses import ApiError, to_response, unknown_url
 from airflow_provider_anyfast.sandbox.api.routing import AnyFastRoute
+from airflow_provider_anyfast.sandbox.billing import routes as billing
 from airflow_provider_anyfast.sandbox.generations import routes as generations
 from airflow_provider_anyfast.sandbox.library import routes as library
 from airflow_provider_anyfast.sandbox.media import routes as media
@@ -32,7 +33,7 @@ def create_app(sandbox: Sandbox) -> FastAPI:
     async def respond_to_error(_request: Request, error: ApiError) -> Response:
         return to_response(error.response)
 
-    for router in (pages.router, library.router, generations.router, media.asset_contents):
+    for router in (pages.router, library.router, generations.router, billing.router, media.asset_contents):
         app.include_router(router)
     app.include_router(media.downloads)
     app.include_router(_unknown_paths)
@@ -42,5 +43,4 @@ def create_app(sandbox: Sandbox) -> FastAPI:
 @_unknown_paths.api_route("/{path:path}", methods=_EVERY_METHOD, name="other")
 async def unknown_path(path: str, request: Request) -> Response:
     """Refuse a path that the gateway does not have."""
-    message = f"Invalid URL ({request.method} /{path})"
-    return to_response(gateway_error(404, message, error_type="invalid_request_error"))
+    return to_response(unknown_url(request.method, f"/{path}"))

@@ -148,6 +148,16 @@ def asset_still_processing(asset_id: str) -> ApiResponse:
     )
 
 
+def rate_limited() -> ApiResponse:
+    """Return the gateway's 429: an empty body, and no word on when to come back."""
+    return ApiResponse(429, b"")
+
+
+def unknown_url(method: str, path: str) -> ApiResponse:
+    """Return the 404 of a path that the gateway does not have."""
+    return gateway_error(404, f"Invalid URL ({method} {path})", error_type="invalid_request_error")
+
+
 def html_error(status: int, title: str) -> ApiResponse:
     """Return the HTML page of a proxy in front of the gateway."""
     heading = f"{status} {title}"

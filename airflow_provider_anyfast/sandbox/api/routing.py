@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
@@ -47,13 +48,17 @@ async def calling_key(request: Request) -> Key:
     Raises:
         ApiError: 401, no key or an unknown one.
     """
-    text = _bearer(request)
-    if not text:
+    if not _bearer(request):
         raise ApiError(gateway_error(401, "No token provided"))
-    key = (await the_sandbox(request)).keys.get(text)
+    key = key_of(request, await the_sandbox(request))
     if key is None:
         raise ApiError(gateway_error(401, "Invalid token"))
     return key
+
+
+def key_of(request: Request, sandbox: Sandbox) -> Key | None:
+    """Return the key that a request came with, ``None`` for an unknown one or none."""
+    return sandbox.keys.get(_bearer(request))
 
 
 TheSandbox = Annotated[Sandbox, Depends(the_sandbox)]
@@ -93,6 +98,7 @@ class AnyFastRoute(APIRoute):
                 response = await respond_with_fault(active, request, carry_out)
             if self.name != STORAGE_CALL:
                 response.headers["X-Oneapi-Request-Id"] = request_id
+            response.headers["Date"] = formatdate(sandbox.clock.now(), usegmt=True)
             logged.status = response.logged_status if isinstance(response, NoResponse) else response.status_code
             return response
 
@@ -116,7 +122,7 @@ async def _read_body(request: Request) -> bytes | None:
 
 
 def _logged(call: str, request: Request, sandbox: Sandbox) -> LoggedRequest:
-    key = sandbox.keys.get(_bearer(request))
+    key = key_of(request, sandbox)
     logged = LoggedRequest(
         at=sandbox.clock.now(),
         call=call,

@@ -69,7 +69,7 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
         hit_by = fault.name if fault else ""
         shown_id = _unused_id(fault, sandbox) if fault and hit_by == "odd_id" else sandbox.ids.task()
         task_id = str(shown_id)
-        sandbox.generations[task_id] = Generation(
+        generation = Generation(
             id=task_id,
             upstream_id=sandbox.ids.upstream_task(now),
             request_id=current_request_id.get(),
@@ -87,6 +87,8 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
             goes_back=hit_by == "status_goes_back",
             aged_by=sandbox.settings.expired_age if hit_by == "link_expired" else 0,
         )
+        sandbox.generations[task_id] = generation
+        key.billing.charge_generation(generation, sandbox.settings)
     answer = {
         "id": shown_id,
         "task_id": shown_id,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
+from airflow_provider_anyfast.sandbox.api.identifiers import current_request_id
 from airflow_provider_anyfast.sandbox.api.responses import (
     ApiError,
     gateway_error,
@@ -65,6 +66,7 @@ async def create_asset_group(request: Request, sandbox: TheSandbox, key: Calling
             visible_at=now + sandbox.settings.group_index_seconds,
         )
         key.library.add_group(group)
+        key.billing.charge_request(asked.model, current_request_id.get(), now)
     return _ok({"Id": group.id})
 
 
@@ -106,6 +108,7 @@ async def create_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -
             asset.file = sandbox.uploads / asset_id
             asset.file.write_bytes(upload.content)
         key.library.add_asset(asset)
+        key.billing.charge_request(asked.model, current_request_id.get(), now)
     return _ok({"Id": asset_id})
 
 
