@@ -1,0 +1,331 @@
+"""Reads what users give to operators and sensors: as it is, or as a template has rendered it.
+
+An operator names its parameters as a ``Parameters`` model. ``check_literals`` judges, while the DAG is parsed, what
+holds no template; ``read`` judges everything before anything is billed. Both list every problem in one error.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar, overload
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.client.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from airflow.sdk import XComArg
+    from typing_extensions import Self
+
+    _ValueT = TypeVar("_ValueT")
+    Templated: TypeAlias = _ValueT | XComArg | str
+    """What a template field takes: a value, the output of another task, or a template that renders to it."""
+    TemplatedText: TypeAlias = XComArg | str
+    """The same for a parameter that is text."""
+    Duration: TypeAlias = float | timedelta | XComArg | str
+    """Seconds, as a number, as text (``"600"``, ``"00:10:00"``, ``"PT10M"``) or as a ``timedelta``."""
+
+LONGEST_DURATION = timedelta(days=366)
+"""A longer wait is a mistake, such as milliseconds; AnyFast itself forgets a generation after 7 days."""
+_TEMPLATED = "_anyfast_templated"
+"""The attribute of an operator that holds which of its parameters Airflow resolves: what of these comes to nothing was
+meant to be something, which its value alone does not tell."""
+_LONGEST_SHOWN = 80
+
+
+def is_blank(value: Any) -> bool:
+    """Whether this is no value: None, or the text that a template makes of nothing."""
+    return value is None or (isinstance(value, str) and value.strip() in ("", "None", "null"))
+
+
+def decode(text: str) -> Any:
+    """The list or object in a text: JSON, or what a template makes of a Python list or dict.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise _wrong("neither JSON nor a Python literal") from None
+
+
+def _wrong(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError("anyfast", sentence)
+
+
+def _absent_if_blank(value: Any) -> Any:
+    return None if is_blank(value) else value
+
+
+def _not_a_flag(value: Any) -> Any:
+    """Python counts True as 1, which is never what was meant."""
+    if isinstance(value, bool):
+        raise _wrong("give a number")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, str):
+        value = value.strip()
+        try:
+            value = float(value)
+        except ValueError:
+            value = _timedelta_in(value)
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise _wrong("give seconds above 0, such as 600, '600' or '00:10:00', or a timedelta")
+    if not 0 < value <= LONGEST_DURATION.total_seconds():
+        raise _wrong(f"give seconds above 0, and at most {LONGEST_DURATION.days} days")
+    return float(value)
+
+
+def _timedelta_in(text: str) -> Any:
+    try:
+        return TypeAdapter(timedelta).validate_python(text)
+    except ValidationError:
+        return text
+
+
+def _texts(value: Any) -> Any:
+    """A single text is a list of one, and the text that a template makes of a list is that list."""
+    if is_blank(value):
+        return ()
+    if isinstance(value, str):
+        return decode(value) if value.lstrip().startswith("[") else (value,)
+    if isinstance(value, Iterable) and not isinstance(value, Mapping | bytes):
+        return tuple(value)
+    return value
+
+
+def _object(value: Any) -> Any:
+    value = _absent_if_blank(value)
+    return decode(value) if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else value
+
+
+def _filled(value: Any) -> Any:
+    if is_blank(value):
+        raise _wrong("it is empty, or its template renders nothing")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _id(value: Any) -> str:
+    value = _filled(value)
+    if not isinstance(value, str):
+        raise _wrong("give one id, as text")
+    if not value.isprintable() or any(sign.isspace() for sign in value):
+        raise _wrong("an id has no blanks, line breaks or control characters")
+    return value
+
+
+_Optional = BeforeValidator(_absent_if_blank)
+
+Number = Annotated[float, BeforeValidator(_not_a_flag), Field(gt=0, allow_inf_nan=False)]
+"""A number above 0."""
+Whole = Annotated[int, BeforeValidator(_not_a_flag), Field(gt=0)]
+"""A whole number above 0."""
+Share = Annotated[float, BeforeValidator(_not_a_flag), Field(ge=0, le=1)]
+"""A number from 0 to 1."""
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+"""A duration above 0 in seconds."""
+Flag = bool
+"""True or False, also as text."""
+FilledText = Annotated[str, BeforeValidator(_filled)]
+"""Text that is not empty."""
+Id = Annotated[str, BeforeValidator(_id)]
+"""An id that is there."""
+Ids = Annotated[tuple[Id, ...], BeforeValidator(_texts)]
+"""Ids; a single one is a list of one."""
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+"""Texts; a single one is a list of one."""
+OptionalWhole = Annotated[Whole | None, _Optional]
+OptionalInteger = Annotated[Annotated[int, BeforeValidator(_not_a_flag)] | None, _Optional]
+"""A whole number of any sign, or None."""
+OptionalSeconds = Annotated[Seconds | None, _Optional]
+OptionalFlag = Annotated[bool | None, _Optional]
+OptionalText = Annotated[str | None, _Optional]
+OptionalId = Annotated[Id | None, _Optional]
+Object = Annotated[dict[str, Any], BeforeValidator(lambda value: _object(value) or {})]
+"""A mapping, also as JSON; empty if it is absent."""
+Objects = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda value: _object(value) or ())]
+"""Several mappings, also as JSON; empty if they are absent."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with parameters that are fine each by itself.
+
+    Attributes:
+        parameters: those that it depends on. It is left out while one of them is not known yet.
+        sentence: what is wrong, without a full stop.
+    """
+
+    parameters: frozenset[str]
+    sentence: str
+
+
+class Parameters(BaseModel):
+    """The parameters of an operator, or part of them, with values that can be worked with.
+
+    Every field has a default, which stands in for a value that is not known while the DAG is parsed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, defer_build=True)
+
+    meant_if_given: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that may be left out, and must not come to nothing where they are given: without its picture, another
+    video would be billed than the one that was wanted."""
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with several parameters together."""
+        return iter(())
+
+    @classmethod
+    def parse(cls, **values: Any) -> Self:
+        """These parameters from plain values.
+
+        Raises:
+            InvalidRequestError: listing every problem.
+        """
+        parameters, sentences = cls.try_parse(**values)
+        if parameters is None or sentences:
+            raise _refusal(sentences)
+        return parameters
+
+    @classmethod
+    def try_parse(cls, **values: Any) -> tuple[Self | None, list[str]]:
+        """These parameters, if they can be made of the values, and everything that is wrong with them."""
+        return _judge(cls, values)
+
+
+ParametersT = TypeVar("ParametersT", bound=Parameters)
+OtherT = TypeVar("OtherT", bound=Parameters)
+
+
+def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
+    """Judges what holds no template, at the end of an operator's ``__init__``, so that a mistake shows in the DAG list.
+
+    Raises:
+        InvalidRequestError: listing every problem.
+    """
+    templated = {
+        name
+        for kind in kinds
+        for name in kind.model_fields
+        if name in operator.template_fields and _is_templated(getattr(operator, name))
+    }
+    setattr(operator, _TEMPLATED, frozenset(templated))
+    # Airflow builds an instance of a mapped task on the worker, where ``execute`` is about to judge everything, and
+    # where an error that is raised this early would cost the task its retries.
+    if getattr(operator, "_BaseOperator__from_mapped", False):
+        return
+    sentences = [sentence for kind in kinds for sentence in _judge(kind, _values(operator, kind), templated)[1]]
+    if sentences:
+        raise _refusal(sentences, advice="Correct the DAG file.")
+
+
+@overload
+def read(operator: Any, kind: type[ParametersT], /) -> ParametersT: ...
+
+
+@overload
+def read(operator: Any, kind: type[ParametersT], other: type[OtherT], /) -> tuple[ParametersT, OtherT]: ...
+
+
+def read(operator: Any, *kinds: type[Parameters]) -> Parameters | tuple[Parameters, ...]:
+    """The parameters of an operator whose templates are rendered, before anything is billed.
+
+    Raises:
+        InvalidRequestError: listing every problem of all ``kinds``.
+    """
+    meant: frozenset[str] = getattr(operator, _TEMPLATED, frozenset())
+    judged = [_judge(kind, _values(operator, kind), meant=meant) for kind in kinds]
+    sentences = [sentence for _, found in judged for sentence in found]
+    if sentences:
+        raise _refusal(sentences)
+    parameters = tuple(each for each, _ in judged if each is not None)
+    return parameters[0] if len(parameters) == 1 else parameters
+
+
+def _values(operator: Any, kind: type[Parameters]) -> dict[str, Any]:
+    return {name: getattr(operator, name) for name in kind.model_fields}
+
+
+def _is_templated(value: Any) -> bool:
+    """Whether Airflow resolves this value, or something in it, before the task runs."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, Mapping):
+        return any(map(_is_templated, value.values()))
+    if isinstance(value, list | tuple | set):
+        return any(map(_is_templated, value))
+    # The outputs of other tasks, and DAG parameters. This module does without Airflow's class of them.
+    return hasattr(value, "resolve") and hasattr(value, "iter_references")
+
+
+def _judge(
+    kind: type[ParametersT], values: Mapping[str, Any], unknown: Collection[str] = (), meant: Collection[str] = ()
+) -> tuple[ParametersT | None, list[str]]:
+    """The parameters, if they can be made of the values, and everything that is wrong with what is not ``unknown``."""
+    known = {name: value for name, value in values.items() if name not in unknown}
+    found = {
+        name: f"{name}={shown(known[name])}: it is given, and comes to nothing; leave it out, or give a value"
+        for name in kind.meant_if_given & known.keys()
+        if _comes_to_nothing(known[name], meant=name in meant)
+    }
+    known = {name: value for name, value in known.items() if name not in found}
+    try:
+        parameters = kind.model_validate(known)
+    except ValidationError as error:
+        sentences = [*found.values(), *map(_sentence, error.errors())]
+        wrong = {str(part["loc"][0]) for part in error.errors()} | found.keys()
+        sound = {name: value for name, value in known.items() if name not in wrong}
+        rest = kind.model_validate(sound)
+        return None, [*sentences, *_joint_problems(rest, {*unknown, *wrong})]
+    return parameters, [*found.values(), *_joint_problems(parameters, {*unknown, *found})]
+
+
+def _joint_problems(parameters: Parameters, unknown: Collection[str]) -> list[str]:
+    return [problem.sentence for problem in parameters.problems() if not problem.parameters & set(unknown)]
+
+
+def _comes_to_nothing(value: Any, *, meant: bool) -> bool:
+    """Whether nothing is left of a value that was given."""
+    if is_blank(value):
+        return meant or value is not None
+    if isinstance(value, str):
+        return value.strip() == "[]"
+    if isinstance(value, list | tuple):
+        return meant if not value else any(map(is_blank, value))
+    return False
+
+
+def _sentence(part: Any) -> str:
+    place = ".".join(map(str, part["loc"]))
+    message = part["msg"].replace("Input should", "it should", 1)
+    return f"{place}={shown(part['input'])}: {message}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: in short, and without what must not reach a log."""
+    text = redact(repr(value))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _refusal(sentences: Collection[str], advice: str | None = None) -> InvalidRequestError:
+    count = "A parameter is" if len(sentences) == 1 else f"{len(sentences)} parameters are"
+    return InvalidRequestError(f"{count} not right, so nothing was sent: {'; '.join(sentences)}.", advice=advice)

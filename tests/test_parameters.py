@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from airflow.sdk import DAG, BaseOperator
+
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.parameters import (
+    Flag,
+    Id,
+    Ids,
+    OptionalSeconds,
+    OptionalText,
+    OptionalWhole,
+    Parameters,
+    Problem,
+    Seconds,
+    Share,
+    Texts,
+    Whole,
+    check_literals,
+    read,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Everything(Parameters):
+    timeout: Seconds = 60.0
+    poll_interval: OptionalSeconds = None
+    count: Whole = 1
+    most: OptionalWhole = None
+    share: Share = 0.0
+    policy: Literal["fail", "resubmit"] = "fail"
+    overwrite: Flag = True
+    generation_id: Id = "g"
+    group_ids: Ids = ()
+    files: Texts = ()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("timeout", 600, 600.0),
+        ("timeout", "600", 600.0),
+        ("timeout", " 0.5 ", 0.5),
+        ("timeout", timedelta(minutes=10), 600.0),
+        ("timeout", str(timedelta(days=1, minutes=10)), 87000.0),
+        ("timeout", "PT10M", 600.0),
+        ("poll_interval", None, None),
+        ("poll_interval", "", None),
+        ("poll_interval", "None", None),
+        ("poll_interval", "15", 15.0),
+        ("count", "16", 16),
+        ("most", "None", None),
+        ("most", 3.0, 3),
+        ("share", "0.25", 0.25),
+        ("share", 1, 1.0),
+        ("policy", "resubmit", "resubmit"),
+        ("overwrite", "False", False),
+        ("overwrite", "true", True),
+        ("generation_id", " asyntask_1 ", "asyntask_1"),
+        ("group_ids", "group-1", ("group-1",)),
+        ("group_ids", ["group-1", "group-2"], ("group-1", "group-2")),
+        ("group_ids", "['group-1', 'group-2']", ("group-1", "group-2")),
+        ("group_ids", '["group-1"]', ("group-1",)),
+        ("group_ids", None, ()),
+        ("files", (each for each in ["a", "b"]), ("a", "b")),
+    ],
+)
+def test_a_value_is_read_as_it_is_or_as_a_template_renders_it(name: str, given: Any, expected: Any) -> None:
+    assert getattr(Everything.parse(**{name: given}), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *(("timeout", value) for value in (None, "", "None", "10 apples", 0, -1, "-1", True, [], float("nan"))),
+        *(("timeout", value) for value in (float("inf"), "inf", 1e14, timedelta(0), timedelta(days=9999), {})),
+        *(("poll_interval", value) for value in (-1, "0", 1e14, "often", False, timedelta(days=-1))),
+        *(("count", value) for value in (None, "", "None", 0, -3, 2.5, "2.5", True, "many", timedelta(1), [1])),
+        *(("most", value) for value in (0, "x", True)),
+        *(("share", value) for value in (None, "", "None", -0.1, 1.1, "all", True, float("nan"), timedelta(1))),
+        *(("policy", value) for value in (None, "", "None", "maybe", 1, ["fail"])),
+        *(("overwrite", value) for value in (None, "", "None", "perhaps", 2, timedelta(1))),
+        *(("generation_id", value) for value in (None, "", "None", " ", 7, ["a"], "a b", "a\nb", "a\x00", {})),
+        *(("group_ids", value) for value in ([None], ["a", ""], "[not a list", {"a": 1}, 7, ["a", 3])),
+        *(("files", value) for value in ({"a": 1}, 7, b"a", [["a"]])),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_refused_by_name(name: str, given: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{name}[.0-9]*="):
+        Everything.parse(**{name: given})
+
+
+def test_one_error_lists_every_problem() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        Everything.parse(timeout="soon", share=2, policy="maybe", generation_id=None)
+    assert "4 parameters" in caught.value.what
+    assert all(name in caught.value.what for name in ("timeout='soon'", "share=2", "policy='maybe'", "generation_id="))
+
+
+class Pair(Parameters):
+    meant_if_given = frozenset({"url", "files"})
+
+    url: OptionalText = None
+    file: OptionalText = None
+    files: Texts = ()
+    seed: OptionalWhole = None
+
+    def problems(self) -> Iterator[Problem]:
+        if bool(self.url) == bool(self.file):
+            yield Problem(frozenset({"url", "file"}), "give either url or file")
+
+
+class Options(Parameters):
+    timeout: Seconds = 60.0
+
+
+class PairOperator(BaseOperator):
+    template_fields = ("url", "file", "files", "seed")
+
+    def __init__(
+        self,
+        *,
+        url: Any = None,
+        file: Any = None,
+        files: Any = (),
+        seed: Any = None,
+        timeout: Any = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.url = url
+        self.file = file
+        self.files = files
+        self.seed = seed
+        self.timeout = timeout
+        check_literals(self, Options, Pair)
+
+
+def test_problems_of_several_parameters_are_told_beside_those_of_single_ones() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        PairOperator(task_id="pair", seed="abc", timeout=-1)
+    assert all(word in caught.value.what for word in ("seed='abc'", "timeout=-1", "give either url or file"))
+    assert caught.value.advice == "Correct the DAG file."
+
+
+def test_what_a_template_or_another_task_gives_is_not_judged_while_the_dag_is_parsed() -> None:
+    with DAG("any", schedule=None):
+        first = PairOperator(task_id="first", url="https://x.example/a.png")
+        files = ["{% if 1 %}a{% endif %}"]
+        PairOperator(task_id="pair", url="{{ params.url }}", seed=first.output["seed"], files=files)
+
+
+def test_a_problem_waits_for_the_parameters_that_it_depends_on() -> None:
+    PairOperator(task_id="pair", url="{{ params.url }}", file="a.png")
+
+
+def test_a_template_where_airflow_renders_none_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"timeout='\{\{ 5 \}\}'"):
+        PairOperator(task_id="pair", url="u", timeout="{{ 5 }}")
+
+
+@pytest.mark.parametrize("rendered", [None, "", "None"])
+def test_what_was_given_and_renders_to_nothing_is_refused(rendered: str | None) -> None:
+    operator = PairOperator(task_id="pair", url="{{ params.url }}", file="a.png")
+    operator.url = rendered
+    with pytest.raises(InvalidRequestError, match=r"url=.*comes to nothing"):
+        read(operator, Pair)
+
+
+@pytest.mark.parametrize("rendered", [None, [], "[]", "", ["a", None]])
+def test_a_list_that_was_given_and_renders_to_nothing_is_refused(rendered: Any) -> None:
+    operator = PairOperator(task_id="pair", url="u", files="{{ params.files }}")
+    operator.files = rendered
+    with pytest.raises(InvalidRequestError, match=r"files=.*comes to nothing"):
+        read(operator, Pair)
+
+
+def test_what_was_left_out_may_be_nothing() -> None:
+    options, pair = read(PairOperator(task_id="pair", url="u"), Options, Pair)
+    assert (options.timeout, pair.url, pair.file, pair.files) == (60.0, "u", None, ())
+
+
+def test_a_mapped_task_is_judged_where_it_runs() -> None:
+    mapped = PairOperator.partial(task_id="pair", timeout=-1).expand(url=["u"])
+    operator = mapped.unmap({"url": "u", "task_id": "pair", "timeout": -1})
+    with pytest.raises(InvalidRequestError, match="timeout=-1"):
+        read(operator, Options, Pair)
+
+
+def test_a_message_shows_long_values_in_short_and_no_credentials() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        Everything.parse(policy="https://user:password@x.example/?token=secret" + "y" * 500)
+    assert "password" not in caught.value.what
+    assert len(caught.value.what) < 300
