@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from decimal import Decimal
 from html import escape
 from pathlib import PurePosixPath
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _FACTS = ("generation_id", "model", "resolution", "ratio", "duration", "prompt")
 _POSTER = "#t=0.1"
 """Makes a browser show a frame before the video is played."""
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+"""With these a spreadsheet takes a cell for a formula (OWASP, CSV injection)."""
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1d2330 }
 ol { list-style: none; padding: 0; display: grid; gap: 1rem;
@@ -125,4 +129,10 @@ def _link(line: ManifestEntry, folder: str) -> str | None:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    """What a spreadsheet shows as it is: a text that it would run as a formula gets an apostrophe before it."""
+    if isinstance(value, dict | list):
+        value = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        value = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone one would end the line for some readers
+    runs = isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(value)
+    return f"'{value}" if runs else value

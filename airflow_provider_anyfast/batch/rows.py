@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_anyfast.batch.table import Row, checked_rows, parse_rows
+from airflow_provider_anyfast.batch.table import MAX_FILE, Row, checked_rows, decode_text, listed, parse_rows
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.files.video_output import PLACEHOLDER, VideoOutput
@@ -23,8 +25,9 @@ log = logging.getLogger(__name__)
 
 PARAMETERS = frozenset(VideoRequest.model_fields) | {"output_path"}
 """What a template may hold."""
-_TOLD = 20
-"""Bad rows in the error itself; the log has all."""
+DuplicateRows = Literal["keep", "skip", "fail"]
+_SHOWN = 20
+"""Problems in the error itself; the log has all."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class BatchRow:
     """One row, ready to be submitted.
 
     Attributes:
-        number: from 1.
+        number: from 1, among all rows that were given.
         fingerprint: of the request and the connection that it is billed to.
         key: the same for this row among those with the same request; names its ledger.
     """
@@ -45,59 +48,144 @@ class BatchRow:
     delivery: VideoOutput | None
 
 
-def read_rows(rows: str | Sequence[Row]) -> list[Row]:
+def read_rows(rows: Any) -> list[Row]:
     """Rows as they are, or from a CSV, JSON or JSON Lines file, local or in object storage.
 
+    A text that begins like a list is read as one, since that is what a template makes of a task's output.
+
     Raises:
-        InvalidRequestError: there are none, or they cannot be read; nothing was spent.
+        InvalidRequestError: there are none, or they cannot be read.
         StorageError: the storage does not answer.
     """
-    if isinstance(rows, str):
+    if isinstance(rows, str) and not rows.lstrip().startswith(("[", "{")):
         file = stored_file(rows, "rows")
-        text = file.read_text()
-        if text is None:
-            raise InvalidRequestError(f"rows={rows!r} does not exist. Nothing was submitted or spent.")
-        found = parse_rows(text, file.name)
+        size = file.size()
+        if size is None:
+            raise InvalidRequestError(f"rows={rows!r} does not exist.")
+        if size > MAX_FILE:
+            raise InvalidRequestError(f"rows={rows!r} has {size:,} bytes, and a batch reads {MAX_FILE:,} at most.")
+        with file.open() as opened:
+            found = parse_rows(decode_text(opened.read(), rows), file.name)
     else:
-        found = checked_rows(list(rows))
+        found = checked_rows(rows)
     if not found:
-        raise InvalidRequestError("rows is empty. Nothing was submitted or spent.")
+        raise InvalidRequestError("rows is empty, or none of its rows holds a value.")
     return found
 
 
-def prepare(rows: Iterable[Row], template: RowTemplate, context: Mapping[str, Any], billed_to: str) -> list[BatchRow]:
+def prepare(
+    rows: Iterable[Mapping[str, Any]],
+    template: RowTemplate,
+    context: Mapping[str, Any],
+    billed_to: str,
+    *,
+    key_column: str | None = None,
+    duplicate_rows: DuplicateRows = "keep",
+) -> list[BatchRow]:
     """Renders and checks every row.
 
+    Args:
+        rows: of the table.
+        template: renders a row's parameters.
+        context: Airflow's, for the template.
+        billed_to: the connection that the requests are billed to.
+        key_column: whose value names a row in messages; None takes the first column.
+        duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` it (two videos
+            are made and billed), ``skip`` it, or ``fail``.
+
     Raises:
-        InvalidRequestError: naming every row that AnyFast would refuse; nothing was spent.
+        InvalidRequestError: naming every problem once, with the rows that have it.
     """
-    prepared, bad, seen, targets = [], [], Counter[str](), dict[str, int]()
-    for number, data in enumerate(rows, start=1):
-        parameters, problems = template.render({**context, "row": data})
-        wants_file = parameters.get("output_path") is not None
-        output_path = str(parameters.pop("output_path", None) or "").strip()
-        if wants_file and output_path in ("", "None"):
-            problems.append("output_path is empty")
-        request = None
-        if not problems:
-            request, problems = VideoRequest.try_parse(
-                **{name: value for name, value in parameters.items() if value is not None}
-            )
+    prepared: list[BatchRow] = []
+    problems = _Problems()
+    seen, repeated, outputs = Counter[str](), list[str](), dict[str, str]()
+    given = [row if isinstance(row, Row) else _numbered(row, number) for number, row in enumerate(rows, start=1)]
+    for row in given:
+        label = row.label(key_column)
+        request, output_path, found = _rendered(row, template, context)
         if output_path and PLACEHOLDER not in output_path:
-            first = targets.setdefault(output_path, number)
-            if first != number:
-                problems.append(f"output_path={output_path!r} is that of row {first} too")
-        if request is None or problems:
-            bad.append(f"row {number}: {'; '.join(problems)}")
+            first = outputs.setdefault(posixpath.normpath(output_path), label)
+            if first != label:
+                found.append(f"output_path={output_path!r} is that of {first} too")
+        if request is None or found:
+            problems.add(label, found)
             continue
         fingerprint = fingerprint_of(request.body(), billed_to)
+        if seen[fingerprint]:
+            repeated.append(label)
+            if duplicate_rows == "skip":
+                continue
         key = f"{fingerprint[:32]}-{seen[fingerprint]}"
         seen[fingerprint] += 1
-        delivery = VideoOutput(output_path) if output_path else None
-        prepared.append(BatchRow(number, data, request, fingerprint, key, delivery))
-    if bad:
-        _refuse(bad, len(bad) + len(prepared))
+        output = VideoOutput(output_path) if output_path else None
+        prepared.append(BatchRow(row.number, row, request, fingerprint, key, output))
+    problems.refuse(len(given))
+    _mention(repeated, duplicate_rows)
     return prepared
+
+
+def _rendered(
+    row: Row, template: RowTemplate, context: Mapping[str, Any]
+) -> tuple[VideoRequest | None, str, list[str]]:
+    """The request of a row, its output path, and everything that is wrong with either."""
+    parameters, problems = template.render({**context, "row": row})
+    wants_file = parameters.get("output_path") is not None
+    output_path = str(parameters.pop("output_path", None) or "").strip()
+    if wants_file and output_path in ("", "None"):
+        problems.append("output_path is empty")
+    if ".." in PurePosixPath(output_path.replace("\\", "/")).parts:
+        problems.append(f"output_path={output_path!r} leaves its folder by '..'")
+    if problems:
+        return None, output_path, problems
+    request, problems = VideoRequest.try_parse(
+        **{name: value for name, value in parameters.items() if value is not None}
+    )
+    return request, output_path, problems
+
+
+class _Problems:
+    """What is wrong with a table: each problem once, with the rows that have it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[str]] = {}
+        self._bad: set[str] = set()
+
+    def add(self, label: str, problems: Iterable[str]) -> None:
+        self._bad.add(label)
+        for problem in problems:
+            self._rows.setdefault(problem, []).append(label)
+
+    def refuse(self, rows: int) -> None:
+        """Raises an error if there is any problem; the log has all of them."""
+        if not self._rows:
+            return
+        found = [f"{problem}: {listed(labels)}" for problem, labels in self._rows.items()]
+        for problem in found:
+            log.error("%s", problem)
+        more = f" And {len(found) - _SHOWN} more problems, all of them in the log." if len(found) > _SHOWN else ""
+        raise InvalidRequestError(
+            f"{len(self._bad)} of {rows} rows would be refused. {'. '.join(found[:_SHOWN])}.{more}",
+            advice="Correct the table or the template, and clear the task.",
+        )
+
+
+def _mention(repeated: Sequence[str], duplicate_rows: DuplicateRows) -> None:
+    """Says before the payment which rows make the same request as an earlier one."""
+    if not repeated:
+        return
+    what = f"{len(repeated)} rows make the same request as an earlier row: {listed(repeated)}"
+    if duplicate_rows == "fail":
+        raise InvalidRequestError(
+            f"{what}.", advice="Remove them, or set duplicate_rows to 'keep' or 'skip', and clear the task."
+        )
+    done = "They are skipped" if duplicate_rows == "skip" else "Each of them is made and billed as well"
+    log.warning("%s. %s.", what, done)
+
+
+def _numbered(values: Mapping[str, Any], number: int) -> Row:
+    row = Row(values)
+    row.number = number
+    return row
 
 
 def verbatim(value: Any) -> Any:
@@ -114,13 +202,3 @@ def verbatim(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: verbatim(item) for name, item in value.items()}
     return value
-
-
-def _refuse(bad: Sequence[str], rows: int) -> None:
-    for problem in bad:
-        log.error("%s", problem)
-    more = f" And {len(bad) - _TOLD} more, all of them in the log." if len(bad) > _TOLD else ""
-    raise InvalidRequestError(
-        f"{len(bad)} of {rows} rows would be refused, so nothing was submitted and nothing was spent. "
-        f"{'. '.join(bad[:_TOLD])}.{more}"
-    )

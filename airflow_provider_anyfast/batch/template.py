@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError, Undefined, UndefinedError
 
+from airflow_provider_anyfast.batch.table import Row, has_value
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -15,9 +17,37 @@ if TYPE_CHECKING:
 
     Render = Callable[[Mapping[str, Any]], Any]
 
+OPTIONAL = frozenset(
+    {"resolution", "ratio", "duration", "seed", "generate_audio", "watermark", "return_last_frame", "web_search"}
+)
+"""Parameters that are left out where the cell that they consist of has no value. Anywhere else that is an error."""
+_ONE_EXPRESSION = re.compile(r"\s*\{\{[^{}]*\}\}\s*")
+
+
+class MissingValueError(UndefinedError):
+    """A cell without a value was rendered."""
+
+
+class MissingValue(StrictUndefined):
+    """A cell without a value: false, and equal to an empty text, but never rendered as one.
+
+    ``{{ row.color or 'red' }}`` and ``{{ row.color | default('red') }}`` give a default.
+    """
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:  # type: ignore[override]  # every other undefined value refuses to compare
+        return other in ("", None) or isinstance(other, Undefined)
+
+    def __ne__(self, other: object) -> bool:  # type: ignore[override]  # likewise
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]  # as of every undefined value
+
 
 class RowTemplate:
-    """Compiled once and rendered per row. A column that does not exist is an error, and never an empty string.
+    """Compiled once and rendered per row. A column that does not exist is an error, and so is a cell without a value.
 
     Args:
         template: values with ``{{ row.… }}`` in them, at any depth.
@@ -28,23 +58,35 @@ class RowTemplate:
     """
 
     def __init__(self, template: Mapping[str, Any], environment: Environment) -> None:
-        self._environment = environment.overlay(undefined=StrictUndefined)
+        self._environment = _with_columns_first(environment.overlay(undefined=StrictUndefined))
+        self._template = template
         self._parts: dict[str, Render] = {}
         for name, value in template.items():
             try:
                 self._parts[name] = self._compiled(value)
             except TemplateError as error:
-                raise InvalidRequestError(f"template[{name!r}]: {error}. Nothing was submitted or spent.") from error
+                raise InvalidRequestError(f"template[{name!r}]: {str(error).rstrip('.')}.") from None
 
     def render(self, context: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """The parameters for the ``row`` in ``context``, and what is wrong with them."""
         parameters, problems = {}, []
+        row = context["row"]
+        context = {**context, "row": row if isinstance(row, Row) else Row(row)}
         for name, render in self._parts.items():
             try:
                 parameters[name] = render(context)
+            except MissingValueError as error:
+                if self._may_be_left_out(name):
+                    parameters[name] = None
+                else:
+                    problems.append(f"{name}: {error}")
             except Exception as error:  # noqa: BLE001 - whatever a filter or a macro raises is the row's problem
                 problems.append(f"{name}: {error}")
         return parameters, problems
+
+    def _may_be_left_out(self, name: str) -> bool:
+        value = self._template[name]
+        return name in OPTIONAL and isinstance(value, str) and _ONE_EXPRESSION.fullmatch(value) is not None
 
     def _compiled(self, value: Any) -> Render:
         if isinstance(value, str) and "{" in value:
@@ -56,3 +98,28 @@ class RowTemplate:
             fields = {key: self._compiled(item) for key, item in value.items()}
             return lambda context: {key: item(context) for key, item in fields.items()}
         return lambda _context: value
+
+
+def _with_columns_first(environment: Environment) -> Environment:
+    """Lets a template reach the columns of a row alone: Jinja would find a dict's method ``copy`` before the column."""
+    environment_getattr, environment_getitem = environment.getattr, environment.getitem
+
+    def column(row: Row, name: Any) -> Any:
+        if name not in row:
+            there_are = ", ".join(map(str, row))
+            return StrictUndefined(hint=f"there is no column {name!r}; there are {there_are}")
+        value = row[name]
+        if not has_value(value):
+            return MissingValue(hint=f"column {name!r} has no value", exc=MissingValueError)
+        # What a JSON file nests is reached in the same way.
+        return Row(value) if isinstance(value, dict) else value
+
+    def getattr_(obj: Any, attribute: str) -> Any:
+        return column(obj, attribute) if isinstance(obj, Row) else environment_getattr(obj, attribute)
+
+    def getitem(obj: Any, argument: Any) -> Any:
+        return column(obj, argument) if isinstance(obj, Row) else environment_getitem(obj, argument)
+
+    environment.getattr = getattr_  # type: ignore[method-assign]  # the overlay is this template's own
+    environment.getitem = getitem  # type: ignore[method-assign]  # likewise
+    return environment

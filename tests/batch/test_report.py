@@ -67,6 +67,23 @@ def test_the_table_has_a_line_for_each_row_with_its_own_columns_beside_the_outco
     assert (rows[1]["input_id"], rows[1]["input_status"]) == ("2", "")
 
 
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\n=1", "  =1"])
+def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(text: str) -> None:
+    (row,) = table(line(1, given={"name": text}))
+    assert row["input_name"] == f"'{text}"
+
+
+def test_a_carriage_return_ends_no_line_of_the_table() -> None:
+    (row,) = table(line(1, given={"name": "a\rb\r\nc"}))
+    assert row["input_name"] == "a\nb\nc"
+
+
+@pytest.mark.parametrize("text", ["-5", "+49", "-1,5", "a=b", "boat - lamp", ""])
+def test_any_other_cell_stays_as_it_is(text: str) -> None:
+    (row,) = table(line(1, given={"name": text}))
+    assert row["input_name"] == text
+
+
 def test_any_text_comes_out_of_the_table_as_it_went_in() -> None:
     nasty = 'a "quoted", long\nstory; =1+1'
     (row,) = table(line(given={"id": nasty, "shots": [1, {"ü": None}]}, error=nasty))

@@ -1,12 +1,27 @@
-"""Rows from the text of a file."""
+"""Rows from the text of a file: whatever is read is what a reader of the table would expect."""
 
 from __future__ import annotations
 
+import csv
+import io
+import logging
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airflow_provider_anyfast.batch.table import checked_rows, parse_rows
+from airflow_provider_anyfast.batch import table
+from airflow_provider_anyfast.batch.table import (
+    MAX_CELL,
+    Row,
+    check_required,
+    checked_rows,
+    decode_text,
+    has_value,
+    listed,
+    parse_rows,
+)
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 
 
@@ -16,11 +31,17 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
         ("a.csv", "name,n\r\nboat,1\r\n\r\n", [{"name": "boat", "n": "1"}]),
         ("a.CSV", 'name\n"a, ""big""\nboat"\n', [{"name": 'a, "big"\nboat'}]),
         ("a.csv", ",name\n0,boat\n", [{"": "0", "name": "boat"}]),
-        ("a.csv", "name,\nboat,\n", [{"name": "boat", "": ""}]),
+        ("a.csv", "name,,\nboat,,\n", [{"name": "boat"}]),
+        ("a.csv", "name;n\nboat;1,5\n", [{"name": "boat", "n": "1,5"}]),
+        ("a.tsv", "name\tn\nboat\t1\n", [{"name": "boat", "n": "1"}]),
+        ("a.csv", "sep=;\r\nname;n\r\nboat;1\r\n", [{"name": "boat", "n": "1"}]),
+        ("a.csv", '"a,b";n\n"c,d";1\n', [{"a,b": "c,d", "n": "1"}]),
+        ("a.csv", " name , n\nboat, 1\n,\n,,,\n", [{"name": "boat", "n": " 1"}]),
         ("a.csv", "name\n", []),
         ("a.csv", "", []),
-        ("a.json", '[{"n": 1}, {"n": null}]', [{"n": 1}, {"n": None}]),
+        ("a.json", '[{"n": 1}, {"n": null}]', [{"n": 1}]),
         ("a.jsonl", '{"n": 1}\r\n \n{"n": "\u2028\u0085"}', [{"n": 1}, {"n": "\u2028\u0085"}]),
+        ("a.json", '{"n": 1}', [{"n": 1}]),
         ("a.ndjson", "", []),
     ],
 )
@@ -31,12 +52,15 @@ def test_a_file_is_read_as_what_its_name_says(name: str, text: str, rows: list[d
 @pytest.mark.parametrize(
     ("name", "text", "phrase"),
     [
-        ("a.csv", "name,n\nboat\n", "line 2 has not as many fields"),
-        ("a.csv", "name\nboat,1\n", "line 2 has not as many fields"),
-        ("a.csv", ",name\n0,boat,1\n", "line 2 has not as many fields"),
+        ("a.csv", "name,n\nboat\n", "line 2 has 1 fields, and the header has 2"),
+        ("a.csv", "name\nboat,1\n", "line 2 has 2 fields, and the header has 1"),
+        ("a.csv", ",name\n0,boat,1\n", "line 2 has 3 fields, and the header has 2"),
         ("a.csv", 'name\n"boat\n', "cannot be read"),
         ("a.json", "[", "cannot be read"),
-        ("a.json", '{"n": 1}', "is a dict"),
+        ("a.csv", "sku,n,sku\n1,2,3\n", "more than one column 'sku'; the columns are sku, n, sku"),
+        ("a.csv", "sku,,\n1,2,3\n", "more than one column ''"),
+        ("a.csv", "a,b;c\n1,2;3\n", "may be separated by ',' or ';'"),
+        ("a.json", '[{"n": 1, "n": 2}]', "more than one column 'n'"),
         ("a.json", "[1]", "row 1 is a int"),
         ("a.json", "[" * 100_000, "cannot be read"),
         ("a.jsonl", '{"n": 1}\n[]\n', "row 2 is a list"),
@@ -45,7 +69,7 @@ def test_a_file_is_read_as_what_its_name_says(name: str, text: str, rows: list[d
     ],
 )
 def test_what_cannot_be_read_is_told_in_words(name: str, text: str, phrase: str) -> None:
-    with pytest.raises(InvalidRequestError, match="Nothing was") as told:
+    with pytest.raises(InvalidRequestError, match="Nothing was billed") as told:
         parse_rows(text, name)
     assert phrase in str(told.value)
 
@@ -55,3 +79,121 @@ def test_rows_are_copies() -> None:
     (row,) = checked_rows((given,))
     row["n"] = 2
     assert given == {"n": 1}
+
+
+def test_rows_without_any_value_are_skipped_counted_and_do_not_shift_the_numbers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, table.__name__)
+    rows = parse_rows('sku,name\n,\n A1 ,"two\nlines"\n , \nNaN,None\nB2,boat\n', "rows.csv")
+    assert [(row.number, row.line) for row in rows] == [(2, 3), (5, 7)]
+    assert "Skipped 3 of 5 rows" in caplog.text
+
+
+def test_a_row_is_named_by_its_number_its_line_and_its_key() -> None:
+    _, row = parse_rows("name;sku\nboat;A1\nlamp;B2\n", "rows.csv")
+    assert row.label() == "row 2 (line 3, name lamp)"
+    assert row.label("sku") == "row 2 (line 3, sku B2)"
+    (plain,) = checked_rows([{"n": float("nan"), "m": 1}])
+    assert plain.label() == "row 1"
+    assert plain.label("nowhere") == "row 1"
+
+
+@pytest.mark.parametrize("value", [None, "", " ", "\t", "None", "null", "NULL", "NaN", " nan ", "#N/A", float("nan")])
+def test_what_an_export_writes_for_nothing_is_no_value(value: Any) -> None:
+    assert not has_value(value)
+
+
+@pytest.mark.parametrize("value", [0, False, 0.0, "0", "none", "Null Island", [], {}, float("inf")])
+def test_anything_else_is_a_value(value: Any) -> None:
+    assert has_value(value)
+
+
+def test_required_columns_exist_and_have_a_value_in_each_row() -> None:
+    rows = parse_rows("sku,name,image\nA1,boat,\nB2,,\nC3,lamp,x\n", "rows.csv")
+    check_required(rows, ["sku"])
+    with pytest.raises(InvalidRequestError) as raised:
+        check_required(rows, ["name", "color", "image"], "sku")
+    assert raised.value.what == (
+        "The table lacks what it must have: column 'name' has no value in row 2 (line 3, sku B2); there is no column "
+        "'color'; there are sku, name, image; column 'image' has no value in row 1 (line 2, sku A1), row 2 (line 3, "
+        "sku B2)."
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_in_unicode_is_read(encoding: str) -> None:
+    assert decode_text("größe;中".encode(encoding), "rows.csv") == "größe;中"
+
+
+def test_a_file_in_another_encoding_is_refused_with_its_name_and_the_cure() -> None:
+    text = "sku;naam\nA1;café crème brûlée à la carte\n" * 20
+    with pytest.raises(InvalidRequestError, match=r"is not UTF-8\. It seems to be \w+\.") as raised:
+        decode_text(text.encode("cp1252"), "rows.csv")
+    assert "CSV UTF-8" in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ['[{"n": 1}]', "[{'n': 1}]", '{"n": 1}'])
+def test_the_text_that_a_template_makes_of_a_list_is_read_as_the_list(text: str) -> None:
+    assert checked_rows(text) == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "phrase"),
+    [
+        (None, "rows is None, and not a list of objects"),
+        (5, "rows is a int"),
+        ("[<LazyXComSequence>]", "begins like a list"),
+        (["a"], "row 1 is a str"),
+    ],
+)
+def test_rows_of_another_kind_are_refused_with_what_to_write_instead(rows: Any, phrase: str) -> None:
+    with pytest.raises(InvalidRequestError) as raised:
+        checked_rows(rows)
+    assert phrase in raised.value.what
+
+
+def test_a_mapped_task_s_lazy_sequence_and_a_single_object_are_taken() -> None:
+    assert checked_rows(iter([{"n": 1}, {"n": 2}])) == [{"n": 1}, {"n": 2}]
+    assert checked_rows({"n": 1}) == [{"n": 1}]
+
+
+def test_a_long_cell_is_read_up_to_its_limit_and_the_limit_of_other_programs_stays() -> None:
+    before = csv.field_size_limit()
+    assert parse_rows(f"text\n{'a' * MAX_CELL}\n", "rows.csv")[0]["text"] == "a" * MAX_CELL
+    with pytest.raises(InvalidRequestError, match="field larger than"):
+        parse_rows(f"text\n{'a' * (MAX_CELL + 1)}\n", "rows.csv")
+    assert csv.field_size_limit() == before
+
+
+def test_more_rows_than_one_batch_takes_are_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"has 10,001 rows, and one batch takes 10,000"):
+        checked_rows([{"n": 1}] * 10_001)
+
+
+def test_a_list_of_labels_is_cut_with_a_count() -> None:
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(list("abcdefg")) == "a, b, c, d, e and 2 more"
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=12)
+HEADERS = st.lists(CELLS.map(str.strip).filter(bool), min_size=2, max_size=5, unique=True)
+
+
+@given(header=HEADERS, data=st.data(), delimiter=st.sampled_from(",;\t|"))
+def test_whatever_is_read_of_a_table_is_what_was_written(
+    header: list[str], data: st.DataObject, delimiter: str
+) -> None:
+    size = len(header)
+    rows = data.draw(st.lists(st.lists(CELLS, min_size=size, max_size=size), max_size=5))
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
+    try:
+        found = parse_rows(text.getvalue(), "rows.csv")
+    except InvalidRequestError:
+        return  # nothing is paid for what cannot be told for certain
+    expected = [dict(zip(header, row, strict=True)) for row in rows if any(map(has_value, row))]
+    if all(type(row) is Row and list(row) == header for row in found):
+        assert found == expected
+    else:
+        assert found == [], "a table that is read with other columns buys nothing that its reader would not expect"

@@ -51,5 +51,55 @@ def test_every_parameter_that_cannot_be_rendered_is_told() -> None:
 
 @pytest.mark.parametrize("value", ["{{ row.name", ["{% if %}"], {"deep": "{{ row | nofilter }}"}])
 def test_a_template_that_is_none_is_refused_with_its_name(value: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=r"template\['prompt'\].*Nothing was submitted"):
+    with pytest.raises(InvalidRequestError, match=r"template\['prompt'\]: .*[^.]\.\n"):
         render({"prompt": value})
+
+
+def test_a_column_comes_before_any_method_of_python() -> None:
+    row = {"copy": "a", "items": "b", "keys": "c", "nested": {"values": "d"}}
+    template = {"prompt": "{{ row.copy }}{{ row['items'] }}{{ row.keys }}{{ row.nested.values }}"}
+    assert RowTemplate(template, Environment()).render({"row": row}) == ({"prompt": "abcd"}, [])
+    _, problems = RowTemplate({"prompt": "{{ row.pop }}"}, Environment()).render({"row": row})
+    assert problems == ["prompt: there is no column 'pop'; there are copy, items, keys, nested"]
+
+
+@pytest.mark.parametrize("value", ["", " ", None, "NaN", float("nan"), "null"])
+def test_a_cell_without_a_value_is_an_error_in_a_prompt_a_path_and_a_reference(value: Any) -> None:
+    template = {
+        "prompt": "A film about {{ row.name }}",
+        "output_path": "out/{{ row.name }}.mp4",
+        "first_frame": "{{ row.name }}",
+        "reference_images": ["{{ row.name }}"],
+        "resolution": "{{ row.name }}p",
+        "model": "{{ row.name }}",
+    }
+    parameters, problems = RowTemplate(template, Environment()).render({"row": {"name": value}})
+    assert parameters == {}
+    assert problems == [f"{name}: column 'name' has no value" for name in template]
+
+
+def test_an_option_that_is_one_cell_without_a_value_is_left_out() -> None:
+    template = {"prompt": "x", "seed": "{{ row.seed }}", "ratio": " {{ row['ratio'] }} "}
+    parameters, problems = RowTemplate(template, Environment()).render({"row": {"seed": "", "ratio": None}})
+    assert (parameters, problems) == ({"prompt": "x", "seed": None, "ratio": None}, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ row.color or 'red' }}",
+        "{{ row.color | default('red') }}",
+        "{% if row.color %}{{ row.color }}{% else %}red{% endif %}",
+        "{% if row.color == '' %}red{% endif %}",
+        "{{ 'red' if row.color is undefined else row.color }}",
+    ],
+)
+@pytest.mark.parametrize("environment", [Environment, NativeEnvironment])
+def test_a_template_may_give_a_default(text: str, environment: type[Environment]) -> None:
+    assert RowTemplate({"prompt": text}, environment()).render({"row": {"color": ""}}) == ({"prompt": "red"}, [])
+
+
+def test_the_environment_of_the_dag_stays_as_it_was() -> None:
+    environment = Environment()
+    RowTemplate({"prompt": "{{ row.copy }}"}, environment)
+    assert environment.from_string("{{ x.copy is callable }}").render(x={}) == "True"
