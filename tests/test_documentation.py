@@ -317,13 +317,42 @@ def test_every_fault_option_and_bill_of_the_sandbox_is_told() -> None:
 # Exceptions
 
 
-EXCEPTIONS = {name for name in exceptions.__all__ if inspect.isclass(getattr(exceptions, name))}
+BASES = {"AnyFastError", "APIError"}
+EXCEPTIONS: dict[str, type[exceptions.AnyFastError]] = {
+    name: known
+    for name in exceptions.__all__
+    if isinstance(known := getattr(exceptions, name), type) and issubclass(known, exceptions.AnyFastError)
+}
+BILLED = {
+    exceptions.Cost.NOTHING: ("not billed", "nothing more"),
+    exceptions.Cost.MAYBE: ("may have been billed",),
+    exceptions.Cost.PAID: ("one video", "one creation", "the rows that succeeded"),
+    exceptions.Cost.REFUNDED: ("refunded", "not billed, or refunded"),
+}
 
 
 def test_every_exception_has_its_place() -> None:
     headings = re.findall(r"^### (\w+)$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(EXCEPTIONS)
-    assert set(re.findall(r"`(\w+Error)`", _section("concepts/money.md", "Exceptions"))) == EXCEPTIONS
+    assert set(re.findall(r"`(\w+Error)`", _section("concepts/money.md", "Exceptions"))) == EXCEPTIONS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(EXCEPTIONS.keys() - BASES))
+def test_troubleshooting_says_of_an_exception_what_its_class_says(name: str) -> None:
+    known = EXCEPTIONS[name]
+    retry = known.next_attempt if known.retryable else "Airflow does not retry it."
+    advised = "After the last attempt" if known.retryable else "What to do"
+    facts = f"* **Billed:** {known.cost_sentence}\n* **Retry:** {retry}\n* **{advised}:** {known.advice}\n"
+    assert facts in _section("troubleshooting.md", name)
+
+
+def test_the_table_of_exceptions_is_that_of_the_classes() -> None:
+    rows = [cells for cells in _rows(_section("concepts/money.md", "Exceptions")) if len(cells) == 4]
+    for names, _, billed, retried in rows:
+        for name in re.findall(r"`(\w+Error)`", names):
+            known = EXCEPTIONS[name]
+            assert billed.startswith(BILLED[known.cost]), name
+            assert retried.startswith("yes" if known.retryable else "no"), name
 
 
 @cache
