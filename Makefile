@@ -8,7 +8,7 @@ INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e files scale browser distributed docs compat compat-corners newest newest-python bench audit system-packages constraints
+.PHONY: help setup demo ui check test e2e files scale browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ compat-corners: newest-python ## the oldest and the newest of those pairs, and t
 
 newest: newest-python ## everything at its newest version, pre-releases of Airflow included: says what breaks
 	$(NOX) --session newest $(NOXFLAGS)
+
+e2e-newest: newest-python ## the same as e2e on Airflow 3.4, where a clear discards the state of a task; ten minutes
+	$(NOX) --session e2e $(NOXFLAGS)
 
 # Where the newest Python can neither be found nor brought, these targets take the newest that there is.
 newest-python: $(VENV)/stamp

@@ -49,16 +49,15 @@ class Release(NamedTuple):
         if self.exclude_newer:
             return ("--exclude-newer", self.exclude_newer)
         pins = (pin for pin in CONSTRAINTS.read_text().splitlines() if not pin.startswith(AIRFLOW_ITSELF))
-        beside = Path(session.create_tmp()) / "beside-airflow.txt"
+        beside = Path(session.create_tmp()).resolve() / "beside-airflow.txt"
         beside.write_text("\n".join(pins))
-        return ("--constraint", str(beside), *PRE_RELEASES)
+        return ("--constraint", str(beside))
 
 
 AIRFLOW_ITSELF = ("apache-airflow==", "apache-airflow-core==", "apache-airflow-task-sdk==")
 
 
-PRE_RELEASES = ("--prerelease", "if-necessary-or-explicit")
-"""uv takes a pre-release only of a package whose requirement names one, and a release before its pre-releases."""
+# Of a package whose requirement names a pre-release uv takes one, until the release is there.
 AIRFLOWS = {
     "3.1": Release(("apache-airflow==3.1.8",), PYTHONS[:-1], "2026-03-12T00:00:00Z"),
     "3.2": Release(("apache-airflow==3.2.2",), PYTHONS, "2026-05-30T00:00:00Z"),
@@ -139,12 +138,22 @@ def lowest(session: nox.Session) -> None:
 def newest(session: nox.Session) -> None:
     """Install the newest version of everything, pre-releases of Airflow included, and say what breaks."""
     pinned = set(CONSTRAINTS.read_text().split())
-    session.install(f"{_wheel(session)}[media,sandbox]", *TEST_GROUP, *NEWEST_OF_ALL, *PRE_RELEASES)
+    session.install(f"{_wheel(session)}[media,sandbox]", *TEST_GROUP, *NEWEST_OF_ALL)
     installed = str(session.run("uv", "pip", "freeze", silent=True, external=True)).splitlines()
     changed = [package for package in installed if "==" in package and package not in pinned]
     session.log(f"Not in constraints.txt: {', '.join(changed) or 'nothing'}")
     _stage(session)
     _pytest(session, *TESTS)
+
+
+@nox.session(python=NEWEST_PYTHON, default=False)
+def e2e(session: nox.Session) -> None:
+    """Kill processes of the newest Airflow, and clear its tasks from everywhere; pytest's options may follow ``--``."""
+    release = AIRFLOWS["3.4"]
+    beside = (*release.requirements, *release.resolution(session))
+    session.install(f"{_wheel(session)}[media,sandbox]", *TEST_GROUP, *beside)
+    _stage(session)
+    session.run("pytest", "tests/e2e", *session.posargs)
 
 
 @nox.session(default=False)
