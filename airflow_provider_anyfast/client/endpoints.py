@@ -12,7 +12,8 @@ from typing import IO, Any, Generic, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_anyfast.client import responses
-from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.client.errors import InvalidRequestError, UnexpectedAnswerError
+from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.responses import Asset, AssetGroup, Generation, Page
 
 AnswerT = TypeVar("AnswerT")
@@ -20,6 +21,8 @@ ItemT = TypeVar("ItemT", Asset, AssetGroup)
 
 PAGE_SIZE = 100
 """The largest page that AnyFast's clients have asked for."""
+MOST_PAGES = 200
+"""Pages of a list. The upstream gives 20,000 assets at most (and 10,000 groups), so a longer list has no end."""
 
 BILLING_MODELS = {"Image": "volc-asset", "Video": "volc-asset-video", "Audio": "volc-asset-audio"}
 """What an asset's creation is billed as, by its type (docs.anyfast.ai, guide volc-asset)."""
@@ -41,7 +44,7 @@ class Call(Generic[AnswerT]):
     Attributes:
         name: what messages call it.
         billed: whether an accepted request costs money. A billed call whose answer is lost is never sent again.
-        held: whether the gateway holds the answer back for minutes, as it does with a submission.
+        long_poll: whether the gateway holds the answer back for minutes, as it does with a submission.
         parse: makes the typed answer from the decoded body.
     """
 
@@ -141,11 +144,13 @@ def query_generation(generation_id: str) -> Call[Generation]:
     """How a generation is doing. Free.
 
     Raises:
-        InvalidRequestError: the id is empty.
+        InvalidRequestError: the id is empty, or cannot be one.
     """
     generation_id = generation_id.strip()
     if not generation_id:
         raise InvalidRequestError("generation_id is empty: give the one that GenerateVideoOperator pushed.")
+    if not responses.is_id(generation_id):
+        raise InvalidRequestError(f"generation_id {redact(generation_id)!r} is not an id such as asyntask_h81efT0q.")
     return Call(
         name="query a generation",
         method="GET",
@@ -185,13 +190,20 @@ def _filters(**filters: Any) -> dict[str, Any]:
 
 
 def _all_pages(action: str, filters: Mapping[str, Any], parse: Callable[[Any], Page[ItemT]]) -> Flow[list[ItemT]]:
+    """Every item. A full page is followed by another question, whatever ``TotalCount`` says.
+
+    Raises:
+        UnexpectedAnswerError: the list has no end.
+    """
     found: dict[str, ItemT] = {}  # by id: what is created meanwhile can push an item onto the next page
-    number = 0
-    while True:
-        number += 1
+    for number in range(1, MOST_PAGES + 1):
         body = {"model": "volc-asset", "PageNumber": number, "PageSize": PAGE_SIZE, "Filter": dict(filters)}
         page: Page[ItemT] = yield _asset_call(action, body, parse)
         known = len(found)
         found.update((item.id, item) for item in page.items)
-        if len(found) == known or (page.total is not None and len(found) >= page.total):
+        complete = page.total is not None and len(found) >= page.total and len(page.items) < PAGE_SIZE
+        if len(found) == known or complete:
             return list(found.values())
+    raise UnexpectedAnswerError(
+        f"{action}: the list has no end; page {MOST_PAGES} still held {len(page.items)} new items."
+    )

@@ -46,30 +46,45 @@ class ErrorResponse:
 
     def has(self, *phrases: str) -> bool:
         """Whether the code or the message contains one of ``phrases``, in any case."""
-        text = f"{self.code} {self.message}".lower()
+        text = self.text.lower()
         return any(phrase in text for phrase in phrases)
+
+    @property
+    def text(self) -> str:
+        """Code and message."""
+        return f"{self.code} {self.message}"
 
 
 def error_from_response(response: httpx.Response, call: str, *secrets: str) -> APIError:
     """The one exception that an error answer becomes.
 
     Args:
-        response: an answer whose body has been read and whose status is not 2xx.
-        call: the name of the call, for the message.
+        response: an answer whose body has been read and that is an error.
+        call: the name of the call, for the message; some words mean a refusal in the answer to some calls only.
         secrets: values that must not appear in the message.
     """
-    refusal = parse_error_response(response)
-    kind = _kind_of(refusal)
-    said = with_english(redact(refusal.message, *secrets)) or "an empty answer"
-    code = f" [{redact(refusal.code, *secrets)}]" if refusal.code else ""
-    request = f" (request id {refusal.request_id})" if refusal.request_id and refusal.request_id not in said else ""
-    return kind(
-        f"{call}: AnyFast answered HTTP {refusal.status}{code}: {said}{request}",
-        status=refusal.status,
-        code=refusal.code,
-        request_id=refusal.request_id,
-        retry_after=refusal.retry_after,
+    answer = parse_error_response(response)
+    said = with_english(redact(answer.message, *secrets).rstrip(" .。")) or "an empty answer"
+    code = f" [{redact(answer.code, *secrets)}]" if answer.code else ""
+    request = f" (request id {answer.request_id})" if answer.request_id and answer.request_id not in said else ""
+    return _kind_of(answer, call)(
+        f"{call}: AnyFast answered HTTP {answer.status}{code}: {said}{request}.",
+        status=answer.status,
+        code=answer.code,
+        request_id=answer.request_id,
+        retry_after=answer.retry_after,
     )
+
+
+def is_known_refusal(answer: ErrorResponse, call: str) -> bool:
+    """Whether the contract knows these words as a refusal of ``call``, although the HTTP status proves nothing.
+
+    For 5xx, and for 2xx that hold an error in place of an id.
+    """
+    if not answer.is_json:
+        return False
+    by_words = _at_any_status(answer, call) or (None if answer.status >= _SERVER_ERRORS else _by_words(answer))
+    return by_words is not None
 
 
 def parse_error_response(response: httpx.Response) -> ErrorResponse:
@@ -105,30 +120,6 @@ def code_and_message(body: Any) -> tuple[str, str]:
     return code, message
 
 
-def with_english(text: str) -> str:
-    """``text``, and what it means in English where it holds Chinese that AnyFast's gateway is known to send."""
-    meanings = [english for chinese, english in _CHINESE.items() if chinese in text]
-    return f'{text} (in English: "{"; ".join(meanings)}")' if meanings else text
-
-
-_CHINESE = {
-    "用户额度不足": "the account's balance is too low",
-    "令牌额度已用尽": "the API key's quota is used up",
-    "令牌额度不足": "the API key's quota is too low",
-    "无效的令牌": "the API key is not valid",
-    "令牌已过期": "the API key has expired",
-    "令牌状态不可用": "the API key is disabled",
-    "用户已被封禁": "the account is banned",
-    "无权访问": "no access to this group",
-    "您已达到请求数限制": "you have reached the request limit",
-    "分组上游负载已饱和": "the models of your group are saturated; try again later",
-    "无可用渠道": "no channel offers this model to your group",
-    "请求上游地址失败": "the gateway could not reach the model",
-    "任务超时": "the generation timed out",
-}
-"""Phrases of new-api, the gateway that AnyFast is built on (contract 4.2)."""
-
-
 def is_moderation(code: str, message: str) -> bool:
     """Whether an error is the content policy's.
 
@@ -143,42 +134,76 @@ def is_bad_parameter(code: str, message: str) -> bool:
 
 
 _MODERATION = re.compile(
-    r"SensitiveContentDetected|\.PrivacyInformation|ContentRestricted|PolicyViolation"
-    r"|sensitive (?:information|content)|content policy|copyright",
+    r"SensitiveContentDetected|RiskDetection|\.PrivacyInformation|ContentRestricted|PolicyViolation"
+    r"|sensitive (?:information|content)|content policy|copyright|contains? (?:an? )?real person",
     re.IGNORECASE,
 )
+_UNUSABLE_MEDIA = (
+    r"(?:PixelCount|Width|Height|AspectRatio|Duration|FileSize|Fps)Too\w+|TypeMismatch|FaceMismatch"
+    r"|Format(?:Unsupported|Undetectable)|AudioTrack(?:Required|Forbidden)"
+)
+"""Why AnyFast refuses a file (section 1.4 of its upstream's codes; the gateway may mask what stands before a dot)."""
 _BAD_PARAMETER = re.compile(
-    r"InvalidParameter|MissingParameter|InvalidArgument|Unsupported"
-    r"|(?:PixelCount|Width|Height|AspectRatio|Duration|FileSize|Fps)Too\w+",
-    re.IGNORECASE,
+    rf"InvalidParameter|MissingParameter|InvalidArgument|Unsupported|{_UNUSABLE_MEDIA}", re.IGNORECASE
+)
+_BAD_FILE = re.compile(
+    rf"{_UNUSABLE_MEDIA}|DownloadFailed|TranscodingFailed|Face consistency verification failed", re.IGNORECASE
 )
 _HTML = re.compile(r"(?is)<(?:style|script)\b.*?</(?:style|script)>|<[^>]+>")
 
 
-def _kind_of(refusal: ErrorResponse) -> type[APIError]:
+_SERVER_ERRORS = 500
+_SAYS_ALL = (401, 413)
+"""HTTP statuses beside which the words add nothing."""
+_NO_MONEY = (
+    "insufficient_user_quota",
+    "insufficient_quota",
+    "pre_consume_token_quota_failed",
+    "accountoverdue",
+    "setlimitexceeded",
+    "insufficient balance",
+    "额度不足",
+    "余额不足",
+)
+"""Words of an account that is empty or has reached the limit that its owner set."""
+
+
+def _kind_of(answer: ErrorResponse, call: str) -> type[APIError]:
     """By the words of AnyFast's own JSON where it refuses, and by the status alone where that proves nothing."""
-    status = refusal.status
-    if not refusal.is_json or status in (401, 413, 429):
+    status = answer.status
+    if not answer.is_json or status in _SAYS_ALL:
         return _by_status(status)
-    if status == 503 and refusal.has("asset_copy_not_ready"):  # noqa: PLR2004 - an HTTP status
+    if status == 429:  # noqa: PLR2004 - an HTTP status
+        return QuotaError if answer.has(*_NO_MONEY) else RateLimitError
+    if status >= _SERVER_ERRORS:
+        return _at_any_status(answer, call) or ServerError
+    return _at_any_status(answer, call) or _by_words(answer) or _by_status(status)
+
+
+def _at_any_status(answer: ErrorResponse, call: str) -> type[APIError] | None:
+    """What is refused in so many words that the status does not matter; None if nothing is."""
+    status = answer.status
+    if status == 503 and answer.has("asset_copy_not_ready"):  # noqa: PLR2004 - an HTTP status
         return AssetNotReadyError
-    if refusal.has("model_not_found", "no available channel") and status in (400, 404, 503):
+    if answer.has("model_not_found", "no available channel") and status in (400, 404, 503):
         return ModelUnavailableError
-    if refusal.has("notfound.group_id") or (refusal.has("asset_group") and refusal.has("not found")):
+    if status >= _SERVER_ERRORS and not call.startswith("CreateAsset"):
+        return None  # the gateway may have found out after a part of the work was done
+    if answer.has("notfound.group_id") or (answer.has("asset_group") and answer.has("not found")):
         return AssetGroupNotFoundError
-    return _by_status(status) if status >= 500 else _refused(refusal)  # noqa: PLR2004 - HTTP's server errors
+    if _BAD_FILE.search(answer.text):
+        return ModerationError if is_moderation(answer.code, answer.message) else BadRequestError
+    return None
 
 
-def _refused(refusal: ErrorResponse) -> type[APIError]:
-    """What AnyFast has looked at and not accepted."""
-    if is_moderation(refusal.code, refusal.message):
+def _by_words(answer: ErrorResponse) -> type[APIError] | None:
+    """What AnyFast has looked at and not accepted; None if its words are not known."""
+    if is_moderation(answer.code, answer.message):
         return ModerationError
-    if refusal.has("asset") and refusal.has("not found"):
+    if answer.has("asset") and answer.has("not found"):
         return AssetNotFoundError
-    for phrases, kind in _BY_PHRASE.items():
-        if refusal.has(*phrases):
-            return kind
-    return _by_status(refusal.status)
+    kinds = (kind for phrases, kind in _BY_PHRASE.items() if answer.has(*phrases))
+    return next(kinds, BadRequestError if is_bad_parameter(answer.code, answer.message) else None)
 
 
 _BY_PHRASE: dict[tuple[str, ...], type[APIError]] = {
@@ -186,12 +211,14 @@ _BY_PHRASE: dict[tuple[str, ...], type[APIError]] = {
     ("endpoint not available",): ModelUnavailableError,
     ("notfound.asset_id",): AssetNotFoundError,
     ("task_not_exist", "task does not exist", "task not found"): GenerationNotFoundError,
-    ("insufficient_user_quota", "pre_consume_token_quota_failed", "accountoverdue"): QuotaError,
+    _NO_MONEY: QuotaError,
 }
 
 
 def _by_status(status: int) -> type[APIError]:
-    return _BY_STATUS.get(status, ServerError if status >= 500 else BadRequestError)  # noqa: PLR2004 - likewise
+    # An error inside of a 2xx answer is the service's trouble, unless its words say otherwise.
+    other = ServerError if status >= _SERVER_ERRORS or status < 300 else BadRequestError  # noqa: PLR2004 - likewise
+    return _BY_STATUS.get(status, other)
 
 
 _BY_STATUS: dict[int, type[APIError]] = {
@@ -202,14 +229,18 @@ _BY_STATUS: dict[int, type[APIError]] = {
     408: ServerError,
     413: RequestTooLargeError,
     429: RateLimitError,
+    499: ServerError,
 }
 
 
 def _plain_text(response: httpx.Response) -> str:
     text = response.text.strip()
-    if "html" in response.headers.get("content-type", "").lower() or text.startswith("<"):
-        return " ".join(_HTML.sub(" ", text).split())
-    return text
+    if "html" not in response.headers.get("content-type", "").lower() and not text.startswith("<"):
+        return text
+    words = _HTML.sub(" ", text).split()
+    half = len(words) // 2
+    # Pages say the same in their title and in their heading.
+    return " ".join(words[:half] if words[:half] == words[half : 2 * half] else words)
 
 
 def decode(text: str) -> Any:

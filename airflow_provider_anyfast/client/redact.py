@@ -1,4 +1,4 @@
-"""Takes out of a text what must not reach a log, an exception or an XCom."""
+"""Takes out of a text what must not reach a log, an exception or an XCom: secrets, media and control characters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ _LONG_BASE64 = re.compile(
 )
 _QUERY = re.compile(r"(https?://[^\s\"'<>?#]+)\?[^\s\"'<>#]*")
 _USERINFO = re.compile(r"(\w+://)[^\s/\"'<>]+@")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+"""Newlines, escapes of terminals, marks that turn the direction of writing, and halves of surrogate pairs."""
 
 MAX_LENGTH = 1000
 """Characters of a foreign text that are worth keeping in a message."""
 
 
 def redact(text: str, *secrets: str) -> str:
-    """``text`` without keys, the queries of links (they are signatures), credentials in URLs and encoded media.
+    """``text`` on one line, without keys, the queries of links (they are signatures), passwords in URLs and media.
 
     ``secrets`` are values to take out wherever they stand, such as the API key itself.
     """
@@ -29,4 +31,5 @@ def redact(text: str, *secrets: str) -> str:
     text = _QUERY.sub(r"\1?…", text)
     text = _USERINFO.sub(r"\1***@", text)
     text = _LONG_BASE64.sub(lambda match: f"… ({len(match[0])} characters)", text)
+    text = _CONTROL.sub(" ", text)
     return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import pendulum
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from airflow_provider_anyfast.client.error_parsing import code_and_message
 from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
@@ -18,6 +18,10 @@ ItemT = TypeVar("ItemT")
 
 
 _SERVICE_PREFIX = re.compile(r"^\[u-[^\]]*\]-\[t-[^\]]*\][-_ ]?")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+~-]{0,199}")
+"""What an id can be. It becomes a part of addresses and of file names, so it holds no slash, and is no ``..``."""
+_BARE_ID = re.compile(r"(?=.*\d)[A-Za-z0-9_-]{8,200}")
+"""What an id looks like that stands where no field says that it is one."""
 
 
 class Outcome(Enum):
@@ -26,6 +30,20 @@ class Outcome(Enum):
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+def is_id(value: Any) -> bool:
+    """Whether ``value`` can be an id of AnyFast's."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def _known_as_id(value: str) -> str:
+    if not is_id(value):
+        raise ValueError("not an id")
+    return value
+
+
+Id = Annotated[str, AfterValidator(_known_as_id)]
 
 
 class _Answer(BaseModel):
@@ -42,7 +60,7 @@ class _Answer(BaseModel):
 class AssetGroup(_Answer):
     """A group of assets. ``name`` is as the service shows it, maybe behind its ``[u-…]-[t-…]`` prefix."""
 
-    id: str = Field(alias="Id", min_length=1)
+    id: Id = Field(alias="Id")
     name: str = Field(default="", alias="Name")
     group_type: str = Field(default="", alias="GroupType")
     description: str = Field(default="", alias="Description")
@@ -72,7 +90,7 @@ class Asset(_Answer):
     ``url`` is a signed link of 12 hours that changes with every read: refer to the asset as ``asset://<id>``.
     """
 
-    id: str = Field(alias="Id", min_length=1)
+    id: Id = Field(alias="Id")
     name: str = Field(default="", alias="Name")
     group_id: str = Field(default="", alias="GroupId")
     asset_type: str = Field(default="", alias="AssetType")
@@ -124,18 +142,17 @@ class Usage(BaseModel):
 
 _SUCCESS = frozenset({"success", "succeeded", "completed"})
 _FAILURE = frozenset({"failure", "failed", "error", "cancelled", "canceled", "expired"})
-_ENDED_UPSTREAM = frozenset({"cancelled", "canceled", "expired"})
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation, as AnyFast tells it.
+    """One generation, as AnyFast describes it.
 
     Attributes:
         generation_id: AnyFast's task id.
         status: as AnyFast spells it (``NOT_START``, ``QUEUED``, ``IN_PROGRESS``, ``SUCCESS``, ``FAILURE``, …).
         progress: percent, 0 to 100.
-        video_url: signed link that dies 24 hours after ``finished_at``; None until then.
+        video_url: signed link that expires 24 hours after ``finished_at``; None until then.
         failure_code, failure_message: why it failed; empty unless it did.
         submitted_at, finished_at: Unix seconds.
     """
@@ -161,15 +178,34 @@ class Generation:
 
 
 def parse_id(body: Any, call: str) -> str:
-    """The id that a create or a submission answers, in any of the shapes that have been seen."""
-    if isinstance(body, dict):
-        candidates = [body, body.get("data"), body.get("Result"), body.get("result")]
-        for part in candidates:
-            if isinstance(part, dict):
-                for key in ("id", "task_id", "Id"):
-                    if isinstance(part.get(key), str) and part[key].strip():
-                        return str(part[key]).strip()
+    """The id that a create or a submission answers, wherever it stands and whatever its type.
+
+    Raises:
+        UnexpectedAnswerError: there is nothing that can be an id.
+    """
+    parts = _parts(body)
+    fields = [part[key] for part in parts if isinstance(part, dict) for key in _ID_FIELDS if key in part]
+    texts = [field.strip() for field in fields if isinstance(field, str)]
+    numbers = [str(field) for field in fields if isinstance(field, int) and not isinstance(field, bool) and field > 0]
+    bare = [part.strip() for part in parts if isinstance(part, str) and _BARE_ID.fullmatch(part.strip())]
+    for candidate in (*texts, *numbers, *bare):
+        if is_id(candidate):
+            return candidate
     raise UnexpectedAnswerError(f"{call}: AnyFast's answer holds no id (it has {_shape(body)}).")
+
+
+_ID_FIELDS = ("id", "task_id", "Id", "ID", "taskId", "TaskId", "generation_id")
+_WRAPPERS = ("data", "Data", "Result", "result", "output", "task")
+
+
+def _parts(body: Any) -> list[Any]:
+    """The body, what it wraps, and what lies in that, from the outside in; a list stands for its only item."""
+    parts, level = [], [body]
+    for _ in range(3):
+        level = [part[0] if isinstance(part, list) and len(part) == 1 else part for part in level]
+        parts += level
+        level = [part[key] for part in level if isinstance(part, dict) for key in _WRAPPERS if key in part]
+    return parts
 
 
 def parse_asset(body: Any) -> Asset:
@@ -206,9 +242,13 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
         raise UnexpectedAnswerError(
             f"query a generation: AnyFast's answer about {generation_id} holds no status (it has {_shape(body)})."
         )
+    if not _is_about(task, generation_id, wrapped=task is not body):
+        raise UnexpectedAnswerError(
+            f"query a generation: AnyFast's answer about {generation_id} is about another generation."
+        )
     upstream = _dict(task.get("data")) or task
     content, output = _dict(upstream.get("content")), _dict(upstream.get("output"))
-    outcome = _outcome(task["status"], upstream.get("status"))
+    outcome = _outcome(task["status"])
     succeeded, failed = outcome is Outcome.SUCCEEDED, outcome is Outcome.FAILED
     code, message = _failure(task, upstream) if failed else ("", "")
     links = (
@@ -225,7 +265,7 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
         outcome=outcome,
         progress=_percent(task.get("progress")),
         model=_text(upstream.get("model")),
-        video_url=next((link for link in links if _is_link(link)), None) if succeeded else None,
+        video_url=next(filter(None, map(_link, links)), None) if succeeded else None,
         original_video_url=_link(task.get("original_result_url")) if succeeded else None,
         last_frame_url=_link(content.get("last_frame_url")) if succeeded else None,
         failure_code=code,
@@ -241,22 +281,32 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
     )
 
 
-def _outcome(status: str, upstream_status: Any) -> Outcome:
+def _is_about(task: dict[str, Any], generation_id: str, *, wrapped: bool) -> bool:
+    """Whether an answer is about the generation that was asked for, as far as it says so.
+
+    A wrapped answer has AnyFast's id in ``task_id``. A flat one may have the upstream's own in ``id``, which has
+    another form.
+    """
+    said = task.get("task_id")
+    if not said and not wrapped:
+        said = task.get("id")
+        if str(said).partition("_")[0] != generation_id.partition("_")[0]:
+            return True
+    return not isinstance(said, str) or said.strip() in ("", generation_id)
+
+
+def _outcome(status: str) -> Outcome:
+    """How far the gateway says that it is. The gateway bills, so the upstream's own status does not count."""
     status = status.strip().lower()
     if status in _SUCCESS:
         return Outcome.SUCCEEDED
-    if status in _FAILURE:
-        return Outcome.FAILED
-    # The gateway shows a cancelled or expired upstream task as running for up to a day.
-    if str(upstream_status or "").lower() in _ENDED_UPSTREAM:
-        return Outcome.FAILED
-    return Outcome.PENDING
+    return Outcome.FAILED if status in _FAILURE else Outcome.PENDING
 
 
 def _failure(task: dict[str, Any], upstream: dict[str, Any]) -> tuple[str, str]:
     code, message = code_and_message({"error": upstream.get("error")} if upstream.get("error") else {})
     for reason in (task.get("fail_reason"), task.get("result_url"), message, upstream.get("status")):
-        if isinstance(reason, str) and reason.strip() and not _is_link(reason):
+        if isinstance(reason, str) and reason.strip() and not _link(reason):
             inner_code, inner_message = code_and_message({"message": reason})
             return code or inner_code, inner_message
     return code, ""
@@ -314,22 +364,21 @@ def _percent(value: Any) -> int | None:
     return _integer(value.strip().removesuffix("%")) if isinstance(value, str) else _integer(value)
 
 
-_YEAR_3000 = 32_503_680_000.0
+_EARLIEST, _LATEST = 1_577_836_800.0, 4_102_444_800.0
+"""The years 2020 and 2100 in Unix seconds. Go writes a time that it does not know as the year 1."""
 
 
 def _seconds(value: Any) -> float | None:
-    """Unix seconds of a number or of an ISO 8601 text; 0, and what cannot be a time, means that it has not happened."""
-    if isinstance(value, str) and not value.strip().isdigit():
-        try:
-            moment = pendulum.parse(value)
-        except (ValueError, OverflowError):
-            return None
-        return moment.timestamp() if isinstance(moment, pendulum.DateTime) else None
+    """Unix seconds of a number or of an ISO 8601 text; None of what cannot be the time of anything at AnyFast."""
     try:
-        seconds = float(value)
+        if isinstance(value, str) and not value.strip().isdigit():
+            moment = pendulum.parse(value.strip())
+            seconds = moment.timestamp() if isinstance(moment, pendulum.DateTime) else 0.0
+        else:
+            seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return seconds if 0 < seconds < _YEAR_3000 else None
+    return seconds if _EARLIEST <= seconds <= _LATEST else None
 
 
 def _usage(value: Any) -> Usage:
@@ -339,9 +388,7 @@ def _usage(value: Any) -> Usage:
         return Usage()
 
 
-def _is_link(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("http://", "https://"))
-
-
 def _link(value: Any) -> str | None:
-    return value if _is_link(value) else None
+    """An http(s) link, without the blanks that may stand around it."""
+    link = value.strip() if isinstance(value, str) else ""
+    return link if link.lower().startswith(("http://", "https://")) and not re.search(r"\s", link) else None

@@ -71,8 +71,9 @@ class Settings:
         url = _url(self.base_url, "host", DEFAULT_BASE_URL)
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigurationError(f"host: {self.base_url!r} is not an http(s) address such as {DEFAULT_BASE_URL}.")
-        # One spelling of one address: what is paid for is remembered together with it.
-        object.__setattr__(self, "base_url", str(url).rstrip("/"))
+        # One spelling of one address: what is paid for is remembered together with it. Every call's path begins with
+        # its own /v1, which users add as they know it from clients of OpenAI.
+        object.__setattr__(self, "base_url", str(url).rstrip("/").removesuffix("/v1"))
 
     def _check_proxy(self) -> None:
         if self.proxy is None:
@@ -86,13 +87,43 @@ class Settings:
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext:
-        """Made once, since reading the certificate store costs 25 ms and 0.65 MB."""
+        """Whom the gateway's certificate is checked against. Made once, since that costs 25 ms and 0.65 MB.
+
+        Raises:
+            ConfigurationError: ``verify`` or SSL_CERT_FILE is no file of certificates.
+        """
         if isinstance(self.verify, bool):
-            return httpx.create_ssl_context(verify=self.verify)  # minds SSL_CERT_FILE too
+            return _usual_context(verify=self.verify)
         try:
             return ssl.create_default_context(cafile=self.verify)
         except ssl.SSLError as error:
             raise ConfigurationError(f"verify: {self.verify!r} is not a file of CA certificates ({error}).") from error
+
+    @cached_property
+    def storage_ssl_context(self) -> ssl.SSLContext:
+        """The same for the host of finished videos: the usual CAs, since it is a public one, and those of ``verify``.
+
+        Raises:
+            ConfigurationError: as ``ssl_context`` does.
+        """
+        if isinstance(self.verify, bool):
+            return self.ssl_context
+        context = _usual_context(verify=True)
+        try:
+            context.load_verify_locations(cafile=self.verify)
+        except ssl.SSLError as error:
+            raise ConfigurationError(f"verify: {self.verify!r} is not a file of CA certificates ({error}).") from error
+        return context
+
+
+def _usual_context(*, verify: bool) -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context(verify=verify)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}.",
+            advice="Correct or remove that environment variable of the worker and the triggerer.",
+        ) from error
 
 
 def _url(value: str, name: str, example: str, *, credentials: bool = False) -> httpx.URL:

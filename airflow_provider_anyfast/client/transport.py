@@ -1,18 +1,18 @@
 """Sends the calls that ``endpoints`` describes: one synchronous and one asynchronous driver, and the rules of retrying.
 
-What may be sent twice is decided here and nowhere else:
+What may be sent twice:
 
 * A free call is tried again after connection errors, timeouts, 429 and 5xx, and where something in between answered.
 * A billed call is tried again only where AnyFast has certainly not accepted it: the connection was never made, it
-  answered 429, or a referenced asset is not ready yet. Any other missing answer becomes a ``LostAnswerError``.
+  answered 429, or a referenced asset is not ready yet. ``evidence`` decides that. A billed call of which it is unknown
+  whether it was accepted ends with a ``LostAnswerError``.
 
-A 429 slows down everything of its kind (billed or free) that uses the same client; see ``pace``.
+A 429 slows down everything of its kind (billed or free) that uses the same client; see ``rate_limiter``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import platform
 import threading
@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.error_parsing import error_from_response, parse_error_response
+from airflow_provider_anyfast.client import clock, network
+from airflow_provider_anyfast.client.body import ENCODINGS, Body
+from airflow_provider_anyfast.client.consistency import ASSET_IS_COPIED
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     AssetNotReadyError,
     ConfigurationError,
     ConnectionFailedError,
-    LostAnswerError,
     NoAnswerError,
     RateLimitError,
     ServerError,
-    UnexpectedAnswerError,
 )
+from airflow_provider_anyfast.client.evidence import read_answer, read_failure
 from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE, RateLimiter
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
@@ -46,30 +46,28 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_anyfast.client.endpoints import AnswerT, Call, Flow
+    from airflow_provider_anyfast.client.network import Exchange
 
 log = logging.getLogger(__name__)
 
 ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
-
-ASSET_PATIENCE = 180.0
-"""Seconds to go on trying while a referenced asset is being copied; clients have met two minutes."""
 
 SOCKETS = 32
 """Of one asynchronous client, and so its requests at a time over HTTP/1.1."""
 STREAMS = 100
 """Requests at a time of one asynchronous client over HTTP/2, all on one socket; servers allow 100 or 128."""
 SECONDS_TO_END = 5.0
-"""A request whose caller was cancelled goes on for so long, and then has as long to close before it is told again."""
+"""Seconds that a request whose caller was cancelled goes on, and then has to close before it is cancelled again."""
+SLOWEST_UPLOAD = 64 * 1024
+"""Bytes a second. A request has time for its body at this rate besides the time for its answer."""
 
 _LIMITS = httpx.Limits(max_connections=SOCKETS, max_keepalive_connections=SOCKETS, keepalive_expiry=60.0)
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
-_SAID_BY_OTHERS = (403, 404)
-"""HTTP statuses that say nothing about AnyFast where they come without its JSON."""
+_WANTS_KEY = (401, 403)
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
 
 class _Driver:
-    """What both drivers share: making a request, reading its answer, and deciding whether to try again."""
+    """What both drivers share: making a request, its limits, and deciding whether to try again."""
 
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         self.settings = settings
@@ -80,17 +78,25 @@ class _Driver:
         settings = self.settings
         return {
             "base_url": settings.base_url,
-            "headers": {"Authorization": f"Bearer {settings.api_key}", "User-Agent": self._user_agent},
+            "headers": {
+                "Authorization": f"Bearer {settings.api_key}",
+                "User-Agent": self._user_agent,
+                "Accept-Encoding": ENCODINGS,
+            },
             "verify": settings.ssl_context,
             "proxy": settings.proxy,
             "timeout": httpx.Timeout(settings.timeout, connect=min(CONNECT_TIMEOUT, settings.timeout)),
         }
 
     def _storage_options(self) -> dict[str, Any]:
-        """For the storage host of finished videos, which must never see the key."""
-        options = self._http_options()
-        headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
-        return {**options, "base_url": "", "headers": headers, "follow_redirects": True}
+        """For the storage host of finished videos: its own trust, and no key."""
+        return {
+            **self._http_options(),
+            "base_url": "",
+            "headers": {"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+            "verify": self.settings.storage_ssl_context,
+            "follow_redirects": True,
+        }
 
     def _request(self, http: ClientT, call: Call[Any]) -> httpx.Request:
         timeout = http.timeout
@@ -107,84 +113,19 @@ class _Driver:
             timeout=timeout,
         )
 
-    def _read(self, call: Call[AnswerT], response: httpx.Response) -> AnswerT:
-        if not response.is_success:
-            raise self._refusal(call, response)
-        request_id = response.headers.get("x-oneapi-request-id", "")
-        try:
-            body = json.loads(response.content)
-        except (ValueError, RecursionError):
-            kind = "an empty answer" if not response.content.strip() else "an answer that is not JSON"
-            raise UnexpectedAnswerError(
-                f"{call.name}: AnyFast sent {kind} with HTTP {response.status_code} "
-                f"(request id {request_id or 'none'}).",
-                request_id=request_id,
-            ) from None
-        if _is_refusal(body):
-            raise error_from_response(response, call.name, self.settings.api_key)
-        return call.parse(body)
-
-    def _refusal(self, call: Call[Any], response: httpx.Response) -> AnyFastError:
-        """The error that an answer is whose status is not 2xx.
-
-        Sites under maintenance, ingresses and firewalls send redirects, 404 and 403 for a while. A free call waits
-        such answers out; a billed one was not accepted, and ends.
-        """
-        key, base_url = self.settings.api_key, self.settings.base_url
-        error = error_from_response(response, call.name, key)
-        if response.is_redirect:
-            to = redact(response.headers.get("location", ""), key) or "an address that it does not name"
-            if call.billed:
-                return ConfigurationError(
-                    f"{call.name}: {base_url} redirects to {to}; set the connection's host to that address. "
-                    "Nothing was accepted or billed."
-                )
-            told = (
-                f"{call.name}: {base_url} redirects to {to}. If it goes on doing so, set the connection's host to that "
-                "address."
-            )
-        elif not call.billed and error.status in _SAID_BY_OTHERS and not parse_error_response(response).is_json:
-            told = (
-                f"{error}. That is not AnyFast's JSON, so it comes from something in between, or {base_url} is not "
-                "AnyFast. If it goes on, see that the connection's host is right."
-            )
-        else:
-            return error
-        return NoAnswerError(
-            f"{told} Nothing was billed; the next attempt tries again.",
-            status=error.status,
-            request_id=error.request_id,
-            retry_after=error.retry_after,
-        )
-
     @contextmanager
-    def _translated(self, call: Call[Any]) -> Iterator[None]:
-        """Turns what httpx raises into this package's errors; for a billed call an unknown answer is its own error."""
-        try:
-            yield
-        except _NEVER_SENT as error:
-            raise ConnectionFailedError(
-                f"{call.name}: {self.settings.base_url} could not be reached: {self._describe(error)}. "
-                "Nothing was sent."
-            ) from error
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            if call.billed:
-                raise LostAnswerError(
-                    f"{call.name}: the request was sent, but its answer was lost: {self._describe(error)}. "
-                    "AnyFast may have accepted and billed it."
-                ) from error
-            raise NoAnswerError(
-                f"{call.name}: no answer from {self.settings.base_url}: {self._describe(error)}."
-            ) from error
-        except (ServerError, UnexpectedAnswerError) as error:
-            if not call.billed:
+    def _watched(self, call: Call[Any], request: httpx.Request) -> Iterator[Exchange]:
+        """Limits the exchange, and turns what httpx raises into this package's errors."""
+        with network.exchange(_seconds_for(request)) as exchange:
+            try:
+                yield exchange
+            except AnyFastError:
                 raise
-            raise LostAnswerError(
-                f"{error} Whether AnyFast accepted and billed the request cannot be told from that.",
-                status=error.status,
-                code=error.code,
-                request_id=error.request_id,
-            ) from error
+            # Not httpx's errors alone: whatever broke a billed call off, the steps tell whether it was sent.
+            except Exception as failure:
+                if isinstance(failure, RuntimeError) and not exchange.last_step:
+                    raise  # the client is closed: a mistake of its user, and nothing was sent
+                raise read_failure(call, failure, exchange, self.settings) from failure
 
     def _rate_limiter_of(self, call: Call[Any]) -> RateLimiter:
         """Submissions that the model cannot take now say nothing about questions, and the other way round."""
@@ -199,9 +140,6 @@ class _Driver:
             limiter.throttled(clock.now(), error.retry_after)
             raise
         limiter.succeeded()
-
-    def _describe(self, error: Exception) -> str:
-        return redact(f"{type(error).__name__}: {error}".rstrip(": "), self.settings.api_key)
 
     def _retry_options(self) -> dict[str, Any]:
         return {
@@ -223,14 +161,14 @@ class _Driver:
 
 
 class _GiveUp:
-    """When one call has been tried for long enough; waiting for an asset uses up no try of another trouble."""
+    """When one call has been tried for long enough; waiting for an asset uses up no try of another failure."""
 
     def __init__(self, max_retries: int) -> None:
         self._tries_left = max_retries
 
     def __call__(self, state: RetryCallState) -> bool:
         if state.outcome is not None and isinstance(state.outcome.exception(), AssetNotReadyError):
-            return state.idle_for >= ASSET_PATIENCE
+            return state.idle_for >= ASSET_IS_COPIED
         self._tries_left -= 1
         return self._tries_left < 0
 
@@ -239,11 +177,16 @@ class AnyFastClient(_Driver):
     """Synchronous driver. Several threads may use it at once.
 
     Use it as a context manager, or call ``close``.
+
+    Raises:
+        ConfigurationError: the proxies or certificates that the environment names cannot be used.
     """
 
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         super().__init__(settings, user_agent)
-        self._http = httpx.Client(**self._http_options())
+        with _explained():
+            self._http = httpx.Client(**self._http_options())
+        network.watch(self._http)
         self._storage: httpx.Client | None = None
         self._making_storage = threading.Lock()
 
@@ -260,9 +203,17 @@ class AnyFastClient(_Driver):
         """Sends ``call`` exactly once; for a caller that is itself a loop, such as polling."""
         while wait := self._rate_limiter_of(call).acquire(clock.now()):
             clock.sleep(wait)
-        with self._rate_limited(call), self._translated(call):
-            answer: AnswerT = self._read(call, self._http.send(self._request(self._http, call)))
-        return answer
+        request = self._request(self._http, call)
+        with self._rate_limited(call), self._watched(call, request) as exchange:
+            request.extensions["trace"] = exchange.trace
+            response = self._http.send(request, stream=True)
+            body = Body(response)
+            try:
+                for chunk in response.iter_raw():
+                    body.add(chunk)
+            finally:
+                response.close()
+            return read_answer(call, body.whole(), self.settings)
 
     def run(self, flow: Flow[AnswerT]) -> AnswerT:
         """Drives several calls to their one result."""
@@ -275,12 +226,39 @@ class AnyFastClient(_Driver):
 
     @contextmanager
     def open_link(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
-        """Streams what ``url``, a signed link to the storage host, holds. The key is not sent along."""
-        with self._making_storage:
+        """Streams what ``url``, a signed link to the storage host, holds.
+
+        The headers must be there within the time of one call. How fast the body has to come is the caller's to judge:
+        each of its chunks arrives within ``settings.timeout`` seconds, or the stream raises.
+
+        The key is sent along only where the link leads to AnyFast itself, and only after a refusal without it.
+        """
+        response = self._answer_of_storage(url, headers or {})
+        if response.status_code in _WANTS_KEY and self._is_own(response.url) and self._is_own(httpx.URL(url)):
+            key = {"Authorization": f"Bearer {self.settings.api_key}"}
+            with_key = self._answer_of_storage(url, {**(headers or {}), **key})
+            if with_key.is_success:
+                response.close()
+                response = with_key
+            else:
+                with_key.close()
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _answer_of_storage(self, url: str, headers: dict[str, str]) -> httpx.Response:
+        with self._making_storage, _explained():
             if self._storage is None:
                 self._storage = httpx.Client(**self._storage_options())
-        with self._storage.stream("GET", url, headers=headers) as response:
-            yield response
+                network.watch(self._storage)
+        request = self._storage.build_request("GET", url, headers=headers)
+        with network.exchange(_seconds_for(request)):
+            return self._storage.send(request, stream=True)
+
+    def _is_own(self, url: httpx.URL) -> bool:
+        own = httpx.URL(self.settings.base_url)
+        return (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -301,11 +279,16 @@ class AsyncAnyFastClient(_Driver):
     """Asynchronous driver over the same calls, for one event loop.
 
     Use it as an asynchronous context manager, or call ``close``.
+
+    Raises:
+        ConfigurationError: as ``AnyFastClient`` does.
     """
 
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         super().__init__(settings, user_agent)
-        self._http = httpx.AsyncClient(**self._http_options(), limits=_LIMITS, http2=True)
+        with _explained():
+            self._http = httpx.AsyncClient(**self._http_options(), limits=_LIMITS, http2=True)
+        network.watch(self._http)
         self._gate = asyncio.Semaphore(SOCKETS)
         self._multiplexes = False
 
@@ -326,12 +309,19 @@ class AsyncAnyFastClient(_Driver):
             return await _shielded(self._exchange(call))
 
     async def _exchange(self, call: Call[AnswerT]) -> AnswerT:
-        with self._rate_limited(call), self._translated(call):
-            response = await self._http.send(self._request(self._http, call))
+        request = self._request(self._http, call)
+        with self._rate_limited(call), self._watched(call, request) as exchange:
+            request.extensions["trace"] = exchange.trace_async
+            response = await self._http.send(request, stream=True)
             if response.http_version == "HTTP/2":
                 self._widen_gate()
-            answer: AnswerT = self._read(call, response)
-        return answer
+            body = Body(response)
+            try:
+                async for chunk in response.aiter_raw():
+                    body.add(chunk)
+            finally:
+                await response.aclose()
+            return read_answer(call, body.whole(), self.settings)
 
     def _widen_gate(self) -> None:
         if not self._multiplexes:
@@ -371,18 +361,32 @@ async def _shielded(request: Coroutine[Any, Any, AnswerT]) -> AnswerT:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        for _ in range(3):  # what is stuck in its own closing has to be told twice
+        for _ in range(3):  # what is stuck in its own closing has to be cancelled twice
             await asyncio.wait({task}, timeout=SECONDS_TO_END)
             task.cancel()
         raise
 
 
-def _is_refusal(body: Any) -> bool:
-    """Whether an answer with HTTP 200 is an error all the same, as the upstream's asset service sends them."""
-    if not isinstance(body, dict) or body.keys() & {"Id", "id", "task_id", "status", "Items"}:
-        return False
-    metadata = body.get("ResponseMetadata")
-    return bool(body.get("error") or (isinstance(metadata, dict) and metadata.get("Error")))
+def _seconds_for(request: httpx.Request) -> float:
+    """What the whole exchange may take: connecting, sending the body at a modest rate, and the answer."""
+    timeout = request.extensions["timeout"]
+    size = int(request.headers.get("content-length", 0))
+    return float(timeout["connect"] + timeout["read"] + size / SLOWEST_UPLOAD)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turns what httpx raises for proxies and certificates of the environment into an error that names them."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        if isinstance(error, AnyFastError):
+            raise
+        raise ConfigurationError(
+            f"The environment's proxy settings (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) cannot be used: "
+            f"{redact(str(error))}.",
+            advice="Correct these variables, or set 'proxy' in the connection's extra, which takes their place.",
+        ) from error
 
 
 def _may_be_sent_again(error: BaseException) -> bool:
@@ -392,4 +396,5 @@ def _may_be_sent_again(error: BaseException) -> bool:
 
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    log.warning("%s Trying again in %.0f s (try %d).", error, state.upcoming_sleep, state.attempt_number + 1)
+    what = error.what if isinstance(error, AnyFastError) else error
+    log.warning("%s Trying again in %.0f s (try %d).", what, state.upcoming_sleep, state.attempt_number + 1)

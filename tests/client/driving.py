@@ -28,6 +28,19 @@ Step = httpx.Response | Exception
 """What the service does with one request."""
 
 
+class SentBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that comes from the network, chunk by chunk."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
 class BrokenBody(httpx.SyncByteStream, httpx.AsyncByteStream):
     """An answer that breaks off after its first bytes."""
 
@@ -88,7 +101,7 @@ class Service:
             raise step
         if isinstance(step.stream, BrokenBody):
             return httpx.Response(step.status_code, stream=BrokenBody())
-        return httpx.Response(step.status_code, headers=step.headers, content=step.content)
+        return httpx.Response(step.status_code, headers=step.headers, stream=SentBody(step.content))
 
 
 class ScriptedClient(AnyFastClient):

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import endpoints, errors
+from airflow_provider_anyfast.client.consistency import ASSET_IS_COPIED
 from airflow_provider_anyfast.client.endpoints import Call, Upload
 from airflow_provider_anyfast.client.errors import LostAnswerError
 from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE
 from airflow_provider_anyfast.client.responses import Outcome
-from airflow_provider_anyfast.client.transport import ASSET_PATIENCE
 from tests.client.driving import (
     KEY,
     SETTINGS,
@@ -297,7 +297,7 @@ def test_an_asset_that_is_being_copied_is_waited_for_longer_than_the_retries() -
 def test_an_asset_that_is_never_ready_is_given_up() -> None:
     course = drive_both(BILLED["submit"], [NOT_ACCEPTED["an asset in copying"]])
     assert type(course.error) is errors.AssetNotReadyError
-    assert ASSET_PATIENCE <= sum(course.waits) <= ASSET_PATIENCE + LONGEST_PAUSE
+    assert ASSET_IS_COPIED <= sum(course.waits) <= ASSET_IS_COPIED + LONGEST_PAUSE
 
 
 def test_waiting_for_an_asset_uses_up_no_retry_of_another_trouble() -> None:

@@ -1,0 +1,118 @@
+"""The body of an answer, read whole as long as it is no larger than any honest one, and decoded."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from typing import Any
+
+import httpx
+
+LARGEST_BODY = 16 * 1024**2
+"""Bytes of an answer, also after decompression. A page of 100 assets has about 100 kB."""
+ENCODINGS = "gzip, deflate"
+"""Asked for, since the standard library can decode them up to a limit."""
+
+_DEEPEST = 32
+"""Levels of lists and objects that are kept; what lies deeper is of no use and cannot be stored everywhere."""
+_LONGEST_NUMBER = 30
+"""Digits of a whole number that means something."""
+
+
+class BodyTooLargeError(httpx.DecodingError):
+    """The answer is larger than any that makes sense."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the answer is larger than {LARGEST_BODY // 1024**2} MiB")
+
+
+class Body:
+    """Collects the raw chunks of one answer."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._raw = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next chunk.
+
+        Raises:
+            BodyTooLargeError: there are more bytes than any honest answer has.
+        """
+        self._raw += chunk
+        if len(self._raw) > LARGEST_BODY:
+            raise BodyTooLargeError
+
+    def whole(self) -> httpx.Response:
+        """The answer with its decoded body.
+
+        Raises:
+            httpx.DecodingError: it is damaged, has an encoding that was not asked for, or is too large.
+        """
+        headers = self._response.headers.copy()
+        encodings = headers.pop("content-encoding", "")
+        for name in ("content-length", "transfer-encoding"):
+            headers.pop(name, None)
+        body = bytes(self._raw)
+        for encoding in reversed([name.strip().lower() for name in encodings.split(",")]):
+            if body and encoding not in ("", "identity"):
+                body = _inflated(body, encoding)
+        return httpx.Response(self._response.status_code, headers=headers, content=body)
+
+
+def _inflated(body: bytes, encoding: str) -> bytes:
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise httpx.DecodingError(f"the encoding {encoding} was not asked for")
+    windows = [zlib.MAX_WBITS | 32]  # gzip or zlib, told apart by their first bytes
+    if encoding == "deflate":
+        windows.append(-zlib.MAX_WBITS)  # some servers leave zlib's frame out
+    problem = ""
+    for window in windows:
+        decoder = zlib.decompressobj(window)
+        try:
+            inflated = decoder.decompress(body, LARGEST_BODY + 1)
+        except zlib.error as error:
+            problem = str(error)
+            continue
+        if len(inflated) > LARGEST_BODY:
+            raise BodyTooLargeError
+        if decoder.eof:
+            return inflated
+        problem = "it ends too early"
+    raise httpx.DecodingError(f"the compressed body is damaged: {problem}")
+
+
+def decode_json(content: bytes) -> Any:
+    """The JSON in ``content``, of which everything can be stored as JSON again, in a database too.
+
+    NaN, infinities and numbers without end become None, halves of surrogate pairs a question mark, NUL nothing.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested beyond reason.
+    """
+    return _storable(
+        json.loads(content, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole_number), 0
+    )
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _whole_number(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else None
+
+
+def _storable(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if not isinstance(value, dict | list):
+        return value
+    if depth == _DEEPEST:
+        return None
+    if isinstance(value, list):
+        return [_storable(item, depth + 1) for item in value]
+    return {_storable(key, depth): _storable(item, depth + 1) for key, item in value.items()}

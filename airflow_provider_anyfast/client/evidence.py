@@ -1,0 +1,170 @@
+"""What an answer, or a missing one, proves. The only place that decides whether a billed call was accepted.
+
+========================= ============================================================== =========================
+What came                 It proves of a billed call                                     It becomes
+========================= ============================================================== =========================
+2xx with an id            accepted                                                       the id
+connection never made     certainly not accepted: no byte of the request has left        ConnectionFailedError
+3xx, 4xx                  certainly not accepted                                         the refusal's own class
+5xx, 2xx with an error    certainly not accepted if the contract knows the words as a    the refusal's own class
+                          refusal (``error_parsing.is_known_refusal``)
+anything else, nothing    unknown: it may have been accepted and billed                  LostAnswerError
+========================= ============================================================== =========================
+
+408 and 499 say that somebody has stopped waiting, which proves nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from airflow_provider_anyfast.client.body import decode_json
+from airflow_provider_anyfast.client.error_parsing import (
+    ErrorResponse,
+    error_from_response,
+    is_known_refusal,
+    parse_error_response,
+)
+from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
+    APIError,
+    ConfigurationError,
+    ConnectionFailedError,
+    LostAnswerError,
+    NoAnswerError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_anyfast.client.redact import redact
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.client.endpoints import AnswerT, Call
+    from airflow_provider_anyfast.client.network import Exchange
+    from airflow_provider_anyfast.client.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+_STOPPED_WAITING = (408, 499)
+_SAID_BY_OTHERS = (403, 404)
+"""HTTP statuses that say nothing about AnyFast where they come without its JSON."""
+_SPOKE_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF", "timed out", "Timeout")
+
+
+def read_answer(call: Call[AnswerT], response: httpx.Response, settings: Settings) -> AnswerT:
+    """The typed answer.
+
+    Raises:
+        LostAnswerError: ``call`` is billed, and the answer does not prove whether it was accepted.
+        AnyFastError: it was certainly not accepted, or the call is free.
+    """
+    if not response.is_success:
+        raise _refusal(call, response, settings)
+    try:
+        answer = _parsed(call, response, settings)
+    except AnyFastError as error:
+        refused = isinstance(error, APIError) and is_known_refusal(parse_error_response(response), call.name)
+        if refused or not call.billed:
+            raise
+        log.warning(
+            "%s: HTTP %d without a usable id. Its body, in case it names what was accepted: %s",
+            call.name,
+            response.status_code,
+            redact(response.text, settings.api_key),
+        )
+        raise _lost(error) from error
+    if call.billed:
+        # Before anything else can fail: whoever has this line can find what was paid for.
+        log.info("%s: AnyFast accepted it as %s (request id %s).", call.name, answer, _request_id(response) or "none")
+    return answer
+
+
+def read_failure(call: Call[Any], failure: Exception, exchange: Exchange, settings: Settings) -> AnyFastError:
+    """The error that ``failure`` is, which httpx or a library below it raised in place of an answer."""
+    reason = redact(f"{type(failure).__name__}: {failure}".rstrip(": "), settings.api_key)
+    if not exchange.sent and (isinstance(failure, _NEVER_SENT) or exchange.certainly_not_sent):
+        hint = ""
+        if exchange.failed_in_tls and any(sign in reason for sign in _SPOKE_NO_TLS):
+            plain = settings.base_url.replace("https://", "http://", 1)
+            hint = f" The host does not seem to speak TLS. Did you mean {plain}?"
+        return ConnectionFailedError(f"{call.name}: {settings.base_url} could not be reached: {reason}.{hint}")
+    if call.billed:
+        return LostAnswerError(f"{call.name}: the request was sent, but its answer was lost: {reason}.")
+    return NoAnswerError(f"{call.name}: no answer from {settings.base_url}: {reason}.")
+
+
+def _parsed(call: Call[AnswerT], response: httpx.Response, settings: Settings) -> AnswerT:
+    request_id = _request_id(response)
+    try:
+        body = decode_json(response.content)
+    except (ValueError, RecursionError):
+        kind = "an answer that is not JSON" if response.content.strip() else "an empty answer"
+        raise UnexpectedAnswerError(
+            f"{call.name}: AnyFast sent {kind} with HTTP {response.status_code} (request id {request_id or 'none'}).",
+            request_id=request_id,
+        ) from None
+    if _holds_error(body):
+        raise error_from_response(response, call.name, settings.api_key)
+    return call.parse(body)
+
+
+def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> AnyFastError:
+    """The error that an answer is whose status is not 2xx.
+
+    Sites under maintenance, ingresses and firewalls send redirects, 404 and 403 for a while. A free call waits such
+    answers out; a billed one was not accepted, and ends.
+    """
+    key, base_url = settings.api_key, settings.base_url
+    answer = parse_error_response(response)
+    error: AnyFastError = error_from_response(response, call.name, key)
+    if response.is_redirect:
+        to = redact(response.headers.get("location", ""), key) or "an address that it does not name"
+        what = f"{call.name}: {base_url} redirects to {to}."
+        advice = "Set the connection's host to that address."
+        if call.billed:
+            return ConfigurationError(what, advice=advice)
+        return NoAnswerError(what, advice=f"If it stays so: {advice}", **_facts(error))
+    if call.billed:
+        return error if _was_refused(call, answer) else _lost(error)
+    if answer.status in _SAID_BY_OTHERS and not answer.is_json:
+        return NoAnswerError(
+            f"{error.what} That is not AnyFast's JSON: something in between sent it, or {base_url} is not AnyFast.",
+            advice="If it stays so, check the connection's host.",
+            **_facts(error),
+        )
+    return error
+
+
+def _was_refused(call: Call[Any], answer: ErrorResponse) -> bool:
+    if 300 <= answer.status < 500:  # noqa: PLR2004 - HTTP's classes of statuses
+        return answer.status not in _STOPPED_WAITING
+    return is_known_refusal(answer, call.name)
+
+
+def _holds_error(body: Any) -> bool:
+    """Whether an answer with HTTP 200 is an error all the same, as the upstream's asset service sends them."""
+    if not isinstance(body, dict) or body.keys() & {"Id", "id", "task_id", "status", "Items"}:
+        return False
+    metadata = body.get("ResponseMetadata")
+    return bool(body.get("error") or (isinstance(metadata, dict) and metadata.get("Error")))
+
+
+def _lost(error: AnyFastError) -> LostAnswerError:
+    lost = LostAnswerError(f"{error.what} That does not prove that AnyFast refused it.", **_facts(error))
+    lost.__cause__ = error
+    return lost
+
+
+def _facts(error: AnyFastError) -> dict[str, Any]:
+    return {
+        "status": error.status,
+        "code": error.code,
+        "request_id": error.request_id,
+        "retry_after": error.retry_after,
+    }
+
+
+def _request_id(response: httpx.Response) -> str:
+    return redact(response.headers.get("x-oneapi-request-id", ""))

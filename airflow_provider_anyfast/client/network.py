@@ -1,0 +1,202 @@
+"""How long one exchange with a server may take, and how far it has come. Both drivers use it.
+
+httpx limits each single read, so a server that sends one byte now and then would hold its caller for ever. Here every
+read and write of a connection gets what is left of the time of its whole exchange: proxy, TLS, headers and body.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator, Mapping
+
+    import httpcore
+
+_PIECE = 64 * 1024
+"""Bytes of one write. A reader that takes a few bytes at a time is noticed between two of them."""
+
+_NOISY_LOGGERS = (
+    "hpack.hpack",
+    "hpack.table",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+    "httpx",
+)
+"""They log headers, which hold the key, or links, whose queries are signatures."""
+
+
+@dataclass
+class Exchange:
+    """One request and its answer.
+
+    Attributes:
+        seconds: what the whole of it may take.
+        ends_at: when that is over, on the monotonic clock.
+        last_step: what httpcore did last, such as ``connection.connect_tcp.started``; empty before the first step.
+        sent: whether a byte of the request may have left. What a proxy is asked for first (CONNECT) does not count.
+    """
+
+    seconds: float
+    ends_at: float
+    last_step: str = ""
+    sent: bool = False
+
+    def trace(self, step: str, info: Mapping[str, Any]) -> None:
+        """Note a step of httpcore; httpx's ``trace`` extension for a synchronous request."""
+        self.last_step = step
+        if step.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
+            self.sent = True
+
+    async def trace_async(self, step: str, info: Mapping[str, Any]) -> None:
+        """Do the same for an asynchronous request."""
+        self.trace(step, info)
+
+    @property
+    def certainly_not_sent(self) -> bool:
+        """Whether the steps prove that no byte of the request has left. Without any step nothing is proven."""
+        return bool(self.last_step) and not self.sent
+
+    @property
+    def failed_in_tls(self) -> bool:
+        """Whether the handshake was the last thing that was tried."""
+        return ".start_tls." in self.last_step and not self.last_step.endswith(".complete")
+
+
+_current: ContextVar[Exchange | None] = ContextVar("anyfast_exchange", default=None)
+
+
+@contextmanager
+def exchange(seconds: float) -> Iterator[Exchange]:
+    """Everything that is read and written inside must be done after ``seconds``.
+
+    Only a look-up of the host's name is outside of that for a synchronous client. The system's resolver has a limit of
+    its own.
+    """
+    token = _current.set(one := Exchange(seconds, time.monotonic() + seconds))
+    try:
+        yield one
+    finally:
+        _current.reset(token)
+
+
+def watch(client: httpx.Client | httpx.AsyncClient) -> None:
+    """Let ``client`` obey the limits of ``exchange``, and keep its libraries from logging what it sends.
+
+    httpx offers no public way to its connections, so this reaches into it; the tests with hostile servers notice if it
+    no longer does.
+    """
+    asynchronous = isinstance(client, httpx.AsyncClient)
+    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001 - see the docstring
+        pool = getattr(transport, "_pool", None)
+        if pool is not None:
+            backend = pool._network_backend  # noqa: SLF001
+            pool._network_backend = _AsyncBackend(backend) if asynchronous else _Backend(backend)  # noqa: SLF001
+    for name in _NOISY_LOGGERS:
+        logging.getLogger(name).addFilter(_not_ours)
+
+
+def _not_ours(_record: logging.LogRecord) -> bool:
+    """Whether a record of another program's exchange is logged: all are, and none of this client's."""
+    return _current.get() is None
+
+
+def _left(timeout: float | None, error: str) -> float | None:
+    """Seconds for one step: its own limit, or less where the exchange ends before. ``error`` is httpcore's name of it."""
+    one = _current.get()
+    if one is None:
+        return timeout
+    left = one.ends_at - time.monotonic()
+    if left <= 0:
+        import httpcore  # noqa: PLC0415 - DAG files are parsed without it
+
+        expired: type[Exception] = getattr(httpcore, error)
+        raise expired(f"not complete after {one.seconds:g} s")
+    return left if timeout is None else min(left, timeout)
+
+
+class _Stream:
+    """A connection whose reads and writes are limited by the exchange that they serve."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout, "ReadTimeout"))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _PIECE):
+            self._stream.write(buffer[start : start + _PIECE], _left(timeout, "WriteTimeout"))
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> _Stream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _left(timeout, "ConnectTimeout")))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Backend:
+    """Opens such connections."""
+
+    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+        self._backend = backend
+
+    def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> _Stream:
+        return _Stream(self._backend.connect_tcp(host, port, _left(timeout, "ConnectTimeout"), **options))
+
+    def sleep(self, seconds: float) -> None:
+        self._backend.sleep(seconds)
+
+
+class _AsyncStream:
+    """The same for an event loop."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, _left(timeout, "ReadTimeout"))
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, _left(timeout, "WriteTimeout"))
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> _AsyncStream:
+        limit = _left(timeout, "ConnectTimeout")
+        return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, limit))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _AsyncBackend:
+    """Opens such connections."""
+
+    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
+        self._backend = backend
+
+    async def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> _AsyncStream:
+        return _AsyncStream(await self._backend.connect_tcp(host, port, _left(timeout, "ConnectTimeout"), **options))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)

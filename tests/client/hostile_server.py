@@ -1,0 +1,98 @@
+"""A server on a raw socket that answers as no honest one would."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Behaviour = "Callable[[Peer], None]"
+
+
+class Peer:
+    """One accepted connection, as a behaviour sees it."""
+
+    def __init__(self, connection: socket.socket, over: threading.Event) -> None:
+        self._connection = connection
+        self._over = over
+
+    def request(self) -> str:
+        """The head of the request, whose body is read as well; empty if the client has gone."""
+        received = b""
+        while b"\r\n\r\n" not in received:
+            chunk = self._connection.recv(65536)
+            if not chunk:
+                return ""
+            received += chunk
+        head, _, body = received.partition(b"\r\n\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        missing = int(fields.get(b"content-length", 0)) - len(body)
+        while missing > 0:
+            missing -= len(self._connection.recv(65536))
+        return head.decode()
+
+    def send(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def drip(self, data: bytes, pause: float = 0.03) -> None:
+        """Send byte for byte, which keeps every limit of a single read from being reached."""
+        for byte in data:
+            self.send(bytes([byte]))
+            if self._over.wait(pause):
+                return
+
+    def drip_for_ever(self, byte: bytes) -> None:
+        while not self._over.is_set():
+            self.drip(byte)
+
+    def flood(self, data: bytes) -> None:
+        while not self._over.is_set():
+            self.send(data)
+
+    def hang(self) -> None:
+        """Neither answer nor close."""
+        self._over.wait()
+
+    def reset(self) -> None:
+        """End with an RST in place of a FIN."""
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._connection.close()
+
+
+@contextmanager
+def hostile_server(behave: Callable[[Peer], None]) -> Iterator[str]:
+    """The address (``host:port``) of a server that treats every connection as ``behave`` does."""
+    over = threading.Event()
+    connections: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def serve(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            behave(Peer(connection, over))
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connections.append(connection)
+                threads.append(threading.Thread(target=serve, args=(connection,), daemon=True))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        acceptor = threading.Thread(target=accept, daemon=True)
+        acceptor.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            for connection in connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            for thread in (acceptor, *threads):
+                thread.join(timeout=5)
