@@ -76,6 +76,30 @@ def error_from_response(response: httpx.Response, call: str, *secrets: str) -> A
     )
 
 
+def with_english(text: str) -> str:
+    """``text``, and what it means in English where it holds Chinese that AnyFast's gateway is known to send."""
+    meanings = [english for chinese, english in _CHINESE.items() if chinese in text]
+    return f'{text} (in English: "{"; ".join(meanings)}")' if meanings else text
+
+
+_CHINESE = {
+    "用户额度不足": "the account's balance is too low",
+    "令牌额度已用尽": "the API key's quota is used up",
+    "令牌额度不足": "the API key's quota is too low",
+    "无效的令牌": "the API key is not valid",
+    "令牌已过期": "the API key has expired",
+    "令牌状态不可用": "the API key is disabled",
+    "用户已被封禁": "the account is banned",
+    "无权访问": "no access to this group",
+    "您已达到请求数限制": "you have reached the request limit",
+    "分组上游负载已饱和": "the models of your group are saturated; try again later",
+    "无可用渠道": "no channel offers this model to your group",
+    "请求上游地址失败": "the gateway could not reach the model",
+    "任务超时": "the generation timed out",
+}
+"""Phrases of new-api, the gateway that AnyFast is built on (contract 4.2)."""
+
+
 def is_known_refusal(answer: ErrorResponse, call: str) -> bool:
     """Whether the contract knows these words as a refusal of ``call``, although the HTTP status proves nothing.
 

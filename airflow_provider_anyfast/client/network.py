@@ -113,7 +113,7 @@ def _not_ours(_record: logging.LogRecord) -> bool:
 
 
 def _left(timeout: float | None, error: str) -> float | None:
-    """Seconds for one step: its own limit, or less where the exchange ends before. ``error`` is httpcore's name of it."""
+    """Seconds for one step: its own limit, or less where the exchange ends before. ``error`` is raised where it has."""
     one = _current.get()
     if one is None:
         return timeout
@@ -122,7 +122,7 @@ def _left(timeout: float | None, error: str) -> float | None:
         import httpcore  # noqa: PLC0415 - DAG files are parsed without it
 
         expired: type[Exception] = getattr(httpcore, error)
-        raise expired(f"not complete after {one.seconds:g} s")
+        raise expired(f"not complete after {one.seconds:.1f} s")
     return left if timeout is None else min(left, timeout)
 
 

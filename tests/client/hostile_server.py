@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Behaviour = "Callable[[Peer], None]"
-
 
 class Peer:
     """One accepted connection, as a behaviour sees it."""
@@ -46,9 +44,9 @@ class Peer:
             if self._over.wait(pause):
                 return
 
-    def drip_for_ever(self, byte: bytes) -> None:
+    def drip_for_ever(self, data: bytes, pause: float = 0.03) -> None:
         while not self._over.is_set():
-            self.drip(byte)
+            self.drip(data, pause)
 
     def flood(self, data: bytes) -> None:
         while not self._over.is_set():

@@ -101,7 +101,7 @@ def test_any_answer_is_understood_or_unexpected(body: Any) -> None:
 def test_any_generation_with_a_status_is_understood_and_can_be_told(
     task: dict[str, Any], status: str, upstream: Any
 ) -> None:
-    answer = over_the_wire({"data": {**task, "status": status, "data": upstream}})
+    answer = over_the_wire({"data": {**task, "task_id": "asyntask_1", "status": status, "data": upstream}})
     told = responses.parse_generation(answer, "asyntask_1")
     assert isinstance(told, Generation)
     assert (told.outcome is Outcome.SUCCEEDED) == (status == "SUCCESS")

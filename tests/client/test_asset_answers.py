@@ -192,13 +192,55 @@ def test_an_answer_without_items_is_not_an_empty_list(body: Any, parse: Any, cal
         {"result": {"id": "x1"}},
         {"id": "", "task_id": None, "data": {"id": " x1 "}},
         {"id": 5, "task_id": "x1"},
+        [{"id": "x1"}],
+        {"data": [{"task_id": "x1"}]},
+        {"data": {"data": {"id": "x1"}}},
+        {"Data": {"TaskId": "x1"}},
+        {"output": {"task_id": "x1"}},
     ],
 )
 def test_an_id_is_found_in_any_shape(body: dict[str, Any]) -> None:
     assert parse_id(body, "the call") == "x1"
 
 
-@pytest.mark.parametrize("body", [None, [], "x1", 5, {}, {"id": ""}, {"id": "  "}, {"data": "x1"}, {"data": {"id": 5}}])
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ({"data": "asyntask_h81efT0q"}, "asyntask_h81efT0q"),
+        ("asyntask_h81efT0q", "asyntask_h81efT0q"),
+        ({"id": 4711}, "4711"),
+        ({"data": {"id": 5}}, "5"),
+    ],
+)
+def test_an_id_without_a_field_and_one_that_is_a_number_are_found(body: Any, found: str) -> None:
+    assert parse_id(body, "the call") == found
+
+
+@pytest.mark.parametrize("id_", ["../../outside/evil", "a/b", "..", ".", "a\\b", "a b", "x\x00", "-rf", "x" * 300, "é"])
+def test_what_would_be_a_path_is_no_id(id_: str) -> None:
+    with pytest.raises(UnexpectedAnswerError):
+        parse_id({"id": id_}, "the call")
+    with pytest.raises(UnexpectedAnswerError):
+        parse_asset({"Id": id_})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "x1",
+        "success",
+        5,
+        {},
+        {"id": ""},
+        {"id": "  "},
+        {"data": "x1"},
+        {"data": "ok"},
+        {"id": 0},
+        {"id": True},
+    ],
+)
 def test_an_answer_without_an_id_cannot_be_understood(body: Any) -> None:
     with pytest.raises(UnexpectedAnswerError, match="the call"):
         parse_id(body, "the call")

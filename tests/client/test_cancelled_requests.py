@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_anyfast.client import endpoints, transport
 from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
-from tests.client.driving import SETTINGS
+from tests.client.driving import SETTINGS, SentBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -39,7 +39,7 @@ def test_a_request_that_is_on_its_way_is_let_end() -> None:
         flying.set()
         await asyncio.sleep(0.05)
         ends.append("answered")
-        return httpx.Response(200, json={"data": []})
+        return httpx.Response(200, stream=SentBody(b'{"data": []}'))
 
     cancel_one(handle, flying)
     assert ends == ["answered"]

@@ -132,16 +132,16 @@ def test_what_is_no_asset_stays_as_it_is(reference: str) -> None:
     [
         ("asyntask_1\n", "/v1/video/generations/asyntask_1"),
         (" asyntask_1", "/v1/video/generations/asyntask_1"),
-        ("a/../b", "/v1/video/generations/a%2F..%2Fb"),
-        ("x?y=1#z", "/v1/video/generations/x%3Fy%3D1%23z"),
+        ("cgt-20260312231129-7db6s", "/v1/video/generations/cgt-20260312231129-7db6s"),
+        ("a:b@c=d", "/v1/video/generations/a%3Ab%40c%3Dd"),
     ],
 )
 def test_a_generation_id_stays_one_part_of_the_path(generation_id: str, path: str) -> None:
     assert endpoints.query_generation(generation_id).path == path
 
 
-@pytest.mark.parametrize("generation_id", ["", "  "])
-def test_an_empty_generation_id_is_never_asked_for(generation_id: str) -> None:
+@pytest.mark.parametrize("generation_id", ["", "  ", "a/../b", "..", "../x", "x?y=1#z", "a b", "\x00", "é", "x" * 300])
+def test_what_is_no_generation_id_is_never_asked_for(generation_id: str) -> None:
     with pytest.raises(InvalidRequestError, match="generation_id"):
         endpoints.query_generation(generation_id)
 
@@ -187,7 +187,18 @@ def some_ids(count: int) -> list[str]:
 
 @pytest.mark.parametrize(
     ("count", "total", "pages"),
-    [(0, 0, 1), (0, None, 1), (1, 1, 1), (100, 100, 1), (100, None, 2), (101, 101, 2), (250, 250, 3), (250, None, 4)],
+    [
+        (0, 0, 1),
+        (0, None, 1),
+        (1, 1, 1),
+        (100, 100, 2),
+        (100, 0, 2),
+        (150, 0, 2),
+        (100, None, 2),
+        (101, 101, 2),
+        (250, 250, 3),
+        (250, None, 4),
+    ],
 )
 def test_a_listing_reads_every_page_and_no_more(listing: Any, count: int, total: int | None, pages: int) -> None:
     library = Library(some_ids(count), total=total)

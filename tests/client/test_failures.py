@@ -60,7 +60,7 @@ def test_a_failure_says_what_happened_what_it_cost_and_what_comes_next() -> None
     )
     assert "AnyFast gave no reason" in str(failed())
     assert "Change the prompt or the references" in str(failed("ContentRestricted"))
-    assert "change it" in str(failed("InvalidParameter"))
+    assert "Change the parameters" in str(failed("InvalidParameter"))
 
 
 def test_a_failure_shows_no_signature() -> None:

@@ -432,7 +432,7 @@ def test_the_footer_of_a_page_is_no_moderation(status: int) -> None:
 
 def test_a_refusal_names_the_call_the_status_and_the_code() -> None:
     assert refused(403, shape_c("insufficient_user_quota", "no money")).what == (
-        "the call: AnyFast answered HTTP 403 [insufficient_user_quota]: no money"
+        "the call: AnyFast answered HTTP 403 [insufficient_user_quota]: no money."
     )
 
 
@@ -445,7 +445,7 @@ def test_a_refusal_in_chinese_is_quoted_and_told_in_english() -> None:
 def test_the_request_id_is_told_for_the_support() -> None:
     error = refused(500, "broken", **{"X-Oneapi-Request-Id": "20260427"})
     assert error.request_id == "20260427"
-    assert error.what.endswith("broken (request id 20260427)")
+    assert error.what.endswith("broken (request id 20260427).")
 
 
 def test_a_request_id_that_the_message_holds_already_is_not_repeated() -> None:

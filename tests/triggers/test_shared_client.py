@@ -16,6 +16,7 @@ from airflow_provider_anyfast.client.transport import SOCKETS, STREAMS, AsyncAny
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.triggers import shared_client as module
 from airflow_provider_anyfast.triggers.shared_client import shared_client
+from tests.client.driving import SentBody
 
 if TYPE_CHECKING:
     from tests.support.clock import FakeClock
@@ -168,7 +169,7 @@ def test_http_2_puts_more_requests_on_its_one_socket_than_http_1_has_sockets(ver
         seen = max(seen, flying)
         await asyncio.sleep(0)
         flying -= 1
-        return httpx.Response(200, json={"data": []}, extensions={"http_version": version})
+        return httpx.Response(200, stream=SentBody(b'{"data": []}'), extensions={"http_version": version})
 
     async def run() -> None:
         async with AsyncAnyFastClient(Settings("key", "https://anyfast.test", verify=False)) as client:
