@@ -8,17 +8,26 @@ import glob
 import os
 import re
 import secrets
+import stat
+import time
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Protocol
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError, StorageError
+from airflow_provider_anyfast.client.error_parsing import ErrorResponse, parse_error_response
+from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
+    DownloadError,
+    InvalidRequestError,
+    LinkExpiredError,
+    StorageError,
+)
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.files.mp4 import missing_bytes, starts_like_a_video
-from airflow_provider_anyfast.media.sniff import SNIFFED, media_type_of
+from airflow_provider_anyfast.files.body import LARGEST, is_encoded, pieces_of
+from airflow_provider_anyfast.files.mp4 import video_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,13 +35,24 @@ if TYPE_CHECKING:
 
 TRIES = 4
 """Downloads in a row, within one attempt of a task, that bring nothing new; they are free."""
+PATIENCE = 3600.0
+"""Seconds for which one attempt of a task asks a storage host again that says that it needs time."""
+LEAST_RATE = 1024
+"""Bytes a second, as an average over ``RATE_WINDOW``. A slower transfer is broken off, and counts as a failed try."""
+RATE_WINDOW = 30.0
+"""Seconds."""
 _PROGRESS = 1024**2
 """Bytes that are worth another try."""
-PAID = "The video exists and is paid for; the next attempt downloads it again, without a new submission."
+_LONGEST_PAUSE = 300.0
+"""Seconds between two tries, whatever ``Retry-After`` says."""
+_PAGE = 4096
+"""Bytes of an error page that are read."""
 
-_GONE = (401, 403, 404, 410)
-"""What storage hosts answer to a link that has expired."""
-_PARTIAL = 206
+_REFUSED = (401, 403, 404, 410)
+"""What storage hosts answer to a link that has expired, and at times to a link that works a moment later."""
+_REFUSALS_OF_AN_EXPIRED_LINK = 2
+"""One refusal proves nothing, even past the link's end."""
+_PARTIAL, _TOO_MANY_REQUESTS = 206, 429
 _NO_PLACE = {
     errno.EACCES,
     errno.EEXIST,
@@ -65,8 +85,19 @@ def check_name(target: Path) -> None:
     with _refused(target):
         if target.is_dir():
             raise IsADirectoryError("it is a folder; add a file name such as {generation_id}.mp4")
+        if is_special(target):
+            raise FileExistsError("it is a device, a pipe or a socket, and only an ordinary file is replaced")
         with suppress(FileNotFoundError):
             _partial(target).lstat()
+
+
+def is_special(target: Path) -> bool:
+    """Whether something is there that is neither an ordinary file nor a folder, such as a device or a named pipe."""
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def check_target(target: Path) -> None:
@@ -82,23 +113,6 @@ def check_target(target: Path) -> None:
         probe = _partial(target)
         probe.touch()
         probe.unlink()
-
-
-def video_problem(file: IO[bytes], size: int) -> str:
-    """What is wrong with a file that should be a whole MP4 or MOV; empty if nothing is."""
-    file.seek(0)
-    start = file.read(8)
-    if not starts_like_a_video(start):
-        return f"is not an MP4 or MOV file (it begins with {start!r})"
-    missing = missing_bytes(file, size)
-    return f"lacks its last {missing:,} bytes" if missing > 0 else ""
-
-
-def image_problem(file: IO[bytes], _size: int) -> str:
-    """What is wrong with a file that should be an image; empty if nothing is."""
-    file.seek(0)
-    start = file.read(SNIFFED)
-    return "" if media_type_of(start).startswith("image/") else f"is not an image (it begins with {start[:8]!r})"
 
 
 def download(
@@ -131,8 +145,8 @@ def download(
     tries = Retrying(
         sleep=clock.sleep,
         stop=transfer.is_stuck,
-        wait=wait_random_exponential(multiplier=1, max=30),
-        retry=retry_if_exception_type(_BrokenOffError),
+        wait=transfer.pause,
+        retry=retry_if_exception(lambda error: isinstance(error, DownloadError) and error.retryable),
         reraise=True,
     )
     try:
@@ -141,15 +155,11 @@ def download(
         size = tries(transfer.fetch, problem)
         os.replace(transfer.partial, target)  # noqa: PTH105 - the one atomic step, named as the system calls it
     except OSError as error:
-        raise DownloadError(f"{what} could not be written to {target} ({_reason(error)}). {PAID}") from error
+        raise DownloadError(f"{what} could not be written to {target} ({_reason(error)}).") from error
     finally:
         with suppress(OSError):
             transfer.partial.unlink()
     return size
-
-
-class _BrokenOffError(DownloadError):
-    """A transfer that may succeed when it is tried again."""
 
 
 class _Transfer:
@@ -161,12 +171,17 @@ class _Transfer:
         self._url = url
         self._what = what
         self._expires_at = expires_at
+        self._patient_until = min(clock.now() + PATIENCE, expires_at or float("inf"))
         self._version = ""
         self._farthest = 0
         self._fruitless_tries = 0
+        self._refusals_past_the_end = 0
+        self._host_needs_time = False
 
     def is_stuck(self, _state: RetryCallState) -> bool:
         """Whether another try makes no sense, after one that has failed."""
+        if self._host_needs_time:
+            return clock.now() >= self._patient_until
         received = self._received()
         if received >= self._farthest + _PROGRESS:
             self._farthest, self._fruitless_tries = received, 0
@@ -174,24 +189,31 @@ class _Transfer:
             self._fruitless_tries += 1
         return self._fruitless_tries >= TRIES
 
+    def pause(self, state: RetryCallState) -> float:
+        """Seconds until the next try: as many as the storage host asks for, or more from one try to the next."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, AnyFastError) else None
+        return min(asked, _LONGEST_PAUSE) if asked else _backoff(state)
+
     def fetch(self, problem: Callable[[IO[bytes], int], str]) -> int:
         """The bytes of the whole file, which is in ``partial`` then."""
+        self._host_needs_time = False
         try:
             with self._open_link(self._url, headers=self._missing_range()) as response:
                 self._check_status(response)
                 total = self._receive(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            told = redact(f"{type(error).__name__}: {error}")
-            raise _BrokenOffError(f"The download of {self._what} broke off ({told}). {PAID}") from error
+            reason = redact(f"{type(error).__name__}: {error}")
+            raise DownloadError(f"The download of {self._what} broke off ({reason}).") from error
         size = self._received()
         if total is not None and total != size:
             self._version = self._version if size < total else ""
-            raise _BrokenOffError(f"The download of {self._what} ended after {size:,} of {total:,} bytes. {PAID}")
+            raise DownloadError(f"The download of {self._what} ended after {size:,} of {total:,} bytes.")
         with self.partial.open("rb") as file:
             wrong = problem(file, size)
         if wrong:
             self._version = ""
-            raise _BrokenOffError(f"What the storage host sent for {self._what} {wrong}. {PAID}")
+            raise DownloadError(f"What the storage host sent for {self._what} {wrong}.")
         return size
 
     def _missing_range(self) -> dict[str, str] | None:
@@ -205,46 +227,80 @@ class _Transfer:
         return self.partial.stat().st_size if self.partial.exists() else 0
 
     def _receive(self, response: httpx.Response) -> int | None:
-        """Writes what comes, and returns the length of the whole file where the host tells it."""
+        """Writes what comes, and returns the length of the whole file where the host says it."""
         start, total = _place_of(response)
         if start not in (0, self._received()):
             self._version = ""
             raise httpx.RemoteProtocolError(f"bytes from {start:,} on were sent, {self._received():,} are here")
         etag = response.headers.get("etag", "")
-        self._version = "" if etag.startswith("W/") else etag  # a weak one does not promise the same bytes
+        # A weak one does not promise the same bytes, and places count in the compressed bytes where there are such.
+        self._version = "" if etag.startswith("W/") or is_encoded(response) else etag
         with self.partial.open("ab" if start else "wb") as file:
             with suppress(OSError):  # a file system without locks has no sweeping either
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for chunk in response.iter_raw():
-                file.write(chunk)
+            left, since, fresh = LARGEST - start, time.monotonic(), 0
+            for piece in pieces_of(response):
+                file.write(piece)
+                left, fresh = left - len(piece), fresh + len(piece)
+                if left < 0:
+                    raise httpx.RemoteProtocolError(f"it is larger than {LARGEST:,} bytes, which no video is")
+                if time.monotonic() - since >= RATE_WINDOW:
+                    if fresh < LEAST_RATE * RATE_WINDOW:
+                        raise httpx.ReadTimeout(f"only {fresh:,} bytes came in {RATE_WINDOW:g} s")
+                    since, fresh = time.monotonic(), 0
             file.flush()
             os.fsync(file.fileno())
         return total
 
     def _check_status(self, response: httpx.Response) -> None:
-        status = response.status_code
-        if status in _GONE and self._expires_at is not None and clock.now() >= self._expires_at:
-            raise LinkExpiredError(
-                f"The link to {self._what} has expired (HTTP {status}): AnyFast's links live for 24 hours, and it "
-                "gives no new one. The video was paid for and can no longer be fetched. Clear the task to generate "
-                "(and pay for) a new one.",
-                status=status,
-            )
-        if not response.is_success:
-            self._version = ""
-            perhaps = " Or its link has expired, which happens after 24 hours." if status in _GONE else ""
-            told = f"The storage host answered HTTP {status} for {self._what}. {PAID}{perhaps}"
-            raise _BrokenOffError(told, status=status)
+        if response.is_success:
+            return
+        self._version = ""
+        answer = _error_page(response)
+        said = redact(f"{answer.code} {answer.message}").strip()[:200]
+        what = f"The storage host answered HTTP {answer.status} for {self._what}{f' ({said})' if said else ''}."
+        self._host_needs_time = _needs_time(answer)
+        if answer.status not in _REFUSED:
+            raise DownloadError(what, status=answer.status, retry_after=answer.retry_after)
+        if self._expires_at is None or clock.now() < self._expires_at:
+            raise DownloadError(f"{what} Or its link has expired, which happens after 24 hours.", status=answer.status)
+        self._refusals_past_the_end += 1
+        if self._refusals_past_the_end < _REFUSALS_OF_AN_EXPIRED_LINK:
+            raise DownloadError(what, status=answer.status)
+        raise LinkExpiredError(
+            f"The link to {self._what} has expired (HTTP {answer.status}): AnyFast's links live for 24 hours, and it "
+            "gives no new one.",
+            status=answer.status,
+        )
+
+
+_backoff = wait_random_exponential(multiplier=1, max=30)
+
+
+def _error_page(response: httpx.Response) -> ErrorResponse:
+    """What a storage host says besides its status."""
+    page = next(response.iter_bytes(), b"")[:_PAGE]
+    headers = {name: response.headers.get(name, "") for name in ("content-type", "retry-after")}
+    return parse_error_response(httpx.Response(response.status_code, headers=headers, content=page))
+
+
+def _needs_time(answer: ErrorResponse) -> bool:
+    """Whether the host says that the same link works later: it is busy, or the file is not there yet."""
+    return (
+        answer.status == _TOO_MANY_REQUESTS
+        or answer.retry_after is not None
+        or answer.has("not_ready", "not ready", "notready")
+    )
 
 
 def _place_of(response: httpx.Response) -> tuple[int, int | None]:
     """Where in the file the body of an answer begins, and how long the whole file is, if the host tells."""
     if response.status_code == _PARTIAL:
-        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", "").strip())
-        if told is None:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", "").strip())
+        if found is None:
             raise httpx.RemoteProtocolError("a part of the file was sent without saying which")
-        return int(told[1]), int(told[2]) if told[2] != "*" else None
-    length = response.headers.get("content-length")
+        return int(found[1]), int(found[2]) if found[2] != "*" else None
+    length = None if is_encoded(response) else response.headers.get("content-length")
     return 0, int(length) if length is not None else None
 
 
@@ -267,13 +323,8 @@ def _refused(target: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_PLACE:
-            raise StorageError(
-                f"{target}: the storage has failed ({_reason(error)}). This attempt has submitted nothing; the next "
-                "one tries again."
-            ) from error
-        raise InvalidRequestError(
-            f"output_path {target} cannot be written ({_reason(error)}), so this attempt has submitted nothing."
-        ) from error
+            raise StorageError(f"{target}: the storage failed ({_reason(error)}).") from error
+        raise InvalidRequestError(f"output_path {target} cannot be written ({_reason(error)}).") from error
 
 
 def _reason(error: Exception) -> str:

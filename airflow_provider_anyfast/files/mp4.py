@@ -1,36 +1,68 @@
-"""The boxes of an ISO base media file (MP4, MOV, HEIF): whether each has all the bytes that it announces."""
+"""The boxes of an ISO base media file (MP4, MOV, HEIF), which tell whether a file is whole.
+
+A file is a row of boxes, and each begins with its own length, so a cut is found at any place without decoding anything.
+"""
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_PARTS_OF_A_VIDEO = {b"ftyp": "file type", b"moov": "index", b"mdat": "pictures"}
 _WITH_CONTENT = (b"mdat", b"moov", b"meta")
-_FIRST_OF_A_VIDEO = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_SHORT_HEADER, _LONG_HEADER = 8, 16
+
+
+class _Box(NamedTuple):
+    kind: bytes
+    end: int
+
+
+def video_problem(file: IO[bytes], size: int) -> str:
+    """What is wrong with a file of ``size`` bytes that should be a whole MP4 or MOV; empty if nothing is.
+
+    Every box has to be complete. A file that was cut between two boxes lacks one of those that every video has.
+    """
+    file.seek(0)
+    start = file.read(_SHORT_HEADER)
+    if start[4:8] != b"ftyp":
+        return f"is not an MP4 or MOV file (it begins with {start!r})"
+    boxes = list(_boxes(file, size))
+    end = boxes[-1].end if boxes else 0
+    if end > size:
+        return f"lacks its last {end - size:,} bytes"
+    if end < size:
+        return f"is damaged after its first {end:,} bytes"
+    kinds = {box.kind for box in boxes}
+    lacking = [f"{name} ({kind.decode()})" for kind, name in _PARTS_OF_A_VIDEO.items() if kind not in kinds]
+    return f"lacks its {' and its '.join(lacking)}" if lacking else ""
 
 
 def missing_bytes(file: IO[bytes], size: int) -> int:
-    """How many bytes a file of ``size`` lacks at its end, as its boxes tell; 0 if it is whole."""
-    return max((end - size for kind, end in _boxes(file, size) if kind in _WITH_CONTENT), default=0)
+    """How many bytes of its content a file of ``size`` bytes lacks at its end; 0 if it has them all.
+
+    More lenient than ``video_problem``: players pass over what follows the content, so a user's own file may be damaged
+    there.
+    """
+    return max((box.end - size for box in _boxes(file, size) if box.kind in _WITH_CONTENT), default=0)
 
 
-def starts_like_a_video(start: bytes) -> bool:
-    """Whether these first bytes are those of an MP4 or MOV file."""
-    return start[4:8] in _FIRST_OF_A_VIDEO
-
-
-def _boxes(file: IO[bytes], size: int) -> Iterator[tuple[bytes, int]]:
-    """The boxes of the outermost level, each with the place where it says that it ends."""
+def _boxes(file: IO[bytes], size: int) -> Iterator[_Box]:
+    """The boxes of the outermost level, each with the place where it says that it ends, up to one that is no box."""
     start = 0
     while start < size:
         file.seek(start)
-        header = file.read(16)
-        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        header = file.read(_LONG_HEADER)
+        length, kind, least = int.from_bytes(header[:4], "big"), header[4:8], _SHORT_HEADER
         if length == 1:  # the real length follows, in 64 bits
-            length = int.from_bytes(header[8:16], "big")
-        if length < 8:  # noqa: PLR2004 - 0 reaches to the end of the file, and no box is smaller than its own header
+            length, least = int.from_bytes(header[8:16], "big"), _LONG_HEADER
+            if len(header) < _LONG_HEADER:
+                length = least
+        elif length == 0 and kind == b"mdat":  # up to the end of the file, as live recordings have it
+            length = max(size - start, least)
+        if length < least or len(header) < _SHORT_HEADER:
             return
         start += length
-        yield kind, start
+        yield _Box(kind, start)

@@ -9,6 +9,7 @@ import fcntl
 import glob
 import inspect
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -23,7 +24,8 @@ from urllib.parse import quote
 
 from airflow_provider_anyfast.client.errors import AnyFastError, InvalidRequestError, StorageError
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.files.download import check_name, check_target, video_problem
+from airflow_provider_anyfast.files.download import check_name, check_target, is_special
+from airflow_provider_anyfast.files.mp4 import video_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 _SCRATCH = "airflow-anyfast-"
 _UNLOCKED_FOR = 60.0
 """Seconds within which whoever makes a temporary folder has locked it."""
+_SAME_SCHEME = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
+"""Other names of one storage."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.)")
+"""How a URL begins, and also one whose slashes were lost, as in ``str(Path("s3://films/x.mp4"))``."""
 _IN_PATHS = "/!$&'()*+,;=:@"
 """What stands in the path of a URI as it is, besides letters and digits."""
 _LONGEST_KEY = 1024
@@ -63,6 +69,11 @@ class StoredFile(ABC):
     @abstractmethod
     def uri(self) -> str:
         """As asset events and lineage name it, without the connection."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """The same for two spellings of one file, as the storage compares them: ``a/x.mp4`` and ``a//./x.mp4``."""
 
     @property
     @abstractmethod
@@ -131,7 +142,7 @@ class StoredFile(ABC):
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise InvalidRequestError(f"{self.path} is not UTF-8 text ({error}). Nothing was spent on it.") from error
+            raise InvalidRequestError(f"{self.path} is not UTF-8 text ({error}).") from error
 
     def write_text(self, text: str) -> None:
         """Replaces it, all at once."""
@@ -153,6 +164,11 @@ class LocalFile(StoredFile):
     def uri(self) -> str:
         """``file:///…``."""
         return self.local.absolute().as_uri()
+
+    @property
+    def identity(self) -> str:
+        """The path without ``.``, ``..`` and links to folders. A link to a file is replaced itself, so it counts."""
+        return os.path.join(os.path.realpath(self.local.parent), self.local.name)  # noqa: PTH118 - for thousands of rows
 
     @property
     def name(self) -> str:
@@ -188,6 +204,8 @@ class LocalFile(StoredFile):
 
     def write_atomically(self, make: Callable[[Path], object]) -> None:
         """``make`` knows how to let a local file appear."""
+        if is_special(self.local):
+            raise StorageError(f"{self.path} is a device, a pipe or a socket, and only an ordinary file is replaced.")
         with _told(self.path):
             make(self.local)
 
@@ -220,6 +238,11 @@ class RemoteFile(StoredFile):
         return f"{self.remote.protocol}://{quote(self.remote.path, safe=_IN_PATHS)}"
 
     @property
+    def identity(self) -> str:
+        """The bucket and the key under one scheme, whichever connection leads there. Keys are compared byte by byte."""
+        return f"{_SAME_SCHEME.get(self.remote.protocol, self.remote.protocol)}://{self.remote.path}"
+
+    @property
     def name(self) -> str:
         """The last part of its path."""
         return self.remote.name
@@ -231,18 +254,15 @@ class RemoteFile(StoredFile):
     def check_name(self) -> None:
         """What all storages have in common, without asking this one."""
         if not self.name or self.path.endswith("/"):
-            raise InvalidRequestError(
-                f"{self.path} is a folder; add a file name such as {{generation_id}}.mp4. Nothing was spent."
-            )
+            raise InvalidRequestError(f"{self.path} is a folder; add a file name such as {{generation_id}}.mp4.")
         key = self.remote.path.partition("/")[2]
         try:
             length = len(key.encode())
         except UnicodeEncodeError as error:
-            raise InvalidRequestError(f"{self.path!r} is no valid text ({error}). Nothing was spent.") from error
+            raise InvalidRequestError(f"{self.path!r} is no valid text ({error}).") from error
         if length > _LONGEST_KEY:
             raise InvalidRequestError(
-                f"{self.path} cannot be written: its key has {length:,} bytes, and may have {_LONGEST_KEY:,}. "
-                "Nothing was submitted or spent."
+                f"{self.path} cannot be written: its key has {length:,} bytes, and may have {_LONGEST_KEY:,}."
             )
 
     def check_writable(self) -> None:
@@ -253,9 +273,7 @@ class RemoteFile(StoredFile):
             try:
                 _look_for_bucket(self.remote.fs, bucket)
             except FileNotFoundError as error:
-                raise InvalidRequestError(
-                    f"{self.path} cannot be written: there is no bucket {bucket!r}. Nothing was submitted or spent."
-                ) from error
+                raise InvalidRequestError(f"{self.path} cannot be written: there is no bucket {bucket!r}.") from error
         with _scratch_folder():
             pass  # what is written comes through one
 
@@ -322,13 +340,17 @@ def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
     """
     path = str(path)
     if path.strip() in ("", "None"):
-        raise InvalidRequestError(f"{parameter} is empty, as if a template had rendered nothing. Nothing was spent.")
+        raise InvalidRequestError(f"{parameter} is empty, as if a template had rendered nothing.")
     scheme, separator, rest = path.partition("://")
+    if separator:
+        scheme, path = scheme.strip(), path.strip()
+    else:
+        _refuse_almost_url(path, parameter)
     if not separator or scheme in ("file", "local"):
         try:
             return LocalFile(Path(rest.removeprefix("localhost") if separator else path).expanduser())
         except RuntimeError as error:
-            raise InvalidRequestError(f"{parameter}={path}: {error} Nothing was submitted or spent.") from error
+            raise InvalidRequestError(f"{parameter}={path}: {error}") from error
     from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - brings fsspec's registry; not while a DAG is parsed
 
     with _told(path):
@@ -338,9 +360,24 @@ def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
         except (ValueError, ImportError) as error:
             raise InvalidRequestError(
                 f"{parameter}={path}: {error}. The Airflow provider of that storage brings its file system, such as "
-                "apache-airflow-providers-amazon[s3fs], -google or -microsoft-azure. Nothing was submitted or spent."
+                "apache-airflow-providers-amazon[s3fs], -google or -microsoft-azure."
             ) from error
     return RemoteFile(remote)
+
+
+def _refuse_almost_url(path: str, parameter: str) -> None:
+    """Refuses what would become a local folder such as ``s3:`` in the worker's working directory."""
+    start = _SCHEME.match(path)
+    if start is None:
+        return
+    from fsspec.registry import known_implementations  # type: ignore[import-untyped]
+
+    scheme, rest = start[1], path[start.end(1) + 1 :].lstrip("/")
+    if start[2] == "/" or scheme.lower() in known_implementations:
+        raise InvalidRequestError(
+            f"{parameter}={path} is almost a URL. Write {scheme}://{rest}, as a text, since pathlib's Path drops a "
+            f"slash, or ./{path} for a local file of this name."
+        )
 
 
 def files_in(place: Place) -> list[str]:
@@ -352,7 +389,7 @@ def files_in(place: Place) -> list[str]:
     """
     files = stored_file(place, "files").files()
     if not files:
-        raise InvalidRequestError(f"files={str(place)!r}: there is no file. Nothing was sent and nothing was spent.")
+        raise InvalidRequestError(f"files={str(place)!r}: there is no file.")
     return files
 
 
@@ -375,7 +412,7 @@ def _scratch_folder() -> Iterator[Path]:
     except OSError as error:
         raise StorageError(
             f"This worker has no temporary folder that can be written ({error.strerror}), and files of object storage "
-            "come and go through one: mount /tmp, or set TMPDIR. The next attempt tries again; nothing is paid twice."
+            "come and go through one: mount /tmp, or set TMPDIR."
         ) from error
     with made as folder, ExitStack() as held:
         with suppress(OSError):  # a file system without locks has no sweeping either
@@ -427,11 +464,9 @@ def _told(path: str, *, reading: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         if reading and isinstance(error, FileNotFoundError):
-            raise InvalidRequestError(f"{path} does not exist. Nothing was spent on it.") from error
+            raise InvalidRequestError(f"{path} does not exist.") from error
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise StorageError(
-            f"{path}: the storage has failed ({redact(reason)}). The next attempt tries again; nothing is paid twice."
-        ) from error
+        raise StorageError(f"{path}: the storage failed ({redact(reason)}).") from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Bringing a finished video home: to a local path or into object storage, with its last frame where there is one."""
+"""Saving a finished video to a local path or into object storage, with its last frame where there is one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_anyfast.client.errors import LinkExpiredError, UnexpectedAnswerError
-from airflow_provider_anyfast.files.download import download, image_problem
+from airflow_provider_anyfast.client.errors import AnyFastError, Cost, LinkExpiredError, UnexpectedAnswerError
+from airflow_provider_anyfast.files.download import download
+from airflow_provider_anyfast.files.images import image_problem
 from airflow_provider_anyfast.files.storage import StoredFile, stored_file
 from airflow_provider_anyfast.seedance.result import LINK_LIFE
 
@@ -58,7 +59,8 @@ class VideoOutput:
             InvalidRequestError: naming what is in the way.
             StorageError: the storage does not answer.
         """
-        self._target(_SOME_ID).check_writable()
+        with _as_written():
+            self._target(_SOME_ID).check_writable()
         self.check_name()
 
     def check_name(self) -> None:
@@ -67,9 +69,10 @@ class VideoOutput:
         Raises:
             InvalidRequestError: naming what is in the way.
         """
-        video = self._target(_SOME_ID)
-        video.check_name()
-        _last_frame_of(video, max(_IMAGE_ENDINGS, key=len)).check_name()
+        with _as_written():
+            video = self._target(_SOME_ID)
+            video.check_name()
+            _last_frame_of(video, max(_IMAGE_ENDINGS, key=len)).check_name()
 
     def existing_video(self) -> StoredFile | None:
         """The whole video that makes a new one needless; only a path without ``{generation_id}`` can tell."""
@@ -87,20 +90,20 @@ class VideoOutput:
             submitted_at: Unix seconds of its submission, where AnyFast does not tell when it was finished.
 
         Raises:
-            LinkExpiredError: the link has died, 24 hours after the video was finished, and the video is not at home.
-            DownloadError: the bytes did not arrive whole.
+            LinkExpiredError: the link has expired, 24 hours after the end of rendering, and the video is not there.
+            DownloadError: the file did not arrive complete.
             StorageError: they could not be stored.
         """
-        born_at = task.finished_at or task.submitted_at or submitted_at
-        fetch = partial(download, client.open_link, expires_at=born_at + LINK_LIFE if born_at else None)
+        rendered_at = task.finished_at or task.submitted_at or submitted_at
+        fetch = partial(download, client.open_link, expires_at=rendered_at + LINK_LIFE if rendered_at else None)
         video, frame = self._target(task.generation_id), None
         if not self.overwrite and video.is_whole_video():
-            log.info("%s is there already, and whole: it is kept, and nothing is fetched.", video.path)
+            log.info("%s is already there and complete. It is kept.", video.path)
         else:
             what = f"generation {task.generation_id}"
             with self._kept_if(video.is_whole_video):
                 video.write_atomically(lambda path: fetch(link_of(task), path, what=what))
-            log.info("Generation %s is at home: %s.", task.generation_id, video.path)
+            log.info("Saved generation %s to %s.", task.generation_id, video.path)
         if (link := task.last_frame_url) is not None:
             frame = _last_frame_of(video, _ending(link))
             what = f"the last frame of generation {task.generation_id}"
@@ -119,11 +122,20 @@ class VideoOutput:
                 raise
 
     def path_of(self, generation_id: str) -> str:
-        """Where the video of a generation is, once it is at home."""
+        """Where the video of a generation is, once it is saved."""
         return self._target(generation_id).path
 
     def _target(self, generation_id: str) -> StoredFile:
         return stored_file(str(self.output_path).replace(PLACEHOLDER, generation_id))
+
+
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Lets an error name the path as the user wrote it, and not with the id that stands in for one to come."""
+    try:
+        yield
+    except AnyFastError as error:
+        raise type(error)(error.what.replace(_SOME_ID, PLACEHOLDER)) from error.__cause__
 
 
 def link_of(task: Generation) -> str:
@@ -134,8 +146,8 @@ def link_of(task: Generation) -> str:
     """
     if task.video_url is None:
         raise UnexpectedAnswerError(
-            f"Generation {task.generation_id} is finished, but AnyFast's answer holds no http(s) link to it. It is "
-            "paid for; the next attempt asks again, without a new submission.",
+            f"Generation {task.generation_id} is finished, but AnyFast's answer holds no http(s) link to it.",
+            cost=Cost.PAID,
             generation_id=task.generation_id,
         )
     return task.video_url

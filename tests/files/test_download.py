@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import io
 import os
 import resource
 import signal
@@ -12,9 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError, StorageError
-from airflow_provider_anyfast.files.download import TRIES, check_target, download, image_problem
+from airflow_provider_anyfast.files import download as files_download
+from airflow_provider_anyfast.files.download import PATIENCE, TRIES, check_target, download
+from airflow_provider_anyfast.files.images import image_problem
+from airflow_provider_anyfast.files.mp4 import video_problem
+from airflow_provider_anyfast.files.storage import LocalFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +30,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("fake_clock")
 LINK = "https://host/x.mp4?X-Tos-Signature=ab12"
-FILM = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 1000
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    """A box of an MP4 file."""
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+FTYP, MOOV = box(b"ftyp", b"mp42" + bytes(12)), box(b"moov", bytes(100))
+FILM = FTYP + MOOV + box(b"mdat", bytes(range(256)) * 1000)
 OLD = b"an older file"
 
 
@@ -58,7 +73,7 @@ class Store:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        yield answer
+        yield httpx.Response(answer.status_code, headers=answer.headers, stream=answer.stream)
 
 
 def film(*parts: bytes | Exception, status: int = 200, length: int | None = None) -> httpx.Response:
@@ -79,6 +94,12 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "film.mp4"
 
 
+def picture(kind: str) -> bytes:
+    content = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(content, kind)
+    return content.getvalue()
+
+
 def only(folder: Path, *names: str) -> bool:
     return sorted(path.name for path in folder.iterdir()) == sorted(names)
 
@@ -96,11 +117,6 @@ def test_a_film_comes_home_whole(target: Path) -> None:
 
 def test_a_film_of_unknown_length_comes_home(target: Path) -> None:
     assert fetched(Store(film(FILM)), target) == len(FILM)
-
-
-@pytest.mark.parametrize("box", [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"])
-def test_every_beginning_of_an_mp4_or_mov_file_is_known(target: Path, box: bytes) -> None:
-    assert fetched(Store(film(b"\x00\x00\x00\x08" + box)), target) == 8
 
 
 def test_the_folder_of_a_film_is_made(tmp_path: Path) -> None:
@@ -141,7 +157,6 @@ BROKEN: dict[str, Callable[[], Answer]] = {
     "empty": film,
     "HTML": lambda: film(b"<html>Please wait</html>"),
     "XML": lambda: film(b'<?xml version="1.0"?><Error/>'),
-    "429": lambda: film(status=429),
     "500": lambda: film(b"oops", status=500),
     "503": lambda: film(status=503),
     "304": lambda: film(status=304),
@@ -166,7 +181,7 @@ def test_a_download_that_always_breaks_off_leaves_nothing_and_says_what_is_paid(
     store = Store(*(make() for _ in range(TRIES)))
     with pytest.raises(DownloadError, match="generation asyntask_1") as caught:
         fetched(store, target)
-    assert "paid for" in str(caught.value)
+    assert "The video is billed." in str(caught.value)
     assert "without a new submission" in str(caught.value)
     assert "ab12" not in str(caught.value)
     assert caught.value.retryable
@@ -223,7 +238,7 @@ def test_a_transfer_that_breaks_off_twice_goes_on_twice(target: Path) -> None:
 
 def test_tries_that_bring_something_new_are_not_counted(target: Path) -> None:
     """A line that breaks every other megabyte still brings a long film home."""
-    long, step = FILM + bytes(12 * 2**20), 2**20 + 1
+    long, step = FTYP + MOOV + box(b"mdat", bytes(12 * 2**20)), 2**20 + 1
 
     def answer(start: int) -> httpx.Response:
         last = start + step >= len(long)
@@ -278,15 +293,49 @@ def test_what_is_not_a_video_is_not_gone_on_with(target: Path) -> None:
 
 
 def test_a_film_whose_boxes_announce_more_than_came_is_not_whole(target: Path) -> None:
-    cut = FILM[:24] + b"\x00\x01\x00\x00mdat" + b"x" * 1000
+    cut = FTYP + MOOV + b"\x00\x01\x00\x00mdat" + b"x" * 1000
     store = Store(film(cut), whole())
     assert fetched(store, target) == len(FILM)
     with pytest.raises(DownloadError, match="lacks its last 64,528 bytes"):
         fetched(Store(*(film(cut) for _ in range(TRIES))), target)
 
 
+LONG_MDAT = b"\x00\x00\x00\x01mdat" + (16 + 300).to_bytes(8, "big") + bytes(300)
+VIDEOS = {
+    "index first": FTYP + MOOV + box(b"free", bytes(9)) + box(b"mdat", bytes(300)),
+    "index last": FTYP + box(b"mdat", bytes(300)) + MOOV + box(b"udta", bytes(20)),
+    "64-bit length": FTYP + LONG_MDAT + MOOV,
+}
+
+
+@pytest.mark.parametrize("video", VIDEOS.values(), ids=VIDEOS.keys())
+def test_a_video_that_is_cut_at_any_place_is_found_without_its_length(video: bytes) -> None:
+    assert video_problem(io.BytesIO(video), len(video)) == ""
+    mistaken = [at for at in range(len(video)) if not video_problem(io.BytesIO(video[:at]), at)]
+    last_needed = max(video.index(b"moov") + 4 + 100, video.index(b"mdat") + 4 + 300)
+    assert [at for at in mistaken if at < last_needed] == []
+
+
+def test_a_video_that_is_padded_with_zeros_in_place_of_its_end_is_not_whole() -> None:
+    cut = VIDEOS["index last"][:-130] + bytes(130)
+    assert "damaged after its first" in video_problem(io.BytesIO(cut), len(cut))
+
+
+def test_pictures_without_an_announced_length_reach_to_the_end_of_the_file() -> None:
+    video = FTYP + MOOV + b"\x00\x00\x00\x00mdat" + bytes(300)
+    assert video_problem(io.BytesIO(video), len(video)) == ""
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_a_last_frame_that_is_cut_is_found(kind: str) -> None:
+    image = picture(kind)
+    assert image_problem(io.BytesIO(image), len(image)) == ""
+    for cut in (len(image) // 2, len(image) - 1 if kind != "GIF" else len(image) - 2):
+        assert "lacks its last" in image_problem(io.BytesIO(image[:cut]), cut)
+
+
 def test_a_last_frame_has_to_be_an_image(tmp_path: Path) -> None:
-    target, png = tmp_path / "frame.png", b"\x89PNG\r\n\x1a\n" + bytes(100)
+    target, png = tmp_path / "frame.png", picture("PNG")
     assert fetched(Store(film(FILM), film(png)), target, problem=image_problem) == len(png)
     assert target.read_bytes() == png
     with pytest.raises(DownloadError, match="is not an image"):
@@ -301,6 +350,57 @@ def test_a_message_shows_no_secret_of_a_broken_link(target: Path) -> None:
     assert "p99" not in str(caught.value)
 
 
+# Hosts that need time.
+
+
+def test_a_video_that_is_not_ready_at_the_storage_host_is_waited_for(target: Path, fake_clock: FakeClock) -> None:
+    began = fake_clock.now()
+
+    def not_ready() -> httpx.Response:
+        return httpx.Response(400, json={"error": {"code": "video_not_ready", "message": "try later"}})
+
+    store = Store(*(not_ready() for _ in range(30)), whole())
+    assert fetched(store, target) == len(FILM)
+    assert fake_clock.now() - began > 60
+
+
+def test_a_storage_host_that_asks_for_a_pause_gets_it(target: Path, fake_clock: FakeClock) -> None:
+    busy = [httpx.Response(status, headers={"retry-after": "90"}) for status in (429, 503, 429, 429, 503)]
+    assert fetched(Store(*busy, whole()), target) == len(FILM)
+    assert fake_clock.sleeps == [90.0] * 5
+
+
+@pytest.mark.parametrize("life", [600.0, 30 * 3600.0, None])
+def test_patience_ends_with_the_link_or_after_an_hour(target: Path, fake_clock: FakeClock, life: float | None) -> None:
+    began = fake_clock.now()
+    busy = [httpx.Response(429) for _ in range(1000)]
+    with pytest.raises(DownloadError, match="HTTP 429") as caught:
+        fetched(Store(*busy), target, expires_at=None if life is None else began + life)
+    assert caught.value.retryable
+    assert 0 <= fake_clock.now() - began - min(life or PATIENCE, PATIENCE) <= 30
+
+
+def test_a_body_that_is_compressed_although_nobody_asked_for_it_is_unpacked(target: Path) -> None:
+    packed = gzip.compress(FILM)
+    headers = {"content-encoding": "gzip", "content-length": str(len(packed)), "etag": ETAG}
+    broken = httpx.Response(200, stream=Parts(packed[:500], httpx.ReadError("reset")), headers=headers)
+    store = Store(broken, httpx.Response(200, stream=Parts(packed[:900], packed[900:]), headers=headers))
+    assert fetched(store, target) == len(FILM)
+    assert target.read_bytes() == FILM
+    assert store.headers == [None, None], "places in a compressed body are no places in the file"
+
+
+def test_a_body_that_unpacks_to_more_than_any_video_is_broken_off(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_download, "LARGEST", 10**6)
+    bomb = gzip.compress(FTYP + bytes(2 * 10**6))
+    answers = [httpx.Response(200, stream=Parts(bomb), headers={"content-encoding": "gzip"}) for _ in range(TRIES)]
+    with pytest.raises(DownloadError, match="larger than 1,000,000 bytes"):
+        fetched(Store(*answers), target)
+    assert only(target.parent)
+
+
 # Dead links.
 
 GONE = (401, 403, 404, 410)
@@ -310,12 +410,18 @@ GONE = (401, 403, 404, 410)
 @pytest.mark.parametrize("age", [0.0, 1.0, 1e9])
 def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: float, fake_clock: FakeClock) -> None:
     store = Store(film(status=status))
-    with pytest.raises(LinkExpiredError, match="Clear the task to generate") as caught:
+    with pytest.raises(LinkExpiredError, match="has expired") as caught:
         fetched(store, target, expires_at=fake_clock.now() - age)
     assert caught.value.status == status
     assert not caught.value.retryable
-    assert len(store.asked) == 1
+    assert "Clear the task to submit, and pay for, a new one." in str(caught.value)
+    assert len(store.asked) == 2
     assert only(target.parent)
+
+
+def test_one_refusal_past_the_end_of_a_link_proves_nothing(target: Path, fake_clock: FakeClock) -> None:
+    store = Store(film(status=403), whole())
+    assert fetched(store, target, expires_at=fake_clock.now() - 1) == len(FILM)
 
 
 @pytest.mark.parametrize("status", GONE)
@@ -437,6 +543,17 @@ def test_a_target_without_a_name_is_refused(tmp_path: Path) -> None:
         check_target(tmp_path)
 
 
+def test_a_pipe_a_device_and_a_socket_are_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for special in (tmp_path / "pipe", tmp_path / "null", Path("/dev/null")):
+        with pytest.raises(InvalidRequestError, match="only an ordinary file is replaced"):
+            check_target(special)
+        with pytest.raises(StorageError, match="only an ordinary file is replaced"):
+            LocalFile(special).write_text("text")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def refused_targets(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "file").write_bytes(OLD)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -451,7 +568,7 @@ def refused_targets(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("case", ["below a file", "a name too long", "a folder too long", "no name at all", "a loop"])
 def test_a_target_that_cannot_be_written_is_refused_before_anything_is_paid(tmp_path: Path, case: str) -> None:
-    with pytest.raises(InvalidRequestError, match=r"cannot be written \(.+\), so this attempt has submitted nothing"):
+    with pytest.raises(InvalidRequestError, match=r"cannot be written \(.+\)"):
         check_target(refused_targets(tmp_path)[case])
 
 

@@ -134,7 +134,7 @@ def test_a_worker_without_a_temporary_folder_is_told_apart_from_a_bucket_without
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
-    with pytest.raises(errors.StorageError, match=r"no temporary folder .*TMPDIR.*nothing is paid twice"):
+    with pytest.raises(errors.StorageError, match=r"no temporary folder .*TMPDIR"):
         remote(Bucket(None)).check_writable()
     with pytest.raises(errors.StorageError, match="no temporary folder"):
         remote(Bucket(None)).write_text("new")
@@ -185,7 +185,7 @@ def readable() -> Iterator[Path]:
 @pytest.mark.usefixtures("nobody")
 def test_a_folder_that_may_only_be_read_is_told_before_anything_is_paid(readable: Path) -> None:
     for path in (readable / "x.mp4", readable / "new" / "{generation_id}.mp4"):
-        with pytest.raises(errors.InvalidRequestError, match=r"Permission denied.*has submitted nothing"):
+        with pytest.raises(errors.InvalidRequestError, match="Permission denied"):
             VideoOutput(path).check()
     with pytest.raises(errors.StorageError, match="Permission denied"):
         stored_file(readable / "x.mp4").write_text("new")
@@ -225,7 +225,7 @@ def test_a_name_that_is_let_pass_before_the_payment_can_be_written_after_it(tmp_
 def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     for name in ("x" * 250, "folder.mp4", "half an emoji \ud83d"):
-        with pytest.raises(errors.InvalidRequestError, match="this attempt has submitted nothing"):
+        with pytest.raises(errors.InvalidRequestError, match="cannot be written"):
             VideoOutput(tmp_path / name).check_name()
     VideoOutput(tmp_path / "new" / "x.mp4").check_name()
     assert [path.name for path in tmp_path.iterdir()] == ["folder.mp4"]
@@ -313,7 +313,7 @@ def test_a_bucket_that_has_gone_after_the_payment_costs_a_retry_and_is_no_mistak
         def put_file(self, local: str, remote: str) -> None:
             raise FileNotFoundError("The specified bucket does not exist")
 
-    with pytest.raises(errors.StorageError, match="nothing is paid twice"):
+    with pytest.raises(errors.StorageError, match="pays for nothing twice"):
         remote(Gone()).write_text("new")
 
 
@@ -325,3 +325,47 @@ def test_a_secret_in_what_a_storage_says_stays_there() -> None:
     with pytest.raises(errors.StorageError, match=r"host/x\.mp4") as caught:
         remote(Loud()).write_text("new")
     assert "ab12" not in str(caught.value)
+
+
+# What names a file, and what only seems to.
+
+
+@pytest.mark.parametrize(
+    "path",
+    [Path("s3://films/x.mp4"), "s3:films/x.mp4", "s3:/films/x.mp4", "gs:films/x.mp4", "foo:/films/x.mp4"],
+)
+def test_a_path_that_is_almost_a_url_is_refused(path: Any) -> None:
+    with pytest.raises(errors.InvalidRequestError, match="is almost a URL") as caught:
+        stored_file(path)
+    assert "://" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["12:30.mp4", "C:/x.mp4", "scene:1.mp4", "./s3:films/x.mp4", "/data/s3:/x.mp4"])
+def test_a_local_path_may_hold_a_colon(path: str) -> None:
+    assert stored_file(path).path == str(Path(path))
+
+
+def test_blanks_around_a_url_are_not_part_of_it(s3: S3) -> None:
+    assert stored_file(" s3://films/x.mp4\n").path == "s3://films/x.mp4"
+
+
+def test_two_spellings_of_one_local_file_have_one_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    spellings = ["a/x.mp4", "a/./x.mp4", "a//x.mp4", "b/../a/x.mp4", "link/x.mp4", f"{tmp_path}/a/x.mp4"]
+    spellings.append(f"file://{tmp_path}/a/x.mp4")
+    assert {stored_file(path).identity for path in spellings} == {str((tmp_path / "a").resolve() / "x.mp4")}
+    assert stored_file("a/X.mp4").identity != stored_file("a/x.mp4").identity
+
+
+def test_objects_are_compared_by_bucket_and_key_and_not_by_the_connection(s3: S3) -> None:
+    assert stored_file("s3://films/a/x.mp4").identity == stored_file(s3.path("a/x.mp4")).identity
+    assert stored_file("s3://films/a/x.mp4").identity != stored_file("s3://films/b/x.mp4").identity
+
+
+def test_an_error_about_a_name_with_an_id_shows_it_as_it_was_written(tmp_path: Path) -> None:
+    path = f"{tmp_path}/{'x' * 250}{{generation_id}}.mp4"
+    with pytest.raises(errors.InvalidRequestError, match=r"x\{generation_id\}\.mp4 cannot be written") as caught:
+        VideoOutput(path).check()
+    assert "asyntask" not in str(caught.value)
