@@ -142,7 +142,12 @@ def test_every_bad_row_is_told_before_the_first_one_is_paid(
     attempt = runner.attempt(batch(tmp_path, rows=rows, template=template))
     assert attempt.state == "failed"
     told = str(attempt.error)
-    for phrase in ("3 of 4 rows", "row 2: duration=99", "row 3: prompt: ", "'name'", "row 4: output_path", "of row 1"):
+    for phrase in (
+        "3 of 4 rows",
+        "duration=99 is outside 4 to 15 seconds of seedance: row 2 (name b)",
+        "prompt: there is no column 'name'; there are s: row 3",
+        "is that of row 1 (name a) too: row 4 (name a)",
+    ):
         assert phrase in told
     assert sandbox.requests() == []
 
@@ -178,7 +183,7 @@ def test_a_row_whose_path_renders_to_nothing_is_a_bad_row(
 ) -> None:
     make = batch(tmp_path, rows=[{"name": "a", "to": ""}], template={**TEMPLATE, "output_path": "{{ row.to }}"})
     attempt = runner.attempt(make)
-    assert "row 1: output_path is empty" in str(attempt.error)
+    assert "output_path: column 'to' has no value: row 1 (name a)" in str(attempt.error)
     assert sandbox.requests() == []
 
 
