@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _serve(settings: SandboxSettings, host: str, port: int, cache_dir: Path | None) -> None:
     from airflow_provider_anyfast.sandbox.server import serve_in_thread  # noqa: PLC0415 - it needs the extra's packages
 
-    # Blocked before any thread starts, the signals wait for this thread to collect them.
+    # The signals are blocked before any thread starts, so that only this thread receives them, in sigwait.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         with serve_in_thread(settings, host=host, port=port, cache_dir=cache_dir) as served:
@@ -58,7 +58,7 @@ def _serve(settings: SandboxSettings, host: str, port: int, cache_dir: Path | No
 
 
 def _settings(chosen: argparse.Namespace) -> SandboxSettings:
-    """Return the settings that were chosen; what was not is left to their defaults."""
+    """Return the settings that were given; the rest keeps its defaults."""
     given = {name: value for name, value in vars(chosen).items() if value is not None and name not in _OF_THE_SERVER}
     return SandboxSettings.model_validate(given)
 
@@ -114,10 +114,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_contradictory_points(parser: argparse.ArgumentParser) -> None:
-    """Add the switches for what the sources about AnyFast do not agree on."""
+    """Add the options for points on which the sources about AnyFast disagree."""
     add = parser.add_argument_group("where the sources about AnyFast disagree").add_argument
-    add("--submit-status", choices=("", "queued"), help="the status in the answer to a submission (default: empty)")
-    add("--unknown-task", type=int, choices=(400, 404), help="the answer about an unknown task (default: 400)")
+    add("--submit-status", choices=("", "queued"), help="the status in the response to a submission (default: empty)")
+    add("--unknown-task", type=int, choices=(400, 404), help="the response about an unknown task (default: 400)")
     add("--require-group-type", action=BooleanOptionalAction, help="refuse ListAssets without GroupType (default: yes)")
     add("--fail-reason-copies-url", action=BooleanOptionalAction, help="copy the link of a success to fail_reason")
     add("--result-url-on-failure", choices=("omit", "empty", "reason"), help="what a failure has there (default: omit)")

@@ -1,4 +1,4 @@
-"""Serves a sandbox over a real socket, in a thread of the calling program."""
+"""Serves a sandbox over a real socket, in a thread."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _server(sandbox: Sandbox) -> uvicorn.Server:
             lifespan="off",
             log_level="warning",
             access_log=False,
-            date_header=False,  # it is the sandbox's own clock that tells the date
+            date_header=False,  # the sandbox sends the date of its own clock
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
     )

@@ -12,12 +12,12 @@ _SHOWN = 4
 
 
 def masked(key: str) -> str:
-    """Return ``key`` so that it can be told from others but not used: ``sand…-key``."""
+    """Return ``key`` so that it can be recognised but not used: ``sand…-key``."""
     return f"{key[:_SHOWN]}…{key[-_SHOWN:]}" if len(key) > 2 * _SHOWN else "…"
 
 
 class ApiKey(BaseModel):
-    """A key, and the account that it belongs to; without one the key is an account of its own."""
+    """A key and its account; without one, the key has an account to itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,12 +45,12 @@ class SandboxSettings(BaseModel):
         group_index_seconds: how long a new group is not found, neither in lists nor by CreateAsset.
         quota_tokens: what each account may spend; ``None`` means no limit.
         link_hours: the life of a result link.
-        submit_status: the ``status`` in the answer to a submission.
+        submit_status: the ``status`` in the response to a submission.
         unknown_task: the HTTP status of a query about an unknown task.
         require_group_type: whether ListAssets without ``GroupType`` is refused.
         fail_reason_copies_url: whether a success carries the link in ``fail_reason`` too.
         result_url_on_failure: what a failure has there: nothing, an empty text, or the reason of the failure.
-        query_shape: which of the known shapes a status query is answered in.
+        query_shape: the shape of a status response, one of the known ones.
         billing_pages: whether a key can read its billing log and its balance, or how it is refused.
         billing_log_ids: whether a charge names its task at once; otherwise only refunds and settlements do.
         billing_log_delay: how late a row is in the log.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """An API key of the sandbox: its account, what it owns, what it was charged, when it asked about that."""
+    """An API key of the sandbox: its account, its assets, its charges, and when it read its billing pages."""
 
     value: str
     account: str
@@ -40,7 +40,7 @@ class Key:
 
     @property
     def masked(self) -> str:
-        """The key as it may be shown."""
+        """The key without its middle, for display."""
         return masked(self.value)
 
 
@@ -94,7 +94,7 @@ class Sandbox:
 
 
 def _keys(settings: SandboxSettings) -> dict[str, Key]:
-    """Return the keys by their value; user and token numbers go into the prefix of group names."""
+    """Return the keys by value; user and token numbers form the prefix of group names."""
     accounts: dict[str, int] = {}
     keys: dict[str, Key] = {}
     for token, key in enumerate(settings.api_keys, start=1):

@@ -1,4 +1,4 @@
-"""A sandbox whose time stands still, and callers of it."""
+"""A sandbox whose time stands still, and clients of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox.caller import Caller
+from tests.sandbox.client import Client
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -34,22 +34,22 @@ def configure(sandbox: SandboxHandle, clock: FakeClock) -> Callable[..., None]:
 
 
 @pytest.fixture
-def anyfast(sandbox: SandboxHandle, clock: FakeClock) -> Iterator[Caller]:
+def anyfast(sandbox: SandboxHandle, clock: FakeClock) -> Iterator[Client]:
     """Somebody with the sandbox's first key."""
-    caller = Caller(sandbox.url, sandbox.api_key)
-    with caller.http:
-        yield caller
+    client = Client(sandbox.url, sandbox.api_key)
+    with client.http:
+        yield client
 
 
 @pytest.fixture
-def caller_with(sandbox: SandboxHandle) -> Iterator[Callable[[str | None], Caller]]:
+def client_with(sandbox: SandboxHandle) -> Iterator[Callable[[str | None], Client]]:
     """Makes somebody with another key, or without any."""
-    callers: list[Caller] = []
+    clients: list[Client] = []
 
-    def make(key: str | None) -> Caller:
-        callers.append(Caller(sandbox.url, key))
-        return callers[-1]
+    def make(key: str | None) -> Client:
+        clients.append(Client(sandbox.url, key))
+        return clients[-1]
 
     yield make
-    for caller in callers:
-        caller.http.close()
+    for client in clients:
+        client.http.close()

@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_anyfast.sandbox import __main__ as command
 from airflow_provider_anyfast.sandbox.server import serve_in_thread
-from tests.sandbox.caller import Caller, fine
+from tests.sandbox.client import Client, ok_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,16 +40,19 @@ def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_until_it_is_told_to_stop_and_leaves_nothing_behind(
+def test_the_command_serves_until_it_is_stopped_and_leaves_no_files(
     stop: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with running("--api-key", "a=studio", "--api-key", "my-own-key", "--completion-seconds", "0") as (process, url):
-        caller = Caller(url, "my-own-key")
-        with caller.http:
-            link = caller.shown(caller.generate(resolution="480p"))["result_url"]
+        client = Client(url, "my-own-key")
+        with client.http:
+            link = client.task(client.generate(resolution="480p"))["result_url"]
             assert httpx.get(link).status_code == 200
-            assert [key["account"] for key in fine(caller.http.get("/account"))["accounts"]] == ["studio", "account-2"]
+            assert [key["account"] for key in ok_json(client.http.get("/account"))["accounts"]] == [
+                "studio",
+                "account-2",
+            ]
             assert len(list(tmp_path.iterdir())) == 1
         process.send_signal(stop)
         assert process.wait(10) == 0
@@ -61,7 +64,7 @@ def settings_of(*options: str) -> dict[str, object]:
     return command._settings(parsed).model_dump(exclude_unset=True)
 
 
-def test_what_is_not_chosen_is_left_to_the_defaults() -> None:
+def test_options_that_are_not_given_keep_their_defaults() -> None:
     assert settings_of() == {}
 
 
@@ -125,7 +128,7 @@ def test_a_bad_option_is_named(options: list[str], part: str, capsys: pytest.Cap
     assert part in capsys.readouterr().err
 
 
-def test_a_missing_extra_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("av", "PIL") else find_spec(name))
 
@@ -134,7 +137,7 @@ def test_a_missing_extra_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) 
     assert caught.value.code == "The sandbox needs av, PIL: install airflow-provider-anyfast[sandbox]."
 
 
-def test_a_taken_port_is_told() -> None:
+def test_a_port_in_use_is_an_error_with_the_address() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -165,7 +168,7 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
         assert httpx.get(f"{served.url}/account").status_code == 200
 
 
-def test_importing_the_package_brings_none_of_what_it_needs_to_run() -> None:
+def test_importing_the_package_imports_none_of_its_dependencies() -> None:
     code = (
         "import sys, airflow_provider_anyfast.sandbox;"
         "print([name for name in ('av', 'PIL', 'fastapi', 'uvicorn', 'pydantic', 'airflow') if name in sys.modules])"

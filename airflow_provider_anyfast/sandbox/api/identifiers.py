@@ -1,4 +1,4 @@
-"""Ids in the formats that AnyFast documents, and the request id of the call that is being answered."""
+"""Ids in the formats that AnyFast documents, and the id of the current request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOWER = string.ascii_lowercase + string.digits
 _MIXED = string.ascii_letters + string.digits
 
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
-"""The id of the request being answered; error messages quote it and the header ``X-Oneapi-Request-Id`` carries it."""
+"""The id of the current request, for error messages and the header ``X-Oneapi-Request-Id``."""
 
 
 def new_request_id(now: float) -> str:
@@ -23,7 +23,7 @@ def new_request_id(now: float) -> str:
 
 
 class Identifiers:
-    """Makes ids, none of them twice, even when many are made within one second."""
+    """Makes ids, each of them once, even when many are made within one second."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()

@@ -1,4 +1,4 @@
-"""What was asked of the sandbox: the last requests, and how many there were of each kind."""
+"""The requests that the sandbox received: the last ones, and how many there were of each call."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _KEPT = 10_000
 
 
 class LoggedRequest(BaseModel):
-    """One request of the AnyFast interface; the sandbox's own pages are not among them.
+    """One request to the AnyFast interface; requests for the sandbox's own pages are not logged.
 
     ``at`` is Unix seconds; ``key`` is masked, ``None`` when an unknown one or none came; ``status`` is ``None`` while
-    there is no answer, and for ever when the connection was closed without one; 499 means that the caller had gone
-    before anything was done.
+    there is no response, and stays so when the connection was closed without one; 499 means that the client
+    disconnected before anything was done.
     """
 
     at: float
@@ -27,19 +27,19 @@ class LoggedRequest(BaseModel):
 
 
 class RequestLog:
-    """The last 10,000 requests, and the number of all of them."""
+    """The last 10,000 requests, and the total count of each call."""
 
     def __init__(self) -> None:
         self._requests: deque[LoggedRequest] = deque(maxlen=_KEPT)
         self._by_call: Counter[str] = Counter()
 
     def add(self, request: LoggedRequest) -> None:
-        """Remember ``request``, which has no answer yet."""
+        """Add ``request``, which has no response yet."""
         self._requests.append(request)
         self._by_call[request.call] += 1
 
     def requests(self, call: str | None = None) -> list[LoggedRequest]:
-        """Return the kept requests, the oldest first; of one call only, if given."""
+        """Return the logged requests, oldest first; of one call only, if given."""
         return [request.model_copy() for request in self._requests if call in (None, request.call)]
 
     def by_call(self) -> dict[str, int]:

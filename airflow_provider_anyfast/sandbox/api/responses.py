@@ -18,7 +18,7 @@ from airflow_provider_anyfast.sandbox.api.masking import mask
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The gateway masks a relayed task error only when its text seems to speak of an address.
+# The gateway masks a relayed task error only when its text seems to contain an address.
 _ADDRESS_WORDS = ("post", "dial", "http")
 _TASK_NOT_FOUND = {404: "task does not exist"}
 
@@ -90,7 +90,7 @@ def asset_error(status: int, code: str, message: str) -> ApiResponse:
 
 
 def group_not_found(group_id: str) -> ApiResponse:
-    """Return the 404 of a group that is absent or another key's; a duplicate asset name is answered so too."""
+    """Return the 404 of a group that is absent or another key's; a duplicate asset name gets the same response."""
     return asset_error(404, "NotFound.group_id", f"The specified asset_group {group_id} is not found.")
 
 
@@ -105,12 +105,12 @@ def missing_parameter(name: str) -> ApiResponse:
 
 
 def invalid_parameter(name: str, reason: str) -> ApiResponse:
-    """Return the asset library's 400 for a parameter with a value that it does not take."""
+    """Return the asset library's 400 for a parameter with a value that it does not accept."""
     return asset_error(400, f"InvalidParameter.{name}", f"The parameter {name} is not valid: {reason}")
 
 
 def task_not_found(status: int) -> ApiResponse:
-    """Return the answer about an unknown task: the gateway's source says 400, the documentation 404."""
+    """Return the response about an unknown task: the gateway's source says 400, the documentation 404."""
     return task_error(status, "task_not_exist", _TASK_NOT_FOUND.get(status, "task_not_exist"))
 
 
@@ -120,7 +120,7 @@ def out_of_quota() -> ApiResponse:
 
 
 def moderated(code: str, item: int = 0) -> ApiResponse:
-    """Return the 400 of an input that is held for sensitive because of one ``item`` of its content."""
+    """Return the 400 of an input that moderation refuses because of one ``item`` of its content."""
     message = f"The request failed because content[{item}] of the input may contain sensitive information."
     return upstream_error(400, code, message)
 
@@ -149,7 +149,7 @@ def asset_still_processing(asset_id: str) -> ApiResponse:
 
 
 def rate_limited() -> ApiResponse:
-    """Return the gateway's 429: an empty body, and no word on when to come back."""
+    """Return the gateway's 429: an empty body and no ``Retry-After``."""
     return ApiResponse(429, b"")
 
 
@@ -172,7 +172,7 @@ def storage_error(status: int, code: str, message: str) -> ApiResponse:
 
 
 def expired_link() -> ApiResponse:
-    """Return the 403 of a link past its time."""
+    """Return the 403 of an expired link."""
     return storage_error(403, "AccessDenied", "Request has expired")
 
 

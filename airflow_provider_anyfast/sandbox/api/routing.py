@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SUBMIT_PATH = "/v1/video/generations"
 STORAGE_CALL = "download"
-"""The one call that the storage host serves, and not AnyFast's gateway."""
+"""The only call that the storage host serves; AnyFast's gateway serves the others."""
 _LARGEST_BODY = 128 * 1024 * 1024
 _LARGEST_SUBMISSION = 64 * 1024 * 1024
 

@@ -82,8 +82,8 @@ async def show_prices(sandbox: TheSandbox) -> Response:
         for name in names
         if name in MODELS
     ]
-    answer = {"success": True, "data": data, "vendors": [], "group_ratio": {"default": 1}}
-    return to_response(json_response({**answer, "usable_group": {"default": "default"}}))
+    prices = {"success": True, "data": data, "vendors": [], "group_ratio": {"default": 1}}
+    return to_response(json_response({**prices, "usable_group": {"default": "default"}}))
 
 
 def _asking_key(request: Request, sandbox: Sandbox) -> Key:

@@ -1,4 +1,4 @@
-"""What can be made to go wrong, and how it looks to a client."""
+"""Faults: what can be made to go wrong, and how it looks to a client."""
 
 from airflow_provider_anyfast.sandbox.faults.fault import Fault
 from airflow_provider_anyfast.sandbox.faults.kinds import CALLS, FAULT_KINDS

@@ -1,4 +1,4 @@
-"""How a fault changes the response to one request."""
+"""Applies a fault to one request and its response."""
 
 from __future__ import annotations
 

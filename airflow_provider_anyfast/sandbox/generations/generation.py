@@ -1,4 +1,4 @@
-"""One generation: what was ordered, and how it lives by the clock."""
+"""One generation: its request, and its progress over time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 ReferenceKind = Literal["image", "video", "audio"]
 Status = Literal["NOT_START", "QUEUED", "IN_PROGRESS", "SUCCESS", "FAILURE"]
 
-# Parts of the time to completion after which a generation is queued and running.
+# The fractions of the time to completion after which a generation is queued and running.
 _QUEUED_AFTER = 0.1
 _RUNNING_AFTER = 0.3
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A picture, video or sound that the request refers to. What the sandbox does not have, it does not know."""
+    """A picture, video or sound that the request refers to. Facts about content that is not here are ``None``."""
 
     kind: ReferenceKind
     role: str
@@ -125,7 +125,7 @@ class Generation:
 
     @property
     def finishes_at(self) -> float:
-        """When it ends, unless it has no end."""
+        """When it ends, if it ever does."""
         return self.submitted_at + self.seconds
 
     @property

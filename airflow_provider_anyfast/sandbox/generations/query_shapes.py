@@ -1,4 +1,4 @@
-"""The shapes in which a status query is answered: today's wrapper, the older flat ones, and Alibaba's."""
+"""The shapes of a status response: the current wrapper, the older flat ones, and Alibaba's."""
 
 from __future__ import annotations
 
@@ -108,26 +108,26 @@ def _alibaba(generation: Generation, progress: Progress, result: Result | None) 
 
 
 def _flat(generation: Generation, progress: Progress, result: Result | None) -> dict[str, Any]:
-    answer: dict[str, Any] = {
+    body: dict[str, Any] = {
         "id": generation.id,
         "model": generation.spec.model,
         "status": _OLD_STATUS.get(progress.status, "processing"),
         "created_at": int(generation.submitted_at),
     }
     if progress.status == "FAILURE":
-        answer["error"] = generation.outcome.reason
+        body["error"] = generation.outcome.reason
     if result is not None:
-        answer["video_url"] = result.video_url
-    return answer
+        body["video_url"] = result.video_url
+    return body
 
 
 def _flat_content(generation: Generation, progress: Progress, result: Result | None) -> dict[str, Any]:
-    answer: dict[str, Any] = {
+    body: dict[str, Any] = {
         "id": generation.id,
         "status": _UPSTREAM_STATUS.get(progress.status, "queued" if progress.percent == 0 else progress.status.lower()),
     }
     if progress.status == "FAILURE":
-        answer["error"] = {"code": generation.outcome.code, "message": generation.outcome.reason}
+        body["error"] = {"code": generation.outcome.code, "message": generation.outcome.reason}
     if result is not None:
-        answer["content"] = {"video_url": result.video_url}
-    return answer
+        body["content"] = {"video_url": result.video_url}
+    return body

@@ -1,4 +1,4 @@
-"""The pictures, videos and sounds of a submission: where they come from, and whether they may be used."""
+"""The images, videos and audios of a submission: where they come from, and whether they may be used."""
 
 from __future__ import annotations
 

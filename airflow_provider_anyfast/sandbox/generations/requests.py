@@ -1,4 +1,4 @@
-"""The body of a submission, checked field by field; what the fields mean together is in :mod:`.video_rules`."""
+"""The body of a submission, checked field by field; rules across fields are in :mod:`.rules`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TextItem(_Part):
 
 
 class ImageItem(_Part):
-    """A picture: a frame of the video, or something to be seen in it."""
+    """An image: a frame of the video, or a reference."""
 
     type: Literal["image_url"]
     image_url: Link
@@ -52,7 +52,7 @@ class ImageItem(_Part):
 
 
 class VideoItem(_Part):
-    """A video to follow."""
+    """A reference video."""
 
     type: Literal["video_url"]
     video_url: Link
@@ -60,7 +60,7 @@ class VideoItem(_Part):
 
 
 class AudioItem(_Part):
-    """A sound to follow."""
+    """A reference audio."""
 
     type: Literal["audio_url"]
     audio_url: Link
@@ -77,7 +77,7 @@ class Tool(_Part):
 
 
 class Submission(_Part):
-    """The body of ``POST /v1/video/generations``; unknown parameters are let through and do nothing."""
+    """The body of ``POST /v1/video/generations``; unknown parameters are accepted and do nothing."""
 
     model: str
     content: list[Item]
@@ -107,7 +107,7 @@ class Submission(_Part):
 
 
 async def read_body(request: Request) -> dict[str, Any]:
-    """Return the JSON object of a submission, once the gateway itself has nothing against it.
+    """Return the JSON object of a submission, once the gateway's own checks pass.
 
     Raises:
         ApiError: 400, no JSON object, or no model.

@@ -1,4 +1,4 @@
-"""What a finished generation can be downloaded as: its links, and the videos behind them."""
+"""The files of a finished generation: their links, and what to render for them."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
         )
         sandbox.generations[task_id] = generation
         key.billing.charge_generation(generation, sandbox.settings)
-    answer = {
+    accepted = {
         "id": shown_id,
         "task_id": shown_id,
         "object": "video",
@@ -99,7 +99,7 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
         "created_at": int(now),
     }
     ratios = json.dumps({"seconds": spec.duration})
-    return to_response(json_response(answer, headers={"X-New-Api-Other-Ratios": ratios}))
+    return to_response(json_response(accepted, headers={"X-New-Api-Other-Ratios": ratios}))
 
 
 @router.get(SUBMIT_PATH + "/{task_id}", name="query")
@@ -169,7 +169,7 @@ def _unused_id(fault: Fault, sandbox: Sandbox) -> str | int:
 
 
 def _marked_item(fields: dict[str, Any]) -> int:
-    """Return the place of the marker in the content; 0 for a prompt that is no part of a content."""
+    """Return the index of the content item with the marker; 0 for a prompt outside of a content."""
     return next((index for index, item in enumerate(fields.get("content", [])) if _MODERATION_MARKER in str(item)), 0)
 
 
@@ -185,7 +185,7 @@ def _read_spec(fields: dict[str, Any], sandbox: Sandbox, key: Key) -> Generation
     submission = read_submission(fields)
     with sandbox.lock:
         library, now = key.library.snapshot(), sandbox.clock.now()
-    # Inline media are read outside of the lock: that takes its time.
+    # Reading inline media takes time, so it happens outside of the lock.
     return check_submission(submission, library, now)
 
 

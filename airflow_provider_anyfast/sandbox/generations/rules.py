@@ -1,4 +1,4 @@
-"""What a submission's fields mean together: the rules of each model, and the order that comes out.
+"""The rules of each model across the fields of a submission, and the generation that results.
 
 Sources: the model guides at docs.anyfast.ai and the parameter tables of the service behind it.
 """
@@ -38,7 +38,7 @@ _SLACK_SECONDS = 0.1
 
 
 def check_submission(submission: Submission, library: AssetLibrary, now: float) -> GenerationSpec:
-    """Return what a submission to a Seedance model orders.
+    """Return the generation that a submission to a Seedance model asks for.
 
     Raises:
         ApiError: 400, naming the parameter that breaks a rule.
@@ -196,7 +196,7 @@ def _broken(parameter: str, reason: str) -> ApiError:
 
 
 def spec_for_unknown_model(model: str, fields: dict[str, Any]) -> GenerationSpec:
-    """Return the order of a model that the sandbox does not know: its prompt and duration, 720p at 16:9."""
+    """Return the generation of a model that the sandbox does not know: its prompt and duration, 720p at 16:9."""
     resolution: Resolution = "720p"
     ratio: Ratio = "16:9"
     size = size_of(resolution, ratio)

@@ -1,4 +1,4 @@
-"""The asset library of one API key: its groups, its assets, and what creating them was billed."""
+"""The asset library of one API key: its groups, its assets, and how many of each were billed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AssetGroup:
 
     @property
     def group_id(self) -> str:
-        """Its own id, under the name by which lists are sorted."""
+        """Its own id, for sorting by ``GroupId``."""
         return self.id
 
 
@@ -43,7 +43,7 @@ class AssetGroup:
 class Asset:
     """An asset.
 
-    ``media``, ``bytes`` and ``file`` are there for uploaded content, ``remote_url`` for content that stays elsewhere.
+    ``media``, ``bytes`` and ``file`` are there for uploaded content, ``remote_url`` for content at a URL.
     """
 
     id: str
@@ -71,7 +71,7 @@ class Asset:
 
 @dataclass
 class AssetLibrary:
-    """What one key owns. Another key sees none of it.
+    """The groups and assets of one key; no other key can see them.
 
     Args:
         name_prefix: what the service puts before the name of each of the key's groups.
@@ -84,16 +84,16 @@ class AssetLibrary:
     billed_assets: int = 0
 
     def snapshot(self) -> AssetLibrary:
-        """Return a copy in which nothing comes or goes any more."""
+        """Return a copy that later additions and deletions do not change."""
         return replace(self, groups=dict(self.groups), assets=dict(self.assets))
 
     def add_group(self, group: AssetGroup) -> None:
-        """Keep a new group, and bill it."""
+        """Add a new group, and bill it."""
         self.groups[group.id] = group
         self.billed_groups += 1
 
     def add_asset(self, asset: Asset) -> None:
-        """Keep a new asset, and bill it."""
+        """Add a new asset, and bill it."""
         self.assets[asset.id] = asset
         self.billed_assets += 1
 
@@ -117,13 +117,13 @@ class AssetLibrary:
             raise ApiError(group_not_found(group_id))
 
     def delete_asset(self, asset: Asset) -> None:
-        """Forget an asset and its file."""
+        """Delete an asset and its file."""
         del self.assets[asset.id]
         if asset.file:
             asset.file.unlink(missing_ok=True)
 
     def delete_group(self, group: AssetGroup) -> None:
-        """Forget a group and every asset in it."""
+        """Delete a group and every asset in it."""
         for asset in [asset for asset in self.assets.values() if asset.group_id == group.id]:
             self.delete_asset(asset)
         del self.groups[group.id]

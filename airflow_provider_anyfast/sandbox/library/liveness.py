@@ -1,4 +1,4 @@
-"""The check that a person in front of a camera is real: a session, a page to open, a group at the end of it."""
+"""The check that a person in front of a camera is real: a session, a page to open, a resulting group."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 
 LINK_SECONDS = 120
-"""How long the link to the page lives."""
+"""Seconds until the link to the page expires."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The requests of the asset library, checked field by field."""
+"""The request bodies of the asset library, checked field by field."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class AssetFilter(AssetRequest):
 
 
 class Page(AssetRequest):
-    """What both lists share: the page and its order."""
+    """What both lists share: paging and sorting."""
 
     model: NonEmpty
     PageNumber: int = Field(default=1, ge=1)
@@ -98,7 +98,7 @@ class Page(AssetRequest):
     SortOrder: Literal["Desc", "Asc"] = "Desc"
 
     def refuse_deep_paging(self, limit: int) -> None:
-        """Raise a ApiError when the page ends after item ``limit``."""
+        """Raise an ApiError when the page ends after item ``limit``."""
         if self.PageNumber * self.PageSize > limit:
             raise ApiError(invalid_parameter("PageNumber", f"PageNumber x PageSize must not exceed {limit}."))
 

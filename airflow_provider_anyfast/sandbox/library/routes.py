@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.sandbox.state import Sandbox
 
 ASSET_LINK_SECONDS = 12 * 3600
-"""The life of the link in an asset's ``URL``."""
+"""Seconds until the link in an asset's ``URL`` expires."""
 _DEEPEST_GROUP = 10_000
 _DEEPEST_ASSET = 20_000
 
@@ -46,54 +46,54 @@ router = APIRouter(prefix="/volc/asset", route_class=AnyFastRoute)
 @router.post("/CreateAssetGroup", name="CreateAssetGroup")
 async def create_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Make a group; billed."""
-    asked = await read_json(CreateGroup, request)
-    _check_billing_model(asked.model)
-    if asked.model != GROUP_MODEL:
-        raise ApiError(gateway_error(400, f"CreateAssetGroup needs model {GROUP_MODEL}, not {asked.model}"))
-    if asked.GroupType != "AIGC":
+    body = await read_json(CreateGroup, request)
+    _check_billing_model(body.model)
+    if body.model != GROUP_MODEL:
+        raise ApiError(gateway_error(400, f"CreateAssetGroup needs model {GROUP_MODEL}, not {body.model}"))
+    if body.GroupType != "AIGC":
         raise ApiError(gateway_error(400, "GroupType must be one of [AIGC]"))
     with sandbox.lock:
         now = sandbox.clock.now()
-        name = key.library.name_prefix + asked.Name
+        name = key.library.name_prefix + body.Name
         group = AssetGroup(
             id=sandbox.ids.group(now),
             name=name,
             group_type="AIGC",
-            description=asked.Description,
-            project=asked.ProjectName,
+            description=body.Description,
+            project=body.ProjectName,
             created_at=now,
             updated_at=now,
             visible_at=now + sandbox.settings.group_index_seconds,
         )
         key.library.add_group(group)
-        key.billing.charge_request(asked.model, current_request_id.get(), now)
+        key.billing.charge_request(body.model, current_request_id.get(), now)
     return _ok({"Id": group.id})
 
 
 @router.post("/CreateAsset", name="CreateAsset")
 async def create_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
-    """Make an asset; billed. Whether its file is any good shows later."""
+    """Make an asset; billed. A bad file fails later, while it is processed."""
     upload = await read_upload(request)
-    asked = upload.request
-    _check_billing_model(asked.model)
-    if asked.model != ASSET_MODELS[asked.AssetType]:
-        wanted = ASSET_MODELS[asked.AssetType]
-        raise ApiError(gateway_error(400, f"AssetType {asked.AssetType} needs model {wanted}, not {asked.model}"))
+    body = upload.request
+    _check_billing_model(body.model)
+    if body.model != ASSET_MODELS[body.AssetType]:
+        wanted = ASSET_MODELS[body.AssetType]
+        raise ApiError(gateway_error(400, f"AssetType {body.AssetType} needs model {wanted}, not {body.model}"))
     with sandbox.lock:
-        group = key.library.group(asked.GroupId, sandbox.clock.now())
-        key.library.refuse_taken_name(group.id, asked.Name)
+        group = key.library.group(body.GroupId, sandbox.clock.now())
+        key.library.refuse_taken_name(group.id, body.Name)
     check = await validate_upload(upload, group.group_type)
     with sandbox.lock:
         key.library.group(group.id, sandbox.clock.now())
-        key.library.refuse_taken_name(group.id, asked.Name)
+        key.library.refuse_taken_name(group.id, body.Name)
         now = sandbox.clock.now()
         asset_id = sandbox.ids.asset(now)
         asset = Asset(
             id=asset_id,
-            name=asked.Name,
+            name=body.Name,
             group_id=group.id,
-            asset_type=asked.AssetType,
-            billing_model=asked.model,
+            asset_type=body.AssetType,
+            billing_model=body.model,
             project=group.project,
             created_at=now,
             updated_at=now,
@@ -108,58 +108,58 @@ async def create_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -
             asset.file = sandbox.uploads / asset_id
             asset.file.write_bytes(upload.content)
         key.library.add_asset(asset)
-        key.billing.charge_request(asked.model, current_request_id.get(), now)
+        key.billing.charge_request(body.model, current_request_id.get(), now)
     return _ok({"Id": asset_id})
 
 
 @router.post("/GetAsset", name="GetAsset")
 async def get_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show one asset."""
-    asked = await read_json(ById, request)
+    body = await read_json(ById, request)
     with sandbox.lock:
-        asset = key.library.asset(asked.Id, sandbox.clock.now())
+        asset = key.library.asset(body.Id, sandbox.clock.now())
         return _ok(_asset_item(asset, sandbox, str(request.base_url)))
 
 
 @router.post("/ListAssets", name="ListAssets")
 async def list_assets(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show a page of assets."""
-    asked = await read_json(ListAssets, request)
-    asked.refuse_deep_paging(_DEEPEST_ASSET)
-    if asked.Filter.GroupType is None and sandbox.settings.require_group_type:
+    body = await read_json(ListAssets, request)
+    body.refuse_deep_paging(_DEEPEST_ASSET)
+    if body.Filter.GroupType is None and sandbox.settings.require_group_type:
         raise ApiError(gateway_error(400, "GroupType is missing"))
     with sandbox.lock:
-        found = in_order(key.library.find_assets(asked.Filter, sandbox.clock.now()), asked)
-        items = [_asset_item(asset, sandbox, str(request.base_url)) for asset in _on_page(found, asked)]
-    return _page(asked, len(found), items)
+        found = in_order(key.library.find_assets(body.Filter, sandbox.clock.now()), body)
+        items = [_asset_item(asset, sandbox, str(request.base_url)) for asset in _on_page(found, body)]
+    return _page(body, len(found), items)
 
 
 @router.post("/ListAssetGroups", name="ListAssetGroups")
 async def list_asset_groups(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show a page of groups."""
-    asked = await read_json(ListGroups, request)
-    asked.refuse_deep_paging(_DEEPEST_GROUP)
+    body = await read_json(ListGroups, request)
+    body.refuse_deep_paging(_DEEPEST_GROUP)
     with sandbox.lock:
-        found = in_order(key.library.find_groups(asked.Filter, sandbox.clock.now()), asked)
-        return _page(asked, len(found), [_group_item(group) for group in _on_page(found, asked)])
+        found = in_order(key.library.find_groups(body.Filter, sandbox.clock.now()), body)
+        return _page(body, len(found), [_group_item(group) for group in _on_page(found, body)])
 
 
 @router.post("/GetAssetGroup", name="GetAssetGroup")
 async def get_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show one group."""
-    asked = await read_json(ById, request)
+    body = await read_json(ById, request)
     with sandbox.lock:
-        return _ok(_group_item(key.library.group(asked.Id, sandbox.clock.now())))
+        return _ok(_group_item(key.library.group(body.Id, sandbox.clock.now())))
 
 
 @router.post("/UpdateAsset", name="UpdateAsset")
 async def update_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Rename an asset or move it to another group."""
-    asked = await read_json(UpdateAsset, request)
+    body = await read_json(UpdateAsset, request)
     with sandbox.lock:
         now = sandbox.clock.now()
-        asset = key.library.asset(asked.Id, now)
-        name, group_id = asked.Name or asset.name, asked.GroupId or asset.group_id
+        asset = key.library.asset(body.Id, now)
+        name, group_id = body.Name or asset.name, body.GroupId or asset.group_id
         key.library.group(group_id, now)
         if (name, group_id) != (asset.name, asset.group_id):
             key.library.refuse_taken_name(group_id, name)
@@ -170,37 +170,37 @@ async def update_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -
 @router.post("/UpdateAssetGroup", name="UpdateAssetGroup")
 async def update_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Rename a group."""
-    asked = await read_json(UpdateGroup, request)
+    body = await read_json(UpdateGroup, request)
     with sandbox.lock:
-        group = key.library.group(asked.Id, sandbox.clock.now())
-        group.name, group.updated_at = key.library.name_prefix + asked.Name, sandbox.clock.now()
+        group = key.library.group(body.Id, sandbox.clock.now())
+        group.name, group.updated_at = key.library.name_prefix + body.Name, sandbox.clock.now()
     return _ok({"Id": group.id})
 
 
 @router.post("/DeleteAsset", name="DeleteAsset")
 async def delete_asset(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Delete an asset."""
-    asked = await read_json(ById, request)
+    body = await read_json(ById, request)
     with sandbox.lock:
-        key.library.delete_asset(key.library.asset(asked.Id, sandbox.clock.now()))
-    return _ok({"Id": asked.Id, "Deleted": True})
+        key.library.delete_asset(key.library.asset(body.Id, sandbox.clock.now()))
+    return _ok({"Id": body.Id, "Deleted": True})
 
 
 @router.post("/DeleteAssetGroup", name="DeleteAssetGroup")
 async def delete_asset_group(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Delete a group and the assets in it."""
-    asked = await read_json(ById, request)
+    body = await read_json(ById, request)
     with sandbox.lock:
-        key.library.delete_group(key.library.group(asked.Id, sandbox.clock.now()))
-    return _ok({"Id": asked.Id, "Deleted": True})
+        key.library.delete_group(key.library.group(body.Id, sandbox.clock.now()))
+    return _ok({"Id": body.Id, "Deleted": True})
 
 
 @router.post("/CreateVisualValidateSession", name="CreateVisualValidateSession")
 async def create_visual_validate_session(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Start the check that a person is real; opening the link in a browser passes it."""
-    asked = await read_json(CreateSession, request)
+    body = await read_json(CreateSession, request)
     with sandbox.lock:
-        session = sandbox.liveness.start(key.value, asked.CallbackURL, sandbox.clock.now())
+        session = sandbox.liveness.start(key.value, body.CallbackURL, sandbox.clock.now())
     link = f"{request.base_url}sandbox/liveness/{session.token}"
     return _ok({"BytedToken": session.token, "H5Link": link, "CallbackURL": session.callback_url})
 
@@ -208,9 +208,9 @@ async def create_visual_validate_session(request: Request, sandbox: TheSandbox, 
 @router.post("/GetVisualValidateResult", name="GetVisualValidateResult")
 async def get_visual_validate_result(request: Request, sandbox: TheSandbox, key: CallingKey) -> Response:
     """Show the group of a verified person; the id is empty until the check is passed."""
-    asked = await read_json(SessionResult, request)
+    body = await read_json(SessionResult, request)
     with sandbox.lock:
-        session = sandbox.liveness.find(asked.BytedToken)
+        session = sandbox.liveness.find(body.BytedToken)
         mine = session is not None and session.key == key.value
         return _ok({"GroupId": session.group_id if session is not None and mine else ""})
 

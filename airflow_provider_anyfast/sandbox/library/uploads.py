@@ -1,4 +1,4 @@
-"""The content of a new asset: from a form, a data URI or Base64, or left where it is."""
+"""The content of a new asset: from a form, a data URI or Base64, or at a URL."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 _MARKER = re.compile(r"\[sandbox:fail:(\w+)]")
 _SENTENCES = {"FaceMismatch": "Face consistency verification failed."}
-# What stands in for the field URL of a form: the content is in the file.
+# The value of URL for a form, whose content is in its file.
 _IN_FORM = "form"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A new asset's request, with its content or the address where the content stays.
+    """A new asset's request, with its content or the URL of the content.
 
     ``bare`` content came as Base64 without a type, which the service takes for a PNG whatever ``AssetType`` says.
     """
@@ -41,7 +41,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class UploadCheck:
-    """What was found out about the content, and why the asset will fail, if it will."""
+    """What the content is, and why the asset will fail, if it will."""
 
     media: Media | None
     failure: Failure | None
@@ -55,15 +55,15 @@ async def read_upload(request: Request) -> Upload:
     """
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return await _read_form(request)
-    asked = await read_json(CreateAsset, request)
-    if asked.URL.startswith("data:"):
-        return Upload(asked, _decoded(lambda: DataUri.parse(asked.URL).content))
-    scheme = urlsplit(asked.URL).scheme if "://" in asked.URL else ""
-    if scheme in ("http", "https") and urlsplit(asked.URL).hostname:
-        return Upload(asked, remote_url=asked.URL)
-    if scheme or ":" in asked.URL:
+    body = await read_json(CreateAsset, request)
+    if body.URL.startswith("data:"):
+        return Upload(body, _decoded(lambda: DataUri.parse(body.URL).content))
+    scheme = urlsplit(body.URL).scheme if "://" in body.URL else ""
+    if scheme in ("http", "https") and urlsplit(body.URL).hostname:
+        return Upload(body, remote_url=body.URL)
+    if scheme or ":" in body.URL:
         raise ApiError(gateway_error(400, "invalid url scheme"))
-    return Upload(asked, _decoded(lambda: decode_base64(asked.URL)), bare=True)
+    return Upload(body, _decoded(lambda: decode_base64(body.URL)), bare=True)
 
 
 async def _read_form(request: Request) -> Upload:
@@ -72,7 +72,7 @@ async def _read_form(request: Request) -> Upload:
         if file is None or isinstance(file, str):
             raise ApiError(gateway_error(400, "Invalid request: the form has no file"))
         fields: dict[str, object] = {name: value for name, value in form.items() if isinstance(value, str) and value}
-        # Without AssetType the service takes every upload for a picture.
+        # Without AssetType the service takes every upload for an image.
         fields = {"AssetType": "Image", **fields, "URL": _IN_FORM}
         return Upload(check_request(CreateAsset, fields), await file.read())
 
@@ -85,7 +85,7 @@ def _decoded(decode: Callable[[], bytes]) -> bytes:
 
 
 async def validate_upload(upload: Upload, group_type: str) -> UploadCheck:
-    """Return what becomes of an upload once it is processed; content that stays elsewhere is never fetched.
+    """Return the result of processing an upload. Content at a URL is never fetched.
 
     A marker like ``[sandbox:fail:FaceMismatch]`` in the name or the URL makes any asset fail with that code.
     """

@@ -32,7 +32,7 @@ video { width: 100%; height: 12rem; background: #181c2c; border-radius: .3rem }
 img { max-width: 8rem; max-height: 8rem; border-radius: .3rem }
 small, .quiet { color: var(--quiet) } .SUCCESS, .Active { color: var(--good) } .FAILURE, .Failed { color: var(--bad) }
 """
-# A part is replaced only when it has changed, and none while somebody watches a video.
+# A part is replaced only when it has changed, and never while a video is being watched.
 _SCRIPT = """
 const watching = () => [...document.querySelectorAll("video")].some(video => video.currentTime > 0 && !video.ended);
 setInterval(async () => {
@@ -50,7 +50,7 @@ setInterval(async () => {
 
 @dataclass(frozen=True)
 class Page:
-    """A page, and its content security policy: what a prompt or a name smuggles in does not run."""
+    """A page, and its content security policy, which keeps scripts in prompts and names from running."""
 
     html: str
     policy: str
@@ -126,7 +126,7 @@ def _player(generation: GenerationReport) -> str:
     if generation.video_url is None:
         return ""
     poster = f"/sandbox/posters/{quote(generation.id, safe='')}"
-    # Without its host, the link works whichever of its names the sandbox is opened under.
+    # A relative link works under every host name of the sandbox, which the content security policy requires.
     link = urlunsplit(("", "", *urlsplit(generation.video_url)[2:]))
     return f'<video controls preload="none" poster="{poster}" src="{escape(link)}"></video>'
 

@@ -47,7 +47,7 @@ class GroupReport(_Report):
 
 
 class AssetReport(_Report):
-    """An asset; ``bytes`` is ``None`` for content that stays elsewhere, the time is Unix seconds."""
+    """An asset; ``bytes`` is ``None`` for content at a URL, the time is Unix seconds."""
 
     id: str
     name: str

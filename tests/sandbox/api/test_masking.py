@@ -30,7 +30,7 @@ def test_addresses_and_what_looks_like_them_are_hidden(text: str, masked: str) -
     assert mask(text) == masked
 
 
-def test_an_upstream_refusal_is_masked_only_when_it_speaks_of_an_address() -> None:
+def test_an_upstream_error_is_masked_only_when_it_contains_an_address() -> None:
     code = "InputImageSensitiveContentDetected.PrivacyInformation"
 
     plain = json.loads(upstream_error(400, code, "no faces").body)

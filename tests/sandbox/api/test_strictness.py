@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox.caller import gateway_message, text
+from tests.sandbox.client import gateway_message, text
 
 if TYPE_CHECKING:
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
 
 CALLS: dict[str, dict[str, Any]] = {
     "/v1/video/generations": {"model": "seedance", "content": [text()]},
@@ -27,7 +27,7 @@ CALLS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("path", CALLS)
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "text/json"])
-def test_a_json_call_needs_its_content_type(anyfast: Caller, path: str, content_type: str | None) -> None:
+def test_a_json_call_needs_its_content_type(anyfast: Client, path: str, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     response = anyfast.http.post(path, content=json.dumps(CALLS[path]), headers=headers)
 
@@ -38,14 +38,14 @@ def test_a_json_call_needs_its_content_type(anyfast: Caller, path: str, content_
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
-def test_a_content_type_may_have_parameters_and_capitals(anyfast: Caller, content_type: str) -> None:
+def test_a_content_type_may_have_parameters_and_capitals(anyfast: Client, content_type: str) -> None:
     body = json.dumps(CALLS["/v1/video/generations"])
     response = anyfast.http.post("/v1/video/generations", content=body, headers={"Content-Type": content_type})
 
     assert response.status_code == 200
 
 
-def test_the_name_of_an_asset_has_64_characters_at_most(anyfast: Caller) -> None:
+def test_the_name_of_an_asset_has_64_characters_at_most(anyfast: Client) -> None:
     group_id = anyfast.group()
     asset_id = anyfast.asset(group_id, Name="n" * 64)
 
@@ -58,7 +58,7 @@ def test_the_name_of_an_asset_has_64_characters_at_most(anyfast: Caller) -> None
 
 
 @pytest.mark.parametrize("model", ["volc-asset-video", "volc-asset-audio"])
-def test_a_group_is_billed_as_volc_asset_and_as_nothing_else(anyfast: Caller, model: str) -> None:
+def test_a_group_is_billed_as_volc_asset_and_as_nothing_else(anyfast: Client, model: str) -> None:
     response = anyfast.asset_call("CreateAssetGroup", model=model, Name="n")
 
     assert response.status_code == 400
@@ -66,7 +66,7 @@ def test_a_group_is_billed_as_volc_asset_and_as_nothing_else(anyfast: Caller, mo
     assert anyfast.billed()["asset_groups"] == 0
 
 
-def test_a_flat_prompt_is_refused_with_the_way_to_write_it(anyfast: Caller) -> None:
+def test_a_flat_prompt_is_refused_with_the_way_to_write_it(anyfast: Client) -> None:
     response = anyfast.http.post("/v1/video/generations", json={"model": "seedance", "prompt": "a fox"})
 
     assert response.status_code == 400

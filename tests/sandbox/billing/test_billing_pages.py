@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.sandbox.caller import fine, text
+from tests.sandbox.client import ok_json, text
 from tests.support.clock import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
 
 LOG, USAGE, PRICES = "/api/log/token", "/api/usage/token/", "/api/pricing"
 
 
-def rows(anyfast: Caller) -> list[dict[str, Any]]:
-    answer = fine(anyfast.http.get(LOG))
+def rows(anyfast: Client) -> list[dict[str, Any]]:
+    answer = ok_json(anyfast.http.get(LOG))
     assert (answer["success"], answer["message"]) == (True, "")
     data: list[dict[str, Any]] = answer["data"]
     return data
@@ -35,7 +35,7 @@ def task_id_of(row: dict[str, Any]) -> str | None:
 
 
 @pytest.mark.parametrize("path", [LOG, USAGE])
-def test_the_pages_are_not_offered_unless_switched_on(anyfast: Caller, path: str) -> None:
+def test_the_pages_are_not_offered_unless_switched_on(anyfast: Client, path: str) -> None:
     response = anyfast.http.get(path)
 
     assert response.status_code == 404
@@ -53,7 +53,7 @@ def test_the_pages_are_not_offered_unless_switched_on(anyfast: Caller, path: str
     ],
 )
 def test_the_pages_can_be_refused_in_every_way(
-    anyfast: Caller, configure: Callable[..., None], path: str, mode: str, status: int, media_type: str
+    anyfast: Client, configure: Callable[..., None], path: str, mode: str, status: int, media_type: str
 ) -> None:
     configure(billing_pages=mode)
     response = anyfast.http.get(path)
@@ -66,17 +66,17 @@ def test_the_pages_can_be_refused_in_every_way(
 
 @pytest.mark.parametrize("path", [LOG, USAGE])
 def test_the_pages_need_a_key(
-    anyfast: Caller, configure: Callable[..., None], caller_with: Callable[[str | None], Caller], path: str
+    anyfast: Client, configure: Callable[..., None], client_with: Callable[[str | None], Client], path: str
 ) -> None:
     configure(billing_pages="on")
 
     for key in (None, "wrong"):
-        response = caller_with(key).http.get(path)
+        response = client_with(key).http.get(path)
         assert (response.status_code, response.json()["success"]) == (401, False)
 
 
 def test_every_charge_has_a_row_with_the_request_id_of_its_response(
-    anyfast: Caller, configure: Callable[..., None], clock: FakeClock
+    anyfast: Client, configure: Callable[..., None], clock: FakeClock
 ) -> None:
     configure(billing_pages="on")
     assert rows(anyfast) == []
@@ -97,7 +97,7 @@ def test_every_charge_has_a_row_with_the_request_id_of_its_response(
 
 @pytest.mark.parametrize("fault", ["drop_answer", "bad_gateway_after", "error_as_200_after", "server_error_after"])
 def test_a_submission_whose_response_is_lost_leaves_a_row(
-    anyfast: Caller, sandbox: SandboxHandle, configure: Callable[..., None], fault: str
+    anyfast: Client, sandbox: SandboxHandle, configure: Callable[..., None], fault: str
 ) -> None:
     configure(billing_pages="on")
     sandbox.fault(fault)
@@ -113,7 +113,7 @@ def test_a_submission_whose_response_is_lost_leaves_a_row(
 
 @pytest.mark.parametrize("fault", ["no_quota", "error_as_200", "drop_request"])
 def test_a_submission_that_was_not_accepted_leaves_no_row(
-    anyfast: Caller, sandbox: SandboxHandle, configure: Callable[..., None], fault: str
+    anyfast: Client, sandbox: SandboxHandle, configure: Callable[..., None], fault: str
 ) -> None:
     configure(billing_pages="on")
     sandbox.fault(fault)
@@ -127,7 +127,7 @@ def test_a_submission_that_was_not_accepted_leaves_no_row(
 
 @pytest.mark.parametrize(("prompt", "all_of_it"), [("a fox", False), ("[sandbox:fail]", True)])
 def test_the_end_of_a_generation_has_a_row_that_names_it(
-    anyfast: Caller, configure: Callable[..., None], clock: FakeClock, prompt: str, *, all_of_it: bool
+    anyfast: Client, configure: Callable[..., None], clock: FakeClock, prompt: str, *, all_of_it: bool
 ) -> None:
     configure(billing_pages="on")
     generation_id = anyfast.generate(text(prompt))
@@ -140,14 +140,14 @@ def test_the_end_of_a_generation_has_a_row_that_names_it(
     assert (returned["quota"] == charged["quota"]) == all_of_it
 
 
-def test_a_charge_can_name_its_task_at_once(anyfast: Caller, configure: Callable[..., None]) -> None:
+def test_a_charge_can_name_its_task_at_once(anyfast: Client, configure: Callable[..., None]) -> None:
     configure(billing_pages="on", billing_log_ids=True)
     generation_id = anyfast.generate()
 
     assert [task_id_of(row) for row in rows(anyfast)] == [generation_id]
 
 
-def test_rows_can_be_late(anyfast: Caller, configure: Callable[..., None], clock: FakeClock) -> None:
+def test_rows_can_be_late(anyfast: Client, configure: Callable[..., None], clock: FakeClock) -> None:
     configure(billing_pages="on", billing_log_delay=16)
     anyfast.generate()
     clock.advance(15)
@@ -156,7 +156,7 @@ def test_rows_can_be_late(anyfast: Caller, configure: Callable[..., None], clock
     assert len(rows(anyfast)) == 1
 
 
-def test_other_programs_can_share_the_key(anyfast: Caller, configure: Callable[..., None]) -> None:
+def test_other_programs_can_share_the_key(anyfast: Client, configure: Callable[..., None]) -> None:
     configure(billing_pages="on", billing_log_ids=True, billing_log_foreign=2)
     generation_id = anyfast.generate()
 
@@ -170,7 +170,7 @@ def test_other_programs_can_share_the_key(anyfast: Caller, configure: Callable[.
 
 
 def test_another_key_sees_none_of_it(
-    anyfast: Caller, configure: Callable[..., None], caller_with: Callable[[str | None], Caller]
+    anyfast: Client, configure: Callable[..., None], client_with: Callable[[str | None], Client]
 ) -> None:
     configure(
         billing_pages="on",
@@ -178,10 +178,10 @@ def test_another_key_sees_none_of_it(
     )
     anyfast.generate()
 
-    assert rows(caller_with("second-key")) == []
+    assert rows(client_with("second-key")) == []
 
 
-def test_a_log_has_a_thousand_rows_at_most(anyfast: Caller, configure: Callable[..., None]) -> None:
+def test_a_log_has_a_thousand_rows_at_most(anyfast: Client, configure: Callable[..., None]) -> None:
     configure(billing_pages="on", billing_log_foreign=1_000)
     anyfast.generate()
 
@@ -189,7 +189,7 @@ def test_a_log_has_a_thousand_rows_at_most(anyfast: Caller, configure: Callable[
 
 
 def test_the_twenty_first_question_within_twenty_minutes_is_refused(
-    anyfast: Caller, configure: Callable[..., None], clock: FakeClock
+    anyfast: Client, configure: Callable[..., None], clock: FakeClock
 ) -> None:
     configure(billing_pages="on")
     for path in [LOG, USAGE] * 10:
@@ -203,7 +203,7 @@ def test_the_twenty_first_question_within_twenty_minutes_is_refused(
 
 @pytest.mark.parametrize("ahead", [90, -90])
 def test_the_clock_of_the_host_can_be_wrong_and_its_date_says_so(
-    anyfast: Caller, configure: Callable[..., None], ahead: float
+    anyfast: Client, configure: Callable[..., None], ahead: float
 ) -> None:
     configure(billing_pages="on", clock_ahead=ahead)
     anyfast.generate()
@@ -213,11 +213,11 @@ def test_the_clock_of_the_host_can_be_wrong_and_its_date_says_so(
     assert date.timestamp() == START + ahead
 
 
-def test_the_balance_of_a_key_follows_what_it_spends(anyfast: Caller, configure: Callable[..., None]) -> None:
+def test_the_balance_of_a_key_follows_what_it_spends(anyfast: Client, configure: Callable[..., None]) -> None:
     configure(billing_pages="on", quota_tokens=1_000_000)
     anyfast.generate()
 
-    answer = fine(anyfast.http.get(USAGE))
+    answer = ok_json(anyfast.http.get(USAGE))
     assert (answer["code"], answer["message"]) == (True, "ok")
     usage, spent = answer["data"], anyfast.billed()["tokens"]
     assert (usage["object"], usage["name"], usage["unlimited_quota"]) == ("token_usage", "account-1", False)
@@ -225,10 +225,10 @@ def test_the_balance_of_a_key_follows_what_it_spends(anyfast: Caller, configure:
     assert usage["total_available"] == 1_000_000 - spent
 
 
-def test_a_key_without_a_limit_says_so(anyfast: Caller, configure: Callable[..., None]) -> None:
+def test_a_key_without_a_limit_says_so(anyfast: Client, configure: Callable[..., None]) -> None:
     configure(billing_pages="on")
 
-    assert fine(anyfast.http.get(USAGE))["data"]["unlimited_quota"] is True
+    assert ok_json(anyfast.http.get(USAGE))["data"]["unlimited_quota"] is True
 
 
 def test_the_price_list_needs_no_key_and_names_the_models_of_the_plan(
@@ -245,11 +245,11 @@ def test_the_price_list_needs_no_key_and_names_the_models_of_the_plan(
 
 @pytest.mark.parametrize(("call", "path"), [("billing_log", LOG), ("usage", USAGE), ("pricing", PRICES)])
 def test_faults_hit_these_pages_too(
-    anyfast: Caller, sandbox: SandboxHandle, configure: Callable[..., None], call: str, path: str
+    anyfast: Client, sandbox: SandboxHandle, configure: Callable[..., None], call: str, path: str
 ) -> None:
     configure(billing_pages="on")
     sandbox.fault("odd_json", on=call)
     sandbox.fault("bad_gateway", on=call)
 
-    assert fine(anyfast.http.get(path)) == {"hello": ["world", 1, None]}
+    assert ok_json(anyfast.http.get(path)) == {"hello": ["world", 1, None]}
     assert [anyfast.http.get(path).status_code for _ in range(2)] == [502, 200]

@@ -1,4 +1,4 @@
-"""Every fault, as a caller meets it on the wire, and what was billed in spite of it."""
+"""Every fault, as a client sees it on the wire, and what was billed in spite of it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.sandbox.caller import fine, gateway_message, image, text, upstream_error
+from tests.sandbox.client import gateway_message, image, ok_json, text, upstream_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
 
@@ -60,7 +60,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refused_submission_is_billed_nothing_and_the_next_one_passes(
-    anyfast: Caller, sandbox: SandboxHandle, name: str
+    anyfast: Client, sandbox: SandboxHandle, name: str
 ) -> None:
     status, expected, part = REFUSALS[name]
     sandbox.fault(name)
@@ -71,7 +71,7 @@ def test_a_refused_submission_is_billed_nothing_and_the_next_one_passes(
     assert part in response.text
     assert response.headers["X-Oneapi-Request-Id"]
     assert sandbox.billed.generations == 0
-    fine(anyfast.submit())
+    ok_json(anyfast.submit())
     assert sandbox.billed.generations == 1
 
 
@@ -80,7 +80,7 @@ def test_a_refused_submission_is_billed_nothing_and_the_next_one_passes(
     [({}, SHAPE_C), ({"shape": "A"}, SHAPE_A), ({"shape": "B"}, SHAPE_B), ({"retry_after": 7}, SHAPE_C)],
 )
 def test_too_many_requests_come_in_every_shape(
-    anyfast: Caller, sandbox: SandboxHandle, parameters: dict[str, Any], expected: str
+    anyfast: Client, sandbox: SandboxHandle, parameters: dict[str, Any], expected: str
 ) -> None:
     sandbox.fault("rate_limited", **parameters)
     response = anyfast.submit()
@@ -90,7 +90,7 @@ def test_too_many_requests_come_in_every_shape(
     assert response.headers.get("Retry-After") == ("7" if "retry_after" in parameters else None)
 
 
-def test_too_many_requests_can_have_no_body(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_too_many_requests_can_have_no_body(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("rate_limited", empty=True, retry_after="Wed, 21 Oct 2026 07:28:00 GMT")
     response = anyfast.submit()
 
@@ -98,7 +98,7 @@ def test_too_many_requests_can_have_no_body(anyfast: Caller, sandbox: SandboxHan
     assert response.headers["Retry-After"].startswith("Wed")
 
 
-def test_what_an_error_says_can_be_chosen(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_the_message_of_an_error_can_be_chosen(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("moderation", code="InputImageSensitiveContentDetected.PrivacyInformation")
     sandbox.fault("bad_request", reason="the `seed` is unlucky")
     sandbox.fault("server_error", code="get_channel_failed")
@@ -108,7 +108,7 @@ def test_what_an_error_says_can_be_chosen(anyfast: Caller, sandbox: SandboxHandl
     assert anyfast.submit().json()["code"] == "get_channel_failed"
 
 
-def test_the_asset_library_has_its_own_shapes(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_the_asset_library_has_its_own_shapes(anyfast: Client, sandbox: SandboxHandle) -> None:
     group_id = anyfast.group()
     for name, on in (
         ("bad_request", "CreateAsset"), ("server_error", "CreateAsset"), ("group_not_found", None),
@@ -128,7 +128,7 @@ def test_the_asset_library_has_its_own_shapes(anyfast: Caller, sandbox: SandboxH
     assert sandbox.billed.assets == 0
 
 
-def test_a_refusal_names_what_the_request_named(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_refusal_names_what_the_request_named(anyfast: Client, sandbox: SandboxHandle) -> None:
     group_id = anyfast.group()
     asset_id = anyfast.asset(group_id)
     for name in ("asset_not_found", "asset_processing", "asset_copy_not_ready"):
@@ -144,7 +144,7 @@ def test_a_refusal_names_what_the_request_named(anyfast: Caller, sandbox: Sandbo
     assert "for model seedance under" in anyfast.http.get("/v1/models").text
 
 
-def test_an_empty_answer_and_an_odd_one_are_both_a_200(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_an_empty_response_and_an_odd_one_both_have_status_200(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("empty_answer")
     sandbox.fault("odd_json")
 
@@ -155,7 +155,7 @@ def test_an_empty_answer_and_an_odd_one_are_both_a_200(anyfast: Caller, sandbox:
     assert sandbox.billed.generations == 0
 
 
-def test_any_status_with_any_body(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_any_status_with_any_body(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("status", status=418, body="I am a teapot", retry_after=3)
     sandbox.fault("status", status=451, body={"reason": ["law"]})
 
@@ -166,7 +166,7 @@ def test_any_status_with_any_body(anyfast: Caller, sandbox: SandboxHandle) -> No
 
 @pytest.mark.parametrize(("unknown_task", "status"), [(400, 400), (404, 404)])
 def test_a_task_can_be_unknown_at_first(
-    anyfast: Caller, sandbox: SandboxHandle, configure: Callable[..., None], unknown_task: int, status: int
+    anyfast: Client, sandbox: SandboxHandle, configure: Callable[..., None], unknown_task: int, status: int
 ) -> None:
     configure(unknown_task=unknown_task)
     sandbox.fault("not_found_yet", times=2)
@@ -178,17 +178,17 @@ def test_a_task_can_be_unknown_at_first(
 # The connection.
 
 
-def test_a_dropped_request_did_nothing(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_dropped_request_did_nothing(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("drop_request")
 
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         anyfast.submit()
     assert sandbox.billed.generations == 0
-    fine(anyfast.submit())
+    ok_json(anyfast.submit())
 
 
 @pytest.mark.parametrize("call", ["submit", "CreateAsset", "CreateAssetGroup"])
-def test_a_dropped_answer_comes_after_the_bill(anyfast: Caller, sandbox: SandboxHandle, call: str) -> None:
+def test_a_dropped_response_has_been_billed(anyfast: Client, sandbox: SandboxHandle, call: str) -> None:
     group_id = anyfast.group()
     sandbox.fault("drop_answer", on=call)
 
@@ -205,14 +205,14 @@ def test_a_dropped_answer_comes_after_the_bill(anyfast: Caller, sandbox: Sandbox
     )
 
 
-def test_a_bad_gateway_can_come_after_the_bill(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_bad_gateway_can_be_billed(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("bad_gateway_after")
 
     assert anyfast.submit().status_code == 502
     assert sandbox.billed.generations == 1
 
 
-def test_a_slow_answer_has_been_billed_when_the_caller_gives_up(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_slow_response_has_been_billed_when_the_client_gives_up(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("slow_answer", seconds=1)
 
     anyfast.http.timeout = httpx.Timeout(5, read=0.2)
@@ -221,24 +221,24 @@ def test_a_slow_answer_has_been_billed_when_the_caller_gives_up(anyfast: Caller,
     assert sandbox.billed.generations == 1
 
 
-def test_a_slow_answer_does_arrive(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_slow_response_does_arrive(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("slow_answer", seconds=0.2)
     begun = time.monotonic()
 
-    fine(anyfast.submit())
+    ok_json(anyfast.submit())
     assert time.monotonic() - begun >= 0.2
 
 
-def test_a_slow_start_acts_for_a_caller_who_waits(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_slow_start_acts_for_a_client_that_waits(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("slow", seconds=0.2)
     begun = time.monotonic()
 
-    fine(anyfast.submit())
+    ok_json(anyfast.submit())
     assert time.monotonic() - begun >= 0.2
     assert sandbox.billed.generations == 1
 
 
-def test_a_slow_start_does_nothing_for_a_caller_who_has_gone(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_slow_start_does_nothing_for_a_client_that_has_disconnected(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("slow", seconds=0.3)
 
     with pytest.raises(httpx.ReadTimeout):
@@ -247,13 +247,13 @@ def test_a_slow_start_does_nothing_for_a_caller_who_has_gone(anyfast: Caller, sa
     assert sandbox.billed.generations == 0
 
 
-def test_slow_requests_do_not_hold_up_others(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_slow_requests_do_not_hold_up_others(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("slow", seconds=3, on="models")
     begun = time.monotonic()
     with pytest.raises(httpx.ReadTimeout):
         anyfast.http.get("/v1/models", timeout=0.05)
 
-    fine(anyfast.submit())
+    ok_json(anyfast.submit())
     assert time.monotonic() - begun < 2
 
 
@@ -261,10 +261,10 @@ def test_slow_requests_do_not_hold_up_others(anyfast: Caller, sandbox: SandboxHa
 
 
 @pytest.fixture
-def link(anyfast: Caller, clock: FakeClock) -> str:
+def link(anyfast: Client, clock: FakeClock) -> str:
     generation_id = anyfast.generate()
     clock.advance(8)
-    url: str = anyfast.shown(generation_id)["result_url"]
+    url: str = anyfast.task(generation_id)["result_url"]
     return url
 
 
@@ -293,7 +293,7 @@ def test_a_stalled_download_goes_on_after_a_while(link: str, sandbox: SandboxHan
     assert time.monotonic() - begun >= 0.3
 
 
-def test_a_stalled_download_looks_dead_to_an_impatient_reader(link: str, sandbox: SandboxHandle) -> None:
+def test_a_stalled_download_runs_into_a_short_read_timeout(link: str, sandbox: SandboxHandle) -> None:
     httpx.get(link)
     sandbox.fault("stall_download", seconds=1)
 
@@ -327,16 +327,16 @@ def test_a_good_link_can_be_refused_once(link: str, sandbox: SandboxHandle) -> N
 
 @pytest.mark.parametrize("on", ["submit", "query", "download"])
 def test_an_expired_link_is_as_old_as_the_finish_time_says(
-    anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock, on: str
+    anyfast: Client, sandbox: SandboxHandle, clock: FakeClock, on: str
 ) -> None:
     sandbox.fault("link_expired", on=on)
     generation_id = anyfast.generate()
     clock.advance(8)
-    first_link = anyfast.shown(generation_id)["result_url"]
+    first_link = anyfast.task(generation_id)["result_url"]
 
     refused = httpx.get(first_link)
     assert (refused.status_code, "Request has expired" in refused.text) == (403, True)
-    shown = anyfast.shown(generation_id)
+    shown = anyfast.task(generation_id)
     assert shown["submit_time"] < shown["start_time"] < shown["finish_time"] == int(clock.now()) - 25 * 3600
     assert httpx.get(shown["result_url"]).status_code == 403
 
@@ -365,7 +365,7 @@ def test_a_cut_download_announces_no_length_and_looks_complete(
     assert response.content == whole[: len(whole) // 4 if expected is None else expected]
 
 
-def test_the_storage_host_says_no_in_its_own_words(link: str, sandbox: SandboxHandle) -> None:
+def test_the_storage_host_has_its_own_errors(link: str, sandbox: SandboxHandle) -> None:
     sandbox.fault("video_not_ready")
     sandbox.fault("rate_limited", on="download", retry_after=7)
     sandbox.fault("rate_limited", on="download", empty=True)
@@ -381,14 +381,14 @@ def test_the_storage_host_says_no_in_its_own_words(link: str, sandbox: SandboxHa
     assert httpx.get(link).status_code == 200
 
 
-def test_a_link_can_lead_to_the_gateway_and_need_the_key(
-    anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock
+def test_a_link_can_be_on_the_gateway_and_need_the_key(
+    anyfast: Client, sandbox: SandboxHandle, clock: FakeClock
 ) -> None:
     sandbox.fault("keyed_link")
     generation_id = anyfast.generate()
     early = anyfast.http.get(f"/v1/videos/{generation_id}/content")
     clock.advance(8)
-    link = anyfast.shown(generation_id)["result_url"]
+    link = anyfast.task(generation_id)["result_url"]
 
     assert link == f"{sandbox.url}/v1/videos/{generation_id}/content"
     assert gateway_message(early).startswith("Task is not completed yet, current status: NOT_START")
@@ -401,13 +401,13 @@ def test_a_link_can_lead_to_the_gateway_and_need_the_key(
 
 
 @pytest.mark.parametrize("part", ["headers", "body"])
-def test_a_dripping_response_arrives_byte_by_byte_and_whole(anyfast: Caller, sandbox: SandboxHandle, part: str) -> None:
+def test_a_dripping_response_arrives_byte_by_byte_and_whole(anyfast: Client, sandbox: SandboxHandle, part: str) -> None:
     sandbox.fault("drip", on="query", seconds=0, part=part)
 
     assert anyfast.query("asyntask_none").json()["code"] == "task_not_exist"
 
 
-def test_a_drip_keeps_a_read_timeout_from_ever_being_reached(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_drip_keeps_a_read_timeout_from_ever_being_reached(anyfast: Client, sandbox: SandboxHandle) -> None:
     sandbox.fault("drip", on="models", seconds=0.02)
     begun = time.monotonic()
 
@@ -417,7 +417,7 @@ def test_a_drip_keeps_a_read_timeout_from_ever_being_reached(anyfast: Caller, sa
     ):
         pass
     sandbox.fault("drip", on="models", seconds=0.001, part="body")
-    assert len(fine(anyfast.http.get("/v1/models", timeout=httpx.Timeout(5, read=0.5)))["data"]) > 10
+    assert len(ok_json(anyfast.http.get("/v1/models", timeout=httpx.Timeout(5, read=0.5)))["data"]) > 10
     assert time.monotonic() - begun > 0.5
 
 
@@ -427,7 +427,7 @@ def test_a_download_can_drip(link: str, sandbox: SandboxHandle) -> None:
     assert httpx.get(link).content[4:8] == b"ftyp"
 
 
-def test_the_storage_can_have_trouble_of_its_own(link: str, sandbox: SandboxHandle) -> None:
+def test_the_storage_host_can_fail_too(link: str, sandbox: SandboxHandle) -> None:
     sandbox.fault("bad_gateway", on="download")
     sandbox.fault("drop_request", on="download")
 
@@ -440,52 +440,50 @@ def test_the_storage_can_have_trouble_of_its_own(link: str, sandbox: SandboxHand
 # The outcome of a generation.
 
 
-def test_a_generation_can_be_made_to_fail(anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock) -> None:
+def test_a_generation_can_be_made_to_fail(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     sandbox.fault("fail_generation", reason="the lamp broke", code="LampError")
     sandbox.fault("fail_generation")
     chosen, plain = anyfast.generate(), anyfast.generate()
     clock.advance(8)
 
-    shown = anyfast.shown(chosen)
+    shown = anyfast.task(chosen)
     assert (shown["status"], shown["fail_reason"]) == ("FAILURE", "the lamp broke")
     assert shown["data"]["error"] == {"code": "LampError", "message": "the lamp broke"}
-    assert anyfast.shown(plain)["data"]["error"]["code"] == "InternalServiceError"
+    assert anyfast.task(plain)["data"]["error"]["code"] == "InternalServiceError"
     assert sandbox.billed.refunded_generations == 2
 
 
-def test_a_generation_can_be_stuck_or_unknown_for_ever(
-    anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock
+def test_a_generation_can_be_stuck_or_unknown_forever(
+    anyfast: Client, sandbox: SandboxHandle, clock: FakeClock
 ) -> None:
     sandbox.fault("stuck")
     sandbox.fault("unknown_status", value="ARCHIVED")
     stuck, unknown = anyfast.generate(), anyfast.generate()
     clock.advance(1_000_000)
 
-    assert (anyfast.shown(stuck)["status"], anyfast.shown(stuck)["progress"]) == ("IN_PROGRESS", "30%")
-    assert anyfast.shown(unknown)["status"] == "ARCHIVED"
+    assert (anyfast.task(stuck)["status"], anyfast.task(stuck)["progress"]) == ("IN_PROGRESS", "30%")
+    assert anyfast.task(unknown)["status"] == "ARCHIVED"
 
 
-def test_a_single_query_can_show_a_status_that_is_not_so(
-    anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock
-) -> None:
+def test_a_single_query_can_show_a_wrong_status(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     generation_id = anyfast.generate()
     clock.advance(8)
     sandbox.fault("stuck", on="query")
     sandbox.fault("unknown_status", on="query")
 
-    assert [anyfast.shown(generation_id)["status"] for _ in range(3)] == ["IN_PROGRESS", "UNKNOWN", "SUCCESS"]
+    assert [anyfast.task(generation_id)["status"] for _ in range(3)] == ["IN_PROGRESS", "UNKNOWN", "SUCCESS"]
 
 
-def test_a_fault_of_another_call_changes_nothing(anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock) -> None:
+def test_a_fault_of_another_call_changes_nothing(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     sandbox.fault("slow_answer", on="query", seconds=0)
     generation_id = anyfast.generate(text("[sandbox:fail]"))
     clock.advance(8)
 
-    assert anyfast.shown(generation_id)["status"] == "FAILURE"
+    assert anyfast.task(generation_id)["status"] == "FAILURE"
 
 
 def test_a_generation_can_be_cancelled_upstream_while_the_gateway_says_in_progress(
-    anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock
+    anyfast: Client, sandbox: SandboxHandle, clock: FakeClock
 ) -> None:
     sandbox.fault("upstream_cancelled")
     sandbox.fault("upstream_cancelled", value="expired")
@@ -493,27 +491,27 @@ def test_a_generation_can_be_cancelled_upstream_while_the_gateway_says_in_progre
     clock.advance(1000)
 
     for generation_id, upstream in ((cancelled, "cancelled"), (expired, "expired")):
-        shown = anyfast.shown(generation_id)
+        shown = anyfast.task(generation_id)
         assert (shown["status"], shown["progress"]) == ("IN_PROGRESS", "30%")
         assert shown["data"]["status"] == upstream
     assert sandbox.billed.refunded_generations == 0
 
 
-def test_a_status_can_go_back_once_after_its_success(anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock) -> None:
+def test_a_status_can_go_back_once_after_its_success(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     sandbox.fault("status_goes_back")
     generation_id = anyfast.generate()
-    early = anyfast.shown(generation_id)["status"]
+    early = anyfast.task(generation_id)["status"]
     clock.advance(8)
 
     assert early == "NOT_START"
-    assert [anyfast.shown(generation_id)["status"] for _ in range(4)] == [
+    assert [anyfast.task(generation_id)["status"] for _ in range(4)] == [
         "SUCCESS", "IN_PROGRESS", "SUCCESS", "SUCCESS",
     ]  # fmt: skip
 
 
-def test_a_single_query_can_go_back(anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock) -> None:
+def test_a_single_query_can_go_back(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     generation_id = anyfast.generate()
     clock.advance(8)
     sandbox.fault("status_goes_back", on="query", skip=1)
 
-    assert [anyfast.shown(generation_id)["status"] for _ in range(3)] == ["SUCCESS", "IN_PROGRESS", "SUCCESS"]
+    assert [anyfast.task(generation_id)["status"] for _ in range(3)] == ["SUCCESS", "IN_PROGRESS", "SUCCESS"]

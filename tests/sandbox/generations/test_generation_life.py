@@ -8,20 +8,20 @@ import pytest
 
 from airflow_provider_anyfast.sandbox.generations.catalog import nearest_ratio, size_of, tokens_of
 from airflow_provider_anyfast.sandbox.generations.generation import seconds_to_complete
-from tests.sandbox.caller import fine, text
+from tests.sandbox.client import ok_json, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
 
 
-def test_a_generation_waits_runs_and_succeeds(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_generation_waits_runs_and_succeeds(anyfast: Client, clock: FakeClock) -> None:
     generation_id = anyfast.generate()
     seen: list[tuple[str, str, bool]] = []
     for _ in range(9):
-        shown = anyfast.shown(generation_id)
+        shown = anyfast.task(generation_id)
         seen.append((shown["status"], shown["progress"], shown["data"] is None))
         clock.advance(1)
 
@@ -34,13 +34,13 @@ def test_a_generation_waits_runs_and_succeeds(anyfast: Caller, clock: FakeClock)
     assert seen.index(("SUCCESS", "100%", False)) == 8
 
 
-def test_a_query_is_free_and_shows_the_documented_fields(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_query_is_free_and_shows_the_documented_fields(anyfast: Client, clock: FakeClock) -> None:
     submitted = int(clock.now())
     generation_id = anyfast.generate(duration=5, resolution="720p", ratio="16:9", seed=4304)
     before = anyfast.billed()
-    early = anyfast.shown(generation_id)
+    early = anyfast.task(generation_id)
     clock.advance(8)
-    shown = anyfast.shown(generation_id)
+    shown = anyfast.task(generation_id)
 
     assert (early["start_time"], early["finish_time"], early["data"]) == (0, 0, None)
     assert "result_url" not in early
@@ -62,29 +62,29 @@ def test_a_query_is_free_and_shows_the_documented_fields(anyfast: Caller, clock:
     assert anyfast.billed() == before
 
 
-def test_the_result_link_is_set_once_at_completion(anyfast: Caller, clock: FakeClock) -> None:
+def test_the_result_link_is_set_once_at_completion(anyfast: Client, clock: FakeClock) -> None:
     generation_id = anyfast.generate()
     clock.advance(8)
-    first = anyfast.shown(generation_id)["result_url"]
+    first = anyfast.task(generation_id)["result_url"]
     clock.advance(3600)
 
-    assert anyfast.shown(generation_id)["result_url"] == first
+    assert anyfast.task(generation_id)["result_url"] == first
 
 
-def test_a_random_seed_is_told_and_stays(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_random_seed_is_shown_and_stays_the_same(anyfast: Client, clock: FakeClock) -> None:
     generation_id = anyfast.generate(seed=-1)
     clock.advance(8)
 
-    seed = anyfast.shown(generation_id)["data"]["seed"]
+    seed = anyfast.task(generation_id)["data"]["seed"]
     assert seed >= 0
-    assert anyfast.shown(generation_id)["data"]["seed"] == seed
+    assert anyfast.task(generation_id)["data"]["seed"] == seed
 
 
-def test_a_failure_is_a_200_with_its_reason_and_gives_the_money_back(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_failure_has_status_200_and_a_reason_and_is_refunded(anyfast: Client, clock: FakeClock) -> None:
     generation_id = anyfast.generate(text("a fox [sandbox:fail]"))
     assert anyfast.billed()["tokens"] > 0
     clock.advance(8)
-    shown = anyfast.shown(generation_id)
+    shown = anyfast.task(generation_id)
 
     assert (shown["status"], shown["progress"]) == ("FAILURE", "100%")
     assert "result_url" not in shown
@@ -94,10 +94,10 @@ def test_a_failure_is_a_200_with_its_reason_and_gives_the_money_back(anyfast: Ca
     assert (billed["generations"], billed["refunded_generations"], billed["tokens"]) == (1, 1, 0)
 
 
-def test_output_can_be_refused_after_rendering(anyfast: Caller, clock: FakeClock) -> None:
+def test_output_can_be_refused_after_rendering(anyfast: Client, clock: FakeClock) -> None:
     generation_id = anyfast.generate(text("[sandbox:output-moderation] a fox"))
     clock.advance(8)
-    shown = anyfast.shown(generation_id)
+    shown = anyfast.task(generation_id)
 
     assert shown["status"] == "FAILURE"
     assert shown["data"]["error"]["code"] == "OutputVideoSensitiveContentDetected"
@@ -105,10 +105,10 @@ def test_output_can_be_refused_after_rendering(anyfast: Caller, clock: FakeClock
 
 
 @pytest.mark.parametrize(("marker", "status"), [("stuck", "IN_PROGRESS"), ("unknown-status", "UNKNOWN")])
-def test_a_generation_can_go_on_for_ever(anyfast: Caller, clock: FakeClock, marker: str, status: str) -> None:
+def test_a_generation_can_run_forever(anyfast: Client, clock: FakeClock, marker: str, status: str) -> None:
     generation_id = anyfast.generate(text(f"a fox [sandbox:{marker}]"))
     clock.advance(1_000_000)
-    shown = anyfast.shown(generation_id)
+    shown = anyfast.task(generation_id)
 
     assert (shown["status"], shown["progress"], shown["finish_time"]) == (status, "30%", 0)
     assert "result_url" not in shown
@@ -116,8 +116,8 @@ def test_a_generation_can_go_on_for_ever(anyfast: Caller, clock: FakeClock, mark
 
 
 @pytest.mark.parametrize(("status", "message"), [(400, "task_not_exist"), (404, "task does not exist")])
-def test_an_unknown_task_is_answered_as_configured(
-    anyfast: Caller, configure: Callable[..., None], status: int, message: str
+def test_an_unknown_task_gets_the_configured_status(
+    anyfast: Client, configure: Callable[..., None], status: int, message: str
 ) -> None:
     configure(unknown_task=status)
     response = anyfast.query("asyntask_" + "x" * 32)
@@ -127,7 +127,7 @@ def test_an_unknown_task_is_answered_as_configured(
 
 
 def test_tasks_are_seen_by_the_whole_account_and_by_no_other(
-    anyfast: Caller, configure: Callable[..., None], caller_with: Callable[[str | None], Caller]
+    anyfast: Client, configure: Callable[..., None], client_with: Callable[[str | None], Client]
 ) -> None:
     configure(
         api_keys=(
@@ -138,8 +138,8 @@ def test_tasks_are_seen_by_the_whole_account_and_by_no_other(
     )
     generation_id = anyfast.generate()
 
-    assert caller_with("sibling-key").shown(generation_id)["task_id"] == generation_id
-    assert caller_with("stranger-key").query(generation_id).status_code == 400
+    assert client_with("sibling-key").task(generation_id)["task_id"] == generation_id
+    assert client_with("stranger-key").query(generation_id).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ def test_tasks_are_seen_by_the_whole_account_and_by_no_other(
         ({"resolution": "720p", "duration": 5}, (50638, 108900), ("480p", "720p")),
     ],
 )
-def test_an_ultra_video_tells_what_it_was_made_from(
-    anyfast: Caller, clock: FakeClock, fields: dict[str, Any], usage: tuple[int, int], resolution: tuple[str, str]
+def test_an_ultra_video_shows_what_it_was_made_from(
+    anyfast: Client, clock: FakeClock, fields: dict[str, Any], usage: tuple[int, int], resolution: tuple[str, str]
 ) -> None:
     generation_id = anyfast.generate(model="seedance-2.0-ultra", ratio="16:9", **fields)
     clock.advance(8)
-    shown = anyfast.shown(generation_id)
+    shown = anyfast.task(generation_id)
 
     assert shown["original_result_url"] not in ("", shown["result_url"])
     assert shown["data"]["usage"] == {
@@ -165,10 +165,10 @@ def test_an_ultra_video_tells_what_it_was_made_from(
     assert (shown["data"]["resolution"], shown["data"]["super_resolution"]) == resolution
 
 
-def test_a_zero_wait_completes_at_once(anyfast: Caller, configure: Callable[..., None]) -> None:
+def test_a_completion_time_of_zero_completes_at_once(anyfast: Client, configure: Callable[..., None]) -> None:
     configure(completion_seconds=0)
 
-    assert anyfast.shown(anyfast.generate())["status"] == "SUCCESS"
+    assert anyfast.task(anyfast.generate())["status"] == "SUCCESS"
 
 
 def test_a_spread_makes_videos_differ_and_each_stays_as_it_is() -> None:
@@ -180,14 +180,14 @@ def test_a_spread_makes_videos_differ_and_each_stays_as_it_is() -> None:
     assert {seconds_to_complete(100, 0, "asyntask_1"), seconds_to_complete(100, 0, "asyntask_2")} == {100}
 
 
-def test_a_spread_sandbox_finishes_videos_at_their_own_times(
-    anyfast: Caller, configure: Callable[..., None], clock: FakeClock
+def test_a_spread_makes_videos_finish_at_different_times(
+    anyfast: Client, configure: Callable[..., None], clock: FakeClock
 ) -> None:
     configure(completion_spread=1)
     generations = [anyfast.generate() for _ in range(20)]
     clock.advance(8)
 
-    assert {anyfast.shown(generation)["status"] == "SUCCESS" for generation in generations} == {True, False}
+    assert {anyfast.task(generation)["status"] == "SUCCESS" for generation in generations} == {True, False}
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_spread_sandbox_finishes_videos_at_their_own_times(
         ("4k", "9:16", (2160, 3840)),
     ],
 )
-def test_the_pixels_are_those_that_seedance_publishes(resolution: Any, ratio: Any, size: tuple[int, int]) -> None:
+def test_the_frame_sizes_are_those_that_seedance_publishes(resolution: Any, ratio: Any, size: tuple[int, int]) -> None:
     assert size_of(resolution, ratio) == size
 
 
@@ -220,22 +220,22 @@ def test_tokens_follow_the_documented_example() -> None:
     assert tokens_of(5 * 24, (1280, 720)) == 108900
 
 
-def test_frames_decide_the_length_of_a_1_0_video(anyfast: Caller, clock: FakeClock) -> None:
+def test_frames_decide_the_length_of_a_1_0_video(anyfast: Client, clock: FakeClock) -> None:
     model = "doubao-seedance-1-0-pro-250528"
     generation_id = anyfast.generate(model=model, frames=57, duration=None, ratio="16:9")
     clock.advance(8)
 
-    shown = anyfast.shown(generation_id)["data"]
+    shown = anyfast.task(generation_id)["data"]
     assert shown["duration"] == 2
     assert shown["usage"]["total_tokens"] == tokens_of(57, (864, 496))
     assert shown["generate_audio"] is False
 
 
-def test_the_default_of_audio_depends_on_the_model(anyfast: Caller, clock: FakeClock) -> None:
+def test_the_default_of_audio_depends_on_the_model(anyfast: Client, clock: FakeClock) -> None:
     old = anyfast.generate(model="doubao-seedance-1-5-pro-251215")
     asked = anyfast.generate(model="doubao-seedance-1-5-pro-251215", generate_audio=True)
     clock.advance(8)
 
-    assert anyfast.shown(old)["data"]["generate_audio"] is False
-    assert anyfast.shown(asked)["data"]["generate_audio"] is True
-    assert fine(anyfast.query(old))["code"] == "success"
+    assert anyfast.task(old)["data"]["generate_audio"] is False
+    assert anyfast.task(asked)["data"]["generate_audio"] is True
+    assert ok_json(anyfast.query(old))["code"] == "success"

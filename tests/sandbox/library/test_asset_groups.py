@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox.caller import JSON, fine, gateway_message
+from tests.sandbox.client import JSON, gateway_message, ok_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
 
 PREFIX = "[u-1]-[t-1]"
@@ -22,7 +22,7 @@ def names(page: dict[str, Any]) -> list[str]:
     return [item["Name"] for item in page["Items"]]
 
 
-def test_a_new_group_has_a_dated_id_and_is_billed(anyfast: Caller) -> None:
+def test_a_new_group_has_a_dated_id_and_is_billed(anyfast: Client) -> None:
     answer = anyfast.ok("CreateAssetGroup", model="volc-asset", Name="my-group")
 
     assert set(answer) == {"Id"}
@@ -36,7 +36,7 @@ def test_a_new_group_has_a_dated_id_and_is_billed(anyfast: Caller) -> None:
     }
 
 
-def test_the_date_in_an_id_is_beijing_time_and_the_create_time_is_utc(anyfast: Caller, clock: FakeClock) -> None:
+def test_the_date_in_an_id_is_beijing_time_and_the_create_time_is_utc(anyfast: Client, clock: FakeClock) -> None:
     group_id = anyfast.group()
 
     shown = anyfast.ok("GetAssetGroup", Id=group_id)
@@ -45,7 +45,7 @@ def test_the_date_in_an_id_is_beijing_time_and_the_create_time_is_utc(anyfast: C
     assert (int(group_id[14:16]) - int(utc[11:13])) % 24 == 8
 
 
-def test_a_group_is_read_back_with_the_prefix_of_its_user_and_token(anyfast: Caller) -> None:
+def test_a_group_is_read_back_with_the_prefix_of_its_user_and_token(anyfast: Client) -> None:
     group_id = anyfast.ok("CreateAssetGroup", model="volc-asset", Name="faces", Description="people")["Id"]
 
     (item,) = anyfast.list("ListAssetGroups")["Items"]
@@ -54,7 +54,7 @@ def test_a_group_is_read_back_with_the_prefix_of_its_user_and_token(anyfast: Cal
     assert (item["GroupType"], item["Description"], item["ProjectName"]) == ("AIGC", "people", "default")
 
 
-def test_two_groups_may_have_the_same_name(anyfast: Caller) -> None:
+def test_two_groups_may_have_the_same_name(anyfast: Client) -> None:
     assert anyfast.group("twin") != anyfast.group("twin")
     assert anyfast.list("ListAssetGroups")["TotalCount"] == 2
 
@@ -71,7 +71,7 @@ def test_two_groups_may_have_the_same_name(anyfast: Caller) -> None:
         ({"Name": "n", "GroupType": "LivenessFace"}, "GroupType must be one of [AIGC]"),
     ],
 )
-def test_a_group_with_a_bad_field_is_refused_and_not_billed(anyfast: Caller, body: dict[str, Any], part: str) -> None:
+def test_a_group_with_a_bad_field_is_refused_and_not_billed(anyfast: Client, body: dict[str, Any], part: str) -> None:
     response = anyfast.asset_call("CreateAssetGroup", **body)
 
     assert response.status_code == 400
@@ -79,7 +79,7 @@ def test_a_group_with_a_bad_field_is_refused_and_not_billed(anyfast: Caller, bod
     assert anyfast.billed()["asset_groups"] == 0
 
 
-def test_a_group_with_an_unknown_billing_model_finds_no_channel(anyfast: Caller) -> None:
+def test_a_group_with_an_unknown_billing_model_finds_no_channel(anyfast: Client) -> None:
     response = anyfast.asset_call("CreateAssetGroup", model="volc-thing", Name="n")
 
     assert response.status_code == 503
@@ -87,7 +87,7 @@ def test_a_group_with_an_unknown_billing_model_finds_no_channel(anyfast: Caller)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b""])
-def test_a_body_that_is_no_json_object_is_refused(anyfast: Caller, body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_refused(anyfast: Client, body: bytes) -> None:
     response = anyfast.http.post("/volc/asset/CreateAssetGroup", content=body, headers=JSON)
 
     assert response.status_code == 400
@@ -95,11 +95,11 @@ def test_a_body_that_is_no_json_object_is_refused(anyfast: Caller, body: bytes) 
 
 
 def test_another_key_sees_none_of_it(
-    anyfast: Caller, configure: Callable[..., None], caller_with: Callable[[str | None], Caller]
+    anyfast: Client, configure: Callable[..., None], client_with: Callable[[str | None], Client]
 ) -> None:
     configure(api_keys=({"value": "sandbox-key", "account": "a"}, {"value": "second-key", "account": "a"}))
     group_id = anyfast.group("mine")
-    other = caller_with("second-key")
+    other = client_with("second-key")
 
     assert other.list("ListAssetGroups")["Items"] == []
     for call in ("GetAssetGroup", "DeleteAssetGroup"):
@@ -111,7 +111,7 @@ def test_another_key_sees_none_of_it(
     assert names(other.list("ListAssetGroups")) == ["[u-1]-[t-2]yours"]
 
 
-def test_lists_come_newest_first_in_pages(anyfast: Caller, clock: FakeClock) -> None:
+def test_lists_come_newest_first_in_pages(anyfast: Client, clock: FakeClock) -> None:
     for number in range(5):
         anyfast.group(f"group {number}")
         clock.advance(1)
@@ -126,7 +126,7 @@ def test_lists_come_newest_first_in_pages(anyfast: Caller, clock: FakeClock) -> 
     assert beyond["TotalCount"] == 5
 
 
-def test_ten_groups_are_a_page_unless_asked_otherwise(anyfast: Caller) -> None:
+def test_ten_groups_are_a_page_unless_asked_otherwise(anyfast: Client) -> None:
     for number in range(11):
         anyfast.group(f"group {number}")
 
@@ -134,7 +134,7 @@ def test_ten_groups_are_a_page_unless_asked_otherwise(anyfast: Caller) -> None:
     assert (len(page["Items"]), page["PageSize"]) == (10, 10)
 
 
-def test_groups_are_sorted_as_asked(anyfast: Caller, clock: FakeClock) -> None:
+def test_groups_are_sorted_as_asked(anyfast: Client, clock: FakeClock) -> None:
     first, second = anyfast.group("first"), anyfast.group("second")
     clock.advance(5)
     anyfast.ok("UpdateAssetGroup", model="volc-asset", Id=first, Name="renamed")
@@ -146,7 +146,7 @@ def test_groups_are_sorted_as_asked(anyfast: Caller, clock: FakeClock) -> None:
     assert [item["Id"] for item in by_id["Items"]] == sorted([first, second])
 
 
-def test_groups_are_filtered_by_a_part_of_the_name_by_id_and_by_type(anyfast: Caller) -> None:
+def test_groups_are_filtered_by_a_part_of_the_name_by_id_and_by_type(anyfast: Client) -> None:
     red, blue = anyfast.group("Red things"), anyfast.group("blue things")
 
     assert names(anyfast.list("ListAssetGroups", filtered={"Name": "red"})) == [PREFIX + "Red things"]
@@ -172,7 +172,7 @@ def test_groups_are_filtered_by_a_part_of_the_name_by_id_and_by_type(anyfast: Ca
         ({"Filter": {"GroupIds": "group-1"}}, "***.GroupIds is not valid"),
     ],
 )
-def test_a_list_with_a_bad_field_is_refused(anyfast: Caller, fields: dict[str, Any], part: str) -> None:
+def test_a_list_with_a_bad_field_is_refused(anyfast: Client, fields: dict[str, Any], part: str) -> None:
     body = {"model": "volc-asset", "Filter": {}, **fields}
     response = anyfast.asset_call("ListAssetGroups", **body)
 
@@ -180,33 +180,33 @@ def test_a_list_with_a_bad_field_is_refused(anyfast: Caller, fields: dict[str, A
     assert part in gateway_message(response)
 
 
-def test_groups_can_be_listed_without_a_group_type(anyfast: Caller) -> None:
+def test_groups_can_be_listed_without_a_group_type(anyfast: Client) -> None:
     anyfast.group()
 
     assert anyfast.ok("ListAssetGroups", model="volc-asset", Filter={})["TotalCount"] == 1
 
 
-def test_a_renamed_group_keeps_the_prefix(anyfast: Caller) -> None:
+def test_a_renamed_group_keeps_the_prefix(anyfast: Client) -> None:
     group_id = anyfast.group("old")
 
     assert anyfast.ok("UpdateAssetGroup", model="volc-asset", Id=group_id, Name="new") == {"Id": group_id}
     assert anyfast.ok("GetAssetGroup", Id=group_id)["Name"] == PREFIX + "new"
 
 
-def test_deleting_a_group_deletes_its_assets_and_gives_no_money_back(anyfast: Caller) -> None:
+def test_deleting_a_group_deletes_its_assets_and_refunds_nothing(anyfast: Client) -> None:
     group_id = anyfast.group()
     asset_id = anyfast.asset(group_id)
     elsewhere = anyfast.asset(anyfast.group())
 
     assert anyfast.ok("DeleteAssetGroup", Id=group_id) == {"Id": group_id, "Deleted": True}
     assert anyfast.asset_call("GetAsset", Id=asset_id).status_code == 404
-    assert fine(anyfast.asset_call("GetAsset", Id=elsewhere))["Id"] == elsewhere
+    assert ok_json(anyfast.asset_call("GetAsset", Id=elsewhere))["Id"] == elsewhere
     assert anyfast.billed()["asset_groups"] == 2
     assert anyfast.billed()["assets"] == 2
 
 
 def test_a_new_group_can_stay_unknown_for_a_while_in_lists_and_to_new_assets(
-    anyfast: Caller, configure: Callable[..., None], clock: FakeClock
+    anyfast: Client, configure: Callable[..., None], clock: FakeClock
 ) -> None:
     configure(group_index_seconds=15)
     group_id = anyfast.group("late")

@@ -11,28 +11,28 @@ import pytest
 
 from airflow_provider_anyfast.sandbox.media.limits import check_media
 from airflow_provider_anyfast.sandbox.media.probe import Media, read_media
-from tests.sandbox.caller import fine, gateway_message
+from tests.sandbox.client import gateway_message, ok_json
 from tests.sandbox.media_files import clip, data_uri, picture, sound
 from tests.support.killed_process import last_words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
 
 MEGABYTE = 1024 * 1024
 MODELS = {"Image": "volc-asset", "Video": "volc-asset-video", "Audio": "volc-asset-audio"}
 
 
-def processed(anyfast: Caller, clock: FakeClock, url: str, kind: str = "Image", name: str = "a file") -> dict[str, Any]:
+def processed(anyfast: Client, clock: FakeClock, url: str, kind: str = "Image", name: str = "a file") -> dict[str, Any]:
     asset_id = anyfast.asset(anyfast.group(), URL=url, AssetType=kind, model=MODELS[kind], Name=name)
     clock.advance(2)
     return anyfast.ok("GetAsset", Id=asset_id)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
-def test_a_picture_in_a_documented_format_becomes_active(anyfast: Caller, clock: FakeClock, kind: str) -> None:
+def test_a_picture_in_a_documented_format_becomes_active(anyfast: Client, clock: FakeClock, kind: str) -> None:
     shown = processed(anyfast, clock, data_uri(picture(kind=kind), f"image/{kind.lower()}"))
 
     assert shown["Status"] == "Active"
@@ -40,19 +40,19 @@ def test_a_picture_in_a_documented_format_becomes_active(anyfast: Caller, clock:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])
-def test_a_video_becomes_active(anyfast: Caller, clock: FakeClock, suffix: str) -> None:
+def test_a_video_becomes_active(anyfast: Client, clock: FakeClock, suffix: str) -> None:
     assert processed(anyfast, clock, data_uri(clip(suffix=suffix), "video/mp4"), "Video")["Status"] == "Active"
 
 
-def test_a_sound_becomes_active(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_sound_becomes_active(anyfast: Client, clock: FakeClock) -> None:
     assert processed(anyfast, clock, data_uri(sound(), "audio/wav"), "Audio")["Status"] == "Active"
 
 
-def test_bare_base64_is_a_picture(anyfast: Caller, clock: FakeClock) -> None:
+def test_bare_base64_is_an_image(anyfast: Client, clock: FakeClock) -> None:
     assert processed(anyfast, clock, base64.b64encode(picture()).decode())["Status"] == "Active"
 
 
-def test_bare_base64_is_a_picture_even_if_the_type_says_otherwise(anyfast: Caller, clock: FakeClock) -> None:
+def test_bare_base64_is_an_image_even_if_the_type_says_otherwise(anyfast: Client, clock: FakeClock) -> None:
     shown = processed(anyfast, clock, base64.b64encode(sound()).decode(), "Audio")
 
     assert (shown["Status"], shown["Error"]["Code"]) == ("Failed", "TypeMismatch")
@@ -83,8 +83,8 @@ def test_bare_base64_is_a_picture_even_if_the_type_says_otherwise(anyfast: Calle
     ],
     ids=lambda value: "file" if isinstance(value, bytes) else value,
 )
-def test_an_unsuitable_file_is_accepted_billed_and_then_failed_with_its_code(
-    anyfast: Caller, clock: FakeClock, content: bytes, kind: str, code: str
+def test_an_unsuitable_file_is_accepted_and_billed_and_then_fails_with_its_code(
+    anyfast: Client, clock: FakeClock, content: bytes, kind: str, code: str
 ) -> None:
     shown = processed(anyfast, clock, data_uri(content), kind)
 
@@ -129,7 +129,7 @@ def test_a_verified_persons_group_has_narrower_limits(media: Media, code: str | 
     assert (failure and failure.code) == code
 
 
-def test_a_file_is_known_by_its_content() -> None:
+def test_a_file_is_recognised_by_its_content() -> None:
     seen = read_media(clip(864, 480, seconds=2))
     assert seen is not None
     assert (seen.kind, seen.format, seen.width, seen.height, seen.seconds, seen.frame_rate) == (
@@ -145,7 +145,7 @@ def test_a_file_is_known_by_its_content() -> None:
     assert heif == Media("Image", "heic", 112)
 
 
-def test_a_process_can_be_forked_beside_a_thread_that_has_looked_at_a_video() -> None:
+def test_a_process_can_be_forked_beside_a_thread_that_has_read_a_video() -> None:
     def speak(die: Callable[[str], NoReturn]) -> None:
         die("alive")
 
@@ -154,42 +154,42 @@ def test_a_process_can_be_forked_beside_a_thread_that_has_looked_at_a_video() ->
         assert last_words_of(speak) == "alive"
 
 
-def test_a_marker_in_the_name_fails_an_asset_that_the_sandbox_does_not_fetch(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_marker_in_the_name_fails_an_asset_that_the_sandbox_does_not_fetch(anyfast: Client, clock: FakeClock) -> None:
     shown = processed(anyfast, clock, "https://example.com/a.png", name="me [sandbox:fail:FaceMismatch]")
 
     assert shown["Status"] == "Failed"
     assert shown["Error"] == {"Code": "FaceMismatch", "Message": "Face consistency verification failed."}
 
 
-def test_a_marker_in_the_url_does_the_same(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_marker_in_the_url_does_the_same(anyfast: Client, clock: FakeClock) -> None:
     shown = processed(anyfast, clock, "https://example.com/%5Bsandbox:fail:DownloadFailed%5D.png")
 
     assert (shown["Status"], shown["Error"]["Code"]) == ("Failed", "DownloadFailed")
 
 
-def upload(anyfast: Caller, content: bytes, **fields: str) -> httpx.Response:
+def upload(anyfast: Client, content: bytes, **fields: str) -> httpx.Response:
     return anyfast.http.post("/volc/asset/CreateAsset", data=fields, files={"file": ("file.bin", content)})
 
 
-def test_a_form_takes_the_file_itself(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_form_takes_the_file_itself(anyfast: Client, clock: FakeClock) -> None:
     group_id = anyfast.group()
     answer = upload(anyfast, sound(), GroupId=group_id, Name="song", AssetType="Audio", model="volc-asset-audio")
     clock.advance(2)
 
-    shown = anyfast.ok("GetAsset", Id=fine(answer)["Id"])
+    shown = anyfast.ok("GetAsset", Id=ok_json(answer)["Id"])
     assert (shown["Status"], shown["AssetType"], shown["Name"]) == ("Active", "Audio", "song")
     assert httpx.get(shown["URL"]).content == sound()
 
 
-def test_a_form_without_a_type_is_silently_taken_for_a_picture(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_form_without_a_type_is_silently_taken_for_an_image(anyfast: Client, clock: FakeClock) -> None:
     answer = upload(anyfast, sound(), GroupId=anyfast.group(), Name="song")
     clock.advance(2)
 
-    shown = anyfast.ok("GetAsset", Id=fine(answer)["Id"])
+    shown = anyfast.ok("GetAsset", Id=ok_json(answer)["Id"])
     assert (shown["AssetType"], shown["Status"], shown["Error"]["Code"]) == ("Image", "Failed", "TypeMismatch")
 
 
-def test_a_form_without_a_file_or_a_group_is_refused(anyfast: Caller) -> None:
+def test_a_form_without_a_file_or_a_group_is_refused(anyfast: Client) -> None:
     no_file = anyfast.http.post("/volc/asset/CreateAsset", data={"GroupId": "g"}, files={"other": b""})
     assert no_file.status_code == 400
     assert "the form has no file" in gateway_message(no_file)

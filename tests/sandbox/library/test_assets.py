@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.sandbox.caller import CLIP, PICTURE, fine, gateway_message
+from tests.sandbox.client import CLIP, PICTURE, gateway_message, ok_json
 from tests.sandbox.media_files import data_uri, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
 
 READY_AFTER = 2.0
 
 
-def test_a_new_asset_is_billed_processing_first_and_active_later(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_new_asset_is_billed_processing_first_and_active_later(anyfast: Client, clock: FakeClock) -> None:
     group_id = anyfast.group()
-    answer = fine(anyfast.create_asset(group_id, Name="hero"))
+    answer = ok_json(anyfast.create_asset(group_id, Name="hero"))
 
     assert set(answer) == {"Id"}
     assert re.fullmatch(r"asset-\d{14}-[a-z0-9]{5}", answer["Id"])
@@ -39,8 +39,8 @@ def test_a_new_asset_is_billed_processing_first_and_active_later(anyfast: Caller
     assert after["CreateTime"] < after["UpdateTime"]
 
 
-def test_the_link_of_an_asset_is_signed_anew_on_every_read_and_lives_twelve_hours(
-    anyfast: Caller, clock: FakeClock
+def test_the_link_of_an_asset_is_signed_on_every_read_and_expires_after_twelve_hours(
+    anyfast: Client, clock: FakeClock
 ) -> None:
     asset_id = anyfast.asset(anyfast.group(), URL=data_uri(picture()))
     clock.advance(READY_AFTER)
@@ -54,7 +54,7 @@ def test_the_link_of_an_asset_is_signed_anew_on_every_read_and_lives_twelve_hour
     assert httpx.get(second).status_code == 200
 
 
-def test_uploaded_content_is_served_and_content_elsewhere_is_pointed_to(anyfast: Caller, clock: FakeClock) -> None:
+def test_uploaded_content_is_served_and_content_at_a_url_is_redirected_to(anyfast: Client, clock: FakeClock) -> None:
     content = picture()
     group_id = anyfast.group()
     here = anyfast.asset(group_id, URL=data_uri(content), Name="here")
@@ -68,8 +68,8 @@ def test_uploaded_content_is_served_and_content_elsewhere_is_pointed_to(anyfast:
     assert (pointed.status_code, pointed.headers["Location"]) == (302, PICTURE)
 
 
-def test_the_content_of_an_asset_is_refused_to_a_stranger_and_after_its_deletion(
-    anyfast: Caller, clock: FakeClock
+def test_the_content_of_an_asset_needs_its_link_and_is_gone_after_its_deletion(
+    anyfast: Client, clock: FakeClock
 ) -> None:
     asset_id = anyfast.asset(anyfast.group(), URL=data_uri(picture()))
     clock.advance(READY_AFTER)
@@ -81,7 +81,7 @@ def test_the_content_of_an_asset_is_refused_to_a_stranger_and_after_its_deletion
     assert httpx.get(link).status_code == 404
 
 
-def test_a_duplicate_name_is_answered_as_a_missing_group(anyfast: Caller) -> None:
+def test_a_duplicate_name_gets_the_404_of_a_missing_group(anyfast: Client) -> None:
     group_id = anyfast.group()
     anyfast.asset(group_id, Name="hero")
 
@@ -92,7 +92,7 @@ def test_a_duplicate_name_is_answered_as_a_missing_group(anyfast: Caller) -> Non
     assert anyfast.billed()["assets"] == 1
 
 
-def test_the_same_name_is_fine_in_another_group_and_so_are_several_assets_without_one(anyfast: Caller) -> None:
+def test_the_same_name_is_fine_in_another_group_and_so_are_several_assets_without_one(anyfast: Client) -> None:
     group_id = anyfast.group()
 
     anyfast.asset(group_id, Name="hero")
@@ -103,7 +103,7 @@ def test_the_same_name_is_fine_in_another_group_and_so_are_several_assets_withou
 
 
 @pytest.mark.parametrize("group_id", ["group-20260101000000-aaaaa", "nonsense"])
-def test_an_unknown_group_is_not_found(anyfast: Caller, group_id: str) -> None:
+def test_an_unknown_group_is_not_found(anyfast: Client, group_id: str) -> None:
     response = anyfast.create_asset(group_id)
 
     assert response.status_code == 404
@@ -129,7 +129,7 @@ def test_an_unknown_group_is_not_found(anyfast: Caller, group_id: str) -> None:
     ],
 )
 def test_an_asset_with_a_bad_field_is_refused_and_not_billed(
-    anyfast: Caller, fields: dict[str, Any], part: str
+    anyfast: Client, fields: dict[str, Any], part: str
 ) -> None:
     response = anyfast.create_asset(anyfast.group(), **fields)
 
@@ -138,7 +138,7 @@ def test_an_asset_with_a_bad_field_is_refused_and_not_billed(
     assert anyfast.billed()["assets"] == 0
 
 
-def test_an_unknown_billing_model_finds_no_channel(anyfast: Caller) -> None:
+def test_an_unknown_billing_model_finds_no_channel(anyfast: Client) -> None:
     response = anyfast.create_asset(anyfast.group(), model="volc-asset-text")
 
     assert response.status_code == 503
@@ -146,7 +146,7 @@ def test_an_unknown_billing_model_finds_no_channel(anyfast: Caller) -> None:
 
 
 @pytest.mark.parametrize("call", ["GetAsset", "DeleteAsset", "UpdateAsset"])
-def test_an_unknown_asset_is_not_found(anyfast: Caller, call: str) -> None:
+def test_an_unknown_asset_is_not_found(anyfast: Client, call: str) -> None:
     response = anyfast.asset_call(call, Id="asset-20260101000000-aaaaa", Name="n")
 
     assert response.status_code == 404
@@ -154,16 +154,16 @@ def test_an_unknown_asset_is_not_found(anyfast: Caller, call: str) -> None:
 
 
 def test_an_asset_of_another_key_is_not_found(
-    anyfast: Caller, configure: Callable[..., None], caller_with: Callable[[str | None], Caller]
+    anyfast: Client, configure: Callable[..., None], client_with: Callable[[str | None], Client]
 ) -> None:
     configure(api_keys=({"value": "sandbox-key"}, {"value": "second-key"}))
     asset_id = anyfast.asset(anyfast.group())
 
-    assert caller_with("second-key").asset_call("GetAsset", Id=asset_id).status_code == 404
+    assert client_with("second-key").asset_call("GetAsset", Id=asset_id).status_code == 404
 
 
 def test_a_new_asset_can_stay_unknown_for_a_while(
-    anyfast: Caller, configure: Callable[..., None], clock: FakeClock
+    anyfast: Client, configure: Callable[..., None], clock: FakeClock
 ) -> None:
     configure(asset_index_seconds=3)
     asset_id = anyfast.asset(anyfast.group())
@@ -175,7 +175,7 @@ def test_a_new_asset_can_stay_unknown_for_a_while(
     assert anyfast.list("ListAssets")["TotalCount"] == 1
 
 
-def test_assets_are_filtered_by_name_id_group_and_status(anyfast: Caller, clock: FakeClock) -> None:
+def test_assets_are_filtered_by_name_id_group_and_status(anyfast: Client, clock: FakeClock) -> None:
     one, other = anyfast.group("one"), anyfast.group("other")
     red = anyfast.asset(one, Name="Red hat")
     bad = anyfast.asset(one, Name="[sandbox:fail:FaceMismatch]")
@@ -196,7 +196,7 @@ def test_assets_are_filtered_by_name_id_group_and_status(anyfast: Caller, clock:
     assert found(GroupType="LivenessFace") == set()
 
 
-def test_assets_come_newest_first_and_in_pages(anyfast: Caller, clock: FakeClock) -> None:
+def test_assets_come_newest_first_and_in_pages(anyfast: Client, clock: FakeClock) -> None:
     group_id = anyfast.group()
     made = []
     for number in range(3):
@@ -211,7 +211,7 @@ def test_assets_come_newest_first_and_in_pages(anyfast: Caller, clock: FakeClock
 
 
 def test_listing_assets_needs_a_group_type_unless_told_otherwise(
-    anyfast: Caller, configure: Callable[..., None]
+    anyfast: Client, configure: Callable[..., None]
 ) -> None:
     refused = anyfast.asset_call("ListAssets", model="volc-asset", Filter={})
     assert refused.status_code == 400
@@ -221,13 +221,13 @@ def test_listing_assets_needs_a_group_type_unless_told_otherwise(
     assert anyfast.ok("ListAssets", model="volc-asset", Filter={})["TotalCount"] == 0
 
 
-def test_assets_may_be_paged_deeper_than_groups_but_not_without_end(anyfast: Caller) -> None:
+def test_assets_may_be_paged_deeper_than_groups_but_only_to_a_limit(anyfast: Client) -> None:
     assert anyfast.list("ListAssets", PageNumber=200, PageSize=100)["Items"] == []
     body = {"model": "volc-asset", "Filter": {"GroupType": "AIGC"}, "PageNumber": 201, "PageSize": 100}
     assert anyfast.asset_call("ListAssets", **body).status_code == 400
 
 
-def test_an_asset_can_be_renamed_and_moved(anyfast: Caller, clock: FakeClock) -> None:
+def test_an_asset_can_be_renamed_and_moved(anyfast: Client, clock: FakeClock) -> None:
     one, other = anyfast.group("one"), anyfast.group("other")
     asset_id = anyfast.asset(one, Name="old")
     clock.advance(10)
@@ -239,7 +239,7 @@ def test_an_asset_can_be_renamed_and_moved(anyfast: Caller, clock: FakeClock) ->
     assert anyfast.billed()["assets"] == 1
 
 
-def test_an_asset_cannot_take_a_name_that_is_taken_but_keeps_its_own(anyfast: Caller) -> None:
+def test_an_asset_cannot_take_a_name_that_is_taken_but_keeps_its_own(anyfast: Client) -> None:
     group_id = anyfast.group()
     anyfast.asset(group_id, Name="taken")
     asset_id = anyfast.asset(group_id, Name="mine")
@@ -249,7 +249,7 @@ def test_an_asset_cannot_take_a_name_that_is_taken_but_keeps_its_own(anyfast: Ca
     assert anyfast.asset_call("UpdateAsset", Id=asset_id, GroupId="group-none").status_code == 404
 
 
-def test_a_deleted_asset_is_gone_and_its_name_is_free_again(anyfast: Caller) -> None:
+def test_a_deleted_asset_is_gone_and_its_name_is_free_again(anyfast: Client) -> None:
     group_id = anyfast.group()
     asset_id = anyfast.asset(group_id, Name="hero", URL=data_uri(picture()))
 

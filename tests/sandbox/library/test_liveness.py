@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.sandbox.caller import gateway_message, image, text, upstream_error
+from tests.sandbox.client import gateway_message, image, text, upstream_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
 
 CALLBACK = "https://example.com/back?from=sandbox"
 
 
 @pytest.fixture
-def person(anyfast: Caller) -> str:
+def person(anyfast: Client) -> str:
     """The group of a person who has passed the check."""
     session = anyfast.ok("CreateVisualValidateSession", CallbackURL=CALLBACK)
     httpx.get(session["H5Link"])
@@ -27,7 +27,7 @@ def person(anyfast: Caller) -> str:
     return group_id
 
 
-def test_the_group_is_there_once_the_person_has_opened_the_link(anyfast: Caller) -> None:
+def test_the_group_is_there_once_the_person_has_opened_the_link(anyfast: Client) -> None:
     session = anyfast.ok("CreateVisualValidateSession", CallbackURL=CALLBACK)
     assert set(session) == {"BytedToken", "H5Link", "CallbackURL"}
     assert session["CallbackURL"] == CALLBACK
@@ -43,14 +43,14 @@ def test_the_group_is_there_once_the_person_has_opened_the_link(anyfast: Caller)
     assert anyfast.billed()["asset_groups"] == 0
 
 
-def test_the_callback_is_documented_as_optional_and_yet_required(anyfast: Caller) -> None:
+def test_the_callback_is_documented_as_optional_and_yet_required(anyfast: Client) -> None:
     response = anyfast.asset_call("CreateVisualValidateSession")
 
     assert response.status_code == 400
     assert "[***.CallbackURL] The required parameter CallbackURL is missing." in gateway_message(response)
 
 
-def test_the_link_lives_two_minutes(anyfast: Caller, clock: FakeClock) -> None:
+def test_the_link_expires_after_two_minutes(anyfast: Client, clock: FakeClock) -> None:
     session = anyfast.ok("CreateVisualValidateSession", CallbackURL=CALLBACK)
     clock.advance(120)
 
@@ -58,21 +58,21 @@ def test_the_link_lives_two_minutes(anyfast: Caller, clock: FakeClock) -> None:
     assert anyfast.ok("GetVisualValidateResult", BytedToken=session["BytedToken"]) == {"GroupId": ""}
 
 
-def test_a_session_is_unknown_to_other_keys_and_links_without_one_lead_nowhere(
-    anyfast: Caller, configure: Callable[..., None], caller_with: Callable[[str | None], Caller]
+def test_a_session_is_unknown_to_other_keys_and_a_link_without_one_is_refused(
+    anyfast: Client, configure: Callable[..., None], client_with: Callable[[str | None], Client]
 ) -> None:
     configure(api_keys=({"value": "sandbox-key"}, {"value": "second-key"}))
     session = anyfast.ok("CreateVisualValidateSession", CallbackURL=CALLBACK)
     httpx.get(session["H5Link"])
 
-    other = caller_with("second-key")
+    other = client_with("second-key")
     assert other.ok("GetVisualValidateResult", BytedToken=session["BytedToken"]) == {"GroupId": ""}
     assert other.ok("GetVisualValidateResult", BytedToken="nothing") == {"GroupId": ""}
     assert httpx.get(session["H5Link"] + "x").status_code == 403
 
 
 def test_a_persons_group_is_in_no_list_but_its_assets_are_under_their_own_type(
-    anyfast: Caller, person: str, clock: FakeClock
+    anyfast: Client, person: str, clock: FakeClock
 ) -> None:
     asset_id = anyfast.asset(person)
     clock.advance(2)
@@ -85,8 +85,8 @@ def test_a_persons_group_is_in_no_list_but_its_assets_are_under_their_own_type(
     assert (item["Id"], item["Status"]) == (asset_id, "Active")
 
 
-def test_seedance_2_takes_a_verified_person_and_2_5_does_not_find_them(
-    anyfast: Caller, person: str, clock: FakeClock
+def test_seedance_2_accepts_a_verified_person_and_2_5_does_not_find_them(
+    anyfast: Client, person: str, clock: FakeClock
 ) -> None:
     asset_id = anyfast.asset(person)
     clock.advance(2)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_anyfast.sandbox.media import video_store
-from tests.sandbox.caller import fine, image, text
+from tests.sandbox.client import image, ok_json, text
 from tests.sandbox.media_files import data_uri, picture
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
     from airflow_provider_anyfast.sandbox.media.video import Video
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
 
@@ -32,18 +32,18 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-def link(anyfast: Caller, clock: FakeClock) -> str:
+def link(anyfast: Client, clock: FakeClock) -> str:
     """The result link of a short video that has just completed."""
     generation_id = anyfast.generate()
     clock.advance(8)
-    url: str = anyfast.shown(generation_id)["result_url"]
+    url: str = anyfast.task(generation_id)["result_url"]
     return url
 
 
-def finished(anyfast: Caller, clock: FakeClock, *content: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def finished(anyfast: Client, clock: FakeClock, *content: dict[str, Any], **fields: Any) -> dict[str, Any]:
     generation_id = anyfast.generate(*content, **fields)
     clock.advance(8)
-    return anyfast.shown(generation_id)
+    return anyfast.task(generation_id)
 
 
 def opened(url: str) -> InputContainer:
@@ -60,8 +60,8 @@ def opened(url: str) -> InputContainer:
         ({"ratio": "21:9", "resolution": "1080p", "duration": 15}, (2206, 946), 15),
     ],
 )
-def test_a_video_is_playable_and_has_the_ordered_size_and_length(
-    anyfast: Caller, clock: FakeClock, fields: dict[str, Any], size: tuple[int, int], seconds: int
+def test_a_video_is_playable_and_has_the_requested_size_and_length(
+    anyfast: Client, clock: FakeClock, fields: dict[str, Any], size: tuple[int, int], seconds: int
 ) -> None:
     shown = finished(anyfast, clock, **fields)
 
@@ -77,7 +77,7 @@ def test_a_video_is_playable_and_has_the_ordered_size_and_length(
     assert times == sorted(set(times))
 
 
-def test_rendering_holds_up_nobody_else(link: str, anyfast: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_does_not_hold_up_other_requests(link: str, anyfast: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def render(video: Video, path: Path) -> None:
@@ -89,7 +89,7 @@ def test_rendering_holds_up_nobody_else(link: str, anyfast: Caller, monkeypatch:
     with ThreadPoolExecutor() as threads:
         downloads = [threads.submit(httpx.get, link) for _ in range(2)]
         assert begun.wait(10)
-        fine(anyfast.submit())
+        ok_json(anyfast.submit())
         go_on.set()
 
     assert [download.result().content for download in downloads] == [b"video", b"video"]
@@ -109,7 +109,7 @@ def test_the_picture_moves(link: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_a_tone_is_there_when_audio_was_ordered(anyfast: Caller, clock: FakeClock, *, wanted: bool) -> None:
+def test_there_is_a_tone_when_audio_was_requested(anyfast: Client, clock: FakeClock, *, wanted: bool) -> None:
     with opened(finished(anyfast, clock, generate_audio=wanted)["result_url"]) as file:
         assert [stream.codec_context.name for stream in file.streams.audio] == (["aac"] if wanted else [])
         if wanted:
@@ -117,7 +117,7 @@ def test_a_tone_is_there_when_audio_was_ordered(anyfast: Caller, clock: FakeCloc
             assert 0.02 < loudest < 0.2
 
 
-def test_references_are_seen_in_the_video(anyfast: Caller, clock: FakeClock) -> None:
+def test_the_video_shows_its_references(anyfast: Client, clock: FakeClock) -> None:
     plain = finished(anyfast, clock, text("same"), generate_audio=False, ratio="16:9")["result_url"]
     with_picture = finished(
         anyfast, clock, text("same"), image(data_uri(picture())), image(), generate_audio=False, ratio="16:9"
@@ -133,7 +133,7 @@ def test_references_are_seen_in_the_video(anyfast: Caller, clock: FakeClock) -> 
     assert reds(with_picture) > 1000
 
 
-def test_the_last_frame_is_a_png_of_the_videos_size(anyfast: Caller, clock: FakeClock) -> None:
+def test_the_last_frame_is_a_png_of_the_videos_size(anyfast: Client, clock: FakeClock) -> None:
     shown = finished(anyfast, clock, return_last_frame=True, ratio="16:9")
     response = httpx.get(shown["data"]["content"]["last_frame_url"])
 
@@ -142,14 +142,14 @@ def test_the_last_frame_is_a_png_of_the_videos_size(anyfast: Caller, clock: Fake
         assert (frame.format, frame.size) == ("PNG", (864, 496))
 
 
-def test_an_ultra_video_and_its_original_have_their_own_sizes(anyfast: Caller, clock: FakeClock) -> None:
+def test_an_ultra_video_and_its_original_have_their_own_sizes(anyfast: Client, clock: FakeClock) -> None:
     shown = finished(anyfast, clock, model="seedance-2.0-ultra", resolution="720p", ratio="16:9")
 
     with opened(shown["result_url"]) as file, opened(shown["original_result_url"]) as original:
         assert (file.streams.video[0].width, original.streams.video[0].width) == (1280, 864)
 
 
-def test_a_mov_is_a_mov(anyfast: Caller, clock: FakeClock) -> None:
+def test_a_mov_is_a_mov(anyfast: Client, clock: FakeClock) -> None:
     url = finished(anyfast, clock, model="seedance-2.5", output_format="mov")["result_url"]
 
     assert urlsplit(url).path.endswith(".mov")
@@ -157,7 +157,7 @@ def test_a_mov_is_a_mov(anyfast: Caller, clock: FakeClock) -> None:
         assert file.metadata["major_brand"].startswith("qt")
 
 
-def test_an_odd_number_of_frames_is_kept(anyfast: Caller, clock: FakeClock) -> None:
+def test_an_odd_number_of_frames_is_kept(anyfast: Client, clock: FakeClock) -> None:
     shown = finished(anyfast, clock, model="doubao-seedance-1-0-pro-250528", frames=29, duration=None)
 
     with opened(shown["result_url"]) as file:
@@ -184,7 +184,7 @@ def test_the_link_expires_a_day_after_completion(link: str, clock: FakeClock) ->
     assert "<Code>AccessDenied</Code><Message>Request has expired</Message>" in expired.text
 
 
-def test_the_life_of_links_can_be_chosen(anyfast: Caller, configure: Callable[..., None], clock: FakeClock) -> None:
+def test_the_lifetime_of_links_can_be_chosen(anyfast: Client, configure: Callable[..., None], clock: FakeClock) -> None:
     configure(link_hours=1)
     url = finished(anyfast, clock)["result_url"]
     clock.advance(3600)
@@ -200,14 +200,14 @@ def test_the_storage_refuses_an_authorization_header(link: str, sandbox: Sandbox
 
 
 @pytest.mark.parametrize("change", [("X-Tos-Expires=86400", "X-Tos-Expires=96400"), ("X-Tos-Signature=", "x=")])
-def test_an_altered_link_opens_nothing(link: str, change: tuple[str, str]) -> None:
+def test_an_altered_link_is_refused(link: str, change: tuple[str, str]) -> None:
     altered = httpx.get(link.replace(*change))
 
     assert altered.status_code == 403
     assert "<Code>SignatureDoesNotMatch</Code>" in altered.text
 
 
-def test_a_link_to_a_generation_that_was_forgotten_finds_nothing(link: str, sandbox: SandboxHandle) -> None:
+def test_a_link_to_a_forgotten_generation_is_a_404(link: str, sandbox: SandboxHandle) -> None:
     sandbox.reset(clock=sandbox.clock)
 
     gone = httpx.get(link)
@@ -223,7 +223,7 @@ def test_a_link_is_signed_for_get_alone(link: str) -> None:
     assert httpx.get(link).headers["Content-Type"] == "video/mp4"
 
 
-def test_the_storage_host_knows_nothing_of_the_gateway(link: str) -> None:
+def test_the_storage_host_sends_no_request_id_of_the_gateway(link: str) -> None:
     for response in (httpx.get(link), httpx.get(link + "x"), httpx.head(link)):
         assert "X-Oneapi-Request-Id" not in response.headers
 

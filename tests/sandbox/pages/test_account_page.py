@@ -10,17 +10,17 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.sandbox.caller import image, text
+from tests.sandbox.client import image, text
 from tests.sandbox.media_files import clip, data_uri, picture, sound
 
 if TYPE_CHECKING:
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
 
 
 @pytest.fixture
-def finished(anyfast: Caller, clock: FakeClock) -> str:
+def finished(anyfast: Client, clock: FakeClock) -> str:
     """A generation that has succeeded."""
     generation_id = anyfast.generate(text("a fox"), ratio="16:9")
     clock.advance(8)
@@ -35,7 +35,7 @@ def size_of(response: httpx.Response) -> tuple[int, int]:
 
 
 def test_the_page_plays_videos_and_loads_nothing_from_elsewhere(
-    anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock
+    anyfast: Client, sandbox: SandboxHandle, clock: FakeClock
 ) -> None:
     group_id = anyfast.group("faces & <b>more</b>")
     anyfast.asset(group_id, URL=data_uri(picture()), Name="here")
@@ -48,7 +48,7 @@ def test_the_page_plays_videos_and_loads_nothing_from_elsewhere(
     response = httpx.get(sandbox.url)
     page = response.text
     assert response.headers["Content-Type"].startswith("text/html")
-    link = anyfast.shown(generation_id)["result_url"].removeprefix(sandbox.url).replace("&", "&amp;")
+    link = anyfast.task(generation_id)["result_url"].removeprefix(sandbox.url).replace("&", "&amp;")
     assert f'src="{link}">' in page
     assert "faces &amp; &lt;b&gt;more" in page
     assert page.count("<img") == 1
@@ -61,7 +61,7 @@ def test_the_page_plays_videos_and_loads_nothing_from_elsewhere(
     assert "media-src 'self'" in policy
 
 
-def test_a_prompt_on_the_page_runs_nothing(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_a_prompt_on_the_page_runs_nothing(anyfast: Client, sandbox: SandboxHandle) -> None:
     anyfast.generate(text("<script>alert('fox')</script>"))
 
     response = httpx.get(sandbox.url)
@@ -72,21 +72,21 @@ def test_a_prompt_on_the_page_runs_nothing(anyfast: Caller, sandbox: SandboxHand
     assert nonce not in httpx.get(sandbox.url).text
 
 
-def test_a_player_shows_a_small_frame_of_its_video(anyfast: Caller, sandbox: SandboxHandle, finished: str) -> None:
+def test_a_player_shows_a_small_frame_of_its_video(anyfast: Client, sandbox: SandboxHandle, finished: str) -> None:
     page = httpx.get(sandbox.url).text
 
     assert f'<video controls preload="none" poster="/sandbox/posters/{finished}" ' in page
     assert size_of(httpx.get(f"{sandbox.url}/sandbox/posters/{finished}")) == (480, 276)
 
 
-def test_there_is_no_poster_before_there_is_a_video(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_there_is_no_poster_before_there_is_a_video(anyfast: Client, sandbox: SandboxHandle) -> None:
     generation_id = anyfast.generate()
 
     assert httpx.get(f"{sandbox.url}/sandbox/posters/{generation_id}").status_code == 404
     assert httpx.get(f"{sandbox.url}/sandbox/posters/nothing").status_code == 404
 
 
-def test_uploaded_pictures_and_videos_have_a_thumbnail(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_uploaded_pictures_and_videos_have_a_thumbnail(anyfast: Client, sandbox: SandboxHandle) -> None:
     group_id = anyfast.group()
     shown = anyfast.asset(group_id, URL=data_uri(picture(800, 400)), Name="picture")
     moving = anyfast.asset(
@@ -104,7 +104,7 @@ def test_uploaded_pictures_and_videos_have_a_thumbnail(anyfast: Caller, sandbox:
     assert page.count("/sandbox/thumbnails/") == 2
 
 
-def test_the_page_has_a_dark_mode_and_updates_itself(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_the_page_has_a_dark_mode_and_updates_itself(anyfast: Client, sandbox: SandboxHandle) -> None:
     page = httpx.get(sandbox.url).text
 
     assert "color-scheme: light dark" in page
@@ -114,7 +114,7 @@ def test_the_page_has_a_dark_mode_and_updates_itself(anyfast: Caller, sandbox: S
     )
 
 
-def test_an_id_on_the_page_is_harmless(anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock) -> None:
+def test_an_id_on_the_page_is_harmless(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     sandbox.fault("odd_id", value='"><b>x')
     anyfast.submit()
     clock.advance(8)
@@ -124,12 +124,12 @@ def test_an_id_on_the_page_is_harmless(anyfast: Caller, sandbox: SandboxHandle, 
     assert 'poster="/sandbox/posters/%22%3E%3Cb%3Ex"' in page
 
 
-def test_an_empty_page_says_so(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_an_empty_page_says_so(anyfast: Client, sandbox: SandboxHandle) -> None:
     assert httpx.get(sandbox.url).text.count("none yet") == 4
 
 
-def test_the_task_log_of_the_console_is_the_page_with_a_place_for_every_generation(
-    anyfast: Caller, sandbox: SandboxHandle
+def test_the_task_log_of_the_console_is_the_page_with_an_anchor_for_every_generation(
+    anyfast: Client, sandbox: SandboxHandle
 ) -> None:
     generation_id = anyfast.generate(text("a fox"))
     page = httpx.get(f"{sandbox.url}/console/task#{generation_id}", follow_redirects=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.sandbox.caller import Caller, fine, image, text
+from tests.sandbox.client import Client, image, ok_json, text
 from tests.sandbox.media_files import data_uri, picture
 from tests.support.clock import START, FakeClock
 from tests.support.sandbox import running_sandbox
@@ -24,7 +24,7 @@ def get(sandbox: SandboxHandle, path: str) -> Any:
     return response.json()
 
 
-def test_the_account_tells_everything_about_a_key(anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock) -> None:
+def test_the_account_shows_everything_about_a_key(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     content = picture()
     group_id = anyfast.group("faces")
     asset_id = anyfast.asset(group_id, Name="hero", URL=data_uri(content))
@@ -33,7 +33,7 @@ def test_the_account_tells_everything_about_a_key(anyfast: Caller, sandbox: Sand
         text("a fox"), image(f"asset://{asset_id}"), seed=7, ratio="16:9", return_last_frame=True
     )
     clock.advance(8)
-    shown = anyfast.shown(generation_id)
+    shown = anyfast.task(generation_id)
 
     (account,) = get(sandbox, "/account")["accounts"]
     assert (account["account"], account["key"]) == ("account-1", "sand…-key")
@@ -80,7 +80,7 @@ def test_the_account_tells_everything_about_a_key(anyfast: Caller, sandbox: Sand
     assert generation["request"]["content"][0] == {"type": "text", "text": "a fox"}
 
 
-def test_the_account_counts_requests_and_not_its_own_pages(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_the_account_counts_requests_and_not_its_own_pages(anyfast: Client, sandbox: SandboxHandle) -> None:
     anyfast.submit()
     anyfast.submit(duration=99)
     get(sandbox, "/account")
@@ -90,10 +90,10 @@ def test_the_account_counts_requests_and_not_its_own_pages(anyfast: Caller, sand
 
 
 def test_no_page_shows_a_whole_key(
-    anyfast: Caller, sandbox: SandboxHandle, configure: Callable[..., None], caller_with: Callable[[str | None], Caller]
+    anyfast: Client, sandbox: SandboxHandle, configure: Callable[..., None], client_with: Callable[[str | None], Client]
 ) -> None:
     configure(api_keys=({"value": "sandbox-key"}, {"value": "short"}, {"value": "another-long-key"}))
-    caller_with("another-long-key").generate()
+    client_with("another-long-key").generate()
 
     for path in ("/", "/account", "/sandbox/requests"):
         page = httpx.get(sandbox.url + path).text
@@ -101,7 +101,7 @@ def test_no_page_shows_a_whole_key(
     assert [account["key"] for account in get(sandbox, "/account")["accounts"]] == ["sand…-key", "…", "anot…-key"]
 
 
-def test_faults_are_switched_on_shown_and_switched_off_over_http(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_faults_are_switched_on_shown_and_switched_off_over_http(anyfast: Client, sandbox: SandboxHandle) -> None:
     address = f"{sandbox.url}/sandbox/faults"
     added = httpx.post(address, json={"name": "no_quota", "times": 0})
     assert added.status_code == 200
@@ -120,21 +120,21 @@ def test_a_fault_that_makes_no_sense_is_refused_over_http(sandbox: SandboxHandle
     assert "there is no fault 'earthquake'" in response.text
 
 
-def test_the_clock_moves_ahead_over_http(anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock) -> None:
+def test_the_clock_moves_ahead_over_http(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     generation_id = anyfast.generate()
     moved = httpx.post(f"{sandbox.url}/sandbox/clock", json={"advance": 8})
 
     assert moved.json() == {"now": START + 8}
-    assert anyfast.shown(generation_id)["status"] == "SUCCESS"
+    assert anyfast.task(generation_id)["status"] == "SUCCESS"
     assert clock.now() == START
 
 
-def test_the_requests_tell_who_asked_what_and_what_came_of_it(
-    anyfast: Caller, sandbox: SandboxHandle, caller_with: Callable[[str | None], Caller]
+def test_the_request_log_shows_key_call_and_status(
+    anyfast: Client, sandbox: SandboxHandle, client_with: Callable[[str | None], Client]
 ) -> None:
     group_id = anyfast.group()
     anyfast.asset_call("GetAsset", Id=group_id)
-    caller_with("wrong").http.get("/v1/models")
+    client_with("wrong").http.get("/v1/models")
     sandbox.fault("drop_answer")
     with pytest.raises(httpx.RemoteProtocolError):
         anyfast.submit()
@@ -157,8 +157,8 @@ def test_the_requests_tell_who_asked_what_and_what_came_of_it(
     assert [entry["call"] for entry in only] == ["submit"]
 
 
-def test_a_reset_forgets_everything_and_keeps_the_settings(
-    anyfast: Caller, sandbox: SandboxHandle, configure: Callable[..., None]
+def test_a_reset_clears_everything_but_the_settings(
+    anyfast: Client, sandbox: SandboxHandle, configure: Callable[..., None]
 ) -> None:
     configure(submit_status="queued", faults=({"name": "no_quota"},))
     assert anyfast.submit().status_code == 403
@@ -169,13 +169,13 @@ def test_a_reset_forgets_everything_and_keeps_the_settings(
     assert set(account["accounts"][0]["billed"].values()) == {0}
     assert account["requests"] == {"total": 0, "by_call": {}}
     assert anyfast.submit().status_code == 403  # what it was started with is on again
-    assert fine(anyfast.submit())["status"] == "queued"
+    assert ok_json(anyfast.submit())["status"] == "queued"
 
 
 # The handle that tests use.
 
 
-def test_the_handle_sees_what_http_shows(anyfast: Caller, sandbox: SandboxHandle) -> None:
+def test_the_handle_sees_what_http_shows(anyfast: Client, sandbox: SandboxHandle) -> None:
     anyfast.generate()
 
     assert sandbox.account().model_dump() == get(sandbox, "/account")["accounts"][0]
@@ -192,24 +192,24 @@ def test_the_handle_finds_an_account_by_its_name(sandbox: SandboxHandle, configu
     assert sandbox.account().key == "sand…-key"
 
 
-def test_the_handle_moves_the_time_or_replaces_it(anyfast: Caller, sandbox: SandboxHandle, clock: FakeClock) -> None:
+def test_the_handle_advances_or_replaces_the_clock(anyfast: Client, sandbox: SandboxHandle, clock: FakeClock) -> None:
     first = anyfast.generate()
     sandbox.advance(8)
-    assert anyfast.shown(first)["status"] == "SUCCESS"
+    assert anyfast.task(first)["status"] == "SUCCESS"
 
     later = FakeClock(START + 500)
     sandbox.clock = later.now
     second = anyfast.generate()
-    assert anyfast.shown(second)["submit_time"] == START + 508
+    assert anyfast.task(second)["submit_time"] == START + 508
     sandbox.reset()
     assert sandbox.clock is not later.now
 
 
-def test_a_sandbox_of_its_own_has_its_own_settings() -> None:
+def test_each_running_sandbox_has_its_own_settings() -> None:
     with running_sandbox(api_keys=({"value": "my-own-key"},), completion_seconds=0) as handle:
-        anyfast = Caller(handle.url, handle.api_key)
+        anyfast = Client(handle.url, handle.api_key)
         with anyfast.http:
-            assert anyfast.shown(anyfast.generate())["status"] == "SUCCESS"
+            assert anyfast.task(anyfast.generate())["status"] == "SUCCESS"
         handle.reset(completion_seconds=100)
         assert handle.billed.generations == 0
         assert handle.api_key == "my-own-key"

@@ -13,7 +13,7 @@ from tests.support.sandbox import running_sandbox
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox.caller import Caller
+    from tests.sandbox.client import Client
     from tests.support.sandbox import SandboxHandle
 
 READS = ["/", "/account", "/sandbox/faults", "/sandbox/requests", "/console/task", "/sandbox/liveness/x"]
@@ -90,7 +90,7 @@ def test_programs_and_the_sandboxs_own_pages_change_things(sandbox: SandboxHandl
     assert httpx.post(f"{sandbox.url}/sandbox/reset", headers={**headers, **own}).status_code == 200
 
 
-def test_the_anyfast_interface_itself_answers_under_any_host(anyfast: Caller) -> None:
+def test_the_anyfast_interface_itself_answers_under_any_host(anyfast: Client) -> None:
     response = anyfast.http.get("/v1/models", headers={"Host": "anyfast.example", "Origin": "https://evil.example"})
 
     assert response.status_code == 200

@@ -33,7 +33,7 @@ def audio(url: str = SONG) -> dict[str, Any]:
     return {"type": "audio_url", "audio_url": {"url": url}, "role": "reference_audio"}
 
 
-class Caller:
+class Client:
     """Calls the interface with one key, or without any."""
 
     def __init__(self, url: str, key: str | None) -> None:
@@ -44,7 +44,7 @@ class Caller:
         return self.http.post(f"/volc/asset/{name}", json=body)
 
     def ok(self, name: str, **body: Any) -> dict[str, Any]:
-        return fine(self.asset_call(name, **body))
+        return ok_json(self.asset_call(name, **body))
 
     def group(self, name: str = "a group") -> str:
         created: str = self.ok("CreateAssetGroup", model="volc-asset", Name=name)["Id"]
@@ -55,7 +55,7 @@ class Caller:
         return self.asset_call("CreateAsset", **{**body, **fields})
 
     def asset(self, group: str, **fields: Any) -> str:
-        created: str = fine(self.create_asset(group, **fields))["Id"]
+        created: str = ok_json(self.create_asset(group, **fields))["Id"]
         return created
 
     def list(self, name: str, *, filtered: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
@@ -74,25 +74,25 @@ class Caller:
         return self.http.post("/v1/video/generations", json=present)
 
     def generate(self, *content: dict[str, Any], **fields: Any) -> str:
-        accepted: str = fine(self.submit(*content, **fields))["id"]
+        accepted: str = ok_json(self.submit(*content, **fields))["id"]
         return accepted
 
     def query(self, generation_id: str) -> httpx.Response:
         return self.http.get(f"/v1/video/generations/{generation_id}")
 
-    def shown(self, generation_id: str) -> dict[str, Any]:
+    def task(self, generation_id: str) -> dict[str, Any]:
         """What a status query shows inside of its wrapper."""
-        answer = fine(self.query(generation_id))
+        answer = ok_json(self.query(generation_id))
         assert answer["code"] == "success"
         data: dict[str, Any] = answer["data"]
         return data
 
     def billed(self) -> dict[str, int]:
-        accounts = fine(self.http.get("/account"))["accounts"]
+        accounts = ok_json(self.http.get("/account"))["accounts"]
         return {name: sum(key["billed"][name] for key in accounts) for name in accounts[0]["billed"]}
 
 
-def fine(response: httpx.Response) -> dict[str, Any]:
+def ok_json(response: httpx.Response) -> dict[str, Any]:
     """The JSON of an answer that must be a good one."""
     assert response.status_code == 200, response.text
     value: dict[str, Any] = response.json()
