@@ -49,7 +49,7 @@ class Sandbox:
 
     Args:
         settings: the choices; :meth:`reset` may change them.
-        directory: for uploads and rendered videos; the sandbox makes directories of its own in it.
+        directory: for uploads and rendered videos; the sandbox makes its own directories in it.
         clock: Unix seconds.
     """
 

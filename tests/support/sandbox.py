@@ -1,4 +1,4 @@
-"""A sandbox over a real socket, in the hands of a test."""
+"""A sandbox over a real socket, for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SandboxHandle:
-    """What a test sees of a sandbox and does to it; none of it is an HTTP request, so none of it is in the log."""
+    """A sandbox as tests read and control it, without HTTP requests, so that nothing of it is in the log."""
 
     def __init__(self, served: ServedSandbox) -> None:
         self._sandbox = served.sandbox
@@ -34,7 +34,7 @@ class SandboxHandle:
 
     @property
     def clock(self) -> Callable[[], float]:
-        """What the sandbox reads its time from, Unix seconds; may be set."""
+        """The source of the sandbox's time, Unix seconds; may be set."""
         return self._sandbox.clock.source
 
     @clock.setter
@@ -43,11 +43,11 @@ class SandboxHandle:
 
     @property
     def billed(self) -> Billed:
-        """What was billed to all keys together."""
+        """What all keys together were billed."""
         return billed_in_all(self._sandbox)
 
     def account(self, account: str | None = None) -> KeyReport:
-        """Return what belongs to the first key of an account, or to the first key of all."""
+        """Return the report of the first key of an account, or of the first key."""
         keys = report(self._sandbox).accounts
         return next(key for key in keys if account in (None, key.account))
 
@@ -63,17 +63,17 @@ class SandboxHandle:
             self._sandbox.faults.clear()
 
     def advance(self, seconds: float) -> None:
-        """Move the sandbox's time ahead."""
+        """Move the sandbox's clock ahead."""
         with self._sandbox.lock:
             self._sandbox.clock.advance(seconds)
 
     def requests(self, call: str | None = None) -> list[LoggedRequest]:
-        """Return the requests so far, the oldest first; of one call only, if given."""
+        """Return the requests so far, oldest first; of one call only, if given."""
         with self._sandbox.lock:
             return self._sandbox.log.requests(call)
 
     def reset(self, *, clock: Callable[[], float] = time.time, **settings: Any) -> None:
-        """Start anew on ``clock``, with the settings it was started with but for those given."""
+        """Start over on ``clock``, with its first settings except for those given."""
         changed = SandboxSettings.model_validate({**dict(self._started_with), **settings})
         with self._sandbox.lock:
             self._sandbox.reset(changed, clock=clock)

@@ -73,6 +73,12 @@ class AnyFastRoute(APIRoute):
         """Return the handler, wrapped in logging and faults."""
         act = super().get_route_handler()
 
+        async def carry_out(request: Request) -> Response:
+            try:
+                return await act(request)
+            except ApiError as error:
+                return to_response(error.response)
+
         async def handle(request: Request) -> Response:
             sandbox = await the_sandbox(request)
             request_id = new_request_id(sandbox.clock.now())
@@ -82,13 +88,6 @@ class AnyFastRoute(APIRoute):
                 logged = _logged(self.name, request, sandbox)
                 fault = sandbox.faults.take(self.name, str(request.url).encode() + b"\n" + (body or b""))
             request.state.fault = fault
-
-            async def carry_out(request: Request) -> Response:
-                try:
-                    return await act(request)
-                except ApiError as error:
-                    return to_response(error.response)
-
             if body is None:
                 response = to_response(task_error(413, "read_request_body_failed", "http: request body too large"))
             elif fault is None:

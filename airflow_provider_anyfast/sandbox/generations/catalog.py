@@ -162,7 +162,7 @@ def size_of(resolution: Resolution, ratio: Ratio) -> Size:
 
 
 def nearest_ratio(width: int, height: int) -> Ratio:
-    """Return the ratio that is nearest to a picture's own: what ``adaptive`` becomes."""
+    """Return the ratio that is nearest to an image's own: what ``adaptive`` becomes."""
     own = width / height
     return min(RATIOS, key=lambda ratio: abs(_value(ratio) / own - 1))
 

@@ -20,7 +20,7 @@ _RUNNING_AFTER = 0.3
 
 @dataclass(frozen=True)
 class Reference:
-    """A picture, video or sound that the request refers to. Facts about content that is not here are ``None``."""
+    """An image, video or audio that the request refers to. Facts about content that is not here are ``None``."""
 
     kind: ReferenceKind
     role: str

@@ -45,6 +45,7 @@ from airflow_provider_anyfast.sandbox.media.data_uris import shortened
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.sandbox.faults import Fault
+    from airflow_provider_anyfast.sandbox.generations.results import Result
     from airflow_provider_anyfast.sandbox.settings import SandboxSettings
     from airflow_provider_anyfast.sandbox.state import Key, Sandbox
 
@@ -62,32 +63,12 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
     if _MODERATION_MARKER in spec.prompt:
         raise ApiError(moderated("InputTextSensitiveContentDetected", _marked_item(fields)))
     with sandbox.lock:
-        now = sandbox.clock.now()
-        quota = sandbox.settings.quota_tokens
-        if quota is not None and sandbox.tokens_spent(key.account) + spec.tokens > quota:
-            raise ApiError(out_of_quota())
-        hit_by = fault.name if fault else ""
-        shown_id = _unused_id(fault, sandbox) if fault and hit_by == "odd_id" else sandbox.ids.task()
-        task_id = str(shown_id)
-        generation = Generation(
-            id=task_id,
-            upstream_id=sandbox.ids.upstream_task(now),
-            request_id=current_request_id.get(),
-            key=key.value,
-            account=key.account,
-            spec=spec,
-            request=_without_content(fields),
-            base_url=str(request.base_url).rstrip("/"),
-            submitted_at=now,
-            seconds=seconds_to_complete(
-                sandbox.settings.completion_seconds, sandbox.settings.completion_spread, task_id
-            ),
-            outcome=outcome_of(spec.prompt, fault),
-            keyed_link=hit_by == "keyed_link",
-            goes_back=hit_by == "status_goes_back",
-            aged_by=sandbox.settings.expired_age if hit_by == "link_expired" else 0,
+        _check_quota(spec, sandbox, key)
+        shown_id = _unused_id(fault, sandbox) if fault and fault.name == "odd_id" else sandbox.ids.task()
+        generation = _new_generation(
+            str(shown_id), spec, key, sandbox, fault, body=fields, base_url=str(request.base_url)
         )
-        sandbox.generations[task_id] = generation
+        sandbox.generations[generation.id] = generation
         key.billing.charge_generation(generation, sandbox.settings)
     accepted = {
         "id": shown_id,
@@ -96,32 +77,73 @@ async def submit(request: Request, sandbox: TheSandbox, key: CallingKey, fault: 
         "model": spec.model,
         "status": sandbox.settings.submit_status,
         "progress": 0,
-        "created_at": int(now),
+        "created_at": int(generation.submitted_at),
     }
     ratios = json.dumps({"seconds": spec.duration})
     return to_response(json_response(accepted, headers={"X-New-Api-Other-Ratios": ratios}))
 
 
+def _check_quota(spec: GenerationSpec, sandbox: Sandbox, key: Key) -> None:
+    quota = sandbox.settings.quota_tokens
+    if quota is not None and sandbox.tokens_spent(key.account) + spec.tokens > quota:
+        raise ApiError(out_of_quota())
+
+
+def _new_generation(
+    task_id: str,
+    spec: GenerationSpec,
+    key: Key,
+    sandbox: Sandbox,
+    fault: Fault | None,
+    *,
+    body: dict[str, Any],
+    base_url: str,
+) -> Generation:
+    now, settings = sandbox.clock.now(), sandbox.settings
+    hit_by = fault.name if fault else ""
+    return Generation(
+        id=task_id,
+        upstream_id=sandbox.ids.upstream_task(now),
+        request_id=current_request_id.get(),
+        key=key.value,
+        account=key.account,
+        spec=spec,
+        request=_without_content(body),
+        base_url=base_url.rstrip("/"),
+        submitted_at=now,
+        seconds=seconds_to_complete(settings.completion_seconds, settings.completion_spread, task_id),
+        outcome=outcome_of(spec.prompt, fault),
+        keyed_link=hit_by == "keyed_link",
+        goes_back=hit_by == "status_goes_back",
+        aged_by=settings.expired_age if hit_by == "link_expired" else 0,
+    )
+
+
 @router.get(SUBMIT_PATH + "/{task_id}", name="query")
 async def query(task_id: str, sandbox: TheSandbox, key: CallingKey, fault: RequestFault) -> Response:
     """Show a generation of the key's account."""
+    hit_by = fault.name if fault else ""
     with sandbox.lock:
         generation = sandbox.generations.get(task_id)
         if generation is None or generation.account != key.account:
             raise ApiError(task_not_found(sandbox.settings.unknown_task))
-        shown, hit_by = generation, fault.name if fault else ""
         if hit_by == "link_expired":
             generation.aged_by = sandbox.settings.expired_age
-        if hit_by == "another_task":
-            shown = _another(generation, sandbox)
+        shown = _another(generation, sandbox) if hit_by == "another_task" else generation
         progress = _progress(shown, fault, sandbox.clock.now())
         result = None
         if progress.status == "SUCCESS":
-            made = shown if shown.id in sandbox.generations else generation
-            result = result_of(made, sandbox.signer, sandbox.settings.link_seconds)
-            if generation.keyed_link or hit_by == "keyed_link":
-                result = replace(result, video_url=f"{generation.base_url}/v1/videos/{generation.id}/content")
+            # A task under a made-up id has no files; its links are those of the real one.
+            real = shown if shown.id in sandbox.generations else generation
+            result = _result(real, sandbox, keyed=real.keyed_link or hit_by == "keyed_link")
         return to_response(json_response(shape_query(shown, progress, result, sandbox.settings)))
+
+
+def _result(generation: Generation, sandbox: Sandbox, *, keyed: bool) -> Result:
+    result = result_of(generation, sandbox.signer, sandbox.settings.link_seconds)
+    if not keyed:
+        return result
+    return replace(result, video_url=f"{generation.base_url}/v1/videos/{generation.id}/content")
 
 
 def _progress(generation: Generation, fault: Fault | None, now: float) -> Progress:

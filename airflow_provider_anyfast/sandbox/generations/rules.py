@@ -81,7 +81,7 @@ def _check_omni_task(submission: Submission, model: Model) -> None:
 
 
 def _roles(submission: Submission) -> list[str]:
-    """Return the roles of the references; a picture without one is the first frame."""
+    """Return the roles of the references; an image without one is the first frame."""
     return [item.role or "first_frame" for item in submission.content if not isinstance(item, TextItem)]
 
 

@@ -1,6 +1,6 @@
 """The documented limits of uploaded media, and the codes that say which one was broken.
 
-Sources: docs.anyfast.ai/guides/model-api/bytedance/volc-asset for pictures, sounds and verified persons; the wider
+Sources: docs.anyfast.ai/guides/model-api/bytedance/volc-asset for images, audio files and verified persons; the wider
 numbers that its clients met for other videos.
 """
 

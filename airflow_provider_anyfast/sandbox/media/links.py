@@ -1,4 +1,4 @@
-"""Signed links, as object storage makes them: whoever holds the link may read, until it expires."""
+"""Signed links, as object storage makes them: anyone with the link may read, until it expires."""
 
 from __future__ import annotations
 

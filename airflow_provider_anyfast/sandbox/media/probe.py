@@ -18,7 +18,7 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 
 @dataclass(frozen=True)
 class Media:
-    """A picture, a video or a sound.
+    """An image, a video or an audio file.
 
     ``format`` is a short lower-case name (``png``, ``mp4``, ``wav``); sizes are bytes, pixels and seconds, and ``None``
     where the content does not tell. ``thumbnail`` is a small PNG.
@@ -35,7 +35,7 @@ class Media:
 
 
 def read_media(content: bytes) -> Media | None:
-    """Return what ``content`` is, or ``None`` when it is no picture, video or sound that can be read."""
+    """Return what ``content`` is, or ``None`` when it is no readable image, video or audio file."""
     return _read_heif(content) or _read_image(content) or _read_timed(content)
 
 

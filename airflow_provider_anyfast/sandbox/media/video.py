@@ -50,7 +50,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Video:
-    """Everything that decides what a video looks and sounds like; sizes are pixels, ``frames`` at 24 a second."""
+    """Everything that determines the content of a video; sizes are pixels, ``frames`` at 24 a second."""
 
     width: int
     height: int

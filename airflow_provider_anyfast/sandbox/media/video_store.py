@@ -19,7 +19,7 @@ _UNFINISHED = ".part"
 
 
 class VideoStore:
-    """Renders videos in threads of its own and remembers them.
+    """Renders videos in its own threads and keeps the files.
 
     Args:
         directory: where the files are kept, and nothing else; made when it is not there.

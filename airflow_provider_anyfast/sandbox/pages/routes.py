@@ -43,18 +43,18 @@ async def show_poster(generation_id: str, sandbox: TheSandbox) -> FileResponse:
     with sandbox.lock:
         generation = sandbox.generations.get(generation_id)
         if generation is None or generation.progress(sandbox.clock.now()).status != "SUCCESS":
-            raise HTTPException(404, "There is no video of this id.")
+            raise HTTPException(404, "No finished video with this id.")
     path = await asyncio.wrap_future(sandbox.videos.last_frame(poster_of(generation)))
     return FileResponse(path, media_type="image/png")
 
 
 @router.get("/sandbox/thumbnails/{asset_id}")
 async def show_thumbnail(asset_id: str, sandbox: TheSandbox) -> Response:
-    """Show an uploaded picture, or a frame of an uploaded video, small."""
+    """Show an uploaded image, or a frame of an uploaded video, small."""
     with sandbox.lock:
         asset = sandbox.find_asset(asset_id)
     if asset is None or asset.media is None or asset.media.thumbnail is None:
-        raise HTTPException(404, "There is no picture of this id.")
+        raise HTTPException(404, "No thumbnail for this id.")
     return Response(asset.media.thumbnail, media_type="image/png")
 
 
