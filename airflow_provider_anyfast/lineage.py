@@ -32,7 +32,7 @@ def emit_asset_events(context: Mapping[str, Any], outlets: Iterable[Any], uri: s
 
 
 def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
-    """References of a request as lineage names them: assets within their AnyFast, links without their signature."""
+    """References of a request as lineage names them: assets within their AnyFast, links without their secrets."""
     from airflow_provider_anyfast.client.endpoints import bare_asset_id  # noqa: PLC0415 - nothing that Airflow parses
 
     named = []
@@ -41,7 +41,9 @@ def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
         if asset_id.startswith("asset-"):
             named.append(f"anyfast://{urlsplit(base_url).netloc}/{asset_id}")
         elif reference.startswith(("http://", "https://")):
-            named.append(urlsplit(reference)._replace(query="", fragment="").geturl())
+            parts = urlsplit(reference)
+            host = parts.netloc.rpartition("@")[2]
+            named.append(parts._replace(netloc=host, query="", fragment="").geturl())
     return named
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import platform
 import re
+from collections.abc import Mapping
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
@@ -21,7 +24,7 @@ from airflow_provider_anyfast.client.transport import AnyFastClient, AsyncAnyFas
 from airflow_provider_anyfast.exceptions import as_final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from airflow.sdk import Connection
 
@@ -63,16 +66,25 @@ class AnyFastHook(BaseHook):
         return settings_of(connection, connection.extra_dejson)
 
     def get_conn(self) -> AnyFastClient:
-        """A new synchronous client, to be used as a context manager or closed."""
-        return AnyFastClient(self.settings, USER_AGENT)
+        """A new synchronous client, to be used as a context manager or closed.
+
+        Raises:
+            ConfigurationError: naming the connection's field, or the environment's variable, that cannot be used.
+        """
+        settings = self.settings
+        with _named(self.anyfast_conn_id):
+            return AnyFastClient(settings, USER_AGENT)
 
     async def get_async_conn(self) -> AsyncAnyFastClient:
-        """A new asynchronous client, to be used as a context manager or closed."""
-        # Brings asgiref, which no DAG file needs to be parsed.
-        from airflow.providers.common.compat.connection import get_async_connection  # noqa: PLC0415
+        """A new asynchronous client, to be used as a context manager or closed.
 
-        connection = await get_async_connection(self.anyfast_conn_id)
-        return AsyncAnyFastClient(settings_of(connection, await _extra_of(connection)), USER_AGENT)
+        Raises:
+            ConfigurationError: as ``get_conn`` does.
+        """
+        connection = await _look_up(self.anyfast_conn_id)
+        settings = settings_of(connection, await _extra_of(connection))
+        with _named(self.anyfast_conn_id):
+            return AsyncAnyFastClient(settings, USER_AGENT)
 
     def run(self, work: Call[AnswerT] | Flow[AnswerT]) -> AnswerT:
         """Sends one call of ``client.endpoints``, or several with one result, and returns the typed answer.
@@ -99,13 +111,17 @@ class AnyFastHook(BaseHook):
         return True, f"The key works at {self.settings.base_url}: {len(models)} models are open to it."
 
 
-def settings_of(connection: Connection, extra: Mapping[str, Any]) -> Settings:
-    """The checked values of a connection.
+def settings_of(connection: Connection, extra: Any) -> Settings:
+    """The checked values of a connection; ``extra`` is its decoded extra.
 
     Raises:
         ConfigurationError: naming the connection and the field that is missing or malformed.
     """
-    try:
+    with _named(connection.conn_id):
+        if extra is None:
+            extra = {}
+        if not isinstance(extra, Mapping):
+            raise ConfigurationError('extra: it must be a JSON object, such as {"timeout": 60}.')
         return Settings(
             api_key=_api_key(connection.password),
             base_url=_base_url(connection),
@@ -116,17 +132,35 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> Settings:
             proxy=str(extra["proxy"]) if extra.get("proxy") else None,
             price_per_million_tokens=_price(extra.get("price_per_million_tokens")),
         )
+
+
+@contextmanager
+def _named(conn_id: str) -> Iterator[None]:
+    """Puts the connection's id into what is wrong with it."""
+    try:
+        yield
     except ConfigurationError as error:
-        raise ConfigurationError(f"Connection {connection.conn_id!r}, {error} Nothing was sent.") from None
+        raise ConfigurationError(f"Connection {conn_id!r}, {error.what}", advice=error.advice) from None
 
 
-async def _extra_of(connection: Connection) -> Mapping[str, Any]:
+async def _look_up(conn_id: str) -> Connection:
+    # Brings asgiref, which no DAG file needs to be parsed.
+    from airflow.providers.common.compat.connection import get_async_connection  # noqa: PLC0415
+
+    try:
+        return await get_async_connection(conn_id)
+    except AirflowNotFoundException:
+        # In `airflow dags test`, which runs triggers in its own process, only the synchronous look-up reaches the
+        # database. Where the connection does not exist, it says so again.
+        return await sync_to_async(BaseHook.get_connection)(conn_id)
+
+
+async def _extra_of(connection: Connection) -> Any:
     """The extra, without blocking the event loop while Airflow masks its secrets."""
     if hasattr(connection, "aextra_dejson"):  # Airflow 3.3.2
-        extra: Mapping[str, Any] = await connection.aextra_dejson()
-        return extra
+        return await connection.aextra_dejson()
     # Not asyncio.to_thread: what Airflow 3.1 sends to its supervisor from a thread must come back to this event loop,
-    # or the triggerer reads answers out of order and dies.
+    # or the triggerer reads answers out of order and crashes.
     return await sync_to_async(lambda: connection.extra_dejson)()
 
 
@@ -141,8 +175,12 @@ def _base_url(connection: Connection) -> str:
         return DEFAULT_BASE_URL
     scheme, separator, rest = host.partition("://")
     if not separator:
+        if re.match(r"(?i)https?:", host):
+            raise ConfigurationError(f"host: {host!r} is not an http(s) address such as {DEFAULT_BASE_URL}.")
         scheme, rest = connection.schema or "https", host
     authority, slash, path = rest.rstrip("/").partition("/")
+    if authority.count(":") > 1 and not authority.startswith("["):
+        authority = f"[{authority}]"  # an IPv6 address
     if connection.port and not authority.rpartition(":")[2].isdigit():
         authority = f"{authority}:{connection.port}"
     return f"{scheme}://{authority}{slash}{path}"

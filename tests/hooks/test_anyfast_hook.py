@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import Connection
 
 from airflow_provider_anyfast.client import endpoints
@@ -64,6 +66,11 @@ def test_json_uri_and_environment_variable_say_the_same(connect: Callable[[str],
         ({"host": "[::1]:80", "schema": "http"}, "http://[::1]"),
         ({"host": "https://WWW.AnyFast.ai:443/"}, "https://www.anyfast.ai"),
         ({"host": "[::1]", "schema": "http", "port": 81}, "http://[::1]:81"),
+        ({"host": "::1", "schema": "http", "port": 81}, "http://[::1]:81"),
+        ({"host": "http://::1"}, "http://[::1]"),
+        ({"host": "https://www.anyfast.ai/v1/"}, "https://www.anyfast.ai"),
+        ({"host": "www.anyfast.ai/v1"}, "https://www.anyfast.ai"),
+        ({"host": "gateway.example.com/anyfast/v1"}, "https://gateway.example.com/anyfast"),
     ],
 )
 def test_host_schema_port_and_path_make_the_base_url(fields: dict[str, Any], base_url: str) -> None:
@@ -91,6 +98,11 @@ def test_verify_takes_what_a_form_or_json_makes_of_it(given: object, expected: o
         ({"password": "two words"}, "password: the API key holds a blank"),
         ({"host": "ftp://x"}, "host: 'ftp://x'"),
         ({"host": "https://"}, "host: "),
+        ({"host": "http:/x"}, "host: 'http:/x'"),
+        ({"host": "https:www.anyfast.ai"}, "host: "),
+        ({"extra": []}, "extra: it must be a JSON object"),
+        ({"extra": "text"}, "extra: it must be a JSON object"),
+        ({"extra": 5}, "extra: it must be a JSON object"),
         ({"extra": {"timeout": "soon"}}, "timeout: 'soon' is not a number"),
         ({"extra": {"timeout": 0}}, "timeout: 0.0"),
         ({"extra": {"timeout": True}}, "timeout: True"),
@@ -108,6 +120,64 @@ def test_a_bad_value_is_one_error_that_names_the_connection_and_the_field(fields
     assert "Connection 'a'" in str(caught.value)
     assert phrase in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("extra", [None, {}])
+def test_an_extra_that_is_null_says_nothing(extra: Any) -> None:
+    assert settings(extra=extra).timeout == 60.0
+
+
+@pytest.mark.parametrize("extra", ["null", "[]", '"text"', "5"])
+def test_an_extra_that_is_no_object_is_read_or_named(connect: Callable[[str], AnyFastHook], extra: str) -> None:
+    hook = connect(json.dumps({"conn_type": "anyfast", "password": KEY, "extra": extra}))
+    if extra == "null":
+        assert hook.settings.api_key == KEY
+        return
+    with pytest.raises(ConfigurationError, match="extra: it must be a JSON object"):
+        hook.settings  # noqa: B018 - the property does the work
+    with pytest.raises(ConfigurationError, match="extra: it must be a JSON object"):
+        asyncio.run(hook.get_async_conn())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "names"),
+    [
+        ("NO_PROXY", "[::1]", "NO_PROXY"),
+        ("NO_PROXY", "[fd00::]/8", "NO_PROXY"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1080", "ALL_PROXY"),
+        ("HTTPS_PROXY", "ftp://proxy", "HTTPS_PROXY"),
+        ("SSL_CERT_FILE", "/no/such/file.pem", "SSL_CERT_FILE"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_named_with_the_connection(
+    connect: Callable[[str], AnyFastHook], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, names: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    hook = connect(json.dumps({"conn_type": "anyfast", "password": KEY}))
+    with pytest.raises(ConfigurationError) as caught:
+        hook.get_conn()
+    assert names in str(caught.value)
+    assert "'anyfast_default'" in str(caught.value)
+    with pytest.raises(ConfigurationError, match=names):
+        asyncio.run(hook.get_async_conn())
+
+
+def test_a_connection_that_only_the_synchronous_look_up_finds_is_found(
+    connect: Callable[[str], AnyFastHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(conn_id: str) -> Connection:
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+
+    async def key(conn_id: str) -> str:
+        async with await AnyFastHook(conn_id).get_async_conn() as client:
+            return client.settings.api_key
+
+    monkeypatch.setattr("airflow.providers.common.compat.connection.get_async_connection", nothing)
+    connect(json.dumps({"conn_type": "anyfast", "password": KEY}))
+    assert asyncio.run(key("anyfast_default")) == KEY
+    with pytest.raises(AirflowNotFoundException):
+        asyncio.run(key("not_there"))
 
 
 def test_secrets_are_not_part_of_any_repr() -> None:
