@@ -430,6 +430,41 @@ def test_the_footer_of_a_page_is_no_moderation(status: int) -> None:
     assert not isinstance(refused(status, "<html>Closed. Copyright 2026</html>"), errors.ModerationError)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (429, shape_c("insufficient_quota", "You exceeded your current quota"), errors.QuotaError),
+        (429, shape_b("SetLimitExceeded", "The account has reached its set limit"), errors.QuotaError),
+        (429, shape_b("QuotaExceeded", "too many queued tasks"), errors.RateLimitError),
+        (403, shape_a("用户额度不足"), errors.QuotaError),
+        (403, shape_a("no access to group vip"), errors.PermissionDeniedError),
+        (400, shape_b("InputTextRiskDetection", "refused"), errors.ModerationError),
+        (400, shape_b("OutputImageRiskDetection", "refused"), errors.ModerationError),
+        (400, shape_b("x", "The input image may contain real person."), errors.ModerationError),
+        (200, shape_a("the gateway has a problem"), errors.ServerError),
+        (499, "", errors.ServerError),
+    ],
+)
+def test_money_moderation_and_trouble_are_told_by_their_words(
+    status: int, body: Body | str, kind: type[APIError]
+) -> None:
+    assert type(refused(status, body)) is kind
+
+
+def test_a_page_that_repeats_its_title_is_quoted_once() -> None:
+    page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+    assert refused(502, page).what == "the call: AnyFast answered HTTP 502: 502 Bad Gateway."
+
+
+def test_a_sentence_of_the_service_ends_once() -> None:
+    assert refused(500, shape_c("x", "internal error.")).what.endswith("internal error.")
+
+
+def test_no_control_character_of_the_service_reaches_a_message() -> None:
+    text = str(refused(400, shape_c("a\x1b[31m", "red\x1b[0m\nforged log line\x00\u202e\x9b")).what)
+    assert all(character.isprintable() for character in text)
+
+
 def test_a_refusal_names_the_call_the_status_and_the_code() -> None:
     assert refused(403, shape_c("insufficient_user_quota", "no money")).what == (
         "the call: AnyFast answered HTTP 403 [insufficient_user_quota]: no money."

@@ -23,6 +23,7 @@ from airflow_provider_anyfast.client.endpoints import Call, Upload
 from airflow_provider_anyfast.client.errors import LostAnswerError
 from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE
 from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.seedance.result import video_result
 from tests.client.driving import (
     KEY,
     SETTINGS,
@@ -393,6 +394,97 @@ def test_a_try_is_logged_with_its_reason_and_its_wait(caplog: pytest.LogCaptureF
     assert "HTTP 429" in caplog.messages[0]
     assert "(try 2)" in caplog.messages[0]
     assert KEY not in caplog.text
+
+
+# What an answer proves of a billed call.
+
+UPSTREAM_ASSET = "upstream asset error: "
+REFUSED_BY_WORDS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
+    "a wrong face": (
+        answer(502, {"error": {"message": UPSTREAM_ASSET + "Face consistency verification failed"}}),
+        errors.BadRequestError,
+    ),
+    "too few pixels": (
+        answer(502, {"error": {"message": UPSTREAM_ASSET + "[***.PixelCountTooSmall] 406x720"}}),
+        errors.BadRequestError,
+    ),
+    "a private face": (
+        answer(502, {"error": {"code": "FaceMismatch", "message": "x.PrivacyInformation"}}),
+        errors.ModerationError,
+    ),
+    "no group": (
+        answer(
+            502, {"error": {"message": "upstream_error: [NotFound.group_id] The specified asset_group is not found"}}
+        ),
+        errors.AssetGroupNotFoundError,
+    ),
+}
+
+
+@pytest.mark.parametrize(("step", "kind"), REFUSED_BY_WORDS.values(), ids=REFUSED_BY_WORDS.keys())
+def test_an_asset_that_is_refused_in_known_words_is_refused_whatever_the_status(
+    step: Step, kind: type[errors.AnyFastError]
+) -> None:
+    course = drive_both(BILLED["create an asset"], [step, GOOD])
+    assert len(course.sent) == 1
+    assert type(course.error) is kind
+
+
+@pytest.mark.parametrize("step", [step for step, _ in REFUSED_BY_WORDS.values()], ids=REFUSED_BY_WORDS.keys())
+def test_the_same_words_prove_nothing_of_a_submission(step: Step) -> None:
+    assert type(drive_both(BILLED["submit"], [step]).error) is LostAnswerError
+
+
+@billed
+@pytest.mark.parametrize("status", [408, 499, 500, 502, 504, 520, 599])
+def test_a_status_that_says_that_somebody_stopped_waiting_proves_nothing(
+    make: Callable[[], Call[Any]], status: int
+) -> None:
+    course = drive_both(make, [answer(status, {"error": {"message": "no"}}), GOOD])
+    assert len(course.sent) == 1
+    assert type(course.error) is LostAnswerError
+
+
+@billed
+def test_what_was_accepted_is_logged_the_moment_it_is_known(
+    make: Callable[[], Call[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        accepted = drive(make(), [answer(200, {"id": "asyntask_7"}, **{"X-Oneapi-Request-Id": "r1"})]).answer
+    assert accepted == "asyntask_7"
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "asyntask_7" in caplog.text
+    assert "r1" in caplog.text
+
+
+def test_a_free_call_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="airflow_provider_anyfast"):
+        drive(FREE["query"](), [GOOD])
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "body", [{"hello": "asyntask_7"}, {"id": "a/../asyntask_7"}, "see asyntask_7", {"error": "asyntask_7"}]
+)
+def test_an_answer_without_a_usable_id_is_kept_for_the_person_who_looks(
+    body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        error = drive(BILLED["submit"](), [answer(200, body)]).error
+    assert type(error) is LostAnswerError
+    assert "asyntask_7" in caplog.text
+
+
+def test_what_an_answer_holds_can_be_stored() -> None:
+    usage = '{"total_tokens": 5, "x": NaN, "y": -Infinity, "z": 1e999, "n": 1' + "0" * 5000 + "}"
+    deep = '{"a":' * 200 + "1" + "}" * 200
+    links = r'"content": {"last_frame_url": "\thttps://h/f.png\n"}'
+    video = rf'{{"model": "a\ud83d\u0000b", "seed": NaN, "usage": {usage}, "duration": 5, "deep": {deep}, {links}}}'
+    text = f'{{"data": {{"status": "SUCCESS", "result_url": " https://h/x.mp4 ", "data": {video}}}}}'
+    told = drive_both(FREE["query"], [answer(200, text)]).answer
+    assert (told.video_url, told.last_frame_url) == ("https://h/x.mp4", "https://h/f.png")
+    assert (told.model, told.seed, told.duration, told.usage.total_tokens) == ("a?b", None, 5, 5)
+    json.dumps(video_result(told), allow_nan=False).encode()
 
 
 # What a request carries.

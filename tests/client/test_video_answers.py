@@ -325,3 +325,42 @@ def test_the_error_tells_the_fields_and_not_their_values() -> None:
     with pytest.raises(UnexpectedAnswerError, match=r"it has the fields link, token\)") as caught:
         parsed({"link": LINK, "token": "secret"})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0001-01-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
+        "9999-12-31T23:59:59Z",
+        0,
+        -1,
+        5.0,
+        1777288506000,
+        "1e400",
+        "soon",
+    ],
+)
+def test_a_time_that_cannot_be_is_unknown(value: Any) -> None:
+    task = parsed(wrapped(status="SUCCESS", finish_time=value, submit_time=value))
+    assert (task.finished_at, task.submitted_at) == (None, None)
+
+
+@pytest.mark.parametrize("link", [f" {LINK}", f"{LINK}\n", f"\t{LINK} ", LINK.replace("https", "HTTPS")])
+def test_blanks_around_a_link_are_no_part_of_it(link: str) -> None:
+    assert parsed(wrapped(status="SUCCESS", result_url=link)).video_url == link.strip()
+
+
+@pytest.mark.parametrize("task_id", ["asyntask_other", "../x"])
+def test_an_answer_about_another_generation_is_unexpected(task_id: str) -> None:
+    with pytest.raises(UnexpectedAnswerError, match="about another generation"):
+        parsed(wrapped(status="SUCCESS", task_id=task_id))
+    with pytest.raises(UnexpectedAnswerError, match="about another generation"):
+        parse_generation({"id": "asyntask_other", "status": "SUCCESS"}, "asyntask_mine")
+
+
+@pytest.mark.parametrize(
+    "body", [{"id": "cgt-1", "status": "SUCCESS"}, {"id": 5, "status": "SUCCESS"}, {"status": "SUCCESS"}]
+)
+def test_the_upstreams_own_id_says_nothing_about_whose_answer_it_is(body: dict[str, Any]) -> None:
+    assert parse_generation(body, "asyntask_mine").generation_id == "asyntask_mine"

@@ -1,0 +1,67 @@
+"""A small HTTP/2 server over TLS, whose streams a test answers one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import h2.config
+import h2.connection
+import h2.events
+import trustme
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+
+class Stream:
+    """One request: its path, and the ways to answer it."""
+
+    def __init__(self, state: h2.connection.H2Connection, writer: asyncio.StreamWriter, number: int, path: str) -> None:
+        self.path = path
+        self._state, self._writer, self._number = state, writer, number
+
+    def headers(self) -> None:
+        self._state.send_headers(self._number, [(":status", "200"), ("content-type", "application/json")])
+        self._flush()
+
+    def data(self, content: bytes, *, last: bool = False) -> None:
+        self._state.send_data(self._number, content, end_stream=last)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError
+        self._writer.write(self._state.data_to_send())
+
+
+@asynccontextmanager
+async def http2_server(answer: Callable[[Stream], Awaitable[None]]) -> AsyncIterator[str]:
+    """The address (``https://host:port``) of a server that lets ``answer`` serve each stream in a task of its own."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        state.initiate_connection()
+        writer.write(state.data_to_send())
+        while data := await reader.read(65536):
+            for event in state.receive_data(data):
+                if isinstance(event, h2.events.RequestReceived):
+                    path = dict(event.headers)[b":path"].decode()
+                    tasks.add(asyncio.ensure_future(answer(Stream(state, writer, event.stream_id, path))))
+            writer.write(state.data_to_send())
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["h2"])
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        server.close()

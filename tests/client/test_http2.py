@@ -1,0 +1,101 @@
+"""Over HTTP/2 all requests share one connection: a slow answer must end there too, and no log may hold the key."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import hpack
+
+from airflow_provider_anyfast.client import endpoints, network
+from airflow_provider_anyfast.client.errors import AnyFastError, NoAnswerError
+from airflow_provider_anyfast.client.settings import Settings
+from airflow_provider_anyfast.client.transport import STREAMS, AnyFastClient, AsyncAnyFastClient
+from tests.client.hostile_server import Peer, hostile_server
+from tests.client.http2_server import Stream, http2_server
+
+if TYPE_CHECKING:
+    import pytest
+
+KEY = "sk-canary-0123456789"
+GOOD = b'{"data": {"status": "QUEUED"}}'
+
+
+def settings(base_url: str, timeout: float = 8.0) -> Settings:
+    return Settings(KEY, base_url, timeout=timeout, verify=False)
+
+
+async def serve(stream: Stream) -> None:
+    stream.headers()
+    while "slow" in stream.path:
+        stream.data(b" ")
+        await asyncio.sleep(0.03)
+    stream.data(GOOD, last=True)
+
+
+def test_slow_answers_end_and_the_connection_serves_others_again() -> None:
+    async def ask(client: AsyncAnyFastClient, generation_id: str) -> str:
+        try:
+            return (await client.send_once(endpoints.query_generation(generation_id))).status
+        except AnyFastError as error:
+            return type(error).__name__
+
+    async def run() -> None:
+        async with http2_server(serve) as url, AsyncAnyFastClient(settings(url, timeout=1.5)) as client:
+            assert await ask(client, "asyntask_0") == "QUEUED"
+            begun = time.monotonic()
+            slow = await asyncio.gather(*(ask(client, f"slow_{number}") for number in range(STREAMS)))
+            assert set(slow) == {NoAnswerError.__name__}
+            assert time.monotonic() - begun < 20.0
+            assert await ask(client, "asyntask_1") == "QUEUED"
+
+    asyncio.run(run())
+
+
+def encodings(key: str) -> list[str]:
+    """The key, and what its bytes look like in Base64 or as HTTP/2 writes them into a header block."""
+    header = f"Bearer {key}"
+    block = hpack.Encoder().encode([("authorization", header)])
+    huffman = block[-(len(block) - 4) :]
+    return [key, base64.b64encode(header.encode()).decode(), repr(huffman)[2:-1], huffman.hex()]
+
+
+def everything(caplog: pytest.LogCaptureFixture) -> str:
+    """All that was logged, apart from the header blocks that the server in this process reads."""
+    messages = (record.getMessage() for record in caplog.records)
+    return "\n".join(message for message in messages if not message.startswith("Decod"))
+
+
+def test_no_log_of_any_library_holds_the_key_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        async with http2_server(serve) as url:
+            caplog.set_level(logging.DEBUG)
+            async with AsyncAnyFastClient(settings(url)) as client:
+                await client.send_once(endpoints.query_generation("asyntask_1"))
+
+    def behave(peer: Peer) -> None:
+        while peer.request():
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD))
+
+    forms = encodings(KEY)
+    asyncio.run(run())
+    with hostile_server(behave) as address, AnyFastClient(settings(f"http://{address}")) as client:
+        client.send_once(endpoints.query_generation("asyntask_1"))
+    sent = [record for record in caplog.records if record.name.startswith(("httpcore", "httpx"))]
+    assert all("request" not in record.getMessage() for record in sent)
+    for form in forms:
+        assert form not in everything(caplog)
+
+
+def test_header_compression_is_silent_for_this_client_and_for_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with AnyFastClient(settings("https://anyfast.test")):
+        pass
+    with network.exchange(1.0):
+        hpack.Encoder().encode([("authorization", f"Bearer {KEY}")])
+    assert [record for record in caplog.records if record.name.startswith("hpack")] == []
+    hpack.Encoder().encode([("x-mine", "mine")])
+    assert [record for record in caplog.records if record.name.startswith("hpack")] != []
