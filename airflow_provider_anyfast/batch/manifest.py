@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client.errors import Cost
 from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
 from airflow_provider_anyfast.seedance.result import video_result
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.errors import AnyFastError
     from airflow_provider_anyfast.client.responses import Generation
+    from airflow_provider_anyfast.files.storage import StoredFile
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +62,69 @@ class ManifestEntry:
         return billed_tokens(Usage.model_validate(self.result.get("usage") or {})) or 0
 
 
+class Manifest:
+    """The entries of a batch. Each becomes text once, so a write costs no more than joining lines.
+
+    It is a report: what was paid for and what succeeded, the ledger knows.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        self._entries: dict[str, ManifestEntry] = {}
+        self._lines: dict[int, str] = {}
+        self._written = -1
+
+    @property
+    def path(self) -> str:
+        """Where it is written."""
+        return self._file.path
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def read(self) -> list[ManifestEntry]:
+        """What the file holds, whoever wrote it."""
+        return from_text(self._file.read_text() or "")
+
+    def add(self, entry: ManifestEntry) -> None:
+        """Takes up the entry of a row that has ended."""
+        self._lines[entry.row] = _line_of(entry)
+        self._entries[entry.request] = entry
+
+    def write(self) -> None:
+        """Replaces the file if an entry was added since the last time."""
+        lines = dict(self._lines)  # other threads add while this one sorts
+        if len(lines) == self._written:
+            return
+        self._file.write_text("".join(lines[row] for row in sorted(lines)))
+        self._written = len(lines)
+
+    @property
+    def failures(self) -> list[ManifestEntry]:
+        """The entries of rows that did not succeed, in the order of the rows."""
+        return sorted((entry for entry in self._all() if entry.status != SUCCEEDED), key=lambda entry: entry.row)
+
+    def counts(self) -> Counter[str]:
+        """Rows by status, and ``tokens``."""
+        counts = Counter[str]()
+        for entry in self._all():
+            counts[entry.status] += 1
+            counts["tokens"] += entry.tokens
+        return counts
+
+    def ended_in(self, attempt: int) -> int:
+        """How many rows have ended in this try of the task."""
+        return sum(entry.attempt == attempt for entry in self._all())
+
+    def _all(self) -> list[ManifestEntry]:
+        return list(self._entries.values())
+
+
 def success_entry(
-    line: ManifestEntry,
+    entry: ManifestEntry,
     task: Generation,
     *,
     prompt: str | None,
@@ -67,7 +133,7 @@ def success_entry(
     estimated_tokens: int | None = None,
     price: Decimal | None = None,
 ) -> ManifestEntry:
-    """``line`` of a row whose video is there, and its file too where one was wanted."""
+    """``entry`` of a row whose video is ready and, where a file was wanted, saved."""
     result = video_result(
         task,
         prompt=prompt,
@@ -78,14 +144,14 @@ def success_entry(
     )
     if path is not None:
         result |= {"video_url": None, "expires_at": None, "last_frame_url": None}
-    return _changed(line, status=SUCCEEDED, result=result)
+    return replace(entry, status=SUCCEEDED, result=result)
 
 
-def failure_entry(line: ManifestEntry, error: AnyFastError, generation_id: str, *, lost: bool) -> ManifestEntry:
-    """``line`` of a row that has failed."""
-    return _changed(
-        line,
-        status=LOST if lost else FAILED,
+def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str) -> ManifestEntry:
+    """``entry`` of a row that has failed, or of which nobody knows whether it was billed."""
+    return replace(
+        entry,
+        status=LOST if error.cost is Cost.MAYBE else FAILED,
         error_type=type(error).__name__,
         error=str(error),
         retryable=error.retryable,
@@ -93,34 +159,92 @@ def failure_entry(line: ManifestEntry, error: AnyFastError, generation_id: str, 
     )
 
 
-def to_text(lines: Iterable[ManifestEntry]) -> str:
+def to_text(entries: Iterable[ManifestEntry]) -> str:
     """JSON Lines, in the order of the rows; the result's fields stand beside the others.
 
     Whatever a row holds, it can be written: half an emoji as its escape, and as null a number that JSON does not know,
     such as the NaN of an empty cell in pandas.
     """
-    texts = []
-    for line in sorted(lines, key=lambda line: line.row):
-        fields = asdict(line)
-        fields.update({name: value for name, value in fields.pop("result").items() if name != "status"})
-        texts.append(json.dumps(_finite(fields), ensure_ascii=False, default=str) + "\n")
-    return "".join(texts).encode(errors="backslashreplace").decode()
+    return "".join(_line_of(entry) for entry in sorted(entries, key=lambda entry: entry.row))
 
 
 def from_text(text: str) -> list[ManifestEntry]:
-    """The lines of a manifest; those that make no sense are left out, since asking AnyFast again is free."""
-    lines = []
-    own = ManifestEntry.__dataclass_fields__.keys() - {"result"}
+    """The entries of a manifest; lines that make no sense are left out, since asking AnyFast again is free."""
+    entries = []
     for number, part in enumerate(text.split("\n"), start=1):  # splitlines breaks prompts
         if not part.strip():
             continue
         try:
-            fields = json.loads(part)
-            result = {name: value for name, value in fields.items() if name not in own}
-            lines.append(ManifestEntry(**{name: fields[name] for name in own}, result=result))
+            found = json.loads(part)
+            result = {name: value for name, value in found.items() if name not in _OWN_FIELDS}
+            entries.append(ManifestEntry(**{name: found[name] for name in _OWN_FIELDS}, result=result))
         except (ValueError, TypeError, KeyError, AttributeError):
-            log.warning("ManifestEntry %d of the manifest cannot be understood and is made anew.", number)
-    return lines
+            log.warning("Line %d of the manifest cannot be understood. Its row is asked about again.", number)
+    return entries
+
+
+# What the ledger keeps of a success, so that the manifest can be written anew from it.
+
+
+def facts_of(entry: ManifestEntry) -> dict[str, Any]:
+    """What a page of the ledger keeps of a row that succeeded: a few hundred bytes, whatever the paths and the prompt.
+
+    The prompt and the path are left out, since the row renders to them again; a digest tells whether the path is still
+    the same. Links are left out because they are secrets.
+    """
+    result = entry.result
+    facts = {name: result[name] for name in _KEPT if result.get(name) is not None}
+    usage = {name: value for name, value in (result.get("usage") or {}).items() if isinstance(value, int)}
+    path, frame = result.get("path"), result.get("last_frame_path")
+    place = {"place": digest_of(path)} if path else {}
+    ending = {"frame": PurePosixPath(frame).suffix} if frame else {}
+    return {"attempt": entry.attempt, "usage": usage, **facts, **place, **ending}
+
+
+def entry_from_facts(
+    entry: ManifestEntry, facts: dict[str, Any], generation_id: str, *, prompt: str | None, path: str | None
+) -> ManifestEntry:
+    """``entry`` of a row that succeeded, from what the ledger kept of it."""
+    frame = None
+    if path and (ending := facts.get("frame")):
+        frame = f"{path.removesuffix(PurePosixPath(path).suffix)}.last_frame{ending}"
+    result = {
+        **dict.fromkeys((*_KEPT, "video_url", "last_frame_url")),
+        **{name: facts[name] for name in (*_KEPT, "usage") if name in facts},
+        "generation_id": generation_id,
+        "prompt": prompt,
+        "path": path,
+        "last_frame_path": frame,
+    }
+    return replace(entry, attempt=int(facts.get("attempt", entry.attempt)), status=SUCCEEDED, result=result)
+
+
+def digest_of(text: str) -> str:
+    """A short digest, for comparing."""
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+_KEPT = (
+    "model",
+    "expires_at",
+    "duration",
+    "resolution",
+    "ratio",
+    "seed",
+    "estimated_tokens",
+    "estimated_cost",
+    "cost",
+    "submitted_at",
+    "finished_at",
+)
+_OWN_FIELDS = tuple(own.name for own in fields(ManifestEntry) if own.name != "result")
+
+
+def _line_of(entry: ManifestEntry) -> str:
+    found = {name: getattr(entry, name) for name in _OWN_FIELDS}
+    found.update({name: value for name, value in entry.result.items() if name != "status"})
+    text = json.dumps(_finite(found), ensure_ascii=False, default=str) + "\n"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _finite(value: Any) -> Any:
@@ -129,7 +253,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _changed(line: ManifestEntry, **changes: Any) -> ManifestEntry:
-    return ManifestEntry(**{**line.__dict__, **changes})

@@ -113,6 +113,17 @@ class PagedLedger:
         self._wakeup.put(None)
         change.done.result()
 
+    def annotate(self, key: str, **facts: Any) -> None:
+        """Returns when ``facts`` are stored beside what ``key`` holds; raises what that raised."""
+        self.change(key, {**(self.get(key) or {}), **facts})
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        """Stores ``value`` under ``key``, or raises what that raised. For the book's own thread."""
+        change = _Change(key, value)
+        self._pending.append(change)
+        self.flush_pending(0.0)
+        change.done.result(timeout=0.0)
+
     def _page_for(self, key: str) -> _Page:
         """Where ``key`` is, or else is going to be. There is no page that the index does not count."""
         if page := self._page_of.get(key):

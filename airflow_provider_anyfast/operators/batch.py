@@ -7,21 +7,24 @@ import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_anyfast.assets.creation import check_choice
+from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
+from airflow_provider_anyfast.batch.manifest import Manifest
+from airflow_provider_anyfast.batch.queue import BatchState, Intake
 from airflow_provider_anyfast.batch.rows import PARAMETERS, BatchRow, prepare, read_rows
-from airflow_provider_anyfast.batch.runner import BatchCheckpoint, BatchOptions, BatchRunner, OnRowFailure
+from airflow_provider_anyfast.batch.runner import BatchOptions, BatchRunner, OnRowFailure
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
     BatchFailedError,
     BatchRejectedError,
     InvalidRequestError,
-    QuotaError,
     WaitInterruptedError,
 )
 from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
@@ -32,6 +35,7 @@ from airflow_provider_anyfast.hooks.anyfast import USER_AGENT, AnyFastHook
 from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 from airflow_provider_anyfast.ledger.stores import after_batch_success, batch_store_of
+from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.triggers.video import VideosTrigger
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.settings import Settings
     from airflow_provider_anyfast.files.storage import StoredFile
 
@@ -115,8 +120,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
     ui_color = "#e8f0ff"
-    _run_now: BatchRunner | None = None
-    _told_to_stop: bool = False
+    _intake: Intake | None = None
+    """Of the batch that runs now; ``on_kill`` reaches it."""
 
     def __init__(
         self,
@@ -165,37 +170,36 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
     def on_kill(self) -> None:
         """Takes no further row in hand. AnyFast has no cancel, so nothing else can be done but say what goes on."""
-        self._told_to_stop = True  # no lock, no event: a signal strikes anywhere, also where one of them is held
-        if self._run_now is not None:
-            self._run_now.halted = True
+        if self._intake is not None:
+            self._intake.advance(BatchState.ABORTED)
         self.log.warning(
-            "This task was stopped. AnyFast has no cancel: what is submitted is made and billed all the same. A retry "
-            "or a clear of this task goes on with it."
+            "This task was stopped. AnyFast cannot cancel: videos that were submitted will finish and be billed. A "
+            "retry or a clear of this task goes on with them."
         )
 
     def _run(self, context: Context, course: BatchCheckpoint, reason: str = "") -> dict[str, Any]:
+        self._intake = intake = Intake()
         with fail_fast(context, self.anyfast_conn_id):
-            plan = self._plan(context, course)
+            options = self._plan(context, course)
             hook = AnyFastHook(self.anyfast_conn_id)
             rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}", course)
-            manifest = stored_file(self.manifest_path, "manifest_path")
+            file = stored_file(self.manifest_path, "manifest_path")
             if not course.resumed:
-                self._check_places(rows, manifest)
+                self._check_places(rows, file)
             with hook.get_conn() as client:
                 while True:
-                    book = PagedLedger(batch_store_of(context, LEDGER_KEY))
-                    run = BatchRunner(plan, rows, client, book, manifest, lambda run: self._report(context, run))
-                    self._run_now = run
-                    if self._told_to_stop:
-                        run.halted = True
-                    run.work()
+                    ledger = PagedLedger(batch_store_of(context, LEDGER_KEY))
+                    events = _Events(self, context)
+                    run = BatchRunner(options, rows, client, ledger, Manifest(file), intake, events)
+                    run.run()
                     if self._is_over(run, reason):
                         return self._conclude(run)
-                    course = self._patient(run, course)
-                    if run.active or run.saturated_by:
+                    course = self._next_checkpoint(run, course)
+                    if run.active or intake.state is BatchState.SATURATED:
                         context["ti"].xcom_push(COURSE_KEY, asdict(course))
                         self._wait(run, hook.settings)
-                    plan, reason = self._plan(context, course), ""
+                    intake.forget_saturation()
+                    options, reason = self._plan(context, course), ""
 
     def _rows(self, context: Context, billed_to: str, course: BatchCheckpoint) -> list[BatchRow]:
         from airflow_provider_anyfast.batch.template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
@@ -280,48 +284,58 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
     def _interval(self) -> float | None:
         return None if self.poll_interval in _NO_NUMBER else _number("poll_interval", self.poll_interval)
 
-    def _report(self, context: Context, run: BatchRunner) -> None:
+    def report_progress(self, context: Context, run: BatchRunner) -> None:
+        """Pushes the XCom ``progress``, and says the same in the log."""
         progress = run.progress()
         context["ti"].xcom_push("progress", progress)
+        left = run.seconds_left()
         self.log.info(  # one by one: Airflow 3.1.0 logs no mapping
-            "%d of %d rows have succeeded, %d failed, %d have no answer; %d videos are being made, %d rows are not "
-            "submitted yet.",
+            "%d of %d rows have succeeded, %d failed, %d are unconfirmed. %d videos are rendering or being downloaded, "
+            "%d rows are not submitted yet.%s",
             *(progress[name] for name in ("succeeded", "rows", "failed", "lost", "active", "waiting")),
+            f" About {left:,.0f} s are left." if left is not None else "",
         )
 
     def _is_over(self, run: BatchRunner, reason: str) -> bool:
-        """Whether nothing more can come of this attempt."""
-        error = run.stopped_by
-        if error is not None and not (isinstance(error, QuotaError) and run.active):
-            raise error.with_context(self._state(run))
-        self._stop_if_told(run)
-        if self.on_row_failure == "fail" and run.failures:
+        """Whether nothing more can come of this attempt.
+
+        Raises:
+            AnyFastError: it has ended before its rows, and what is paid for is saved as far as that is possible.
+        """
+        state, error = run.intake.state, run.intake.error
+        if state is BatchState.ABORTED:
+            raise error.with_context(self._state(run)) if error else self._stopped(run)
+        if self.on_row_failure == "fail" and run.manifest.failures:
             return True
         if reason and run.active and not run.ended:
             raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
-        return not run.active and not run.unsubmitted
+        if run.active:
+            return False
+        if state is BatchState.CLOSED and error is not None:
+            raise error.with_context(self._state(run))
+        return len(run.manifest) == len(run.rows)
 
-    def _stop_if_told(self, run: BatchRunner) -> None:
-        if self._told_to_stop:
-            raise WaitInterruptedError(f"This task was told to stop. {self._state(run)}")
+    def _stopped(self, run: BatchRunner) -> AnyFastError:
+        return WaitInterruptedError(f"This task was told to stop. {self._state(run)}")
 
-    def _patient(self, run: BatchRunner, course: BatchCheckpoint) -> BatchCheckpoint:
-        """The course of what follows.
+    def _next_checkpoint(self, run: BatchRunner, course: BatchCheckpoint) -> BatchCheckpoint:
+        """The checkpoint of what follows.
 
         Raises:
             RateLimitError: AnyFast has taken no submission for too long.
         """
         saturated_since = None
-        if run.saturated_by is not None and not run.active:
+        error = run.intake.error
+        if run.intake.state is BatchState.SATURATED and error is not None and not run.active:
             saturated_since = course.saturated_since or clock.now()
-            if clock.now() - saturated_since >= run.plan.timeout:
-                raise run.saturated_by.with_context(self._state(run))
+            if clock.now() - saturated_since >= run.options.timeout:
+                raise error.with_context(self._state(run))
         return replace(course, resumed=True, saturated_since=saturated_since)
 
     def _wait(self, run: BatchRunner, settings: Settings) -> None:
         """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
         now = clock.now()
-        more = run.unsubmitted and run.stopped_by is None
+        more = run.progress()["waiting"] and run.intake.state < BatchState.CLOSED
         trigger = VideosTrigger(
             jobs=[
                 (generation.id, int(generation.submitted_at), math.ceil(run.deadline_of(generation)))
@@ -335,10 +349,12 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         )
         if self.deferrable:
             self.defer_until(trigger)
-        self._wait_here(trigger, settings)
-        self._stop_if_told(run)
+        self._wait_here(trigger, settings, run.intake)
+        if run.intake.state is BatchState.ABORTED:
+            raise self._stopped(run)
 
-    def _wait_here(self, trigger: VideosTrigger, settings: Settings) -> None:
+    @staticmethod
+    def _wait_here(trigger: VideosTrigger, settings: Settings, intake: Intake) -> None:
         """Waits without leaving the worker, until the trigger would fire or this task is told to stop.
 
         The event loop has a thread of its own. A signal of Airflow, such as that of ``execution_timeout``, raises in
@@ -348,12 +364,12 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         with ThreadPoolExecutor(1, thread_name_prefix="anyfast-wait") as thread, ExitStack() as ending:
             ending.callback(over.set)  # whatever happens, also to the start of the thread
             watching = thread.submit(lambda: asyncio.run(_watch(trigger, settings, over)))
-            while not (watching.done() or self._told_to_stop):
+            while not (watching.done() or intake.state is BatchState.ABORTED):
                 wait([watching], timeout=POLL_SECONDS)
         watching.result()
 
     def _conclude(self, run: BatchRunner) -> dict[str, Any]:
-        failures = run.failures
+        failures = run.manifest.failures
         allowed = _share("failure_threshold", self.failure_threshold) * len(run.rows)
         if (self.on_row_failure == "fail" and failures) or len(failures) > allowed:
             kind = BatchFailedError if any(line.retryable for line in failures) else BatchRejectedError
@@ -367,6 +383,26 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             f"{done['succeeded']} of {done['rows']} rows are done and {done['active']} videos are still being made; "
             f"all of these are paid for, and a retry or a clear pays for none of them again. See {run.manifest.path}."
         )
+
+
+@dataclass(frozen=True)
+class _Events:
+    """What a runner reports, as metrics and in the log of the task."""
+
+    operator: GenerateVideoBatchOperator
+    context: Context
+
+    def progress(self, runner: BatchRunner) -> None:
+        self.operator.report_progress(self.context, runner)
+
+    def obtained(self, *, reattached: bool) -> None:
+        count_obtained(reattached=reattached)
+
+    def succeeded(self, generation: Generation) -> None:
+        count_success(generation)
+
+    def failed(self, error: AnyFastError) -> None:
+        count_failure(error)
 
 
 async def _watch(trigger: VideosTrigger, settings: Settings, over: Event) -> None:

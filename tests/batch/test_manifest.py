@@ -73,17 +73,17 @@ def test_tokens_are_what_was_billed_as_far_as_is_known(result: dict[str, Any], t
 
 
 @pytest.mark.parametrize(
-    ("error", "known", "lost", "status", "generation_id"),
+    ("error", "known", "status", "generation_id"),
     [
-        (GenerationFailedError("broken", generation_id="g1"), "", False, "FAILURE", "g1"),
-        (GenerationFailedError("broken"), "g2", False, "FAILURE", "g2"),
-        (LostSubmissionError("no answer"), "", True, "LOST", None),
+        (GenerationFailedError("broken", generation_id="g1"), "", "FAILURE", "g1"),
+        (GenerationFailedError("broken"), "g2", "FAILURE", "g2"),
+        (LostSubmissionError("no answer"), "", "LOST", None),
     ],
 )
 def test_a_failure_says_why_and_which_generation_it_is_about(
-    error: AnyFastError, known: str, status: str, generation_id: str | None, *, lost: bool
+    error: AnyFastError, known: str, status: str, generation_id: str | None
 ) -> None:
-    found = failure_entry(line(1), error, known, lost=lost)
+    found = failure_entry(line(1), error, known)
     assert (found.status, found.error, found.error_type) == (status, str(error), type(error).__name__)
     assert found.retryable == error.retryable
     assert found.result == {"generation_id": generation_id}

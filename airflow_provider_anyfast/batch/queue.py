@@ -1,0 +1,123 @@
+"""Which row of a batch is worked on next, and whether any further one is."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+from threading import Condition
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_anyfast.batch.rows import BatchRow
+    from airflow_provider_anyfast.client.errors import AnyFastError
+
+
+class BatchState(IntEnum):
+    """How much of a batch still goes on in this attempt."""
+
+    OPEN = 0
+    """Rows are submitted, and what is paid for is downloaded."""
+    SATURATED = 1
+    """AnyFast takes no submissions for now."""
+    CLOSED = 2
+    """Nothing more is submitted. What is paid for is still waited for and downloaded."""
+    ABORTED = 3
+    """No row is taken up any more."""
+
+
+class Intake:
+    """The state of a batch, which only moves on. Saturation alone passes, at the start of the next segment."""
+
+    def __init__(self) -> None:
+        self._reached: list[tuple[BatchState, AnyFastError | None]] = []
+
+    @property
+    def state(self) -> BatchState:
+        """The last state that was reached."""
+        return max((state for state, _ in self._reached), default=BatchState.OPEN)
+
+    @property
+    def error(self) -> AnyFastError | None:
+        """The first error that led to the state; None where there was none."""
+        current = self.state
+        return next((error for state, error in self._reached if state is current and error), None)
+
+    def advance(self, state: BatchState, error: AnyFastError | None = None) -> None:
+        """Moves on to ``state``, or stays where it is if that is further.
+
+        A signal handler calls this wherever the main thread is, so it takes no lock: an append is atomic.
+        """
+        self._reached.append((state, error))
+
+    def forget_saturation(self) -> None:
+        """Lets the next segment find out whether AnyFast takes submissions again."""
+        for reached in [reached for reached in self._reached if reached[0] is BatchState.SATURATED]:
+            self._reached.remove(reached)
+
+
+class RowQueue:
+    """The rows of one segment: those that are paid for first, then new ones as far as the limits allow.
+
+    Args:
+        intake: the state of the batch.
+        paid: rows that an earlier segment or attempt has submitted.
+        new: rows that are still to be submitted.
+        active: videos that are rendering and not in this queue.
+        max_active: videos that may render at the same time; None sets no limit.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        paid: Iterable[BatchRow],
+        new: Iterable[BatchRow],
+        active: int = 0,
+        max_active: int | None = None,
+    ) -> None:
+        self._intake = intake
+        self._paid = deque(paid)
+        self._new = deque(new)
+        self._active = active
+        self._max_active = max_active
+        self._in_flight: dict[str, BatchRow] = {}
+        self._changed = Condition()
+
+    def take(self) -> BatchRow | None:
+        """The next row; None when this segment has nothing more to do. Waits while a row in flight may make room."""
+        with self._changed:
+            while self._intake.state < BatchState.ABORTED:
+                rows = self._paid or (self._new if self._intake.state is BatchState.OPEN else None)
+                if not rows:
+                    return None
+                if rows is self._paid or not self._is_full:
+                    row = rows.popleft()
+                    self._in_flight[row.key] = row
+                    return row
+                if not self._in_flight:
+                    return None
+                self._changed.wait(timeout=1.0)  # the state may change without a notification, by a signal
+        return None
+
+    def put_back(self, row: BatchRow) -> None:
+        """Lets a row that turned out to need a new submission wait for its turn like any other."""
+        self._new.append(row)
+
+    def release(self, row: BatchRow, *, is_active: bool) -> None:
+        """Says that a row that was taken is dealt with; ``is_active`` if its video is rendering now."""
+        with self._changed:
+            del self._in_flight[row.key]
+            self._active += is_active
+            self._changed.notify_all()
+
+    @property
+    def in_flight(self) -> list[BatchRow]:
+        """The rows that were taken and are not released."""
+        with self._changed:
+            return list(self._in_flight.values())
+
+    @property
+    def _is_full(self) -> bool:
+        return self._max_active is not None and self._active + len(self._in_flight) >= self._max_active
