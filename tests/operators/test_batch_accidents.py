@@ -186,7 +186,7 @@ def test_a_stop_before_there_is_a_row_only_says_what_goes_on(tmp_path: Path) -> 
     log = io.StringIO()
     with captured_log(log):
         batch(tmp_path)().on_kill()
-    assert "no cancel" in log.getvalue()
+    assert "AnyFast cannot cancel" in log.getvalue()
 
 
 @pytest.mark.parametrize("broken_for", [1, 10_000])
@@ -436,7 +436,7 @@ def test_many_more_rows_than_at_first_keep_each_record_of_the_ledger_small(
     runner.clear()
     many = runner.attempt(batch(tmp_path, rows=rows_of(200), max_in_flight=8))
     expect_all_home(many, sandbox, tmp_path, rows=200)
-    assert max(len(json.dumps(value)) for value in runner.metadata.state_store.values()) < 20_000
+    assert max(len(json.dumps(value)) for value in runner.metadata.state_store.values()) < 32_000
 
 
 def test_a_new_place_for_the_files_is_filled_and_nothing_is_paid_again(
