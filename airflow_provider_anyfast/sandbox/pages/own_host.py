@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# A sandbox that is served on every address prints a wildcard address, which leads to this machine too.
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 - compared, not listened on
 _READS = ("GET", "HEAD")
 
 
@@ -37,7 +38,7 @@ async def refuse_other_hosts(request: Request) -> None:
 def _is_own(name: str, request: Request) -> bool:
     served_on, _port = request.scope["server"]
     allowed = request.app.state.sandbox.settings.allowed_hosts
-    return name in _LOOPBACK or name.endswith(".localhost") or name == served_on or name in allowed
+    return name in _THIS_MACHINE or name.endswith(".localhost") or name == served_on or name in allowed
 
 
 def _is_cross_site(request: Request, host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The account: per key, what it has and what it was billed; and how often the sandbox was asked for what."""
+"""The account: what each key has and was billed, and how many requests there were of each call."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class GenerationReport(_Report):
 
 
 class KeyReport(_Report):
-    """One API key, masked, and everything that belongs to it, the oldest first."""
+    """One API key, masked, and everything that belongs to it, oldest first."""
 
     account: str
     key: str
@@ -107,21 +107,21 @@ class KeyReport(_Report):
 
 
 class RequestCounts(_Report):
-    """How many requests the AnyFast interface had."""
+    """How many requests the AnyFast interface received."""
 
     total: int
     by_call: dict[str, int]
 
 
 class AccountReport(_Report):
-    """The whole report."""
+    """The whole account."""
 
     accounts: list[KeyReport]
     requests: RequestCounts
 
 
 def report(sandbox: Sandbox) -> AccountReport:
-    """Return what ``sandbox`` knows now."""
+    """Return the report of ``sandbox`` as it is now."""
     with sandbox.lock:
         by_call = sandbox.log.by_call()
         return AccountReport(
@@ -131,7 +131,7 @@ def report(sandbox: Sandbox) -> AccountReport:
 
 
 def billed_in_all(sandbox: Sandbox) -> Billed:
-    """Return what was billed to all keys together."""
+    """Return what all keys together were billed."""
     with sandbox.lock:
         every = [_billed(key, sandbox) for key in sandbox.keys.values()]
     return Billed(**{name: sum(billed[name] for billed in every) for name in Billed.model_fields})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -103,8 +105,24 @@ def test_slow_requests_do_not_hold_up_others(anyfast: Client, sandbox: SandboxHa
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.parametrize(("part", "headers_are_whole"), [("headers", False), ("body", True)])
+def test_a_drip_begins_with_the_status_line_or_with_the_body(
+    sandbox: SandboxHandle, part: str, *, headers_are_whole: bool
+) -> None:
+    sandbox.fault("drip", on="models", seconds=0.2, part=part)
+    address = urlsplit(sandbox.url)
+    assert address.hostname is not None
+    with socket.create_connection((address.hostname, address.port or 0), timeout=10) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        first, second = connection.recv(10_000), connection.recv(10_000)
+
+    assert first.startswith(b"H")
+    assert (b"\r\n\r\n" in first) == headers_are_whole
+    assert len(second) == 1
+
+
 @pytest.mark.parametrize("part", ["headers", "body"])
-def test_a_dripping_response_arrives_byte_by_byte_and_whole(anyfast: Client, sandbox: SandboxHandle, part: str) -> None:
+def test_a_dripping_response_arrives_whole(anyfast: Client, sandbox: SandboxHandle, part: str) -> None:
     sandbox.fault("drip", on="query", seconds=0, part=part)
 
     assert anyfast.query("asyntask_none").json()["code"] == "task_not_exist"

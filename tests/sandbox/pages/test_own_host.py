@@ -61,6 +61,14 @@ def test_the_pages_answer_to_the_address_that_they_are_served_on() -> None:
         assert httpx.get(f"{sandbox.url}/account", headers={"Host": "127.0.0.3"}).status_code == 403
 
 
+def test_the_pages_of_a_sandbox_on_every_address_answer_to_the_one_that_is_used() -> None:
+    with running_sandbox(host="0.0.0.0") as sandbox:
+        address = sandbox.url.replace("0.0.0.0", "127.0.0.5") + "/account"
+        assert httpx.get(f"{sandbox.url}/account").status_code == 200
+        assert httpx.get(address).status_code == 200
+        assert httpx.get(address, headers={"Host": "127.0.0.9"}).status_code == 403
+
+
 @pytest.mark.parametrize(
     "headers",
     [
