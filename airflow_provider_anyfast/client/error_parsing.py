@@ -166,7 +166,7 @@ _UNUSABLE_MEDIA = (
     r"(?:PixelCount|Width|Height|AspectRatio|Duration|FileSize|Fps)Too\w+|TypeMismatch|FaceMismatch"
     r"|Format(?:Unsupported|Undetectable)|AudioTrack(?:Required|Forbidden)"
 )
-"""Why AnyFast refuses a file (section 1.4 of its upstream's codes; the gateway may mask what stands before a dot)."""
+"""Ends of the upstream's codes for a file that it cannot use; the gateway may mask what stands before a dot."""
 _BAD_PARAMETER = re.compile(
     rf"InvalidParameter|MissingParameter|InvalidArgument|Unsupported|{_UNUSABLE_MEDIA}", re.IGNORECASE
 )
@@ -240,7 +240,7 @@ _BY_PHRASE: dict[tuple[str, ...], type[APIError]] = {
 
 
 def _by_status(status: int) -> type[APIError]:
-    # An error inside of a 2xx answer is the service's trouble, unless its words say otherwise.
+    # An error inside of a 2xx answer is a failure of the service, unless its words say otherwise.
     other = ServerError if status >= _SERVER_ERRORS or status < 300 else BadRequestError  # noqa: PLR2004 - likewise
     return _BY_STATUS.get(status, other)
 

@@ -50,7 +50,6 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 _STOPPED_WAITING = (408, 499)
 _SAID_BY_OTHERS = (403, 404)
 """HTTP statuses that say nothing about AnyFast where they come without its JSON."""
-_SPOKE_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF", "timed out", "Timeout")
 
 
 def read_answer(call: Call[AnswerT], response: httpx.Response, settings: Settings) -> AnswerT:
@@ -85,14 +84,19 @@ def read_failure(call: Call[Any], failure: Exception, exchange: Exchange, settin
     """The error that ``failure`` is, which httpx or a library below it raised in place of an answer."""
     reason = redact(f"{type(failure).__name__}: {failure}".rstrip(": "), settings.api_key)
     if not exchange.sent and (isinstance(failure, _NEVER_SENT) or exchange.certainly_not_sent):
-        hint = ""
-        if exchange.failed_in_tls and any(sign in reason for sign in _SPOKE_NO_TLS):
-            plain = settings.base_url.replace("https://", "http://", 1)
-            hint = f" The host does not seem to speak TLS. Did you mean {plain}?"
+        hint = _tls_hint(settings.base_url) if exchange.failed_in_tls and "CERTIFICATE" not in reason else ""
         return ConnectionFailedError(f"{call.name}: {settings.base_url} could not be reached: {reason}.{hint}")
     if call.billed:
         return LostAnswerError(f"{call.name}: the request was sent, but its answer was lost: {reason}.")
     return NoAnswerError(f"{call.name}: no answer from {settings.base_url}: {reason}.")
+
+
+def _tls_hint(base_url: str) -> str:
+    """A word on http, for hosts with a port of their own alone: the key must not go to a public host in the clear."""
+    if httpx.URL(base_url).port is None:
+        return ""
+    plain = base_url.replace("https://", "http://", 1)
+    return f" The host does not seem to speak TLS. Did you mean {plain}?"
 
 
 def _parsed(call: Call[AnswerT], response: httpx.Response, settings: Settings) -> AnswerT:

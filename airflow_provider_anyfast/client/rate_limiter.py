@@ -46,7 +46,7 @@ class RateLimiter:
     def acquire(self, now: float) -> float:
         """Takes the next place. 0 means: send now; otherwise ask again after so many seconds."""
         with self._lock:
-            self._mind_the_clock(now)
+            self._follow_clock(now)
             if now < self._opens_at:
                 return self._opens_at - now
             if self._rate is not None:
@@ -56,7 +56,7 @@ class RateLimiter:
     def closed_for(self, now: float) -> float:
         """Seconds until the next request may leave, without taking its place."""
         with self._lock:
-            self._mind_the_clock(now)
+            self._follow_clock(now)
             return max(0.0, self._opens_at - now)
 
     def succeeded(self) -> None:
@@ -67,14 +67,14 @@ class RateLimiter:
     def throttled(self, now: float, retry_after: float | None) -> None:
         """A request was answered with 429. ``retry_after`` is in seconds, or None where the answer does not say."""
         with self._lock:
-            self._mind_the_clock(now)
+            self._follow_clock(now)
             if now >= self._paused_until:
                 self._measure(now, retry_after)
             elif retry_after is not None:  # of the same burst as the one that has stopped all
                 self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_PAUSE))
             self._opens_at = max(self._opens_at, self._paused_until)
 
-    def _mind_the_clock(self, now: float) -> None:
+    def _follow_clock(self, now: float) -> None:
         """What was noted before the clock was set back would lie far ahead, and stop all until then."""
         self._paused_until = min(self._paused_until, now + LONGEST_PAUSE)
         self._opens_at = min(self._opens_at, now + LONGEST_PAUSE + 1.0 / _SLOWEST)

@@ -29,9 +29,10 @@ class Settings:
     Attributes:
         api_key: the key without ``Bearer``; never part of ``repr``.
         base_url: scheme, host and maybe a path; kept in one spelling, without a slash at the end.
-        timeout: seconds to wait for an answer.
-        submit_timeout: seconds to wait for the answer to a submission, which the gateway holds back until
-            the model has accepted it.
+        timeout: seconds to wait for a whole answer, besides at most as many, and 15, to connect. A request with a
+            large body has more time, by its size.
+        submit_timeout: the same for the answer to a submission, which the gateway holds back until the model has
+            accepted it.
         max_retries: further tries of one call, where it may be sent again.
         verify: True, False, or the path of a CA file.
         proxy: URL of an HTTP proxy; never part of ``repr``, since it may hold a password.

@@ -66,7 +66,7 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class BatchCheckpoint:
+class DriverRun:
     """What a driver did: its requests, its waits in seconds, and its end."""
 
     sent: tuple[Sent, ...]
@@ -75,7 +75,7 @@ class BatchCheckpoint:
     error: AnyFastError | None = None
 
     @property
-    def told(self) -> tuple[Any, ...]:
+    def comparable(self) -> tuple[Any, ...]:
         """Everything that must be the same for both drivers, comparable."""
         error = self.error
         end = (type(error), str(error), error.__dict__) if error else (None, self.answer, None)
@@ -132,7 +132,7 @@ def _wired(options: dict[str, Any], service: Service) -> dict[str, Any]:
     return {**kept, "transport": httpx.MockTransport(service.handle)}
 
 
-def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> BatchCheckpoint:
+def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> DriverRun:
     """``work``, a call or a flow, by the synchronous client."""
     with held_clock() as time:
         service = Service(steps)
@@ -140,11 +140,11 @@ def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> Ba
             with ScriptedClient(service, settings) as client:
                 answer = client.send(work) if isinstance(work, Call) else client.run(work)
         except AnyFastError as error:
-            return BatchCheckpoint(tuple(service.sent), tuple(time.sleeps), error=error)
-        return BatchCheckpoint(tuple(service.sent), tuple(time.sleeps), answer)
+            return DriverRun(tuple(service.sent), tuple(time.sleeps), error=error)
+        return DriverRun(tuple(service.sent), tuple(time.sleeps), answer)
 
 
-def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> BatchCheckpoint:
+def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> DriverRun:
     """``work``, a call or a flow, by the asynchronous client."""
 
     async def run(service: Service) -> Any:
@@ -156,15 +156,15 @@ def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS)
         try:
             answer = asyncio.run(run(service))
         except AnyFastError as error:
-            return BatchCheckpoint(tuple(service.sent), tuple(time.sleeps), error=error)
-        return BatchCheckpoint(tuple(service.sent), tuple(time.sleeps), answer)
+            return DriverRun(tuple(service.sent), tuple(time.sleeps), error=error)
+        return DriverRun(tuple(service.sent), tuple(time.sleeps), answer)
 
 
-def drive_both(make: Callable[[], Any], steps: Sequence[Step], settings: Settings = SETTINGS) -> BatchCheckpoint:
-    """The course of both drivers, which must be the same; ``make`` makes the call or the flow."""
-    course, course_async = drive(make(), steps, settings), drive_async(make(), steps, settings)
-    assert course.told == course_async.told
-    return course
+def drive_both(make: Callable[[], Any], steps: Sequence[Step], settings: Settings = SETTINGS) -> DriverRun:
+    """What both drivers did, which must be the same; ``make`` makes the call or the flow."""
+    run, run_async = drive(make(), steps, settings), drive_async(make(), steps, settings)
+    assert run.comparable == run_async.comparable
+    return run
 
 
 class held_clock:  # noqa: N801 - a context manager, used like a function

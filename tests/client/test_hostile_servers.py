@@ -78,10 +78,10 @@ def outcomes(settings: Settings, calls: dict[str, Call[Any]] | None = None) -> d
     begun = time.monotonic()
     with AnyFastClient(settings) as client, ThreadPoolExecutor(len(calls) + 1) as pool:
         in_a_loop = pool.submit(lambda: asyncio.run(ask_all()))
-        told = dict(zip(calls, pool.map(lambda call: ask(client, call), calls.values()), strict=True))
-        told |= {f"{name}, async": each for name, each in zip(calls, in_a_loop.result(), strict=True)}
+        results = dict(zip(calls, pool.map(lambda call: ask(client, call), calls.values()), strict=True))
+        results |= {f"{name}, async": each for name, each in zip(calls, in_a_loop.result(), strict=True)}
     assert time.monotonic() - begun < SOON
-    return told
+    return results
 
 
 def through(proxy: str) -> Settings:
@@ -141,8 +141,8 @@ AT_ONCE: dict[str, Callable[[Peer], None]] = {
 )
 def test_no_answer_is_waited_for_longer_than_its_limit(behave: Callable[[Peer], None], limit: float) -> None:
     with hostile_server(after_the_request(behave)) as address:
-        told = outcomes(at(address, limit=limit))
-    for name, error in told.items():
+        results = outcomes(at(address, limit=limit))
+    for name, error in results.items():
         if name.removesuffix(", async") in BILLED:
             assert type(error) is errors.LostAnswerError, name
         else:
@@ -182,8 +182,8 @@ def once(then: Callable[[Peer], None]) -> Callable[[Peer], None]:
 @pytest.mark.parametrize("behave", AT_CONNECT.values(), ids=AT_CONNECT.keys())
 def test_what_a_proxy_kept_from_being_sent_is_never_called_lost(behave: Callable[[Peer], None]) -> None:
     with hostile_server(once(behave)) as address:
-        told = outcomes(through(f"http://{address}"))
-    for name, error in told.items():
+        results = outcomes(through(f"http://{address}"))
+    for name, error in results.items():
         assert type(error) is errors.ConnectionFailedError, name
 
 
@@ -191,8 +191,8 @@ def test_what_a_proxy_kept_from_being_sent_is_never_called_lost(behave: Callable
 def test_a_proxy_of_another_kind_is_never_called_a_lost_answer(scheme: str) -> None:
     pytest.importorskip("socksio") if scheme == "socks5" else None
     with hostile_server(lambda peer: peer.send(b"\x00\x01 what?\r\n\r\n")) as address:
-        told = outcomes(through(f"{scheme}://{address}"))
-    assert {type(error) for error in told.values()} == {errors.ConnectionFailedError}
+        results = outcomes(through(f"{scheme}://{address}"))
+    assert {type(error) for error in results.values()} == {errors.ConnectionFailedError}
 
 
 def test_a_dripping_handshake_ends_and_was_not_a_submission() -> None:
@@ -201,8 +201,8 @@ def test_a_dripping_handshake_ends_and_was_not_a_submission() -> None:
         peer.drip_for_ever(b"x")
 
     with hostile_server(behave) as address:
-        told = outcomes(at(address, scheme="https", limit=LIMIT))
-    assert {type(error) for error in told.values()} == {errors.ConnectionFailedError}
+        results = outcomes(at(address, scheme="https", limit=LIMIT))
+    assert {type(error) for error in results.values()} == {errors.ConnectionFailedError}
 
 
 @pytest.mark.parametrize(
@@ -210,31 +210,31 @@ def test_a_dripping_handshake_ends_and_was_not_a_submission() -> None:
 )
 def test_a_host_without_tls_is_told_from_one_that_is_away(behave: Callable[[Peer], None]) -> None:
     with hostile_server(behave) as address:
-        told = outcomes(at(address, scheme="https", limit=LIMIT), {"query": CALLS["query"]})
-    for error in told.values():
+        results = outcomes(at(address, scheme="https", limit=LIMIT), {"query": CALLS["query"]})
+    for error in results.values():
         assert f"Did you mean http://{address}?" in error.what
 
 
 def test_a_request_that_a_forwarding_proxy_has_taken_may_have_been_sent_on() -> None:
     with hostile_server(once(Peer.reset)) as proxy:
         settings = Settings("sk-1", "http://anyfast.test", timeout=LIMIT, verify=False, proxy=f"http://{proxy}")
-        told = outcomes(settings, {"submit": CALLS["submit"]})
-    assert {type(error) for error in told.values()} == {errors.LostAnswerError}
+        results = outcomes(settings, {"submit": CALLS["submit"]})
+    assert {type(error) for error in results.values()} == {errors.LostAnswerError}
 
 
 def test_a_server_that_does_not_read_is_left() -> None:
     film = Upload("a.mp4", io.BytesIO(bytes(30_000_000)), "video/mp4")
     upload = endpoints.create_asset(group_id="g", name="a", asset_type="Video", upload=film)
     with hostile_server(Peer.hang) as address:
-        told = outcomes(at(address, limit=LIMIT), {"upload": upload})
-    assert {type(error) for error in told.values()} == {errors.LostAnswerError}
+        results = outcomes(at(address, limit=LIMIT), {"upload": upload})
+    assert {type(error) for error in results.values()} == {errors.LostAnswerError}
 
 
 def test_an_answer_that_comes_slowly_but_in_time_is_read() -> None:
     slowly = after_the_request(lambda peer: peer.drip(answer(GOOD), 0.001))
     with hostile_server(slowly) as address:
-        told = outcomes(at(address), {"submit": CALLS["submit"]})
-    assert set(told.values()) == {"asyntask_1"}
+        results = outcomes(at(address), {"submit": CALLS["submit"]})
+    assert set(results.values()) == {"asyntask_1"}
 
 
 @pytest.mark.parametrize(
@@ -255,8 +255,8 @@ def test_a_compressed_answer_is_read(encoding: str, packed: Any) -> None:
         packed = packed.compress(GOOD) + packed.flush()
     behave = after_the_request(lambda peer: peer.send(answer(packed, f"Content-Encoding: {encoding}")))
     with hostile_server(behave) as address:
-        told = outcomes(at(address), {"submit": CALLS["submit"]})
-    assert set(told.values()) == {"asyntask_1"}
+        results = outcomes(at(address), {"submit": CALLS["submit"]})
+    assert set(results.values()) == {"asyntask_1"}
 
 
 def test_an_empty_error_may_call_itself_compressed() -> None:
@@ -264,8 +264,8 @@ def test_an_empty_error_may_call_itself_compressed() -> None:
         lambda peer: peer.send(answer(b"", "Content-Encoding: gzip", status="429 Too Many Requests"))
     )
     with hostile_server(behave) as address:
-        told = outcomes(at(address), {"query": CALLS["query"]})
-    assert {type(error) for error in told.values()} == {errors.RateLimitError}
+        results = outcomes(at(address), {"query": CALLS["query"]})
+    assert {type(error) for error in results.values()} == {errors.RateLimitError}
 
 
 def test_a_list_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,8 +304,8 @@ def test_slow_answers_give_their_places_back() -> None:
             answered = await client.send_once(endpoints.query_generation("asyntask_1"))
             assert answered.status == "QUEUED"
             waited = time.monotonic() - begun
-            told = await asyncio.gather(*slow, return_exceptions=True)
-            assert {type(error) for error in told} == {errors.NoAnswerError}
+            results = await asyncio.gather(*slow, return_exceptions=True)
+            assert {type(error) for error in results} == {errors.NoAnswerError}
             return waited
 
     with hostile_server(behave) as address:
@@ -315,8 +315,8 @@ def test_slow_answers_give_their_places_back() -> None:
 def test_an_answer_about_another_generation_is_not_taken() -> None:
     others = json.dumps({"data": {"task_id": "asyntask_2", "status": "SUCCESS", "result_url": "https://h/2.mp4"}})
     with hostile_server(after_the_request(lambda peer: peer.send(answer(others.encode())))) as address:
-        told = outcomes(at(address), {"query": CALLS["query"]})
-    for error in told.values():
+        results = outcomes(at(address), {"query": CALLS["query"]})
+    for error in results.values():
         assert type(error) is errors.UnexpectedAnswerError
         assert error.retryable
 

@@ -69,17 +69,17 @@ def submit(number: int, server: TokenBucket, *, workers: int = 16, latency: floa
 def test_a_thousand_submissions_take_hardly_more_requests_and_time_than_the_server_allows(
     burst: int, *, says_when: bool
 ) -> None:
-    course = submit(1000, TokenBucket(20.0, burst, says_when))
+    run = submit(1000, TokenBucket(20.0, burst, says_when))
     ideal = (1000 - burst) / 20.0
-    assert course.requests <= 1050
+    assert run.requests <= 1050
     # A server that saves nothing up while all pause takes a second off for each 429, and tells less of its rate.
-    assert course.seconds <= (1.1 if burst > 1 else 2.0) * ideal
+    assert run.seconds <= (1.1 if burst > 1 else 2.0) * ideal
 
 
 def test_a_server_without_limits_is_not_slowed_down() -> None:
-    course = submit(1000, TokenBucket(1e9, 1e9))
-    assert course.requests == 1000
-    assert course.seconds == pytest.approx(1000 / 16 * 0.2, rel=0.05)
+    run = submit(1000, TokenBucket(1e9, 1e9))
+    assert run.requests == 1000
+    assert run.seconds == pytest.approx(1000 / 16 * 0.2, rel=0.05)
 
 
 def test_one_refusal_stops_all_for_as_long_as_it_asks() -> None:

@@ -160,21 +160,21 @@ def table(steps: dict[str, Any]) -> pytest.MarkDecorator:
 @billed
 @table(UNKNOWN)
 def test_a_billed_call_without_a_clear_answer_is_sent_once(make: Callable[[], Call[Any]], step: Step) -> None:
-    course = drive_both(make, [step, GOOD])
-    assert len(course.sent) == 1
-    assert course.waits == ()
-    assert type(course.error) is LostAnswerError
-    assert "billed" in str(course.error)
+    run = drive_both(make, [step, GOOD])
+    assert len(run.sent) == 1
+    assert run.waits == ()
+    assert type(run.error) is LostAnswerError
+    assert "billed" in str(run.error)
 
 
 @billed
 @table(AGAIN)
 def test_a_billed_call_that_was_certainly_not_accepted_is_sent_again(make: Callable[[], Call[Any]], step: Step) -> None:
-    course = drive_both(make, [step, GOOD])
-    assert course.error is None
-    assert len(course.sent) == 2
-    assert course.sent[0] == course.sent[1]
-    assert len(course.waits) == 1
+    run = drive_both(make, [step, GOOD])
+    assert run.error is None
+    assert len(run.sent) == 2
+    assert run.sent[0] == run.sent[1]
+    assert len(run.waits) == 1
 
 
 @billed
@@ -183,26 +183,26 @@ def test_a_billed_call_that_was_certainly_not_accepted_is_sent_again(make: Calla
 def test_a_billed_call_that_is_lost_at_its_second_try_stays_lost(
     make: Callable[[], Call[Any]], step: Step, lost: Step
 ) -> None:
-    course = drive_both(make, [step, lost, GOOD])
-    assert len(course.sent) == 2
-    assert type(course.error) is LostAnswerError
+    run = drive_both(make, [step, lost, GOOD])
+    assert len(run.sent) == 2
+    assert type(run.error) is LostAnswerError
 
 
 @free
 @table({**NEVER_SENT, **NO_ANSWER, **SERVER_ERRORS, **ERRORS_IN_GOOD_ANSWERS, "429": answer(429)})
 def test_a_free_call_is_sent_again(make: Callable[[], Call[Any]], step: Step) -> None:
-    course = drive_both(make, [step, step, GOOD])
-    assert course.error is None
-    assert len(course.sent) == 3
-    assert len(course.waits) == 2
+    run = drive_both(make, [step, step, GOOD])
+    assert run.error is None
+    assert len(run.sent) == 3
+    assert len(run.waits) == 2
 
 
 @free
 @table(NOT_UNDERSTOOD)
 def test_a_free_answer_that_cannot_be_understood_is_told(make: Callable[[], Call[Any]], step: Step) -> None:
-    course = drive_both(make, [step])
-    assert len(course.sent) == 1
-    assert type(course.error) is errors.UnexpectedAnswerError
+    run = drive_both(make, [step])
+    assert len(run.sent) == 1
+    assert type(run.error) is errors.UnexpectedAnswerError
 
 
 @both
@@ -210,10 +210,10 @@ def test_a_free_answer_that_cannot_be_understood_is_told(make: Callable[[], Call
 def test_a_refused_call_is_sent_once(
     make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
 ) -> None:
-    course = drive_both(make, [step, GOOD])
-    assert len(course.sent) == 1
-    assert type(course.error) is kind
-    assert KEY not in str(course.error)
+    run = drive_both(make, [step, GOOD])
+    assert len(run.sent) == 1
+    assert type(run.error) is kind
+    assert KEY not in str(run.error)
 
 
 @free
@@ -221,9 +221,9 @@ def test_a_refused_call_is_sent_once(
 def test_what_something_in_between_answers_to_a_free_call_is_waited_out(
     make: Callable[[], Call[Any]], step: Step
 ) -> None:
-    course = drive_both(make, [step, step, GOOD])
-    assert course.error is None
-    assert len(course.sent) == 3
+    run = drive_both(make, [step, step, GOOD])
+    assert run.error is None
+    assert len(run.sent) == 3
 
 
 @free
@@ -244,19 +244,19 @@ def test_what_something_in_between_goes_on_answering_is_told_and_may_be_tried_la
 def test_a_billed_call_that_something_in_between_refused_is_sent_once(
     make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
 ) -> None:
-    course = drive_both(make, [step, GOOD])
-    assert len(course.sent) == 1
-    assert type(course.error) is kind
+    run = drive_both(make, [step, GOOD])
+    assert len(run.sent) == 1
+    assert type(run.error) is kind
 
 
 @pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])
 @table({**NEVER_SENT, "429": answer(429)})
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
 def test_a_call_is_given_up_after_its_retries(make: Callable[[], Call[Any]], step: Step, max_retries: int) -> None:
-    course = drive_both(make, [step], replace(SETTINGS, max_retries=max_retries))
-    assert len(course.sent) == max_retries + 1
-    assert isinstance(course.error, errors.ConnectionFailedError | errors.RateLimitError)
-    assert not isinstance(course.error, LostAnswerError)
+    run = drive_both(make, [step], replace(SETTINGS, max_retries=max_retries))
+    assert len(run.sent) == max_retries + 1
+    assert isinstance(run.error, errors.ConnectionFailedError | errors.RateLimitError)
+    assert not isinstance(run.error, LostAnswerError)
 
 
 @free
@@ -266,48 +266,48 @@ def test_a_call_is_given_up_after_its_retries(make: Callable[[], Call[Any]], ste
 def test_a_free_call_ends_with_its_last_error(
     make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
 ) -> None:
-    course = drive_both(make, [step])
-    assert type(course.error) is kind
-    assert len(course.sent) == SETTINGS.max_retries + 1
+    run = drive_both(make, [step])
+    assert type(run.error) is kind
+    assert len(run.sent) == SETTINGS.max_retries + 1
 
 
 def test_the_waits_grow_and_have_jitter_and_an_end() -> None:
-    course = drive_both(FREE["query"], [answer(500)], replace(SETTINGS, max_retries=30))
-    assert all(0 < wait <= LONGEST_PAUSE for wait in course.waits)
-    assert len(set(course.waits)) > 20
-    assert max(course.waits[:3]) < max(course.waits[6:])
+    run = drive_both(FREE["query"], [answer(500)], replace(SETTINGS, max_retries=30))
+    assert all(0 < wait <= LONGEST_PAUSE for wait in run.waits)
+    assert len(set(run.waits)) > 20
+    assert max(run.waits[:3]) < max(run.waits[6:])
 
 
 @both
 def test_retry_after_is_waited_for_and_hardly_longer(make: Callable[[], Call[Any]]) -> None:
-    course = drive_both(make, [answer(429, **{"Retry-After": "30"}), GOOD])
-    assert 30.0 <= course.waits[0] <= 36.0
+    run = drive_both(make, [answer(429, **{"Retry-After": "30"}), GOOD])
+    assert 30.0 <= run.waits[0] <= 36.0
 
 
 @both
 @pytest.mark.parametrize("asked", ["3600", "inf", "1e300"])
 def test_no_retry_after_holds_a_worker_for_ever(make: Callable[[], Call[Any]], asked: str) -> None:
-    course = drive_both(make, [answer(429, **{"Retry-After": asked}), GOOD])
-    assert course.waits[0] <= LONGEST_PAUSE
+    run = drive_both(make, [answer(429, **{"Retry-After": asked}), GOOD])
+    assert run.waits[0] <= LONGEST_PAUSE
 
 
 def test_an_asset_that_is_being_copied_is_waited_for_longer_than_the_retries() -> None:
     not_ready = NOT_ACCEPTED["an asset in copying"]
-    course = drive_both(BILLED["submit"], [not_ready] * 8 + [GOOD], replace(SETTINGS, max_retries=1))
-    assert course.answer == "asyntask_1"
-    assert len(course.sent) == 9
+    run = drive_both(BILLED["submit"], [not_ready] * 8 + [GOOD], replace(SETTINGS, max_retries=1))
+    assert run.answer == "asyntask_1"
+    assert len(run.sent) == 9
 
 
 def test_an_asset_that_is_never_ready_is_given_up() -> None:
-    course = drive_both(BILLED["submit"], [NOT_ACCEPTED["an asset in copying"]])
-    assert type(course.error) is errors.AssetNotReadyError
-    assert ASSET_IS_COPIED <= sum(course.waits) <= ASSET_IS_COPIED + LONGEST_PAUSE
+    run = drive_both(BILLED["submit"], [NOT_ACCEPTED["an asset in copying"]])
+    assert type(run.error) is errors.AssetNotReadyError
+    assert ASSET_IS_COPIED <= sum(run.waits) <= ASSET_IS_COPIED + LONGEST_PAUSE
 
 
 def test_waiting_for_an_asset_uses_up_no_retry_of_another_trouble() -> None:
     steps = [NOT_ACCEPTED["an asset in copying"]] * 6 + [answer(429), answer(429), GOOD]
-    course = drive_both(BILLED["submit"], steps, replace(SETTINGS, max_retries=2))
-    assert course.answer == "asyntask_1"
+    run = drive_both(BILLED["submit"], steps, replace(SETTINGS, max_retries=2))
+    assert run.answer == "asyntask_1"
 
 
 CLEAR = (*AGAIN.values(), *(step for step, _ in (*REFUSED.values(), *OF_OTHERS.values())))
@@ -315,20 +315,20 @@ ANY_STEP = st.sampled_from([*UNKNOWN.values(), *CLEAR])
 
 
 @given(steps=st.lists(ANY_STEP, max_size=8), name=st.sampled_from(sorted(BILLED)))
-def test_no_course_of_events_sends_a_billed_call_after_an_unclear_answer(steps: list[Step], name: str) -> None:
-    course = drive_both(BILLED[name], [*steps, GOOD])
-    met = [*steps, GOOD][: len(course.sent)]
+def test_no_sequence_of_events_sends_a_billed_call_after_an_unclear_answer(steps: list[Step], name: str) -> None:
+    run = drive_both(BILLED[name], [*steps, GOOD])
+    met = [*steps, GOOD][: len(run.sent)]
     assert all(any(step is known for known in AGAIN.values()) for step in met[:-1])
     if any(met[-1] is unclear for unclear in UNKNOWN.values()):
-        assert type(course.error) is LostAnswerError
-    assert (course.error is None) == (met[-1] is GOOD)
+        assert type(run.error) is LostAnswerError
+    assert (run.error is None) == (met[-1] is GOOD)
 
 
 @given(steps=st.lists(ANY_STEP, max_size=8), name=st.sampled_from(sorted(FREE)))
-def test_no_course_of_events_loses_a_free_answer(steps: list[Step], name: str) -> None:
-    course = drive_both(FREE[name], [*steps, GOOD])
-    assert not isinstance(course.error, LostAnswerError)
-    assert len(course.sent) <= len(steps) + 1
+def test_no_sequence_of_events_loses_a_free_answer(steps: list[Step], name: str) -> None:
+    run = drive_both(FREE[name], [*steps, GOOD])
+    assert not isinstance(run.error, LostAnswerError)
+    assert len(run.sent) <= len(steps) + 1
 
 
 def test_a_lost_answer_keeps_the_facts_of_the_answer_that_came() -> None:
@@ -351,8 +351,8 @@ def test_a_lost_answer_keeps_what_cut_it_off() -> None:
 def test_an_answer_with_an_id_is_paid_whatever_else_it_says(
     make: Callable[[], Call[Any]], body: dict[str, Any]
 ) -> None:
-    course = drive_both(make, [answer(200, {**body, "error": {"message": "a warning"}})])
-    assert course.answer == "x1"
+    run = drive_both(make, [answer(200, {**body, "error": {"message": "a warning"}})])
+    assert run.answer == "x1"
 
 
 def test_an_answer_that_is_not_json_names_its_request() -> None:
@@ -425,9 +425,9 @@ REFUSED_BY_WORDS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
 def test_an_asset_that_is_refused_in_known_words_is_refused_whatever_the_status(
     step: Step, kind: type[errors.AnyFastError]
 ) -> None:
-    course = drive_both(BILLED["create an asset"], [step, GOOD])
-    assert len(course.sent) == 1
-    assert type(course.error) is kind
+    run = drive_both(BILLED["create an asset"], [step, GOOD])
+    assert len(run.sent) == 1
+    assert type(run.error) is kind
 
 
 @pytest.mark.parametrize("step", [step for step, _ in REFUSED_BY_WORDS.values()], ids=REFUSED_BY_WORDS.keys())
@@ -440,9 +440,9 @@ def test_the_same_words_prove_nothing_of_a_submission(step: Step) -> None:
 def test_a_status_that_says_that_somebody_stopped_waiting_proves_nothing(
     make: Callable[[], Call[Any]], status: int
 ) -> None:
-    course = drive_both(make, [answer(status, {"error": {"message": "no"}}), GOOD])
-    assert len(course.sent) == 1
-    assert type(course.error) is LostAnswerError
+    run = drive_both(make, [answer(status, {"error": {"message": "no"}}), GOOD])
+    assert len(run.sent) == 1
+    assert type(run.error) is LostAnswerError
 
 
 @billed
@@ -517,9 +517,9 @@ def test_a_base_url_with_a_path_keeps_it() -> None:
 
 
 def test_a_file_is_sent_whole_at_every_try() -> None:
-    course = drive_both(an_upload, [answer(429), httpx.ConnectError("refused"), GOOD])
-    assert len(course.sent) == 3
-    for sent in course.sent:
+    run = drive_both(an_upload, [answer(429), httpx.ConnectError("refused"), GOOD])
+    assert len(run.sent) == 3
+    for sent in run.sent:
         assert sent.body.count(b"a film") == 1000
         assert b'name="file"; filename="a.mp4"' in sent.body
         assert b"Content-Type: video/mp4" in sent.body
@@ -551,9 +551,9 @@ def test_a_flow_is_driven_over_all_its_pages() -> None:
         answer(500),
         answer(200, {"Items": [{"Id": "asset-100"}], "TotalCount": 101}),
     ]
-    course = drive_both(endpoints.list_assets, pages)
-    assert [asset.id for asset in course.answer] == [f"asset-{number}" for number in range(101)]
-    assert [json.loads(sent.body)["PageNumber"] for sent in course.sent] == [1, 2, 2]
+    run = drive_both(endpoints.list_assets, pages)
+    assert [asset.id for asset in run.answer] == [f"asset-{number}" for number in range(101)]
+    assert [json.loads(sent.body)["PageNumber"] for sent in run.sent] == [1, 2, 2]
 
 
 def test_an_error_ends_a_flow() -> None:
