@@ -6,20 +6,31 @@ read and write of a connection gets what is left of the time of its whole exchan
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from airflow_provider_anyfast.client.errors import AnyFastError, ConfigurationError
+from airflow_provider_anyfast.client.redact import redact
+
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Coroutine, Iterator, Mapping
 
     import httpcore
+
+ResultT = TypeVar("ResultT")
+
+SECONDS_TO_END = 5.0
+"""Seconds that a request whose caller was cancelled goes on, and then has to close before it is cancelled again."""
+SLOWEST_UPLOAD = 64 * 1024
+"""Bytes a second. A request has time for its body at this rate besides the time for its answer."""
 
 _PIECE = 64 * 1024
 """Bytes of one write. A reader that takes a few bytes at a time is noticed between two of them."""
@@ -105,6 +116,44 @@ def watch(client: httpx.Client | httpx.AsyncClient) -> None:
             pool._network_backend = _AsyncBackend(backend) if asynchronous else _Backend(backend)  # noqa: SLF001
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).addFilter(_not_ours)
+
+
+async def shielded(request: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """The answer to ``request``, which has some seconds to end where its caller is cancelled.
+
+    Requests share their connections. Before anyio 4.14, which Airflow's constraint files for 3.1 and 3.2 do not have, a
+    connection's lock can be lost where several are cancelled at once, and all others then wait for it.
+    """
+    task = asyncio.ensure_future(request)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        for _ in range(3):  # what is stuck in its own closing has to be cancelled twice
+            await asyncio.wait({task}, timeout=SECONDS_TO_END)
+            task.cancel()
+        raise
+
+
+def seconds_for(request: httpx.Request) -> float:
+    """What the whole exchange may take: connecting, sending the body at a modest rate, and the answer."""
+    timeout = request.extensions["timeout"]
+    size = int(request.headers.get("content-length", 0))
+    return float(timeout["connect"] + timeout["read"] + size / SLOWEST_UPLOAD)
+
+
+@contextmanager
+def explained_environment() -> Iterator[None]:
+    """Turns what httpx raises for proxies and certificates of the environment into an error that names them."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        if isinstance(error, AnyFastError):
+            raise
+        raise ConfigurationError(
+            "The environment's proxy settings (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) cannot be used: "
+            f"{redact(str(error))}.",
+            advice="Correct these variables, or set 'proxy' in the connection's extra, which takes their place.",
+        ) from error
 
 
 def _not_ours(_record: logging.LogRecord) -> bool:

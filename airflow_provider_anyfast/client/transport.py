@@ -28,7 +28,6 @@ from airflow_provider_anyfast.client.consistency import ASSET_IS_COPIED
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     AssetNotReadyError,
-    ConfigurationError,
     ConnectionFailedError,
     NoAnswerError,
     RateLimitError,
@@ -36,11 +35,10 @@ from airflow_provider_anyfast.client.errors import (
 )
 from airflow_provider_anyfast.client.evidence import read_answer, read_failure
 from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE, RateLimiter
-from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -52,16 +50,15 @@ log = logging.getLogger(__name__)
 
 ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
-SOCKETS = 32
-"""Of one asynchronous client, and so its requests at a time over HTTP/1.1."""
+FIRST_REQUESTS = 16
+"""Requests at a time of one asynchronous client until an answer tells which HTTP its server speaks."""
+SOCKETS = 84
+"""Requests at a time over HTTP/1.1 afterwards, each on its own socket. At 0.2 s an answer, 5,000 videos need 70."""
 STREAMS = 100
-"""Requests at a time of one asynchronous client over HTTP/2, all on one socket; servers allow 100 or 128."""
-SECONDS_TO_END = 5.0
-"""Seconds that a request whose caller was cancelled goes on, and then has to close before it is cancelled again."""
-SLOWEST_UPLOAD = 64 * 1024
-"""Bytes a second. A request has time for its body at this rate besides the time for its answer."""
+"""The same over HTTP/2, all on one socket; servers allow 100 or 128."""
 
-_LIMITS = httpx.Limits(max_connections=SOCKETS, max_keepalive_connections=SOCKETS, keepalive_expiry=60.0)
+_KEEP_ALIVE = 60.0
+"""Seconds that an idle socket of an asynchronous client is kept; a video is asked for every 15 s."""
 _WANTS_KEY = (401, 403)
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
@@ -116,7 +113,7 @@ class _Driver:
     @contextmanager
     def _watched(self, call: Call[Any], request: httpx.Request) -> Iterator[Exchange]:
         """Limits the exchange, and turns what httpx raises into this package's errors."""
-        with network.exchange(_seconds_for(request)) as exchange:
+        with network.exchange(network.seconds_for(request)) as exchange:
             try:
                 yield exchange
             except AnyFastError:
@@ -184,7 +181,7 @@ class AnyFastClient(_Driver):
 
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         super().__init__(settings, user_agent)
-        with _explained():
+        with network.explained_environment():
             self._http = httpx.Client(**self._http_options())
         network.watch(self._http)
         self._storage: httpx.Client | None = None
@@ -248,12 +245,12 @@ class AnyFastClient(_Driver):
             response.close()
 
     def _answer_of_storage(self, url: str, headers: dict[str, str]) -> httpx.Response:
-        with self._making_storage, _explained():
+        with self._making_storage, network.explained_environment():
             if self._storage is None:
                 self._storage = httpx.Client(**self._storage_options())
                 network.watch(self._storage)
         request = self._storage.build_request("GET", url, headers=headers)
-        with network.exchange(_seconds_for(request)):
+        with network.exchange(network.seconds_for(request)):
             return self._storage.send(request, stream=True)
 
     def _is_own(self, url: httpx.URL) -> bool:
@@ -286,11 +283,11 @@ class AsyncAnyFastClient(_Driver):
 
     def __init__(self, settings: Settings, user_agent: str = "") -> None:
         super().__init__(settings, user_agent)
-        with _explained():
-            self._http = httpx.AsyncClient(**self._http_options(), limits=_LIMITS, http2=True)
-        network.watch(self._http)
-        self._gate = asyncio.Semaphore(SOCKETS)
-        self._multiplexes = False
+        self._http = self._new_http(FIRST_REQUESTS)
+        self._gate = asyncio.Semaphore(FIRST_REQUESTS)
+        self._multiplexes: bool | None = None
+        self._singles: list[httpx.AsyncClient] = []
+        self._free_singles: list[httpx.AsyncClient] = []
 
     async def send(self, call: Call[AnswerT]) -> AnswerT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
@@ -306,27 +303,54 @@ class AsyncAnyFastClient(_Driver):
         async with self._gate:
             while wait := self._rate_limiter_of(call).acquire(clock.now()):
                 await clock.sleep_async(wait)
-            return await _shielded(self._exchange(call))
+            return await network.shielded(self._exchange(call))
 
     async def _exchange(self, call: Call[AnswerT]) -> AnswerT:
-        request = self._request(self._http, call)
-        with self._rate_limited(call), self._watched(call, request) as exchange:
-            request.extensions["trace"] = exchange.trace_async
-            response = await self._http.send(request, stream=True)
-            if response.http_version == "HTTP/2":
-                self._widen_gate()
-            body = Body(response)
-            try:
-                async for chunk in response.aiter_raw():
-                    body.add(chunk)
-            finally:
-                await response.aclose()
-            return read_answer(call, body.whole(), self.settings)
+        with self._connection() as http:
+            request = self._request(http, call)
+            with self._rate_limited(call), self._watched(call, request) as exchange:
+                request.extensions["trace"] = exchange.trace_async
+                response = await http.send(request, stream=True)
+                self._learn_from(response)
+                body = Body(response)
+                try:
+                    async for chunk in response.aiter_raw():
+                        body.add(chunk)
+                finally:
+                    await response.aclose()
+                return read_answer(call, body.whole(), self.settings)
 
-    def _widen_gate(self) -> None:
-        if not self._multiplexes:
-            self._multiplexes = True
-            for _ in range(STREAMS - SOCKETS):
+    @contextmanager
+    def _connection(self) -> Iterator[httpx.AsyncClient]:
+        """The HTTP client for one request.
+
+        Over HTTP/1.1 it is one that has a single connection and no other request. A shared pool of 100 connections
+        walks through all of them at each event, which costs 20 times the CPU of the requests themselves.
+        """
+        if self._multiplexes is not False or self._http.is_closed:
+            yield self._http
+            return
+        if not self._free_singles:
+            self._singles.append(self._new_http(1))
+            self._free_singles.append(self._singles[-1])
+        single = self._free_singles.pop()  # the last one used, so that few are in use where few are needed
+        try:
+            yield single
+        finally:
+            self._free_singles.append(single)
+
+    def _new_http(self, sockets: int) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=sockets, max_keepalive_connections=sockets, keepalive_expiry=_KEEP_ALIVE)
+        with network.explained_environment():
+            http = httpx.AsyncClient(**self._http_options(), limits=limits, http2=True)
+        network.watch(http)
+        return http
+
+    def _learn_from(self, response: httpx.Response) -> None:
+        """Lets as many requests pass as the server's HTTP allows, once an answer shows which it is."""
+        if self._multiplexes is None:
+            self._multiplexes = response.http_version == "HTTP/2"
+            for _ in range((STREAMS if self._multiplexes else SOCKETS) - FIRST_REQUESTS):
                 self._gate.release()
 
     async def run(self, flow: Flow[AnswerT]) -> AnswerT:
@@ -340,7 +364,8 @@ class AsyncAnyFastClient(_Driver):
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._http.aclose()
+        for http in (self._http, *self._singles):
+            await http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -349,44 +374,6 @@ class AsyncAnyFastClient(_Driver):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-
-async def _shielded(request: Coroutine[Any, Any, AnswerT]) -> AnswerT:
-    """The answer to ``request``, which has some seconds to end where its caller is cancelled.
-
-    Requests share their connections. Before anyio 4.14, which Airflow's constraint files for 3.1 and 3.2 do not have, a
-    connection's lock can be lost where several are cancelled at once, and all others then wait for it.
-    """
-    task = asyncio.ensure_future(request)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        for _ in range(3):  # what is stuck in its own closing has to be cancelled twice
-            await asyncio.wait({task}, timeout=SECONDS_TO_END)
-            task.cancel()
-        raise
-
-
-def _seconds_for(request: httpx.Request) -> float:
-    """What the whole exchange may take: connecting, sending the body at a modest rate, and the answer."""
-    timeout = request.extensions["timeout"]
-    size = int(request.headers.get("content-length", 0))
-    return float(timeout["connect"] + timeout["read"] + size / SLOWEST_UPLOAD)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turns what httpx raises for proxies and certificates of the environment into an error that names them."""
-    try:
-        yield
-    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
-        if isinstance(error, AnyFastError):
-            raise
-        raise ConfigurationError(
-            f"The environment's proxy settings (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) cannot be used: "
-            f"{redact(str(error))}.",
-            advice="Correct these variables, or set 'proxy' in the connection's extra, which takes their place.",
-        ) from error
 
 
 def _may_be_sent_again(error: BaseException) -> bool:

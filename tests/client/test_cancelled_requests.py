@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from airflow_provider_anyfast.client import endpoints, transport
+from airflow_provider_anyfast.client import endpoints, network
 from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
 from tests.client.driving import SETTINGS, SentBody
 
@@ -62,7 +62,7 @@ def test_a_failure_that_nobody_waits_for_any_more_disturbs_nobody() -> None:
 def test_a_request_that_does_not_end_is_cancelled_as_often_as_it_takes(
     times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "SECONDS_TO_END", 0.01)
+    monkeypatch.setattr(network, "SECONDS_TO_END", 0.01)
     flying, told = asyncio.Event(), []
 
     async def handle(_request: httpx.Request) -> httpx.Response:

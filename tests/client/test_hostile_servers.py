@@ -17,7 +17,7 @@ from airflow_provider_anyfast.client import endpoints, errors, network
 from airflow_provider_anyfast.client.body import LARGEST_BODY
 from airflow_provider_anyfast.client.endpoints import Call, Upload
 from airflow_provider_anyfast.client.settings import Settings
-from airflow_provider_anyfast.client.transport import SOCKETS, AnyFastClient, AsyncAnyFastClient
+from airflow_provider_anyfast.client.transport import FIRST_REQUESTS, AnyFastClient, AsyncAnyFastClient
 from tests.client.hostile_server import Peer, hostile_server
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def test_slow_answers_give_their_places_back() -> None:
         async with AsyncAnyFastClient(settings) as client:
             slow = [
                 asyncio.ensure_future(client.send_once(endpoints.query_generation(f"slow_{number}")))
-                for number in range(SOCKETS)
+                for number in range(FIRST_REQUESTS)
             ]
             await asyncio.sleep(0)
             begun = time.monotonic()

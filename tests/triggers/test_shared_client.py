@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import ConfigurationError
 from airflow_provider_anyfast.client.settings import Settings
-from airflow_provider_anyfast.client.transport import SOCKETS, STREAMS, AsyncAnyFastClient
+from airflow_provider_anyfast.client.transport import FIRST_REQUESTS, SOCKETS, STREAMS, AsyncAnyFastClient
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.triggers import shared_client as module
 from airflow_provider_anyfast.triggers.shared_client import shared_client
@@ -134,7 +135,8 @@ def test_a_cancelled_user_does_not_take_the_client_from_the_others(looked_up: li
 def test_only_so_many_requests_are_in_flight(
     looked_up: list[str], sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_anyfast.client.transport.SOCKETS", 2)
+    for limit in ("FIRST_REQUESTS", "SOCKETS"):
+        monkeypatch.setattr(f"airflow_provider_anyfast.client.transport.{limit}", 2)
     flying, most = 0, 0
 
     async def run() -> None:
@@ -159,8 +161,43 @@ def test_only_so_many_requests_are_in_flight(
     assert looked_up == ["one"]
 
 
-@pytest.mark.parametrize(("version", "most"), [(b"HTTP/1.1", SOCKETS), (b"HTTP/2", STREAMS)])
-def test_http_2_puts_more_requests_on_its_one_socket_than_http_1_has_sockets(version: bytes, most: int) -> None:
+@pytest.mark.parametrize(("version", "most", "sockets"), [(b"HTTP/1.1", SOCKETS, SOCKETS + 1), (b"HTTP/2", STREAMS, 1)])
+def test_http_2_carries_all_requests_on_one_client_and_http_1_each_on_one_of_its_own(
+    version: bytes, most: int, sockets: int
+) -> None:
+    flying, seen = 0, 0
+    per_client: Counter[int] = Counter()
+
+    class Mocked(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal flying, seen
+            flying += 1
+            per_client[id(self)] += 1
+            seen = max(seen, flying)
+            await asyncio.sleep(0)
+            flying -= 1
+            return httpx.Response(200, stream=SentBody(b'{"data": []}'), extensions={"http_version": version})
+
+    class Client(AsyncAnyFastClient):
+        def _http_options(self) -> dict[str, Any]:
+            return {"base_url": "https://anyfast.test", "transport": Mocked()}
+
+    async def run() -> None:
+        async with Client(Settings("key", "https://anyfast.test", verify=False)) as client:
+            await client.send_once(endpoints.list_models())
+            await asyncio.gather(*(client.send_once(endpoints.list_models()) for _ in range(500)))
+            per_client.clear()
+            await client.send_once(endpoints.list_models())
+            assert len(per_client) == 1
+            made = [client._http, *client._singles]
+            assert len(made) == sockets
+        assert all(http.is_closed for http in made)
+
+    asyncio.run(run())
+    assert seen == most
+
+
+def test_the_first_requests_wait_for_no_answer_that_tells_the_protocol() -> None:
     flying, seen = 0, 0
 
     async def answer(_request: httpx.Request) -> httpx.Response:
@@ -169,14 +206,14 @@ def test_http_2_puts_more_requests_on_its_one_socket_than_http_1_has_sockets(ver
         seen = max(seen, flying)
         await asyncio.sleep(0)
         flying -= 1
-        return httpx.Response(200, stream=SentBody(b'{"data": []}'), extensions={"http_version": version})
+        raise httpx.ReadTimeout("slow")
 
     async def run() -> None:
         async with AsyncAnyFastClient(Settings("key", "https://anyfast.test", verify=False)) as client:
             await client._http.aclose()
             client._http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="https://anyfast.test")
-            await client.send_once(endpoints.list_models())
-            await asyncio.gather(*(client.send_once(endpoints.list_models()) for _ in range(500)))
+            asked = [client.send_once(endpoints.list_models()) for _ in range(100)]
+            await asyncio.gather(*asked, return_exceptions=True)
 
     asyncio.run(run())
-    assert seen == most
+    assert seen == FIRST_REQUESTS
