@@ -25,7 +25,7 @@ def clock(sandbox: SandboxHandle) -> FakeClock:
 
 @pytest.fixture
 def configure(sandbox: SandboxHandle, clock: FakeClock) -> Callable[..., None]:
-    """Starts the sandbox anew with other settings, on the same clock."""
+    """Restarts the sandbox with other settings, on the same clock."""
 
     def reset(**settings: object) -> None:
         sandbox.reset(clock=clock.now, **settings)
