@@ -6,7 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.errors import AssetNotFoundError
+from airflow_provider_anyfast.client.consistency import ACTIVE_ASSET_APPEARS, ACTIVE_ASSET_PAUSE
+from airflow_provider_anyfast.client.errors import AnyFastError, AssetNotFoundError
 from airflow_provider_anyfast.client.responses import Outcome
 
 if TYPE_CHECKING:
@@ -15,31 +16,38 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FRESH_ASSET_PATIENCE = 180.0
-"""Seconds after it became Active in which a model may not know an asset yet; clients have met two minutes."""
-FRESH_ASSET_PAUSE = 10.0
-"""Seconds between submissions meanwhile."""
-
 
 def submit(client: AnyFastClient, request: VideoRequest) -> str:
-    """Submits, and waits for assets that AnyFast's library knows already and its models do not yet."""
-    give_up_at = clock.now() + FRESH_ASSET_PATIENCE
+    """Submits, and answers the generation's id. Billed once.
+
+    An asset that AnyFast's library knows already may be unknown to its models for a while, which is waited for.
+
+    Raises:
+        AssetNotFoundError: a referenced asset is not there for this key, and has not just become Active.
+        AnyFastError: as ``AnyFastClient.send`` does.
+    """
+    give_up_at = clock.now() + ACTIVE_ASSET_APPEARS
     while True:
         try:
             return client.send(endpoints.submit_generation(request.body()))
         except AssetNotFoundError as error:
             if clock.now() >= give_up_at or not _any_fresh(client, request):
-                raise error.with_context(
-                    "Assets belong to the key that created them, and can be deleted. Nothing was submitted or spent."
-                ) from error
-            log.warning("%s An asset has only just become Active: trying again in %.0f s.", error, FRESH_ASSET_PAUSE)
-            clock.sleep(FRESH_ASSET_PAUSE)
+                raise
+            log.warning(
+                "%s An asset has only just become Active: trying again in %.0f s.", error.what, ACTIVE_ASSET_PAUSE
+            )
+            clock.sleep(ACTIVE_ASSET_PAUSE)
 
 
 def _any_fresh(client: AnyFastClient, request: VideoRequest) -> bool:
     """Whether an asset of the request has become Active a moment ago, as free calls tell."""
     ids = [endpoints.bare_asset_id(reference) for reference in request.references if "asset-" in reference]
-    assets = [client.send(endpoints.get_asset(asset_id)) for asset_id in ids]
-    return any(
-        asset.outcome is Outcome.SUCCEEDED and clock.now() - asset.changed_at < FRESH_ASSET_PATIENCE for asset in assets
-    )
+    return any(_is_fresh(client, asset_id) for asset_id in ids)
+
+
+def _is_fresh(client: AnyFastClient, asset_id: str) -> bool:
+    try:
+        asset = client.send(endpoints.get_asset(asset_id))
+    except AnyFastError as error:
+        return error.retryable  # a look-up that failed says nothing; the error of the submission is the one to show
+    return asset.outcome is Outcome.SUCCEEDED and clock.now() - asset.changed_at < ACTIVE_ASSET_APPEARS
