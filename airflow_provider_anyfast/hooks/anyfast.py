@@ -34,16 +34,16 @@ USER_AGENT = f"airflow-provider-anyfast/{__version__} Airflow/{airflow_version} 
 
 
 class AnyFastHook(BaseHook):
-    """Talks to AnyFast with the key of an Airflow connection.
+    """Sends calls to AnyFast with the key of an Airflow connection.
 
-    ``run`` is enough for most uses::
+    For most uses, ``run`` is enough::
 
         from airflow_provider_anyfast.client import endpoints
 
         asset = AnyFastHook().run(endpoints.get_asset("asset-…"))
 
     Args:
-        anyfast_conn_id: connection of type ``anyfast``: the API key as password, and maybe a base URL as host.
+        anyfast_conn_id: a connection of type ``anyfast``, with the API key as its password.
     """
 
     conn_name_attr = "anyfast_conn_id"
@@ -99,9 +99,9 @@ class AnyFastHook(BaseHook):
             raise as_final(error) from None  # so that an except clause may name the classes of ``exceptions``
 
     def test_connection(self) -> tuple[bool, str]:
-        """Lists the key's models, which is free of charge, and says in words what is wrong if that fails.
+        """Lists the models that the key may use, and says what is wrong if that fails. Not billed.
 
-        Asks once: somebody waits for the answer.
+        Asks once, without retries, because somebody is waiting for the result.
         """
         try:
             with self.get_conn() as client:
@@ -136,7 +136,7 @@ def settings_of(connection: Connection, extra: Any) -> Settings:
 
 @contextmanager
 def _named(conn_id: str) -> Iterator[None]:
-    """Puts the connection's id into what is wrong with it."""
+    """Names the connection in its configuration errors."""
     try:
         yield
     except ConfigurationError as error:
@@ -165,7 +165,7 @@ async def _extra_of(connection: Connection) -> Any:
 
 
 def _api_key(password: str | None) -> str:
-    """The key alone; one that was pasted with its ``Bearer`` is cleaned."""
+    """The key without a leading ``Bearer``, which people paste with it."""
     return re.sub(r"(?i)^bearer(\s+|$)", "", (password or "").strip())
 
 

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 class AnyFastVideoLink(BaseOperatorLink):
-    """Leads to the video, and while it is being made to AnyFast's task log.
+    """Leads to AnyFast's task log while the video is being made, and to the video afterwards.
 
-    Airflow 3 asks for the address on the worker, after every segment of a task, and stores it for the UI. The video's
-    own link dies 24 hours after the video was finished.
+    Airflow 3 asks for the address on the worker, after every segment of a task, and stores it for the UI. The link
+    to the video expires 24 hours after the video was finished.
     """
 
     name = "Open video"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The ``video_link`` of the operator; empty until something was submitted."""
+        """The ``video_link`` of the operator; empty until a video is submitted."""
         del ti_key
         return getattr(operator, "video_link", "")
 
 
 def task_log_page(base_url: str, generation_id: str) -> str:
-    """The page of AnyFast's console that lists generations; a browser that is logged in sees it."""
+    """The page of AnyFast's console that lists generations. The browser must be logged in there."""
     return f"{base_url}/console/task#{generation_id}"

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class AssetStatusSensor(JobSensor[Asset]):
-    """Succeeds when the asset is Active, and fails at once when it is Failed. Free.
+    """Succeeds when the asset is Active, and fails at once if it is Failed. Not billed.
 
     Args:
-        asset_id: what ``CreateAssetOperator(wait_until_active=False)`` returned.
-        deferrable: waits in the triggerer, without holding a worker.
+        asset_id: the output of a ``CreateAssetOperator(wait_until_active=False)``.
+        deferrable: waits in the triggerer and holds no worker.
         poke_interval: seconds between polls.
         timeout: seconds from the first poke.
         anyfast_conn_id: a connection with the key that created the asset.

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class VideoStatusSensor(JobSensor[Generation]):
-    """Succeeds when the video is there, and fails at once when its generation has failed. Free.
+    """Succeeds when the video is finished, and fails at once if its generation has failed. Not billed.
 
     Args:
-        generation_id: what ``GenerateVideoOperator(wait_for_completion=False)`` pushed under this name.
-        deferrable: waits in the triggerer, without holding a worker.
-        poke_interval: seconds between polls; AnyFast itself asks the model every 15.
+        generation_id: the XCom of this name of a ``GenerateVideoOperator(wait_for_completion=False)``.
+        deferrable: waits in the triggerer and holds no worker.
+        poke_interval: seconds between polls. AnyFast itself asks the model every 15 seconds.
         timeout: seconds from the first poke.
         anyfast_conn_id: a connection of the account that made the video.
 
     Returns:
-        The result as of ``GenerateVideoOperator``.
+        The same fields as ``GenerateVideoOperator``.
 
     Raises:
         GenerationFailedError, ModerationError: the generation failed; asking again does not help.
-        AirflowSensorTimeout: the video was not ready in time; it is still being made and billed.
+        AirflowSensorTimeout: the video was not finished in time. AnyFast still finishes and bills it.
     """
 
     template_fields: Sequence[str] = ("generation_id", "anyfast_conn_id")
@@ -48,7 +48,7 @@ class VideoStatusSensor(JobSensor[Generation]):
         self._price: Decimal | None = None
 
     def connect(self) -> AnyFastClient:
-        """A new client; "Open video" leads to AnyFast's task log from the first question on."""
+        """A new client. From the first poll on, "Open video" leads to AnyFast's task log."""
         client = super().connect()
         self._price = client.settings.price_per_million_tokens
         self.video_link = task_log_page(client.settings.base_url, self.generation_id)
