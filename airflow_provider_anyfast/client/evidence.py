@@ -11,7 +11,8 @@ connection never made     certainly not accepted: no byte of the request has lef
 anything else, nothing    unknown: it may have been accepted and billed                  LostAnswerError
 ========================= ============================================================== =========================
 
-408 and 499 say that somebody has stopped waiting, which proves nothing.
+303 points to the outcome of something that was done, and 408 and 499 say that somebody has stopped waiting: they prove
+nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
-_STOPPED_WAITING = (408, 499)
+_PROVE_NOTHING = (303, 408, 499)
 _SAID_BY_OTHERS = (403, 404)
 """HTTP statuses that say nothing about AnyFast where they come without its JSON."""
 
@@ -128,7 +129,7 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
         what = f"{call.name}: {base_url} redirects to {to}."
         advice = "Set the connection's host to that address."
         if call.billed:
-            return ConfigurationError(what, advice=advice)
+            return ConfigurationError(what, advice=advice) if _was_refused(call, answer) else _lost(error)
         return NoAnswerError(what, advice=f"If it stays so: {advice}", **_facts(error))
     if call.billed:
         return error if _was_refused(call, answer) else _lost(error)
@@ -143,7 +144,7 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
 
 def _was_refused(call: Call[Any], answer: ErrorResponse) -> bool:
     if 300 <= answer.status < 500:  # noqa: PLR2004 - HTTP's classes of statuses
-        return answer.status not in _STOPPED_WAITING
+        return answer.status not in _PROVE_NOTHING
     return is_known_refusal(answer, call.name)
 
 

@@ -100,33 +100,38 @@ def after_the_request(then: Callable[[Peer], None]) -> Callable[[Peer], None]:
     return behave
 
 
+def dripping(data: bytes) -> Callable[[Peer], None]:
+    return lambda peer: peer.drip_for_ever(data)
+
+
+def first(data: bytes, then: Callable[[Peer], None]) -> Callable[[Peer], None]:
+    def behave(peer: Peer) -> None:
+        peer.send(data)
+        then(peer)
+
+    return behave
+
+
+HANDSHAKE = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03"
+"""The first bytes of a TLS server's answer, which promise 16 kB more."""
 WAITED_FOR: dict[str, Callable[[Peer], None]] = {
     "says nothing": Peer.hang,
-    "drips its first line": lambda peer: peer.drip_for_ever(b"H"),
-    "drips its headers": lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nX: "), peer.drip_for_ever(b"x"))[0],
+    "drips its first line": dripping(b"H"),
+    "drips its headers": first(b"HTTP/1.1 200 OK\r\nX: ", dripping(b"x")),
     "says to go on without end": lambda peer: peer.drip_for_ever(b"HTTP/1.1 100 Continue\r\n\r\n", 0.001),
-    "drips its body": lambda peer: (peer.send(answer(b"", length=10**6)), peer.drip_for_ever(b" "))[0],
-    "drips chunks": lambda peer: (
-        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        peer.drip_for_ever(b"1\r\n \r\n"),
-    )[0],
-    "drips an error": lambda peer: (
-        peer.send(answer(b"", status="500 Oops", length=10**6)),
-        peer.drip_for_ever(b" "),
-    )[0],
-    "drips a refusal": lambda peer: (
-        peer.send(answer(b"", status="400 Bad", length=10**6)),
-        peer.drip_for_ever(b" "),
-    )[0],
+    "drips its body": first(answer(b"", length=10**6), dripping(b" ")),
+    "drips chunks": first(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", dripping(b"1\r\n \r\n")),
+    "drips an error": first(answer(b"", status="500 Oops", length=10**6), dripping(b" ")),
+    "drips a refusal": first(answer(b"", status="400 Bad", length=10**6), dripping(b" ")),
 }
 AT_ONCE: dict[str, Callable[[Peer], None]] = {
-    "sends headers without end": lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nX: "), peer.flood(b"x" * 65536))[0],
-    "sends a body without end": lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\n\r\n"), peer.flood(b" " * 65536))[0],
+    "sends headers without end": first(b"HTTP/1.1 200 OK\r\nX: ", lambda peer: peer.flood(b"x" * 65536)),
+    "sends a body without end": first(b"HTTP/1.1 200 OK\r\n\r\n", lambda peer: peer.flood(b" " * 65536)),
     "sends a small bomb": lambda peer: peer.send(answer(BOMB, "Content-Encoding: gzip")),
     "sends a bomb in a bomb": lambda peer: peer.send(answer(gzip.compress(BOMB), "Content-Encoding: gzip, gzip")),
     "sends a bomb as deflate": lambda peer: peer.send(answer(ZLIB_BOMB, "Content-Encoding: deflate")),
-    "cuts its headers off": lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nConte"), peer.reset())[0],
-    "cuts its body off": lambda peer: (peer.send(answer(GOOD[:9], length=len(GOOD))), peer.reset())[0],
+    "cuts its headers off": first(b"HTTP/1.1 200 OK\r\nConte", Peer.reset),
+    "cuts its body off": first(answer(GOOD[:9], length=len(GOOD)), Peer.reset),
     "closes": Peer.reset,
     "sends garbage": lambda peer: peer.send(b"\x00\xffgarbage\r\n\r\n"),
     "names an encoding that nobody asked for": lambda peer: peer.send(answer(GOOD, "Content-Encoding: br")),
@@ -155,19 +160,15 @@ AT_CONNECT: dict[str, Callable[[Peer], None]] = {
     "closes": lambda peer: None,
     "resets": Peer.reset,
     "answers garbage": lambda peer: peer.send(b"\x00\x01 what?\r\n\r\n"),
-    "drips": lambda peer: peer.drip_for_ever(b"H"),
-    "drips headers": lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nX: "), peer.drip_for_ever(b"x"))[0],
-    "sends headers without end": lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nX: "), peer.flood(b"x" * 65536))[0],
+    "drips": dripping(b"H"),
+    "drips headers": first(b"HTTP/1.1 200 OK\r\nX: ", dripping(b"x")),
+    "sends headers without end": first(b"HTTP/1.1 200 OK\r\nX: ", lambda peer: peer.flood(b"x" * 65536)),
     "wants a password": lambda peer: peer.send(answer(b"", status="407 Proxy Authentication Required")),
     "cannot reach it": lambda peer: peer.send(answer(b"no", status="502 Bad Gateway")),
     "lets through and closes": lambda peer: peer.send(b"HTTP/1.1 200 OK\r\n\r\n"),
-    "lets through to silence": lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\n\r\n"), peer.hang())[0],
-    "lets through to garbage": lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\n\r\n"), peer.send(b"garbage" * 99))[0],
-    "lets through to a dripping handshake": lambda peer: (
-        peer.send(b"HTTP/1.1 200 OK\r\n\r\n"),
-        peer.send(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03"),
-        peer.drip_for_ever(b"x"),
-    )[0],
+    "lets through to silence": first(b"HTTP/1.1 200 OK\r\n\r\n", Peer.hang),
+    "lets through to garbage": first(b"HTTP/1.1 200 OK\r\n\r\n", lambda peer: peer.send(b"garbage" * 99)),
+    "lets through to a dripping handshake": first(b"HTTP/1.1 200 OK\r\n\r\n" + HANDSHAKE, dripping(b"x")),
 }
 
 
@@ -187,20 +188,8 @@ def test_what_a_proxy_kept_from_being_sent_is_never_called_lost(behave: Callable
         assert type(error) is errors.ConnectionFailedError, name
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_a_proxy_of_another_kind_is_never_called_a_lost_answer(scheme: str) -> None:
-    pytest.importorskip("socksio") if scheme == "socks5" else None
-    with hostile_server(lambda peer: peer.send(b"\x00\x01 what?\r\n\r\n")) as address:
-        results = outcomes(through(f"{scheme}://{address}"))
-    assert {type(error) for error in results.values()} == {errors.ConnectionFailedError}
-
-
 def test_a_dripping_handshake_ends_and_was_not_a_submission() -> None:
-    def behave(peer: Peer) -> None:
-        peer.send(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03")
-        peer.drip_for_ever(b"x")
-
-    with hostile_server(behave) as address:
+    with hostile_server(first(HANDSHAKE, dripping(b"x"))) as address:
         results = outcomes(at(address, scheme="https", limit=LIMIT))
     assert {type(error) for error in results.values()} == {errors.ConnectionFailedError}
 

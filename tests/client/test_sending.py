@@ -436,8 +436,8 @@ def test_the_same_words_prove_nothing_of_a_submission(step: Step) -> None:
 
 
 @billed
-@pytest.mark.parametrize("status", [408, 499, 500, 502, 504, 520, 599])
-def test_a_status_that_says_that_somebody_stopped_waiting_proves_nothing(
+@pytest.mark.parametrize("status", [303, 408, 499, 500, 502, 504, 520, 599])
+def test_a_status_that_may_follow_an_accepted_request_proves_nothing(
     make: Callable[[], Call[Any]], status: int
 ) -> None:
     run = drive_both(make, [answer(status, {"error": {"message": "no"}}), GOOD])
