@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import csv
-import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -281,6 +281,20 @@ def test_airflow_is_told_where_the_guides_are() -> None:
 def test_every_example_dag_is_in_the_index() -> None:
     listed = re.findall(r"^\| `(anyfast_\w+)` \|", (DOCS / "examples.md").read_text(), re.MULTILINE)
     assert set(listed) == {path.stem for path in (ROOT / "example_dags").glob("*.py")}
+
+
+def test_the_tested_pairs_are_those_of_the_noxfile() -> None:
+    spec = importlib.util.spec_from_file_location("noxfile", ROOT / "noxfile.py")
+    assert spec
+    assert spec.loader
+    noxfile = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(noxfile)
+    rows = [cells for cells in _rows(_section("compatibility.md", "What is tested")) if cells[0].startswith("3.")]
+    *pairs, lowest = rows
+    assert [(cells[0][:3], tuple(cells[1].split(", "))) for cells in pairs] == [
+        (version, release.pythons) for version, release in noxfile.AIRFLOWS.items()
+    ]
+    assert lowest[:2] == ["3.1.0", "3.10"]
 
 
 def test_every_model_is_in_the_table() -> None:
