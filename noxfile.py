@@ -82,7 +82,11 @@ TEST_GROUP = ("--group", f"{PYPROJECT}:test")
 
 OF_OTHER_TARGETS = frozenset({"browser", "distributed", "e2e", "scale", "transfers"})
 """Folders of tests with a make target of their own."""
-TESTS = sorted({path.parent.name for path in ROOT.glob("tests/*/test_*.py")} - OF_OTHER_TARGETS)
+TESTS = (
+    *sorted({path.parent.name for path in ROOT.glob("tests/*/test_*.py")} - OF_OTHER_TARGETS),
+    "test_exceptions.py",
+    "test_parameters.py",
+)
 TESTS_OF_BOUNDS = ("batch", "client", "files", "ledger", "media", "operators", "polling")
 """Where the dependencies are used."""
 
@@ -182,6 +186,6 @@ def _stage(session: nox.Session) -> None:
     session.chdir(stage)
 
 
-def _pytest(session: nox.Session, *folders: str) -> None:
-    paths = [f"tests/{folder}" for folder in folders]
+def _pytest(session: nox.Session, *names: str) -> None:
+    paths = [f"tests/{name}" for name in names]
     session.run("pytest", "--quiet", "--numprocesses", "2", *paths, *session.posargs)
