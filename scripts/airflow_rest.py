@@ -84,6 +84,15 @@ class AirflowRest:
         answer = self._request("POST", "/connections/test", {"connection_id": conn_id, "conn_type": conn_type})
         return bool(answer["status"]), str(answer["message"])
 
+    def add_connection(self, conn_id: str, connection: dict[str, Any]) -> None:
+        """Store a connection; its fields are those of ``AIRFLOW_CONN_…`` in JSON."""
+        self._request("POST", "/connections", {"connection_id": conn_id, **connection})
+
+    def variables(self, prefix: str) -> list[str]:
+        """Keys of the Variables that begin so, the first hundred."""
+        answer = self._request("GET", "/variables", query={"variable_key_pattern": f"{prefix}%", "limit": 100})
+        return [found["key"] for found in answer["variables"]]
+
     def add_pool(self, name: str, slots: int) -> None:
         """Make a pool that counts deferred tasks too."""
         self._request("POST", "/pools", {"name": name, "slots": slots, "include_deferred": True})
@@ -144,15 +153,25 @@ class AirflowRest:
         answer = self._request("GET", path, query={"map_index": ref.map_index})
         return dict(answer["extra_links"])
 
-    def clear(self, ref: TaskRef) -> None:
-        """Clear one task of one run, whatever its state."""
+    def clear(self, *refs: TaskRef, **options: object) -> None:
+        """Clear tasks of one run, whatever their states.
+
+        Args:
+            refs: the tasks; a map index of -1 is the whole of a mapped task.
+            options: further fields of the request, for example ``keep_task_state``, which Airflow has since 3.4.
+        """
         body = {
             "dry_run": False,
-            "dag_run_id": ref.run_id,
-            "task_ids": [ref.task_id if ref.map_index < 0 else (ref.task_id, ref.map_index)],
+            "dag_run_id": refs[0].run_id,
+            "task_ids": [ref.task_id if ref.map_index < 0 else (ref.task_id, ref.map_index) for ref in refs],
             "only_failed": False,
+            **options,
         }
-        self._request("POST", f"/dags/{ref.dag_id}/clearTaskInstances", body)
+        self._request("POST", f"/dags/{refs[0].dag_id}/clearTaskInstances", body)
+
+    def clear_run(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of a run."""
+        self._request("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False, "only_failed": False})
 
     def clear_failed(self, dag_id: str, run_id: str) -> None:
         """Clear the tasks of a run that have failed, and no others."""

@@ -151,6 +151,12 @@ class LocalAirflow:
 
         wait_until(parsed, f"DAG {dag_id}", seconds=READY_SECONDS, pause=0.5)
 
+    def command(self, *arguments: str) -> None:
+        """Run a command of Airflow's command line to its end, and raise if it fails."""
+        subprocess.run(  # noqa: S603  # the callers in this package write the command
+            _command(*arguments), env=self.environment, check=True, stdin=subprocess.DEVNULL, capture_output=True
+        )
+
     def kill_task(self, ref: TaskRef, number: signal.Signals = signal.SIGKILL) -> None:
         """Signal the process that runs the task's code; Airflow's supervisor of it lives on and reports a death.
 

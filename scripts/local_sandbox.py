@@ -53,6 +53,10 @@ class LocalSandbox:
         """Switch every fault off."""
         self._json("DELETE", "/sandbox/faults")
 
+    def advance(self, seconds: float) -> None:
+        """Move its clock ahead: what would be made by then is made."""
+        self._json("POST", "/sandbox/clock", {"advance": seconds})
+
     def requests(self, call: str | None = None) -> list[dict[str, Any]]:
         """Requests so far, oldest first; of one call or of all."""
         return list(self._json("GET", "/sandbox/requests" + (f"?call={call}" if call else "")))
