@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 import airflow_provider_anyfast
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.assets.creation import file_source
+from airflow_provider_anyfast.assets.source import file_source
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.files.storage import files_in
 from airflow_provider_anyfast.hooks.anyfast import settings_of
@@ -129,7 +129,7 @@ def test_nothing_heavy_is_imported_while_a_dag_is_parsed() -> None:
         *PROVIDER_INFO["hooks"],
     ]
     modules = [module for entry in light for module in entry["python-modules"]]
-    heavy = ("PIL", "av", "puremagic", "fastapi", "uvicorn", "s3fs", "boto3", "airflow_provider_anyfast.sandbox")
+    heavy = ("PIL", "av", "fastapi", "uvicorn", "s3fs", "boto3", "airflow_provider_anyfast.sandbox")
     code = f"import sys, {', '.join(modules)}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip().endswith("[]"), done.stdout

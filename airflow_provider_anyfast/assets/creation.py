@@ -1,106 +1,108 @@
-"""Putting one file or URL into a group, once: looking for it, creating it, and telling apart what can go wrong."""
+"""Putting a file or a URL into a group, once: looking for it, creating it, and telling apart what can go wrong."""
 
 from __future__ import annotations
 
 import logging
-import mimetypes
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.endpoints import Upload
-from airflow_provider_anyfast.client.errors import AssetGroupNotFoundError, InvalidRequestError
-from airflow_provider_anyfast.client.redact import redact
+from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
+from airflow_provider_anyfast.client.errors import (
+    AssetGroupNotFoundError,
+    InvalidRequestError,
+    LedgerError,
+    LostAnswerError,
+)
 from airflow_provider_anyfast.client.responses import Outcome
-from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.ledger.purchase import submit_once
-from airflow_provider_anyfast.ledger.record import Attach, Unconfirmed, fingerprint_of
-from airflow_provider_anyfast.media.file import ASSET_TYPES, MediaFile, read_media
-from airflow_provider_anyfast.media.limits import RULES, Measure
+from airflow_provider_anyfast.ledger.record import Attach, Unconfirmed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
 
-    from airflow_provider_anyfast.client.responses import Asset
+    from airflow_provider_anyfast.assets.source import AssetSource
+    from airflow_provider_anyfast.client.responses import Asset, AssetGroup
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.files.storage import Place
     from airflow_provider_anyfast.ledger.record import Ledger
+
+    FoundT = TypeVar("FoundT")
 
 log = logging.getLogger(__name__)
 
-UploadWay = Literal["auto", "data_uri", "multipart"]
 IfAssetExists = Literal["reuse", "fail"]
+IfGroupExists = Literal["reuse", "fail", "create"]
 
-LONGEST_NAME = 64
-"""Characters of a name."""
-INDEX_LAG = 30.0
-"""Seconds after which what was created is surely in the lists."""
-FRESH_GROUP_PATIENCE = (2.0, 4.0, 8.0)
-"""Seconds between tries while a group that is listed is not yet known to CreateAsset."""
-_LARGEST_FILE = max(rules.limits[Measure.SIZE].highest for rules in RULES.values())
+CLOCK_SKEW = 120.0
+"""Seconds by which AnyFast's clock and this one may differ."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 8.0
+"""Seconds between two questions for what was created a moment ago; each pause is twice as long as the one before."""
 
 
 @dataclass(frozen=True)
-class AssetSource:
-    """What becomes an asset: a URL, or a file that is here for the moment.
+class GroupCreation:
+    """Creating a group, or finding the one of a name."""
 
-    Attributes:
-        upload: how a file is sent; ``auto`` sends images as data URIs and the rest as multipart forms, since images
-            sent as forms have been seen to get ids that never resolve.
-    """
+    client: AnyFastClient
+    if_exists: IfGroupExists = "reuse"
 
-    name: str
-    asset_type: str
-    url: str | None = None
-    media: MediaFile | None = None
-    upload: UploadWay = "auto"
+    def get_or_create(self, ledger: Ledger, name: str) -> str:
+        """The group's id.
 
-    def create(self, client: AnyFastClient, group_id: str) -> str:
-        """Creates the asset and returns its id. Billed."""
-        create = partial(endpoints.create_asset, group_id=group_id, name=self.name, asset_type=self.asset_type)
-        if self.media is None:
-            return client.send(create(url=self.url))
-        if self.upload == "data_uri" or (self.upload == "auto" and self.asset_type == "Image"):
-            return client.send(create(url=self.media.data_uri()))
-        with self.media.open() as content:
-            return client.send(create(upload=Upload(self.media.path.name, content, self.media.media_type)))
+        AnyFast allows several groups of one name, so a creation whose answer was lost is looked for.
 
+        Raises:
+            InvalidRequestError: ``if_exists="fail"``, and there is a group of that name.
+            LostAnswerError: the answer is unknown; called again, this finds the group.
+            AnyFastError: AnyFast refused, and nothing was billed.
+        """
+        plan = ledger.plan()
+        if isinstance(plan, Attach):
+            log.info("Group %s was created by an earlier attempt.", plan.id)
+            return plan.id
+        group = self._find_lost(name, plan.at) if isinstance(plan, Unconfirmed) else self._find_existing(name)
+        if group is None:
+            return self._create(ledger, name)
+        ledger.record_submitted(group.id)
+        return group.id
 
-@contextmanager
-def file_source(
-    file: Place, *, name: str | None = None, asset_type: str | None = None, upload: UploadWay = "auto"
-) -> Iterator[AssetSource]:
-    """A local or stored file, looked at before anything is paid, for as long as the block lasts.
+    def find(self, name: str, created_since: float = 0.0) -> AssetGroup | None:
+        """The oldest group of exactly that name."""
+        groups = [
+            group
+            for group in self.client.run(endpoints.list_asset_groups(name=name))
+            if group.plain_name == name and not 0.0 < group.created < created_since
+        ]
+        oldest = min(groups, key=lambda group: (group.created_at, group.id), default=None)
+        if oldest is not None and len(groups) > 1:
+            log.warning("%d groups are named %r; the oldest is used: %s.", len(groups), name, oldest.id)
+        return oldest
 
-    Raises:
-        InvalidRequestError: it does not exist, or AnyFast would refuse it; with every problem that was found.
-        StorageError: the storage does not answer.
-    """
-    stored = stored_file(file, "file")
-    file = str(file)
-    size = stored.size()
-    if size is not None and size > _LARGEST_FILE:
-        raise InvalidRequestError(
-            f"file={file!r} has {size:,} bytes, and AnyFast takes at most {_LARGEST_FILE:,.0f} of any type. "
-            "Nothing was sent and nothing was spent."
-        )
-    with stored.local_copy() as path:
-        media = read_media(path, asset_type or None, shown=file)
-        yield AssetSource(checked_name(name or media.default_name), media.asset_type, media=media, upload=upload)
+    def _find_existing(self, name: str) -> AssetGroup | None:
+        if self.if_exists == "create":
+            return None
+        group = self.find(name)
+        if group is not None and self.if_exists == "fail":
+            raise InvalidRequestError(f"There is already a group named {name!r}: {group.id}.")
+        return group
 
+    def _find_lost(self, name: str, lost_at: float) -> AssetGroup | None:
+        """The group that a creation without an answer may have made; any of that name, where any will do."""
+        since = 0.0 if self.if_exists == "reuse" else lost_at - CLOCK_SKEW - self.client.settings.timeout
+        return find_lost(self.client, lost_at, lambda: self.find(name, since))
 
-def url_source(url: str, *, name: str | None = None, asset_type: str | None = None) -> AssetSource:
-    """A public URL, a data URI or raw Base64 of a PNG.
-
-    Raises:
-        InvalidRequestError: its type cannot be told, or the name will not do.
-    """
-    url = url.strip()
-    return AssetSource(checked_name(name or _name_of_url(url)), asset_type or _type_of_url(url), url=url)
+    def _create(self, ledger: Ledger, name: str) -> str:
+        """Creates the group, and looks once more: another task may have created one of this name at the same moment."""
+        log.info("Creating the asset group %r, which is billed.", name)
+        group_id = create_once(ledger, lambda: self.client.send(endpoints.create_asset_group(name)))
+        oldest = self.find(name) if self.if_exists == "reuse" else None
+        if oldest is None or oldest.id == group_id:
+            return group_id
+        ledger.record_submitted(oldest.id)
+        log.warning("Another task created a group %r at the same moment: %s stays empty.", name, group_id)
+        return oldest.id
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class AssetCreation:
     group_id: str
     if_exists: IfAssetExists = "reuse"
 
-    def obtain(self, ledger: Ledger, source: AssetSource) -> tuple[str, bool]:
+    def get_or_create(self, ledger: Ledger, source: AssetSource) -> tuple[str, bool]:
         """The asset's id, and whether it is known to be Active.
 
         Names are unique in a group, so AnyFast itself sees to it that a creation whose answer was lost is not repeated.
@@ -126,19 +128,18 @@ class AssetCreation:
             log.info("Asset %s was created by an earlier attempt.", plan.id)
             return plan.id, False
         if isinstance(plan, Unconfirmed):
-            wait_until_listed(plan.at)
-        found = self.find(source.name)
-        if found is not None and self.if_exists == "fail" and not isinstance(plan, Unconfirmed):
-            raise InvalidRequestError(
-                f"There is an asset named {source.name!r} in {self.group_id} already: {found.id}. Nothing was spent."
-            )
+            found = find_lost(self.client, plan.at, lambda: self.find(source.name))
+        else:
+            found = self.find(source.name)
+            if found is not None and self.if_exists == "fail":
+                raise self._name_is_taken(found)
         if found is not None and found.outcome is Outcome.FAILED:
-            log.warning("Asset %s of that name has failed; it is deleted, which is free.", found.id)
+            log.warning("Asset %s has this name and failed. It is deleted, which is free.", found.id)
             self.client.send(endpoints.delete_asset(found.id))
             found = None
         if found is None:
             return self._create(ledger, source), False
-        log.info("Asset %s is named %r already: it is used, and nothing is paid.", found.id, source.name)
+        log.info("Asset %s is already named %r. It is used, and nothing is billed.", found.id, source.name)
         ledger.record_submitted(found.id)
         return found.id, found.outcome is Outcome.SUCCEEDED
 
@@ -146,86 +147,87 @@ class AssetCreation:
         """The asset of exactly that name; where there are several, one that can be used."""
         assets = self.client.run(endpoints.list_assets(group_ids=[self.group_id], name=name))
         rank = {Outcome.SUCCEEDED: 0, Outcome.PENDING: 1, Outcome.FAILED: 2}
-        named = sorted((asset for asset in assets if asset.name == name), key=lambda asset: rank[asset.outcome])
-        return named[0] if named else None
+        return min((asset for asset in assets if asset.name == name), key=lambda each: rank[each.outcome], default=None)
 
     def _create(self, ledger: Ledger, source: AssetSource) -> str:
-        """Creates the asset. A missing group can mean three things, and free calls tell which."""
-        waits = iter(FRESH_GROUP_PATIENCE)
+        """Creates the asset. AnyFast says "no such group" in three cases, and free calls show which one it is."""
+        pauses = _pauses(LISTS_CATCH_UP)
         while True:
             log.info("Creating the asset %r in %s, which is billed.", source.name, self.group_id)
             try:
-                return submit_once(ledger, lambda: source.create(self.client, self.group_id))
+                return create_once(ledger, lambda: source.create(self.client, self.group_id))
             except AssetGroupNotFoundError as error:
                 namesake = self.find(source.name)
-                if namesake is not None and self.if_exists == "reuse":
-                    log.info("Another task has created %s at the same moment: it is used.", namesake.id)
+                if namesake is not None and self.if_exists == "fail":
+                    raise self._name_is_taken(namesake) from error
+                if namesake is not None:
+                    log.info("Another task created %s at the same moment. It is used.", namesake.id)
                     ledger.record_submitted(namesake.id)
                     return namesake.id
-                groups = self.client.run(endpoints.list_asset_groups(group_ids=[self.group_id]))
-                patience = next(waits, None)
-                if patience is None or all(group.id != self.group_id for group in groups):
-                    raise error.with_context(
-                        f"This key sees no group {self.group_id}, or the name {source.name!r} is taken in it. Groups "
-                        "belong to the key that created them. Nothing was spent."
-                    ) from error
-                clock.sleep(patience)
+                pause = next(pauses, None)
+                if pause is None:
+                    raise self._no_group(error) from error
+                log.info("AnyFast does not know the group %s yet. Trying again in %.0f s.", self.group_id, pause)
+                clock.sleep(pause)
+
+    def _name_is_taken(self, found: Asset) -> InvalidRequestError:
+        return InvalidRequestError(f"There is already an asset named {found.name!r} in {self.group_id}: {found.id}.")
+
+    def _no_group(self, error: AssetGroupNotFoundError) -> AssetGroupNotFoundError:
+        """The refusal, with what the lists show."""
+        listed = self.client.run(endpoints.list_asset_groups(group_ids=[self.group_id]))
+        if any(group.id == self.group_id for group in listed):
+            return error.with_context(
+                f"The group {self.group_id} is in this key's list, no asset in it has this name, and AnyFast did not "
+                f"take the asset for {LISTS_CATCH_UP:.0f} s.",
+                advice="Clear the task to try again. If it stays so, create a new group.",
+            )
+        return error.with_context(
+            f"This key's list holds no group {self.group_id}, and none appeared within {LISTS_CATCH_UP:.0f} s.",
+            advice="Check the group's id, and that the connection's key is the one that created the group.",
+        )
 
 
-def wait_until_listed(created_at: float) -> None:
-    """Waits until what may have been created at ``created_at``, Unix seconds of whichever host, is in the lists."""
-    left = created_at + INDEX_LAG - clock.now()
-    clock.sleep(min(max(0.0, left), INDEX_LAG))  # this host's clock may be behind
-
-
-def checked_name(name: str) -> str:
-    """A name that AnyFast takes.
+def create_once(ledger: Ledger, send: Callable[[], str]) -> str:
+    """Sends one billed creation, as ``submit_once`` does; one whose answer is lost can be found for some time.
 
     Raises:
-        InvalidRequestError: it is empty or too long.
+        LostAnswerError: the answer is unknown. The record has the time of the loss, from which that time counts: an
+            answer can be waited for longer than the lists take.
     """
-    name = (name or "").strip()
-    if not name or len(name) > LONGEST_NAME:
-        raise InvalidRequestError(f"name={name!r} has {len(name)} characters; AnyFast takes 1 to {LONGEST_NAME}.")
-    return name
+    try:
+        return submit_once(ledger, send)
+    except LostAnswerError:
+        with suppress(LedgerError):  # then the record has the time of the request
+            ledger.record_intent()
+        raise
+
+
+def find_lost(client: AnyFastClient, lost_at: float, find: Callable[[], FoundT | None]) -> FoundT | None:
+    """Looks for what may have been created at ``lost_at`` (Unix seconds of any host), until it would surely be listed.
+
+    A task that was killed has left the time of its request, which AnyFast may have carried out a time-out later.
+    """
+    longest = client.settings.timeout + LISTS_CATCH_UP
+    left = min(max(0.0, lost_at + longest - clock.now()), longest)  # this host's clock may be behind
+    for pause in _pauses(left):
+        found = find()
+        if found is not None:
+            return found
+        clock.sleep(pause)
+    return find()
+
+
+def _pauses(total: float) -> Iterator[float]:
+    """Ever longer pauses that take ``total`` seconds together."""
+    pause = _FIRST_PAUSE
+    while total > 0:
+        yield min(pause, total)
+        total -= pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def check_choice(parameter: str, value: str, choices: Any) -> None:
     """Raises an ``InvalidRequestError`` unless ``value`` is among the ``choices``, a ``Literal``."""
     if value not in get_args(choices):
         raise InvalidRequestError(f"{parameter}={value!r} is none of {', '.join(get_args(choices))}.")
-
-
-def check_asset_type(asset_type: str | None) -> None:
-    """Raises an ``InvalidRequestError`` for a type that AnyFast does not know; none at all is found out."""
-    if asset_type and asset_type not in ASSET_TYPES:
-        raise InvalidRequestError(f"asset_type={asset_type!r} is none of {', '.join(ASSET_TYPES)}.")
-
-
-def check_group_id(group_id: str | None) -> None:
-    """Raises an ``InvalidRequestError`` for a template that rendered nothing."""
-    if not (group_id or "").strip():
-        raise InvalidRequestError("group_id is empty: give the id that CreateAssetGroupOperator returns.")
-
-
-def _type_of_url(url: str) -> str:
-    """From the media type of a data URI, or the file ending of a link; raw Base64 is a PNG to AnyFast."""
-    if url.startswith("data:"):
-        media_type = url[len("data:") :].partition(";")[0].partition(",")[0]
-    elif "://" in url:
-        media_type = mimetypes.guess_type(urlsplit(url).path)[0] or ""
-    else:
-        media_type = "image/png"
-    asset_type = media_type.partition("/")[0].capitalize()
-    if asset_type not in ASSET_TYPES:
-        raise InvalidRequestError(
-            f"asset_type cannot be told from url={redact(url)[:100]!r}; give one of {', '.join(ASSET_TYPES)}."
-        )
-    return asset_type
-
-
-def _name_of_url(url: str) -> str:
-    """From the link without its signature, or from the content where it is in the URL itself."""
-    digest = fingerprint_of({"url": url}, "")[:12]
-    stem = PurePosixPath(urlsplit(url).path).stem if url.startswith(("http://", "https://")) else "asset"
-    return f"{stem[:40] or 'asset'}-{digest}"

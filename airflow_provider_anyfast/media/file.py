@@ -1,4 +1,4 @@
-"""A local file, ready to send: looked at before anything is paid for it, its name derived from its content."""
+"""A local file, ready to send: looked at before anything is billed for it, its name derived from its content."""
 
 from __future__ import annotations
 
@@ -44,8 +44,13 @@ class MediaFile:
 
     @property
     def default_name(self) -> str:
-        """From the file's name and its content, so that the same content is never paid for twice in a group."""
-        return f"{self.path.stem[:40]}-{self.digest[:12]}"
+        """From the file's name and its content, so that the same content is never billed twice in a group."""
+        return f"{_as_text(self.path.stem)[:40]}-{self.digest[:12]}"
+
+    @property
+    def file_name(self) -> str:
+        """The file's name as text, for the form in which it is sent."""
+        return _as_text(self.path.name)
 
     def open(self) -> IO[bytes]:
         """The bytes, from the start."""
@@ -57,7 +62,7 @@ class MediaFile:
 
 
 def read_media(path: Path, expected_type: str | None = None, *, shown: str | None = None) -> MediaFile:
-    """Looks at a file before anything is paid for it.
+    """Looks at a file before anything is billed for it.
 
     Size and format are always checked. Pixels, duration and frame rate need Pillow and PyAV (the extra ``media``);
     what was not checked is logged.
@@ -65,23 +70,26 @@ def read_media(path: Path, expected_type: str | None = None, *, shown: str | Non
     Args:
         path: a local file.
         expected_type: ``Image``, ``Video`` or ``Audio`` as the user said, or None.
-        shown: what messages call the file; None means its path.
+        shown: what messages call the file; None means ``file=`` and its path.
 
     Raises:
         InvalidRequestError: it cannot be read, is empty or damaged, is not what the user said, or is beyond AnyFast's
             limits; with every problem that was found.
     """
-    name = repr(shown or str(path))
+    name = shown or f"file={str(path)!r}"
     try:
         media = _read(path)
         problems = _problems(media, expected_type, name)
     except OSError as error:
-        raise InvalidRequestError(
-            f"file={name} cannot be read ({error.strerror or error}). Nothing was sent and nothing was spent."
-        ) from error
+        raise InvalidRequestError(f"{name} cannot be read ({error.strerror or error}).") from error
     if problems:
-        raise InvalidRequestError(f"file={name} {'; '.join(problems)}. Nothing was sent and nothing was spent.")
+        raise InvalidRequestError(f"{name} {'; '.join(problems)}.")
     return media
+
+
+def _as_text(name: str) -> str:
+    """Names of files are bytes; those that are no text in the system's encoding cannot be sent as they are."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _read(path: Path) -> MediaFile:
@@ -129,5 +137,5 @@ def _beyond_limits(media: MediaFile, name: str) -> list[str]:
             problems.append(problem)
     unchecked = [kind.label for kind in limits if kind not in measures]
     if unchecked and not problems:
-        log.info("file=%s was not checked for %s: %s.", name, ", ".join(unchecked), why_not)
+        log.info("%s was not checked for %s: %s.", name, ", ".join(unchecked), why_not)
     return problems

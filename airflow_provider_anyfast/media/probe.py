@@ -1,11 +1,12 @@
 """Measures of a media file from its headers, with Pillow and PyAV where they are installed.
 
-No video and no sound is decoded, so memory stays flat however long they are. An image is decoded only if its sides are
-within AnyFast's limits, and a JPEG at an eighth of them.
+No video, no sound and no PNG is decoded, so memory stays flat. Another image is decoded only if its sides are within
+AnyFast's limits, and a JPEG at an eighth of them.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.files.mp4 import missing_bytes
 from airflow_provider_anyfast.media.limits import RULES, Measure
+from airflow_provider_anyfast.media.png import DamagedPNGError, sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,6 +65,8 @@ def _refuse_if_cut_off(path: Path) -> None:
 
 
 def _measure_image(path: Path, media_type: str) -> Measures:
+    if media_type == "image/png":
+        return _measure_png(path)
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -70,7 +74,7 @@ def _measure_image(path: Path, media_type: str) -> Measures:
             warnings.simplefilter("ignore")  # about damage and size, both of which are judged here
             with Image.open(path) as image:
                 width, height = image.size
-                _read_through(image)
+                _decode(image, path)
     except Image.DecompressionBombError as error:
         raise UnusableMediaError(
             f"has more pixels than Pillow dares to open, and AnyFast takes {_LARGEST_SIDE} on each side at most"
@@ -84,16 +88,38 @@ def _measure_image(path: Path, media_type: str) -> Measures:
     return _sides(width, height)
 
 
-def _read_through(image: Image.Image) -> None:
+def _measure_png(path: Path) -> Measures:
+    with path.open("rb") as file:
+        try:
+            return _sides(*sides_of(file))
+        except DamagedPNGError as error:
+            raise UnusableMediaError(f"is damaged: {error}") from error
+
+
+def _decode(image: Image.Image, path: Path) -> None:
     """Finds damage behind the header, most often a file that ends too early.
 
     Images beyond AnyFast's sides are left alone: they are refused anyway.
     """
-    if image.format == "PNG":
-        image.verify()  # every block has a checksum, so nothing needs to be decoded
-    elif max(image.size) <= _LARGEST_SIDE:
-        image.draft("L", (1, 1))  # JPEG is then decoded at an eighth of its sides
+    if max(image.size) > _LARGEST_SIDE:
+        return
+    image.draft("L", (1, 1))  # JPEG is then decoded at an eighth of its sides
+    try:
         image.load()
+    except OSError:
+        if image.format != "JPEG" or not _lacks_only_its_end_mark(path.read_bytes()):
+            raise
+
+
+def _lacks_only_its_end_mark(jpeg: bytes) -> bool:
+    """Whether all pixels of a JPEG are there: then it looks the same, whatever follows them."""
+    from PIL import Image
+
+    looks = []
+    for following in (b"", b"\x55\xaa" * 512):
+        with Image.open(io.BytesIO(jpeg + following + b"\xff\xd9")) as image:
+            looks.append(image.tobytes())
+    return looks[0] == looks[1]
 
 
 def _measure_video(path: Path, _media_type: str) -> Measures:

@@ -3,10 +3,40 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 SNIFFED = 4096
 """Bytes of a file's start that tell its type."""
+
+_SIGNATURES = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+    (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00", re.DOTALL), "image/bmp"),
+    (re.compile(rb"II\*\x00|MM\x00\*"), "image/tiff"),
+    (re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"), "image/jp2"),
+    (re.compile(rb"\x00\x00\x00\x0cJXL |\xff\x0a"), "image/jxl"),
+    (re.compile(rb"\x00\x00\x01\x00[^\x00]"), "image/x-icon"),
+    (re.compile(rb"8BPS"), "image/vnd.adobe.photoshop"),
+    (re.compile(rb"P[1-6]\s"), "image/x-portable-anymap"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:svg\b|\?xml\b.*?<svg\b)", re.DOTALL | re.IGNORECASE), "image/svg+xml"),
+    (re.compile(rb"....(?:moov|mdat|wide|free|skip|pnot)", re.DOTALL), "video/quicktime"),  # older than the file type
+    (re.compile(rb"RIFF....AVI ", re.DOTALL), "video/x-msvideo"),
+    (re.compile(rb"\x1a\x45\xdf\xa3.{0,60}webm", re.DOTALL), "video/webm"),
+    (re.compile(rb"\x1a\x45\xdf\xa3"), "video/x-matroska"),
+    (re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), "video/x-ms-asf"),
+    (re.compile(rb"FLV\x01"), "video/x-flv"),
+    (re.compile(rb"\x00\x00\x01[\xba\xb3]|\x47.{187}\x47", re.DOTALL), "video/mpeg"),
+    (re.compile(rb"ID3"), "audio/mpeg"),
+    (re.compile(rb"RIFF....WAVE", re.DOTALL), "audio/wav"),
+    (re.compile(rb"fLaC"), "audio/flac"),
+    (re.compile(rb"OggS"), "audio/ogg"),
+    (re.compile(rb"FORM....AIF[FC]", re.DOTALL), "audio/aiff"),
+    (re.compile(rb"#!AMR"), "audio/amr"),
+    (re.compile(rb"%PDF-"), "application/pdf"),
+    (re.compile(rb"PK\x03\x04"), "application/zip"),
+)
+"""What AnyFast takes, and what people try instead."""
 
 _ISO_BRANDS = {
     b"qt  ": "video/quicktime",
@@ -18,15 +48,6 @@ _ISO_BRANDS = {
 """ISO base media files are told apart by their brand (registered at mp4ra.org); any other brand is an MP4."""
 _ISO_IMAGES = (b"mif1", b"msf1")
 """Brands that say no more than that it is an image of some ISO kind."""
-_SVG = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<(?:svg\b|\?xml\b.*?<svg\b)", re.DOTALL | re.IGNORECASE)
-_JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
-_SAME = {
-    "image/x-ms-bmp": "image/bmp",
-    "audio/mp3": "audio/mpeg",
-    "audio/x-wav": "audio/wav",
-    "audio/wave": "audio/wav",
-}
-"""Other spellings of puremagic's."""
 
 
 def media_type_of(start: bytes) -> str:
@@ -35,30 +56,15 @@ def media_type_of(start: bytes) -> str:
     Args:
         start: the first ``SNIFFED`` bytes of a file, or all of a smaller one.
     """
-    if _is_mpeg_audio(start):
-        return _mpeg_audio_type(start[:3])
-    return _known_here(start) or _known_to_puremagic(start)
-
-
-def _known_here(start: bytes) -> str:
-    """What puremagic mistakes for something else, or does not know."""
     if start[4:8] == b"ftyp":
         return _iso_type(start)
-    if start.startswith(_JPEG_2000):
-        return "image/jp2"
-    if _SVG.match(start):
-        return "image/svg+xml"
-    return ""
-
-
-def _is_mpeg_audio(start: bytes) -> bool:
-    """Whether it starts like a frame of MPEG sound, of which puremagic's newer versions take any for an MP3."""
-    return start[:1] == b"\xff" and start[1:2] >= b"\xe0"
+    known = next((media_type for signature, media_type in _SIGNATURES if signature.match(start)), "")
+    return known or _mpeg_audio_type(start[:3])
 
 
 def _mpeg_audio_type(header: bytes) -> str:
-    """An MP3 without tags or AAC; empty for another layer, and where the start is no header at all."""
-    if len(header) < 3:  # noqa: PLR2004 - the layout of MPEG's frame header
+    """An MP3 without tags or AAC; empty for another layer, and where the start is no header of a frame at all."""
+    if len(header) < 3 or header[0] != 0xFF or header[1] < 0xE0:  # noqa: PLR2004 - the layout of MPEG's frame header
         return ""
     version, layer, bitrate, rate = header[1] & 0x18, header[1] & 0x06, header[2] & 0xF0, header[2] & 0x0C
     if header[1] >= 0xF0 and layer == 0:  # noqa: PLR2004 - likewise
@@ -75,15 +81,3 @@ def _iso_type(start: bytes) -> str:
     if major[:3] in (b"3gp", b"3g2"):
         return "video/3gpp" if major[:3] == b"3gp" else "video/3gpp2"
     return _ISO_BRANDS.get(major, "video/mp4")
-
-
-def _known_to_puremagic(start: bytes) -> str:
-    import puremagic
-
-    try:
-        matches: list[Any] = puremagic.magic_string(start)
-    except (puremagic.PureError, ValueError):
-        return ""
-    types = [str(match.mime_type).lower() for match in matches]
-    found = next((kind for kind in types if kind.startswith(("image/", "video/", "audio/"))), next(iter(types), ""))
-    return _SAME.get(found, found)

@@ -89,7 +89,7 @@ def test_every_format_that_anyfast_takes_is_known(put: Any, content: bytes, asse
     ids=["webm", "mkv", "avi", "flac", "aac", "ico", "ppm", "svg", "pdf", "zip", "html", "json", "csv", "one", "zeros"],
 )
 def test_a_file_that_anyfast_does_not_take_is_refused_before_it_is_paid(put: Any, content: bytes) -> None:
-    with pytest.raises(InvalidRequestError, match=r"a\.png.* holds .*Nothing was sent and nothing was spent"):
+    with pytest.raises(InvalidRequestError, match=r"a\.png.* holds .*"):
         read_media(put(content, "a.png"))
 
 

@@ -6,6 +6,7 @@ import logging
 import random
 import sys
 import tracemalloc
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,20 +46,50 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_an_image_that_ends_too_early_is_refused(put: Any, kind: str, kept: float) -> None:
     whole = photo(kind)
     assert read_media(put(whole)).asset_type == "Image"
-    with pytest.raises(InvalidRequestError, match=r"is damaged: Pillow cannot read it .*nothing was spent"):
+    with pytest.raises(InvalidRequestError, match=r"is damaged: "):
         read_media(put(whole[: int(len(whole) * kept)]))
 
 
 def test_an_image_with_a_flipped_bit_is_refused(put: Any) -> None:
     content = bytearray(photo("PNG"))
     content[len(content) // 2] ^= 1
-    with pytest.raises(InvalidRequestError, match="is damaged: Pillow cannot read it"):
+    with pytest.raises(InvalidRequestError, match="is damaged: the checksum of its IDAT is wrong"):
         read_media(put(bytes(content)))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+TEXTS = {
+    "2 MB of compressed text": chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2 * 10**6))),
+    "2 MB of international text": chunk(b"iTXt", b"k\0\0\0\0\0" + b"x" * 2 * 10**6),
+    "text with a wrong checksum": chunk(b"tEXt", b"k\0text")[:-1] + b"\0",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_a_picture_with_unusual_text_in_it_is_taken(put: Any, text: bytes) -> None:
+    png = photo("PNG")
+    assert read_media(put(png[:33] + text + png[33:])).asset_type == "Image"
+
+
+def test_a_picture_that_lacks_nothing_but_its_end_mark_is_taken(put: Any) -> None:
+    assert read_media(put(photo("PNG")[:-12])).asset_type == "Image"
+    assert read_media(put(photo("JPEG")[:-2])).asset_type == "Image"
+
+
+def test_a_picture_is_measured_without_pillow_where_that_is_possible(put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = put(image("PNG", 299, 400))
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(InvalidRequestError, match="is 299 pixels wide"):
+        read_media(narrow)
 
 
 @pytest.mark.parametrize("start", [b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x40\x00\x00\x00WEBPVP8 "])
 def test_a_file_that_only_starts_like_an_image_is_refused(put: Any, start: bytes) -> None:
-    with pytest.raises(InvalidRequestError, match=r"is damaged: .*Pillow cannot"):
+    with pytest.raises(InvalidRequestError, match=r"is damaged: "):
         read_media(put(start + bytes(3)))
 
 
@@ -76,7 +107,7 @@ def test_a_file_whose_last_bytes_are_missing_is_refused(
         monkeypatch.setitem(sys.modules, "PIL", None)
     assert read_media(put(content)).size == len(content)
     content = content[: content.rindex(b"mdat") + 20]
-    with pytest.raises(InvalidRequestError, match=r"is damaged: its last [\d,]+ bytes are missing\. Nothing was sent"):
+    with pytest.raises(InvalidRequestError, match=r"is damaged: its last [\d,]+ bytes are missing\."):
         read_media(put(content))
 
 
@@ -159,9 +190,7 @@ def test_what_the_file_does_not_tell_is_logged(
     ids=["tags only", "tags and pictures", "one frame's header", "no sound"],
 )
 def test_damaged_sound_is_refused(put: Any, content: bytes) -> None:
-    with pytest.raises(
-        InvalidRequestError, match=r"(is damaged: FFmpeg cannot read it|holds no sound).*nothing was spent"
-    ):
+    with pytest.raises(InvalidRequestError, match=r"is damaged: FFmpeg cannot read it|holds no sound"):
         read_media(put(content))
 
 
@@ -193,7 +222,7 @@ def test_however_a_file_is_damaged_it_is_either_taken_or_refused(put: Any, conte
 @pytest.mark.parametrize(
     "case",
     [
-        (image("PNG", 10, 10), "PIL", "width, height, aspect ratio"),
+        (image("JPEG", 10, 10), "PIL", "width, height, aspect ratio"),
         (heic(), "PIL", "width, height, aspect ratio"),
         (video(size=(100, 100)), "av", "width, height, aspect ratio, pixels per frame, duration, frame rate"),
         (wav(100), "av", "duration"),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import re
+import signal
+from datetime import timedelta
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -14,8 +18,10 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from PIL import Image
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.assets.creation import INDEX_LAG, AssetCreation
+from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreation
 from airflow_provider_anyfast.client import clock, endpoints
+from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
+from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
 from airflow_provider_anyfast.operators.asset import (
@@ -46,6 +52,18 @@ def group_of(**parameters: Any) -> Callable[[], CreateAssetGroupOperator]:
 
 def asset_of(**parameters: Any) -> Callable[[], CreateAssetOperator]:
     return partial(CreateAssetOperator, **{"task_id": "asset", "retries": 2, **parameters})
+
+
+def rendered(value: str) -> str:
+    """A template that renders to ``value``."""
+    return f"{{{{ '{value}' }}}}"
+
+
+def encoded(side: int) -> bytes:
+    """A PNG of so many pixels on each side."""
+    content = io.BytesIO()
+    Image.effect_noise((side, side), 80).save(content, "PNG")
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -124,12 +142,31 @@ def test_a_group_whose_creation_has_no_answer_is_found_by_the_retry(
     assert sandbox.billed.asset_groups == 1
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 65])
-def test_a_name_that_anyfast_would_refuse_is_never_sent(runner: TaskRunner, sandbox: SandboxHandle, name: str) -> None:
-    attempt = runner.attempt(group_of(name=name))
+@pytest.mark.parametrize(
+    ("name", "phrase"),
+    [("", "it is empty"), ("  ", "it is empty"), ("None", "it is empty"), ("x" * 65, "1 to 64")],
+    ids=["nothing", "blanks", "None", "too long"],
+)
+def test_a_name_that_anyfast_would_refuse_is_never_sent(
+    runner: TaskRunner, sandbox: SandboxHandle, name: str, phrase: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=phrase):
+        group_of(name=name)()
+    attempt = runner.attempt(group_of(name=rendered(name)))
     assert attempt.state == "failed"
-    assert "1 to 64" in str(attempt.error)
+    assert phrase in str(attempt.error)
     assert sandbox.requests() == []
+
+
+def test_a_group_that_is_listed_late_is_found_after_its_creation_lost_its_answer(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
+) -> None:
+    sandbox.reset(clock=fake_clock.now, group_index_seconds=80)
+    sandbox.fault("drop_answer", on="CreateAssetGroup")
+    make = group_of(retry_delay=timedelta(0))
+    assert isinstance(runner.attempt(make).error, exceptions.LostAnswerError)
+    assert runner.retry(make).result == sandbox.account().groups[0].id
+    assert sandbox.billed.asset_groups == 1
 
 
 @BOTH_WAYS
@@ -190,12 +227,41 @@ def test_a_data_uri_or_raw_base64_becomes_an_image(
     [
         ({}, "either url or file"),
         ({"url": "https://example.com/a.png", "file": "a.png"}, "either url or file"),
-        ({"file": "nowhere.png"}, "cannot be read"),
-        ({"url": "https://example.com/a"}, "asset_type cannot be told"),
         ({"url": "https://example.com/a.png", "asset_type": "Picture"}, "asset_type='Picture'"),
         ({"url": "https://example.com/a.png", "if_exists": "maybe"}, "if_exists='maybe'"),
-        ({"url": "https://example.com/a.png", "group_id": " "}, "group_id is empty"),
+        ({"url": "https://example.com/a.png", "group_id": " "}, "group_id=' ': it is empty"),
+        ({"url": "https://example.com/a.png", "timeout": 0}, "timeout=0"),
+        ({"url": "None"}, "url='None': it is given, and comes to nothing"),
+        ({"url": "https://example.com/a.png", "name": "x" * 65}, "1 to 64"),
+    ],
+)
+def test_a_mistake_in_an_asset_shows_when_the_dag_is_parsed(parameters: dict[str, Any], phrase: str) -> None:
+    with pytest.raises(InvalidRequestError, match=re.escape(phrase)):
+        asset_of(**{"group_id": "group-1", **parameters})()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "phrase"),
+    [
+        ({"url": rendered("https://example.com/a.png"), "asset_type": rendered("Picture")}, "asset_type='Picture'"),
+        ({"url": rendered("https://example.com/a.png"), "group_id": rendered(" ")}, "it is empty"),
+        ({"url": rendered("https://example.com/a.png"), "name": rendered("None")}, "comes to nothing"),
+        ({"url": rendered("None")}, "comes to nothing"),
+        ({"file": rendered("")}, "comes to nothing"),
+        ({"file": "nowhere.png"}, "cannot be read"),
         ({"file": __file__}, "neither an image, a video nor audio"),
+        ({"url": "https://example.com/a"}, "asset_type cannot be told"),
+        ({"url": "s3://films/cat.png"}, "is neither a link"),
+        ({"url": "/data/cat.png"}, "is neither a link"),
+        ({"url": "cat.png"}, "is neither a link"),
+        ({"url": "http:///cat.png"}, "no host"),
+        ({"url": "https://example.com/a cat.png"}, "holds blanks"),
+        ({"url": "data:image/png;base64,###"}, "is neither a link"),
+        ({"url": base64.b64encode(b"only text, and nothing else").decode()}, "url holds something unknown"),
+        ({"url": "data:image/png;base64," + base64.b64encode(encoded(10)).decode()}, "url is 10 pixels wide"),
+        ({"url": base64.b64encode(encoded(10)).decode()}, "url is 10 pixels wide"),
+        ({"url": base64.b64encode(encoded(400)[:-200]).decode()}, "url is damaged"),
+        ({"url": base64.b64encode(encoded(400)).decode(), "asset_type": "Video"}, "asset_type='Video' was asked for"),
     ],
 )
 def test_what_anyfast_would_refuse_is_never_sent(
@@ -204,7 +270,38 @@ def test_what_anyfast_would_refuse_is_never_sent(
     attempt = runner.attempt(asset_of(**{"group_id": "group-1", **parameters}))
     assert attempt.state == "failed"
     assert phrase in str(attempt.error)
+    assert "Nothing was billed." in str(attempt.error)
     assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("?token=AAA", "?token=BBB"), ("?sp=1001", "?sp=1002"), ("?id=1&X-Amz-Signature=s", "?id=2&X-Amz-Signature=s")],
+)
+def test_two_links_that_differ_in_what_may_name_the_content_are_two_assets(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, one: str, other: str
+) -> None:
+    for query in (one, other):
+        runner.fresh().attempt(asset_of(group_id=group, url=f"https://example.com/get{query}", asset_type="Image"))
+    assert sandbox.billed.assets == 2
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "X-Amz-Date={0}&X-Amz-Signature={0}",
+        "X-Tos-Signature={0}&X-Tos-Date={0}",
+        "Expires={0}&OSSAccessKeyId=k&Signature={0}",
+        "se={0}&sv=2024&sp=r&sig={0}",
+    ],
+)
+def test_a_link_that_is_signed_anew_is_the_same_asset(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, signature: str
+) -> None:
+    for each in ("1", "2"):
+        url = f"https://example.com/a.png?{signature.format(each)}"
+        assert runner.fresh().attempt(asset_of(group_id=group, url=url)).state == "success"
+    assert sandbox.billed.assets == 1
 
 
 def test_a_file_that_is_not_what_the_user_said_is_never_sent(
@@ -272,7 +369,7 @@ def test_a_retry_on_a_host_whose_clock_is_behind_waits_no_longer_than_any_other(
         assert isinstance(runner.attempt(make).error, exceptions.LostAnswerError)
     began = fake_clock.now()
     assert runner.retry(make).state == "success"
-    assert fake_clock.now() - began <= INDEX_LAG
+    assert fake_clock.now() - began <= LISTS_CATCH_UP
 
 
 def test_two_tasks_that_create_the_same_at_the_same_moment_pay_once(
@@ -297,11 +394,31 @@ def test_a_group_that_was_created_a_moment_ago_is_waited_for(
     assert sandbox.billed.assets == 1
 
 
+@pytest.mark.parametrize("late", [3, 15, 25])
+def test_a_group_that_neither_the_lists_nor_creations_know_yet_is_waited_for(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, late: int
+) -> None:
+    sandbox.reset(clock=fake_clock.now, group_index_seconds=late)
+    group = runner.fresh().attempt(group_of(if_exists="create")).result
+    assert runner.fresh().attempt(asset_of(group_id=group, url="https://example.com/a.png")).state == "success"
+    assert (sandbox.billed.asset_groups, sandbox.billed.assets) == (1, 1)
+
+
+def test_a_group_that_is_listed_and_not_taken_is_said_to_be_so(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str
+) -> None:
+    sandbox.fault("group_not_found", times=50)
+    attempt = runner.attempt(asset_of(group_id=group, url="https://example.com/a.png"))
+    assert isinstance(attempt.error, exceptions.AssetGroupNotFoundError)
+    assert f"The group {group} is in this key's list, no asset in it has this name" in str(attempt.error)
+
+
 def test_a_group_of_another_key_is_named_and_costs_nothing(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     attempt = runner.attempt(asset_of(group_id="group-20260101000000-aaaaa", url="https://example.com/a.png"))
     assert attempt.state == "failed"
     assert isinstance(attempt.error, exceptions.AssetGroupNotFoundError)
-    assert "group-20260101000000-aaaaa" in str(attempt.error)
+    assert "This key's list holds no group group-20260101000000-aaaaa" in str(attempt.error)
+    assert "Nothing" in str(attempt.error)
     assert sandbox.billed.assets == 0
 
 
@@ -353,15 +470,32 @@ def test_an_asset_that_anyfast_does_not_know_yet_when_its_trigger_breaks_is_not_
 def test_the_grace_of_an_asset_counts_from_its_creation_and_not_from_the_reading_of_its_file(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: Any, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    obtain = AssetCreation.obtain
+    obtain = AssetCreation.get_or_create
 
     def slowly(self: AssetCreation, *given: Any) -> Any:
         fake_clock.advance(120)
         return obtain(self, *given)
 
-    monkeypatch.setattr(AssetCreation, "obtain", slowly)
+    monkeypatch.setattr(AssetCreation, "get_or_create", slowly)
     sandbox.fault("asset_not_found", on="GetAsset", times=2)
     assert runner.attempt(asset_of(group_id=group, url="https://example.com/a.png")).state == "success"
+
+
+def test_one_group_id_as_text_is_one_group(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
+    runner.fresh().attempt(asset_of(group_id=group, url="https://example.com/a.png"))
+    for given in (group, rendered(group), [group], f"['{group}']"):
+        found = runner.fresh().attempt(partial(ListAssetsOperator, task_id="list", group_ids=given)).result
+        assert [asset["group_id"] for asset in found] == [group]
+
+
+@pytest.mark.parametrize("parameter", ["group_ids", "name"])
+def test_a_filter_that_renders_to_nothing_does_not_list_everything(
+    runner: TaskRunner, sandbox: SandboxHandle, parameter: str
+) -> None:
+    attempt = runner.attempt(partial(ListAssetsOperator, task_id="list", **{parameter: rendered("None")}))
+    assert attempt.state == "failed"
+    assert "comes to nothing" in str(attempt.error)
+    assert sandbox.requests() == []
 
 
 def test_the_lists_return_every_page(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
@@ -468,27 +602,81 @@ def test_of_many_assets_those_that_fail_are_all_named(
     assert all(asset_id in str(attempt.error) for asset_id in failed)
 
 
-def test_a_task_that_runs_out_of_time_does_not_sit_out_its_waits(
+def test_a_task_that_runs_out_of_time_does_not_wait_for_its_threads(
     runner: TaskRunner, group: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, released, ended = Event(), Event(), Event()
+    released, ended = Event(), Event()
 
-    def wait(*_: Any) -> None:
-        asked.set()
+    def create(*_: Any) -> tuple[str, bool]:
         released.wait(20)
         ended.set()
+        return "asset-1", True
 
     def out_of_time(*_: Any) -> None:
-        assert asked.wait(20)
         raise AirflowTaskTimeout
 
-    monkeypatch.setattr(CreateAssetsOperator, "wait", wait)
-    monkeypatch.setattr(CreateAssetsOperator, "_conclude", out_of_time)
-    attempt = runner.attempt(assets_of(group_id=group, files=str(pictures), deferrable=False))
+    monkeypatch.setattr(AssetCreation, "get_or_create", create)
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, 3)
+    try:
+        attempt = runner.attempt(assets_of(group_id=group, files=str(pictures), deferrable=False))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     assert not ended.is_set()
     released.set()
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, AirflowTaskTimeout)
+
+
+@BOTH_WAYS
+def test_many_assets_are_asked_for_together_and_active_ones_not_again(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path, fake_clock: FakeClock, *, deferrable: bool
+) -> None:
+    make = assets_of(group_id=group, files=str(pictures), deferrable=deferrable)
+    ids = runner.attempt(make).result
+    asked, began = len(sandbox.requests()), fake_clock.now()
+    again = runner.fresh().attempt(make)
+    assert (again.result, again.deferrals, fake_clock.now()) == (ids, 0, began)
+    assert len(sandbox.requests()) - asked == 1
+    if not deferrable:
+        assert sandbox.requests("GetAsset") == []
+
+
+@BOTH_WAYS
+def test_assets_that_are_not_active_in_time_are_named_with_the_limit_that_was_set(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, pictures: Path, *, deferrable: bool
+) -> None:
+    sandbox.reset(clock=fake_clock.now, asset_seconds=1000)
+    group = str(runner.fresh().attempt(group_of()).result)
+    make = assets_of(group_id=group, files=str(pictures), timeout="00:01:30", deferrable=deferrable)
+    attempt = runner.attempt(make)
+    assert isinstance(attempt.error, exceptions.AssetTimeoutError)
+    assert "12 of 12 assets were not Active within the timeout of 90 s: " in str(attempt.error)
+    fake_clock.advance(1000)
+    assert runner.retry(make).state == "success"
+    assert sandbox.billed.assets == 12
+
+
+def test_a_wrong_group_ends_a_folder_after_one_wait(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, pictures: Path
+) -> None:
+    began = fake_clock.now()
+    attempt = runner.attempt(assets_of(group_id="group-20260101000000-aaaaa", files=str(pictures), max_in_flight=1))
+    assert isinstance(attempt.error, exceptions.AssetGroupNotFoundError)
+    assert fake_clock.now() - began < 3 * LISTS_CATCH_UP
+    assert sandbox.billed.assets == 0
+
+
+def test_a_file_whose_name_is_no_text_is_sent_under_a_name_that_is(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
+) -> None:
+    odd = os.fsencode(pictures) + b"/\xb9\xab\xb9\xab.png"
+    os.rename(pictures / "00.png", odd)  # noqa: PTH104 - the name is bytes
+    attempt = runner.attempt(assets_of(group_id=group, files=str(pictures)))
+    assert attempt.state == "success", attempt.log_text
+    assert any(asset.name.startswith("????-") for asset in sandbox.account().assets)
+    assert sandbox.billed.assets == 12
 
 
 def test_two_groups_of_one_name_made_at_the_same_moment_end_as_the_older_one(
@@ -496,9 +684,9 @@ def test_two_groups_of_one_name_made_at_the_same_moment_end_as_the_older_one(
 ) -> None:
     older = runner.attempt(group_of()).result
     fake_clock.advance(2)
-    find = CreateAssetGroupOperator._find
+    find = GroupCreation.find
     answers = iter([None])
-    monkeypatch.setattr(CreateAssetGroupOperator, "_find", lambda self, *given: next(answers, find(self, *given)))
+    monkeypatch.setattr(GroupCreation, "find", lambda self, *given: next(answers, find(self, *given)))
     attempt = runner.fresh().attempt(group_of())
     assert attempt.result == older
     assert "at the same moment" in attempt.log_text

@@ -13,7 +13,8 @@ import av
 import pytest
 from PIL import Image
 
-from airflow_provider_anyfast.assets.creation import AssetCreation, file_source
+from airflow_provider_anyfast.assets.creation import AssetCreation
+from airflow_provider_anyfast.assets.source import file_source
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
@@ -99,7 +100,7 @@ def create_asset(sandbox: SandboxHandle, file: Path) -> str:
     with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client, file_source(file) as source:
         group_id = client.send(endpoints.create_asset_group("airflow-products"))
         ledger = Ledger(MemoryStore(), fingerprint="", max_tries=0)
-        return AssetCreation(client, group_id).obtain(ledger, source)[0]
+        return AssetCreation(client, group_id).get_or_create(ledger, source)[0]
 
 
 def picture(colour: str) -> bytes:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.assets.creation import AssetCreation, file_source
+from airflow_provider_anyfast.assets.creation import AssetCreation
+from airflow_provider_anyfast.assets.source import file_source
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
@@ -77,7 +78,7 @@ def send_up(pipe: Connection, environment: dict[str, str], url: str, key: str, g
         def create(file: str) -> str:
             ledger = Ledger(MemoryStore(), fingerprint=file, max_tries=0)
             with file_source(file) as source:
-                return AssetCreation(client, group).obtain(ledger, source)[0]
+                return AssetCreation(client, group).get_or_create(ledger, source)[0]
 
         for file in files[:-1]:
             create(file)

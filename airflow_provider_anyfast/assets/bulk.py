@@ -1,0 +1,199 @@
+"""Many files in one group: all looked at before the first creation, created side by side, waited for together."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_anyfast.assets.creation import AssetCreation
+from airflow_provider_anyfast.assets.source import file_source
+from airflow_provider_anyfast.client import clock, endpoints
+from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
+from airflow_provider_anyfast.client.errors import (
+    AssetFailedError,
+    AssetTimeoutError,
+    InvalidRequestError,
+    LostAnswerError,
+    WaitInterruptedError,
+)
+from airflow_provider_anyfast.client.failures import asset_failure
+from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.ledger.record import Ledger
+from airflow_provider_anyfast.ledger.stores import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow_provider_anyfast.assets.source import UploadWay
+    from airflow_provider_anyfast.client.responses import Asset
+    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.polling.schedule import Timing
+
+log = logging.getLogger(__name__)
+
+_MOST_NAMED = 20
+"""Assets that one message names."""
+
+
+@dataclass(frozen=True)
+class BulkCreation:
+    """Assets of many files in one group.
+
+    Args:
+        asset_type: what all files must be; None finds each out.
+        max_in_flight: files that are looked at, and creations that are under way, at the same time.
+    """
+
+    client: AnyFastClient
+    group_id: str
+    asset_type: str | None
+    upload: UploadWay
+    max_in_flight: int
+
+    def get_or_create(self, files: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The assets' ids in the order of the files, and those of them that are not known to be Active.
+
+        Names come from the files' names and contents, so a retry finds what an earlier attempt created.
+
+        Raises:
+            InvalidRequestError: AnyFast would refuse some of the files, each of which is named; nothing was billed.
+            AnyFastError: a creation failed; those that were under way are finished first.
+        """
+        with self._pool() as pool:
+            names = self._look_at_all(pool, files)
+            listed = self.client.run(endpoints.list_assets(group_ids=[self.group_id]))
+            usable = {asset.name: asset for asset in listed if asset.outcome is not Outcome.FAILED}
+            by_name = dict(zip(names, files, strict=True))
+            missing = [name for name in by_name if name not in usable]
+            log.info("%d of %d assets exist. Creating %d.", len(by_name) - len(missing), len(by_name), len(missing))
+            created = pool.map(lambda name: self._create(name, by_name[name]), missing)
+            ids = {name: asset.id for name, asset in usable.items()} | dict(zip(missing, created, strict=True))
+        active = {asset.id for asset in usable.values() if asset.outcome is Outcome.SUCCEEDED}
+        asset_ids = [ids[name] for name in names]
+        return asset_ids, [asset_id for asset_id in dict.fromkeys(asset_ids) if asset_id not in active]
+
+    def _look_at_all(self, pool: ThreadPoolExecutor, files: Sequence[str]) -> list[str]:
+        """The name of each file's asset; all that is wrong with any file stands in one error."""
+
+        def look_at(file: str) -> tuple[str, str]:
+            try:
+                with file_source(file, asset_type=self.asset_type) as source:
+                    return source.name, ""
+            except InvalidRequestError as error:
+                return "", error.what
+
+        for file in files:
+            stored_file(file, "files")  # connections are looked up here, since other threads must not talk to Airflow
+        looked_at = list(pool.map(look_at, files))
+        problems = [problem for _, problem in looked_at if problem]
+        if problems:
+            raise InvalidRequestError(
+                f"{len(problems)} of {len(files)} files cannot become assets, so none was created: "
+                + " ".join(problems)
+            )
+        return [name for name, _ in looked_at]
+
+    def _create(self, name: str, file: str) -> str:
+        # AnyFast keeps the names in a group unique, so this ledger need not outlive the attempt.
+        ledger = Ledger(MemoryStore(), fingerprint=name, max_tries=0)
+        creation = AssetCreation(self.client, self.group_id)
+        with file_source(file, name=name, asset_type=self.asset_type, upload=self.upload) as source:
+            try:
+                return creation.get_or_create(ledger, source)[0]
+            except LostAnswerError as error:
+                log.warning("%s Looking for the asset now.", error.what)
+                return creation.get_or_create(ledger, source)[0]
+
+    @contextmanager
+    def _pool(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads that a failure lets finish what they are about, which may be billed, and that a time-out leaves."""
+        pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="anyfast")
+        try:
+            yield pool
+        except Exception:
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException:  # such as AirflowTaskTimeout, while threads upload files
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+
+
+@dataclass(frozen=True)
+class BulkWait:
+    """Waiting for assets of one group, with one question for all of them.
+
+    Args:
+        started_at: Unix seconds of the creation.
+        timeout: seconds from then on until the wait is given up.
+    """
+
+    client: AnyFastClient
+    group_id: str
+    started_at: float
+    timeout: float
+
+    def wait(self, asset_ids: Sequence[str], schedule: Timing) -> None:
+        """Returns when all assets are Active.
+
+        Raises:
+            AnyFastError: as ``conclude``.
+        """
+        deadline = self.started_at + self.timeout
+        while True:
+            now = clock.now()
+            clock.sleep(max(0.0, min(schedule.wait(now - self.started_at), deadline - now)))
+            assets = self._ask(asset_ids)
+            ended = sum(asset.outcome is not Outcome.PENDING for asset in assets)
+            if ended == len(asset_ids) or clock.now() >= deadline:
+                self._conclude(asset_ids, assets)
+                return
+            log.info("%d of %d assets have ended.", ended, len(asset_ids))
+
+    def conclude(self, asset_ids: Sequence[str], reason: str = "") -> None:
+        """Returns if all assets are Active now.
+
+        Args:
+            asset_ids: of the assets.
+            reason: why a wait elsewhere ended early, if it did.
+
+        Raises:
+            AssetFailedError: AnyFast could not use some of the files, each of which is named.
+            AssetTimeoutError: some are not Active.
+            WaitInterruptedError: some are not Active, and there was time left.
+            AnyFastError: AnyFast could not be asked.
+        """
+        self._conclude(asset_ids, self._ask(asset_ids), reason)
+
+    def _ask(self, asset_ids: Sequence[str]) -> list[Asset]:
+        """What is known of the assets. Those that the list does not hold, although it should, are asked for one by one.
+
+        Raises:
+            AssetNotFoundError: there is no such asset.
+        """
+        listed = {asset.id: asset for asset in self.client.run(endpoints.list_assets(group_ids=[self.group_id]))}
+        if clock.now() < self.started_at + LISTS_CATCH_UP:
+            return [listed[asset_id] for asset_id in asset_ids if asset_id in listed]
+        return [listed.get(asset_id) or self.client.send(endpoints.get_asset(asset_id)) for asset_id in asset_ids]
+
+    def _conclude(self, asset_ids: Sequence[str], assets: Sequence[Asset], reason: str = "") -> None:
+        failures = [asset_failure(asset) for asset in assets if asset.outcome is Outcome.FAILED]
+        if failures:
+            raise AssetFailedError(" ".join(failure.what for failure in failures), code=failures[0].code)
+        active = {asset.id for asset in assets if asset.outcome is Outcome.SUCCEEDED}
+        waiting = [asset_id for asset_id in asset_ids if asset_id not in active]
+        if not waiting:
+            return
+        what = f"{len(waiting)} of {len(asset_ids)} assets were not Active"
+        if reason:
+            raise WaitInterruptedError(f"{what}: {_named(waiting)}. The wait ended early: {reason}")
+        raise AssetTimeoutError(f"{what} within the timeout of {self.timeout:g} s: {_named(waiting)}.")
+
+
+def _named(asset_ids: Sequence[str]) -> str:
+    rest = len(asset_ids) - _MOST_NAMED
+    return ", ".join(asset_ids[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")

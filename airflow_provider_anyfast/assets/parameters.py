@@ -1,0 +1,98 @@
+"""What the operators that fill the asset library are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
+
+from airflow_provider_anyfast.assets.creation import IfAssetExists, IfGroupExists
+from airflow_provider_anyfast.assets.source import (
+    AssetName,
+    AssetSource,
+    OptionalName,
+    OptionalType,
+    UploadWay,
+    file_source,
+    url_source,
+)
+from airflow_provider_anyfast.parameters import (
+    Flag,
+    Id,
+    OptionalSeconds,
+    Parameters,
+    Problem,
+    Seconds,
+    Whole,
+    decode,
+    is_blank,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_Path = Annotated[str | None, BeforeValidator(lambda value: None if is_blank(value) else str(value))]
+
+
+def _files(value: Any) -> Any:
+    """A folder or a pattern as text, or a list of files; a template makes text of a list."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = decode(value)
+    if isinstance(value, str | PathLike) or not isinstance(value, Iterable):
+        return str(value)
+    return tuple(map(str, value))
+
+
+class GroupParameters(Parameters):
+    """What a group is created from."""
+
+    name: AssetName = "group"
+    if_exists: IfGroupExists = "reuse"
+
+
+class WaitParameters(Parameters):
+    """How to wait until assets are Active."""
+
+    wait_until_active: Flag = True
+    poll_interval: OptionalSeconds = None
+    timeout: Seconds = 600.0
+
+
+class AssetParameters(WaitParameters):
+    """What an asset is created from."""
+
+    meant_if_given: ClassVar[frozenset[str]] = frozenset({"url", "file", "name", "asset_type"})
+
+    group_id: Id = "group"
+    url: _Path = None
+    file: _Path = None
+    name: OptionalName = None
+    asset_type: OptionalType = None
+    upload: UploadWay = "auto"
+    if_exists: IfAssetExists = "reuse"
+
+    def problems(self) -> Iterator[Problem]:
+        """There is one source."""
+        if (self.url is None) == (self.file is None):
+            yield Problem(frozenset({"url", "file"}), "give either url or file, and not both")
+
+    def source(self) -> AbstractContextManager[AssetSource]:
+        """What becomes the asset, looked at."""
+        if self.file is not None:
+            return file_source(self.file, name=self.name, asset_type=self.asset_type, upload=self.upload)
+        return nullcontext(url_source(self.url or "", name=self.name, asset_type=self.asset_type))
+
+
+class BulkParameters(WaitParameters):
+    """What many assets are created from."""
+
+    meant_if_given: ClassVar[frozenset[str]] = frozenset({"asset_type"})
+
+    group_id: Id = "group"
+    files: Annotated[str | tuple[str, ...], BeforeValidator(_files)] = ()
+    asset_type: OptionalType = None
+    upload: UploadWay = "auto"
+    max_in_flight: Whole = 8

@@ -1,0 +1,207 @@
+"""What becomes an asset, a file or a URL: looked at, and named, before anything is billed for it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import mimetypes
+import re
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client.endpoints import Upload
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.client.redact import redact
+from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.media.file import ASSET_TYPES, MediaFile, read_media
+from airflow_provider_anyfast.media.limits import RULES, Measure
+from airflow_provider_anyfast.parameters import FilledText, is_blank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.files.storage import Place
+
+UploadWay = Literal["auto", "data_uri", "multipart"]
+
+LONGEST_NAME = 64
+"""Characters of a name."""
+_LARGEST_FILE = max(rules.limits[Measure.SIZE].highest for rules in RULES.values())
+_DATA_URI = re.compile(r"data:(?P<type>[\w.+/-]*)(?:;[\w.+=-]+)*;base64,(?P<content>.*)", re.DOTALL | re.IGNORECASE)
+
+
+def _known_name(name: str) -> str:
+    if len(name) > LONGEST_NAME:
+        raise PydanticCustomError("anyfast", f"it has {len(name)} characters, and AnyFast takes 1 to {LONGEST_NAME}")
+    if not _is_text(name):
+        raise PydanticCustomError("anyfast", "it holds bytes that are no text")
+    return name
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+AssetName = Annotated[FilledText, AfterValidator(_known_name)]
+"""The name of an asset or a group."""
+OptionalName = Annotated[AssetName | None, BeforeValidator(lambda value: None if is_blank(value) else value)]
+AssetType = Literal["Image", "Video", "Audio"]
+OptionalType = Annotated[AssetType | None, BeforeValidator(lambda value: None if is_blank(value) else value)]
+
+
+@dataclass(frozen=True)
+class AssetSource:
+    """What becomes an asset: a URL, or a file that is here for the moment.
+
+    Attributes:
+        upload: how a file is sent; ``auto`` sends images as data URIs and the rest as multipart forms, since images
+            sent as forms have been seen to get ids that never resolve.
+    """
+
+    name: str
+    asset_type: str
+    url: str | None = None
+    media: MediaFile | None = None
+    upload: UploadWay = "auto"
+
+    def create(self, client: AnyFastClient, group_id: str) -> str:
+        """Creates the asset and returns its id. Billed."""
+        create = partial(endpoints.create_asset, group_id=group_id, name=self.name, asset_type=self.asset_type)
+        if self.media is None:
+            return client.send(create(url=self.url))
+        if self.upload == "data_uri" or (self.upload == "auto" and self.asset_type == "Image"):
+            return client.send(create(url=self.media.data_uri()))
+        with self.media.open() as content:
+            return client.send(create(upload=Upload(self.media.file_name, content, self.media.media_type)))
+
+
+@contextmanager
+def file_source(
+    file: Place, *, name: str | None = None, asset_type: str | None = None, upload: UploadWay = "auto"
+) -> Iterator[AssetSource]:
+    """A local or stored file, looked at before anything is billed, for as long as the block lasts.
+
+    Raises:
+        InvalidRequestError: it does not exist, or AnyFast would refuse it; with every problem that was found.
+        StorageError: the storage does not answer.
+    """
+    stored = stored_file(file, "file")
+    shown = f"file={str(file)!r}"
+    size = stored.size()
+    if size is not None and size > _LARGEST_FILE:
+        raise InvalidRequestError(
+            f"{shown} has {size:,} bytes, and AnyFast takes at most {_LARGEST_FILE:,.0f} of any type."
+        )
+    with stored.local_copy() as path:
+        media = read_media(path, asset_type, shown=shown)
+        yield AssetSource(name or media.default_name, media.asset_type, media=media, upload=upload)
+
+
+def url_source(url: str, *, name: str | None = None, asset_type: str | None = None) -> AssetSource:
+    """A public link, a data URI, or the raw Base64 of an image.
+
+    What holds its content is checked as a file is.
+
+    Raises:
+        InvalidRequestError: it is none of these, or AnyFast would refuse its content, or its type cannot be told.
+    """
+    url = url.strip()
+    if _is_link(url):
+        return AssetSource(name or _name_of_link(url), asset_type or _type_of_link(url), url=url)
+    with tempfile.TemporaryDirectory() as folder:
+        content = Path(folder) / "content"
+        content.write_bytes(_content_of(url))
+        media = read_media(content, asset_type, shown="url")
+    return AssetSource(name or f"asset-{_digest(url)}", media.asset_type, url=url)
+
+
+def _content_of(url: str) -> bytes:
+    """The bytes that a data URI or raw Base64 holds."""
+    data_uri = _DATA_URI.fullmatch(url)
+    try:
+        return base64.b64decode("".join((data_uri["content"] if data_uri else url).split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequestError(
+            f"url={redact(url)[:100]!r} is neither a link (http://… or https://…), nor a data URI "
+            "(data:image/png;base64,…), nor Base64. Give a path, or an address such as s3://bucket/key, as file."
+        ) from None
+
+
+def _is_link(url: str) -> bool:
+    if not url.lower().startswith(("http://", "https://")):
+        return False
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if not host or re.search(r"\s", url):
+        raise InvalidRequestError(f"url={redact(url)[:100]!r} is no address: it has no host, or holds blanks.")
+    return True
+
+
+def _type_of_link(url: str) -> str:
+    media_type = mimetypes.guess_type(urlsplit(url).path)[0] or ""
+    asset_type = media_type.partition("/")[0].capitalize()
+    if asset_type not in ASSET_TYPES:
+        raise InvalidRequestError(
+            f"asset_type cannot be told from url={redact(url)[:100]!r}; give one of {', '.join(ASSET_TYPES)}."
+        )
+    return asset_type
+
+
+def _name_of_link(url: str) -> str:
+    """From the file's name in the link, and a digest of all that tells its content from another's."""
+    stem = PurePosixPath(urlsplit(url).path).stem[:40]
+    return f"{stem or 'asset'}-{_digest(_unsigned(url))}"
+
+
+def _digest(url: str) -> str:
+    """Short. Assets are found again by it, so it must never change."""
+    return hashlib.sha256(json.dumps([{"url": url}, ""], ensure_ascii=False).encode("utf-8", "replace")).hexdigest()[
+        :12
+    ]
+
+
+_SCHEMES: dict[str, str] = {
+    "x-amz-signature": r"x-amz-.*",
+    "x-goog-signature": r"x-goog-.*",
+    "x-tos-signature": r"x-tos-.*",
+    "x-oss-signature": r"x-oss-.*",
+    "q-signature": r"q-.*|x-cos-.*",
+    "x-bce-signature": r"x-bce-.*",
+    "awsaccesskeyid": r"awsaccesskeyid|signature|expires|x-amz-security-token",
+    "ossaccesskeyid": r"ossaccesskeyid|signature|expires|security-token",
+    "googleaccessid": r"googleaccessid|signature|expires",
+    "key-pair-id": r"key-pair-id|signature|expires|policy",
+    "sig": r"sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv",
+}
+"""What to leave out of a link that one of the well-known services has signed, by the parameter that such links have.
+
+One parameter alone, such as ``token`` or ``sp``, can also say which file is meant."""
+
+
+def _unsigned(url: str) -> str:
+    """A link without what differs each time that it is signed, so that one file has one name."""
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    names = {name.lower() for name, _ in query}
+    for mark, pattern in _SCHEMES.items():
+        if mark in names and (mark != "sig" or {"se", "sv"} <= names):
+            query = [(name, value) for name, value in query if not re.fullmatch(pattern, name, re.IGNORECASE)]
+    return urlunsplit(parts._replace(query=urlencode(query)))

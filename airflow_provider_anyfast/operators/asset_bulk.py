@@ -1,0 +1,134 @@
+"""Filling the asset library from a folder, or from a list of files."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_anyfast.assets.bulk import BulkCreation, BulkWait
+from airflow_provider_anyfast.assets.parameters import BulkParameters
+from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.deferral import DeferrableJobMixin
+from airflow_provider_anyfast.exceptions import fail_fast
+from airflow_provider_anyfast.files.storage import files_in
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
+from airflow_provider_anyfast.parameters import check_literals, read
+from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE, Schedule
+from airflow_provider_anyfast.triggers.asset import AssetsTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_anyfast.assets.source import UploadWay
+    from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
+
+
+class CreateAssetsOperator(DeferrableJobMixin):
+    """Puts many files into a group, each once. Each creation is billed, finding is free.
+
+    Every file is looked at before the first creation. Names come from the files' names and contents, so a retry finds
+    what an earlier attempt created, and pays only for the rest.
+
+    Args:
+        group_id: the group, as ``CreateAssetGroupOperator`` returns it.
+        files: a folder, a pattern such as ``s3://conn@bucket/pictures/*.png``, or a list of files.
+        asset_type: ``Image``, ``Video`` or ``Audio``, if all must be of one type; None finds each out.
+        upload: how files are sent: ``data_uri``, ``multipart``, or ``auto``, which takes the first for images.
+        wait_until_active: whether to wait until AnyFast has processed all files.
+        deferrable: waits in the triggerer, without holding a worker.
+        poll_interval: seconds between polls; None follows the assets.
+        timeout: seconds from the creation, or a ``timedelta``, after which the task fails.
+        max_in_flight: files that are looked at, and creations that are under way, at the same time. Each holds one
+            image in memory at most; other files are streamed.
+        anyfast_conn_id: the connection; assets belong to its key.
+
+    Returns:
+        The assets' ids as a list, in the order of the files (a folder's are sorted by name).
+
+    Raises:
+        InvalidRequestError: AnyFast would refuse some of the files, each of which is named; nothing was billed.
+        AssetFailedError: AnyFast could not use some of the files; a clear pays for new ones in their place.
+        AssetTimeoutError: some were not Active in time; a retry finds the same ones.
+    """
+
+    template_fields: Sequence[str] = ("group_id", "files", "asset_type", "upload", "anyfast_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
+    ui_color = "#f0ffe8"
+
+    def __init__(
+        self,
+        *,
+        group_id: TemplatedText,
+        files: Templated[Place | Sequence[Place]],
+        asset_type: TemplatedText | None = None,
+        upload: Templated[UploadWay] = "auto",
+        wait_until_active: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: Duration | None = None,
+        timeout: Duration = 600.0,
+        max_in_flight: int = 8,
+        anyfast_conn_id: str = AnyFastHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.group_id = group_id
+        self.files = files
+        self.asset_type = asset_type
+        self.upload = upload
+        self.wait_until_active = wait_until_active
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.max_in_flight = max_in_flight
+        self.anyfast_conn_id = anyfast_conn_id
+        check_literals(self, BulkParameters)
+
+    @cached_property
+    def hook(self) -> AnyFastHook:
+        """Talks to AnyFast with the connection's key."""
+        return AnyFastHook(self.anyfast_conn_id)
+
+    def execute(self, context: Context) -> list[str]:
+        """Looks at every file, creates the assets that are missing, and waits until all can be used."""
+        with fail_fast(context, self.anyfast_conn_id):
+            bulk = read(self, BulkParameters)
+            files = files_in(bulk.files) if isinstance(bulk.files, str) else bulk.files
+            with self.hook.get_conn() as client:
+                creation = BulkCreation(client, bulk.group_id, bulk.asset_type, bulk.upload, bulk.max_in_flight)
+                asset_ids, pending = creation.get_or_create(files)
+                created_at = clock.now()
+                context["ti"].xcom_push("asset_ids", asset_ids)
+                context["ti"].xcom_push("assets_created_at", created_at)
+                if bulk.wait_until_active and pending:
+                    if self.deferrable:
+                        self.defer_until(self._trigger(bulk, pending, created_at))
+                    schedule = Schedule.fixed(bulk.poll_interval) if bulk.poll_interval else ASSET_SCHEDULE
+                    BulkWait(client, bulk.group_id, created_at, bulk.timeout).wait(pending, schedule)
+            return asset_ids
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
+        """Goes on after the deferral: AnyFast is asked once more."""
+        with fail_fast(context, self.anyfast_conn_id):
+            bulk = read(self, BulkParameters)
+            asset_ids = list(self._pulled(context, "asset_ids"))
+            created_at = float(self._pulled(context, "assets_created_at") or 0.0)
+            with self.hook.get_conn() as client:
+                wait = BulkWait(client, bulk.group_id, created_at, bulk.timeout)
+                wait.conclude(list(dict.fromkeys(asset_ids)), (event or {}).get("reason", ""))
+            return asset_ids
+
+    def _pulled(self, context: Context, key: str) -> Any:
+        ti = context["ti"]
+        return ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=ti.map_index)
+
+    def _trigger(self, bulk: BulkParameters, asset_ids: Sequence[str], created_at: float) -> AssetsTrigger:
+        return AssetsTrigger(
+            jobs=[(asset_id, created_at, created_at + bulk.timeout) for asset_id in asset_ids],
+            anyfast_conn_id=self.anyfast_conn_id,
+            poll_interval=bulk.poll_interval,
+        )
