@@ -115,7 +115,7 @@ def _lacks_only_its_end_mark(jpeg: bytes) -> bool:
     """Whether all pixels of a JPEG are there: then it looks the same, whatever follows them."""
     from PIL import Image
 
-    looks = []
+    looks: list[bytes] = []
     for following in (b"", b"\x55\xaa" * 512):
         with Image.open(io.BytesIO(jpeg + following + b"\xff\xd9")) as image:
             looks.append(image.tobytes())
