@@ -41,6 +41,7 @@ _UNLOCKED_FOR = 60.0
 """Seconds within which whoever makes a temporary folder has locked it."""
 _SAME_SCHEME = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
 """Other names of one storage."""
+_STORAGE_SCHEMES = (*_SAME_SCHEME, "s3", "gs", "abfs", "wasb", "oss", "hdfs", "file", "http", "https", "ftp", "sftp")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.)")
 """How a URL begins, and also one whose slashes were lost, as in ``str(Path("s3://films/x.mp4"))``."""
 _IN_PATHS = "/!$&'()*+,;=:@"
@@ -370,10 +371,8 @@ def _refuse_almost_url(path: str, parameter: str) -> None:
     start = _SCHEME.match(path)
     if start is None:
         return
-    from fsspec.registry import known_implementations  # type: ignore[import-untyped]
-
     scheme, rest = start[1], path[start.end(1) + 1 :].lstrip("/")
-    if start[2] == "/" or scheme.lower() in known_implementations:
+    if start[2] == "/" or scheme.lower() in _STORAGE_SCHEMES:
         raise InvalidRequestError(
             f"{parameter}={path} is almost a URL. Write {scheme}://{rest}, as a text, since pathlib's Path drops a "
             f"slash, or ./{path} for a local file of this name."
