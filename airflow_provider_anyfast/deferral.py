@@ -1,35 +1,56 @@
-"""How a task waits for a job: in its own process or in the triggerer, with the same end."""
+"""How a task waits for jobs: in its own process or in the triggerer, with the same end."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.errors import AnyFastError, WaitInterruptedError
+from airflow_provider_anyfast.client.errors import AnyFastError, Cost, NotFoundError, WaitInterruptedError
 from airflow_provider_anyfast.client.responses import Outcome
-from airflow_provider_anyfast.polling.poller import Finished, GaveUp, wait_for
+from airflow_provider_anyfast.polling.inline import ask_all, wait_here
+from airflow_provider_anyfast.polling.poller import Finished, GaveUp
+from airflow_provider_anyfast.polling.watch import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from airflow.sdk import Context
 
+    from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.polling.poller import JobT
     from airflow_provider_anyfast.triggers.base import JobTrigger
-    from airflow_provider_anyfast.triggers.multi import JobsTrigger
+    from airflow_provider_anyfast.triggers.multi import JobsEvent, JobsTrigger
 
 BACKSTOP = 600.0
-"""Seconds past the deadline after which Airflow itself ends the deferral of a trigger that has gone silent."""
+"""Seconds past the deadline after which Airflow itself ends the deferral of a trigger that does not fire."""
+LONGEST_SILENCE = 60.0
+"""Seconds between two lines in the log of a task that waits in its own process."""
 _TRIGGER_FAILED = "__fail__"
 """The method name with which Airflow resumes a task whose trigger crashed or was too late."""
+_MAX_NAMED = 5
+"""Ids that one message names."""
 
 
 class DeferrableJobMixin(BaseOperator):
-    """Base of the tasks that wait for a job. A trigger describes the wait, wherever it takes place."""
+    """Base of the tasks that wait for jobs. A trigger describes the wait, wherever it takes place.
+
+    Attributes:
+        deferrable: whether the triggerer waits, so that no worker is held.
+        stopped: whether Airflow has asked the task to end; a wait in this process then ends within a second.
+    """
 
     deferrable: bool
+    stopped = False
+    pays: ClassVar[bool] = True
+    """Whether the task itself has created, and pays for, what it waits for."""
+
+    def on_kill(self) -> None:
+        """Ends a wait in this process. It only sets a flag, since a signal can strike while any lock is held."""
+        self.stopped = True
 
     def wait(self, client: AnyFastClient, trigger: JobTrigger[JobT]) -> JobT:
         """The job when it has ended, well or badly; or leaves the worker, to come back in ``execute_complete``.
@@ -39,32 +60,91 @@ class DeferrableJobMixin(BaseOperator):
         """
         if self.deferrable:
             self.defer_until(trigger)
-        call = trigger.call()
-        ended = wait_for(trigger.poller(), lambda: client.send_once(call))
+        watch: Watch[JobT] = Watch()
+        watch.add(trigger.job_id, trigger.poller(), clock.now())
+        self._wait_here(client, watch, trigger.call, lambda: bool(watch.ended))
+        ended = watch.ended[trigger.job_id]
         if isinstance(ended, Finished):
             return ended.job
-        raise wait_error(trigger, ended.error if isinstance(ended, GaveUp) else None)
+        raise self.wait_error(trigger, ended.error if isinstance(ended, GaveUp) else None)
 
-    def defer_until(self, trigger: JobTrigger[JobT] | JobsTrigger[JobT]) -> NoReturn:
-        """Hands the wait to the triggerer and frees the worker."""
-        seconds = max(0.0, trigger.deadline - clock.now()) + BACKSTOP
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=seconds))
+    def resume(self, client: AnyFastClient, trigger: JobTrigger[JobT], event: Mapping[str, Any] | None) -> JobT:
+        """The job after a deferral, as AnyFast reports it now: what has ended meanwhile is never thrown away.
 
-    def resume(self, client: AnyFastClient, trigger: JobTrigger[JobT], reason: str) -> JobT:
-        """The job after a deferral, as AnyFast tells it now: what has ended meanwhile is never thrown away.
+        Where it has not ended, although the trigger saw that it had, this waits on until the deadline of ``trigger``:
+        caches and replicas report an older state for a while.
 
         Args:
             client: asks AnyFast.
             trigger: the wait that is over.
-            reason: why the triggerer stopped asking; empty where the job ended or the deadline passed.
+            event: what the trigger fired; its deadline replaces that of ``trigger``.
+
+        Raises:
+            AnyFastError: the deadline has passed, or asking makes no sense any more.
         """
+        event = event or {}
+        reason = event.get("reason", "")
+        trigger.deadline = event.get("deadline") or clock.now()
+        error: AnyFastError | None = None
         try:
-            job = client.send(trigger.call())
-        except AnyFastError as error:
-            raise wait_error(trigger, error) from error
-        if job.outcome is not Outcome.PENDING:
-            return job
-        raise wait_error(trigger, WaitInterruptedError(reason) if reason else None)
+            job = client.send(trigger.call(trigger.job_id))
+        except AnyFastError as failure:
+            error = failure
+        else:
+            if job.outcome is not Outcome.PENDING:
+                return job
+        if reason or clock.now() >= trigger.deadline or not _may_pass(error):
+            raise self.wait_error(trigger, error or (WaitInterruptedError(f"{reason}") if reason else None))
+        self.log.info("%s %s has not ended after all; waiting on.", trigger.label, trigger.job_id)
+        return self.wait(client, trigger)
+
+    def wait_for_all(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> list[JobT]:
+        """The jobs when all have ended, in the order of the trigger; or leaves the worker, as ``wait`` does.
+
+        Raises:
+            AnyFastError: naming those that have not ended, and why they are no longer waited for.
+        """
+        watch = self._wait_for(client, trigger)
+        jobs = {job_id: ended.job for job_id, ended in watch.ended.items() if isinstance(ended, Finished)}
+        errors = [ended.error for ended in watch.ended.values() if isinstance(ended, GaveUp)]
+        return self._all_of(trigger, jobs, errors[0] if errors else None)
+
+    def resume_all(self, client: AnyFastClient, trigger: JobsTrigger[JobT], event: JobsEvent) -> list[JobT]:
+        """The jobs after a deferral, as AnyFast reports them now; waits on as ``resume`` does.
+
+        Raises:
+            AnyFastError: naming those that have not ended, and why they are no longer waited for.
+        """
+        ids = list(dict.fromkeys(job_id for job_id, _, _ in trigger.jobs))
+        answers = ask_all(ids, lambda job_id: client.send(trigger.call(job_id)), self._end_if_stopped)
+        jobs = {
+            job_id: job
+            for job_id, job in answers.items()
+            if not isinstance(job, Exception) and job.outcome is not Outcome.PENDING
+        }
+        errors = [answer for answer in answers.values() if isinstance(answer, Exception)]
+        for error in errors:
+            if not isinstance(error, AnyFastError):
+                raise error
+        late = event.deadline is None or clock.now() >= event.deadline
+        hopeless = next((error for error in errors if isinstance(error, AnyFastError) and not _may_pass(error)), None)
+        if len(jobs) < len(ids) and not (event.reason or late or hopeless):
+            self.log.info("%d of %d have not ended after all; waiting on.", len(ids) - len(jobs), len(ids))
+            return self.wait_for_all(client, trigger)
+        return self._all_of(trigger, jobs, hopeless or (WaitInterruptedError(event.reason) if event.reason else None))
+
+    def wait_for_some(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> JobsEvent:
+        """Which jobs have ended when the trigger would fire; or leaves the worker, as ``wait`` does."""
+        from airflow_provider_anyfast.triggers.multi import JobsEvent  # noqa: PLC0415 - not while a DAG is parsed
+
+        watch = self._wait_for(client, trigger)
+        return JobsEvent(frozenset(watch.ended), watch.gave_up_on, trigger.started_at, trigger.deadline)
+
+    def defer_until(self, trigger: JobTrigger[JobT] | JobsTrigger[JobT]) -> NoReturn:
+        """Hands the wait to the triggerer and frees the worker."""
+        trigger.deferred_at = clock.now()
+        seconds = max(0.0, trigger.deadline - clock.now()) + BACKSTOP
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=seconds))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Lets ``execute_complete`` look at the job also when the trigger has crashed or come too late."""
@@ -75,12 +155,88 @@ class DeferrableJobMixin(BaseOperator):
             next_kwargs = {"event": {"reason": f"The trigger failed ({failure.get('error', 'unknown')})."}}
         return super().resume_execution(next_method, next_kwargs, context)
 
+    def _wait_for(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> Watch[JobT]:
+        if self.deferrable:
+            self.defer_until(trigger)
+        watch: Watch[JobT] = Watch()
+        for job_id, poller in trigger.pollers():
+            watch.add(job_id, poller, clock.now())
+        self._wait_here(client, watch, trigger.call, lambda: trigger.is_over(watch, clock.now()))
+        return watch
 
-def wait_error(trigger: JobTrigger[Any], error: AnyFastError | None) -> AnyFastError:
-    """Why a wait ended before its job, with what becomes of the job."""
-    if error is not None:
-        return error.with_context(f"{trigger.label} {trigger.job_id}: {trigger.hint}")
-    waited = clock.now() - trigger.started_at
-    return trigger.timeout_error(
-        f"{trigger.label} {trigger.job_id} was not ready {waited:.0f} s after its creation. {trigger.hint}",
-    )
+    def _wait_here(
+        self,
+        client: AnyFastClient,
+        watch: Watch[JobT],
+        call: Callable[[str], Call[JobT]],
+        is_over: Callable[[], bool],
+    ) -> None:
+        began = logged = clock.now()
+
+        def check() -> bool:
+            nonlocal logged
+            self._end_if_stopped()
+            now = clock.now()
+            if now - logged >= LONGEST_SILENCE:
+                logged = now
+                self.log.info("Waiting for %s since %.0f s.", watch.describe(), now - began)
+            return is_over()
+
+        wait_here(watch, lambda job_id: client.send_once(call(job_id)), check)
+
+    def _end_if_stopped(self) -> None:
+        if self.stopped:
+            raise self._priced(WaitInterruptedError("The task was stopped while it waited."))
+
+    def _all_of(self, trigger: JobsTrigger[JobT], jobs: Mapping[str, JobT], error: AnyFastError | None) -> list[JobT]:
+        ids = dict.fromkeys(job_id for job_id, _, _ in trigger.jobs)
+        missing = [job_id for job_id in ids if job_id not in jobs]
+        if not missing:
+            return [jobs[job_id] for job_id in ids]
+        kind = trigger.trigger_class
+        subject = _named(kind.label, missing, len(ids))
+        if error is not None:
+            raise self._priced(_because(error, subject))
+        raise self._priced(kind.timeout_error(_late(subject, kind.creation, trigger.deadline - trigger.started_at)))
+
+    def wait_error(self, trigger: JobTrigger[Any], error: AnyFastError | None) -> AnyFastError:
+        """Why a wait ended before its job."""
+        subject = f"{trigger.label} {trigger.job_id}"
+        if error is not None:
+            return self._priced(_because(error, subject))
+        seconds = trigger.deadline - trigger.started_at
+        return self._priced(trigger.timeout_error(_late(subject, trigger.creation, seconds)))
+
+    def _priced(self, error: AnyFastError) -> AnyFastError:
+        """The error with what it costs here, since most classes speak of the question, and not of what it was about.
+
+        A sensor pays for nothing. A task that has paid goes on being billed, and a job that is unknown may exist.
+        """
+        if not self.pays:
+            return error.with_context("", cost=Cost.NOTHING)
+        if isinstance(error, NotFoundError):
+            return error.with_context("", cost=Cost.MAYBE)
+        if error.cost is Cost.NOTHING:
+            error = error.with_context("")
+            error.cost, error.cost_sentence = WaitInterruptedError.cost, WaitInterruptedError.cost_sentence
+            if error.retryable:
+                error.next_attempt, error.advice = WaitInterruptedError.next_attempt, WaitInterruptedError.advice
+        return error
+
+
+def _may_pass(error: AnyFastError | None) -> bool:
+    """Whether a question that failed is worth to be asked again."""
+    return error is None or error.retryable or isinstance(error, NotFoundError)
+
+
+def _because(error: AnyFastError, subject: str) -> AnyFastError:
+    return error.with_context(f"This ended the wait for {subject[:1].lower()}{subject[1:]}.")
+
+
+def _late(subject: str, creation: str, seconds: float) -> str:
+    return f"{subject} had not ended by the deadline, {seconds:,.0f} s after the {creation} (timeout)."
+
+
+def _named(label: str, ids: Sequence[str], total: int) -> str:
+    shown = ", ".join(ids[:_MAX_NAMED]) + (", …" if len(ids) > _MAX_NAMED else "")
+    return f"{label} {shown}" if total == 1 else f"{len(ids)} of {total} {label.lower()}s ({shown})"

@@ -23,8 +23,6 @@ SPREAD = 0.3566
 """Standard deviation of the logarithm of the seconds."""
 MEDIANS = (120.0, 90.0, 180.0)
 """Seconds; the schedule was made for the first one."""
-MIN_FIRST_DELAY = 10.0
-"""Seconds before a trigger's first poll."""
 DEADLINE = 3600.0
 
 SCHEDULES = {"fixed 15 s": Schedule.fixed(15.0), "this provider": VIDEO_SCHEDULE, "fixed 5 s": Schedule.fixed(5.0)}
@@ -69,9 +67,7 @@ def detections() -> Iterator[Detection]:
 
 def _watch(video: str, end: float, schedule: Schedule) -> tuple[float, int]:
     """Delay and polls of one video that was submitted at 0."""
-    poller: Poller[Job] = Poller(
-        video, started_at=0.0, deadline=DEADLINE, schedule=schedule, min_first_delay=MIN_FIRST_DELAY
-    )
+    poller: Poller[Job] = Poller(video, started_at=0.0, deadline=DEADLINE, schedule=schedule)
     now, polls = poller.first_wait(0.0), 1
     while isinstance(step := poller.on_answer(Job(Outcome.SUCCEEDED if now >= end else Outcome.PENDING), now), Wait):
         now += step.seconds

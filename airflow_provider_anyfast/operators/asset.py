@@ -201,7 +201,7 @@ class CreateAssetOperator(DeferrableJobMixin):
             trigger = self._trigger(read(self, WaitParameters), asset_id, started_at)
             ledger = _ledger(context, {}, self.hook)
             with self.hook.get_conn() as client, _given_up_if_unknown(ledger, trigger):
-                _conclude(self.resume(client, trigger, event.get("reason", "")), ledger)
+                _conclude(self.resume(client, trigger, event), ledger)
             return str(asset_id)
 
     def _trigger(self, wait: WaitParameters, asset_id: str, created_at: float) -> AssetTrigger:

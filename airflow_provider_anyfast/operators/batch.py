@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -27,11 +23,10 @@ from airflow_provider_anyfast.client.errors import (
     InvalidRequestError,
     WaitInterruptedError,
 )
-from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.storage import stored_file
-from airflow_provider_anyfast.hooks.anyfast import USER_AGENT, AnyFastHook
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 from airflow_provider_anyfast.ledger.stores import after_batch_success, batch_store_of
@@ -44,7 +39,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.responses import Generation
-    from airflow_provider_anyfast.client.settings import Settings
+    from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.files.storage import StoredFile
 
 LEDGER_KEY = "anyfast_batch"
@@ -56,8 +51,6 @@ REFILL_FRACTION = 4
 """While rows wait to be submitted, the worker comes back when one in so many active videos has ended."""
 SATURATION_PAUSE = 120.0
 """Seconds until a batch with nothing under way tries again where AnyFast took no submissions."""
-POLL_SECONDS = 0.5
-"""Seconds after which a wait on the worker is over for good, once nobody wants it any more."""
 MOST_IN_FLIGHT = 100
 """So many connections httpx has in its pool."""
 _TOLD = 5
@@ -170,6 +163,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
     def on_kill(self) -> None:
         """Takes no further row in hand. AnyFast has no cancel, so nothing else can be done but say what goes on."""
+        super().on_kill()
         if self._intake is not None:
             self._intake.advance(BatchState.ABORTED)
         self.log.warning(
@@ -197,7 +191,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                     course = self._next_checkpoint(run, course)
                     if run.active or intake.state is BatchState.SATURATED:
                         context["ti"].xcom_push(COURSE_KEY, asdict(course))
-                        self._wait(run, hook.settings)
+                        self._wait(run, client)
                     intake.forget_saturation()
                     options, reason = self._plan(context, course), ""
 
@@ -332,7 +326,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 raise error.with_context(self._state(run))
         return replace(course, resumed=True, saturated_since=saturated_since)
 
-    def _wait(self, run: BatchRunner, settings: Settings) -> None:
+    def _wait(self, run: BatchRunner, client: AnyFastClient) -> None:
         """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
         now = clock.now()
         more = run.progress()["waiting"] and run.intake.state < BatchState.CLOSED
@@ -344,29 +338,13 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             anyfast_conn_id=self.anyfast_conn_id,
             kind=_kind_of(run.rows),
             poll_interval=self._interval(),
-            enough=max(1, len(run.active) // REFILL_FRACTION) if more else None,
-            wake_at=now + (MAX_DEFERRAL if run.active else SATURATION_PAUSE),
+            min_finished=max(1, len(run.active) // REFILL_FRACTION) if more else None,
+            resume_at=now + (MAX_DEFERRAL if run.active else SATURATION_PAUSE),
         )
-        if self.deferrable:
-            self.defer_until(trigger)
-        self._wait_here(trigger, settings, run.intake)
-        if run.intake.state is BatchState.ABORTED:
-            raise self._stopped(run)
-
-    @staticmethod
-    def _wait_here(trigger: VideosTrigger, settings: Settings, intake: Intake) -> None:
-        """Waits without leaving the worker, until the trigger would fire or this task is told to stop.
-
-        The event loop has a thread of its own. A signal of Airflow, such as that of ``execution_timeout``, raises in
-        the main thread wherever that is, and asyncio keeps to itself what is raised in a task or a callback.
-        """
-        over = Event()
-        with ThreadPoolExecutor(1, thread_name_prefix="anyfast-wait") as thread, ExitStack() as ending:
-            ending.callback(over.set)  # whatever happens, also to the start of the thread
-            watching = thread.submit(lambda: asyncio.run(_watch(trigger, settings, over)))
-            while not (watching.done() or intake.state is BatchState.ABORTED):
-                wait([watching], timeout=POLL_SECONDS)
-        watching.result()
+        try:
+            self.wait_for_some(client, trigger)
+        except WaitInterruptedError as error:
+            raise error.with_context(self._state(run)) from error
 
     def _conclude(self, run: BatchRunner) -> dict[str, Any]:
         failures = run.manifest.failures
@@ -403,17 +381,6 @@ class _Events:
 
     def failed(self, error: AnyFastError) -> None:
         count_failure(error)
-
-
-async def _watch(trigger: VideosTrigger, settings: Settings, over: Event) -> None:
-    """Asks as the triggerer would, with settings that are known: only the task's own thread may talk to Airflow."""
-    async with AsyncAnyFastClient(settings, USER_AGENT) as client:
-        watching = asyncio.create_task(trigger.watch(client))
-        while not (watching.done() or over.is_set()):
-            await asyncio.wait({watching}, timeout=POLL_SECONDS)
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
 
 
 def _kind_of(rows: Sequence[BatchRow]) -> str:

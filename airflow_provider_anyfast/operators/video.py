@@ -224,11 +224,12 @@ class GenerateVideoOperator(DeferrableJobMixin):
             hook = AnyFastHook(self.anyfast_conn_id)
             self.video_link = task_log_page(hook.settings.base_url, generation_id)
             with hook.get_conn() as client:
-                task = self.resume(client, trigger, event.get("reason", ""))
+                task = self.resume(client, trigger, event)
                 return self._save(context, client, self._ledger(context), task, started_at)
 
     def on_kill(self) -> None:
         """AnyFast has no cancel, so this can only say what goes on."""
+        super().on_kill()
         self.log.warning(
             "This task was stopped while it was about %s. AnyFast has no cancel: what is submitted is made and billed "
             "all the same. A retry or a clear of this task goes on with it.",

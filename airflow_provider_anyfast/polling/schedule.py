@@ -52,3 +52,9 @@ VIDEO_SCHEDULE = Schedule(initial_delay=68.0, interval=7.0, slows_after=165.0)
 """Half the detection delay of a poll every 15 s, which is the gateway's own pace, with no more polls."""
 ASSET_SCHEDULE = Schedule(initial_delay=4.0, interval=3.0, slows_after=30.0, slowest_at=120.0, longest=10.0)
 """AnyFast processes an asset in 6 to 12 s, a video in 20 s."""
+
+
+def video_schedule(kind: str) -> Timing:
+    """When to ask for a video of this kind before anything has been learned."""
+    del kind
+    return VIDEO_SCHEDULE

@@ -6,12 +6,34 @@ A model that is not listed here is not refused: AnyFast opens new ones faster th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RATIOS = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive")
+Ratio = Literal["16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive"]
+"""Width to height; ``adaptive`` follows the references."""
+Resolution = Literal["480p", "720p", "1080p", "2k", "4k"]
+KnownModel = Literal[
+    "seedance",
+    "seedance-2.0",
+    "seedance-2.0-nsfw",
+    "seedance-fast",
+    "seedance-2.0-fast",
+    "seedance-2.0-fast-nsfw",
+    "seedance-2.0-mini",
+    "seedance-2.0-mini-nsfw",
+    "seedance-2.0-ultra",
+    "seedance-2.5",
+    "seedance-2.5-nsfw",
+    "doubao-seedance-1-5-pro-251215",
+    "doubao-seedance-1-0-pro-250528",
+    "doubao-seedance-1-0-pro-fast-251015",
+    "doubao-seedance-1-0-lite-t2v-250428",
+    "doubao-seedance-1-0-lite-i2v-250428",
+]
+"""The models that are checked before they are paid for; any other name is sent as it is."""
+RATIOS: tuple[str, ...] = get_args(Ratio)
 CHOSEN_BY_MODEL = -1
 """The duration that leaves the length to a model that can choose it."""
 

@@ -4,49 +4,70 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client.endpoints import bare_asset_id
 from airflow_provider_anyfast.client.failures import asset_failure
 from airflow_provider_anyfast.client.responses import Asset, Outcome
+from airflow_provider_anyfast.parameters import Id, read
 from airflow_provider_anyfast.seedance.result import asset_facts
-from airflow_provider_anyfast.sensors.base import JobSensor
+from airflow_provider_anyfast.sensors.base import JobSensor, SensorParameters
 from airflow_provider_anyfast.triggers.asset import AssetTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from airflow_provider_anyfast.parameters import Duration, TemplatedText
+
+
+class _Parameters(SensorParameters):
+    asset_id: Id = ""
 
 
 class AssetStatusSensor(JobSensor[Asset]):
     """Succeeds when the asset is Active, and fails at once if it is Failed. Not billed.
 
     Args:
-        asset_id: the output of a ``CreateAssetOperator(wait_until_active=False)``.
+        asset_id: the output of a ``CreateAssetOperator(wait_until_active=False)``, in any spelling.
         deferrable: waits in the triggerer and holds no worker.
-        poke_interval: seconds between polls.
-        timeout: seconds from the first poke.
+        poke_interval: seconds between polls, as a number, as text (``"5"``, ``"00:00:05"``) or as a ``timedelta``.
+        timeout: seconds from the first poke, likewise.
         anyfast_conn_id: a connection with the key that created the asset.
 
     Returns:
         ``{"id", "uri", "name", "group_id", "asset_type", "status", "created_at", "updated_at", "error"}``.
 
     Raises:
+        InvalidRequestError: a parameter is not right; what holds no template is judged while the DAG is parsed.
         AssetFailedError: AnyFast could not use the file.
+        AssetNotFoundError: AnyFast does not know the id, in several answers over two minutes.
         AirflowSensorTimeout: it was not Active in time.
     """
 
     template_fields: Sequence[str] = ("asset_id", "anyfast_conn_id")
     ui_color = "#f0ffe8"
 
-    def __init__(self, *, asset_id: str, poke_interval: float = 5.0, timeout: float = 600.0, **kwargs: Any) -> None:
+    parameters = _Parameters
+
+    def __init__(
+        self,
+        *,
+        asset_id: TemplatedText,
+        poke_interval: Duration = 5.0,
+        timeout: Duration = 600.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
         self.asset_id = asset_id
+        self.check_parameters()
 
     def trigger(self, started_at: float) -> AssetTrigger:
         """The wait for the asset."""
+        given = read(self, _Parameters)
         return AssetTrigger(
-            job_id=self.asset_id,
-            anyfast_conn_id=self.anyfast_conn_id,
+            job_id=bare_asset_id(given.asset_id),
+            anyfast_conn_id=given.anyfast_conn_id,
             started_at=started_at,
-            deadline=started_at + self.timeout,
-            poll_interval=self.poke_interval,
+            deadline=started_at + given.timeout,
+            poll_interval=given.poke_interval,
         )
 
     def conclude(self, job: Asset) -> dict[str, Any]:

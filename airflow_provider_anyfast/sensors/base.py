@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, conf
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
@@ -11,45 +11,80 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.responses import Outcome
-from airflow_provider_anyfast.deferral import DeferrableJobMixin, wait_error
+from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.polling.poller import Ended, Finished, GaveUp, JobT, Poller, Wait
+from airflow_provider_anyfast.parameters import Flag, Id, Parameters, Seconds, check_literals
+from airflow_provider_anyfast.polling.poller import Ended, Finished, GaveUp, JobT, Poller, TimedOut, Trouble, Wait
+from airflow_provider_anyfast.sensors.memory import Memory
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.parameters import Duration
     from airflow_provider_anyfast.triggers.base import JobTrigger
+
+
+class SensorParameters(Parameters):
+    """What both sensors take."""
+
+    anyfast_conn_id: Id = AnyFastHook.default_conn_name
+    poke_interval: Seconds = 15.0
+    timeout: Seconds = 3600.0
+    deferrable: Flag = False
 
 
 class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
     """Succeeds when the job does, and fails at once when the job has failed. Free.
 
+    A subclass ends its ``__init__`` with ``check_parameters``.
+
     Args:
         deferrable: waits in the triggerer, without holding a worker.
-        poke_interval: seconds between polls.
-        timeout: seconds from the first poke.
+        poke_interval: seconds between polls, as a number, as text or as a ``timedelta``.
+        timeout: seconds from the first poke, likewise.
         anyfast_conn_id: the connection.
     """
+
+    parameters: ClassVar[type[SensorParameters]]
+    pays = False
 
     def __init__(
         self,
         *,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
-        poke_interval: float = 15.0,
-        timeout: float = 3600.0,
+        poke_interval: Duration = 15.0,
+        timeout: Duration = 3600.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        super().__init__(**kwargs)
         self.deferrable = deferrable
         self.anyfast_conn_id = anyfast_conn_id
+        # Airflow's own sensor takes fewer kinds of durations, and stops at the first one that it does not take.
+        vars(self).update(poke_interval=poke_interval, timeout=timeout)
         self._poller: Poller[JobT] | None = None
+
+    def check_parameters(self) -> None:
+        """Judges what holds no template, and gives Airflow's own sensor its durations as numbers.
+
+        Raises:
+            InvalidRequestError: listing every problem.
+        """
+        check_literals(self, self.parameters)
+        given = SensorParameters.parse(
+            poke_interval=self.poke_interval, timeout=self.timeout, deferrable=self.deferrable
+        )
+        self.poke_interval, self.timeout, self.deferrable = given.poke_interval, given.timeout, given.deferrable
 
     @abstractmethod
     def trigger(self, started_at: float) -> JobTrigger[JobT]:
-        """The wait for the job from ``started_at`` (Unix seconds) on."""
+        """The wait for the job from ``started_at`` (Unix seconds) on.
+
+        Raises:
+            InvalidRequestError: a template has not rendered to what a parameter takes.
+        """
 
     @abstractmethod
     def conclude(self, job: JobT) -> dict[str, Any]:
@@ -63,42 +98,48 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         """Pokes, or looks once and then leaves the wait to the triggerer."""
         if not self.deferrable:
             return super().execute(context)
-        trigger = self.trigger(clock.now())
         with fail_fast(context, self.anyfast_conn_id):
-            step = self._ask(trigger)
+            trigger = self.trigger(clock.now())
+            step = self._ask(trigger, trigger.poller())
             if isinstance(step, Finished) and step.job.outcome is Outcome.SUCCEEDED:
                 return self.conclude(step.job)
-            # A failure too is told after the deferral, where Airflow minds soft_fail and never_fail.
+            # A failure is raised after the deferral too, where Airflow minds soft_fail and never_fail.
             return self.defer_until(trigger)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more."""
-        event = event or {}
-        trigger = self.trigger(float(event.get("started_at") or clock.now()))
         with fail_fast(context, self.anyfast_conn_id), self.connect() as client:
+            trigger = self.trigger(float((event or {}).get("started_at") or clock.now()))
             try:
-                job = self.resume(client, trigger, event.get("reason", ""))
+                job = self.resume(client, trigger, event)
             except trigger.timeout_error as error:
-                raise AirflowSensorTimeout(str(error)) from error
+                raise AirflowSensorTimeout(str(error)) from None
             return self.conclude(job)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Asks once."""
-        trigger = self.trigger(clock.now())
         with fail_fast(context, self.anyfast_conn_id):
-            step = self._ask(trigger)
+            memory = Memory.of(context) if self.reschedule else None
+            trigger = self.trigger(memory.began_at if memory else clock.now())
+            if self._poller is None:
+                self._poller = trigger.poller()
+                if memory:
+                    self._poller.trouble = memory.load()
+            step = self._ask(trigger, self._poller)
+            if memory:
+                memory.save(self._poller.trouble if isinstance(step, Wait) else Trouble())
             if isinstance(step, GaveUp):
-                raise wait_error(trigger, step.error)
+                raise self.wait_error(trigger, step.error)
+            if isinstance(step, TimedOut):
+                raise AirflowSensorTimeout(str(self.wait_error(trigger, None)))
             if isinstance(step, Finished):
                 return PokeReturnValue(is_done=True, xcom_value=self.conclude(step.job))
         return False
 
-    def _ask(self, trigger: JobTrigger[JobT]) -> Wait | Ended[JobT]:
-        """One poll, judged by the same poller as every other; it counts failures while the sensor lives."""
-        if self._poller is None:
-            self._poller = trigger.poller()
+    def _ask(self, trigger: JobTrigger[JobT], poller: Poller[JobT]) -> Wait | Ended[JobT]:
+        """One poll, judged by the same poller as every other."""
         with self.connect() as client:
             try:
-                return self._poller.on_answer(client.send_once(trigger.call()), clock.now())
+                return poller.on_answer(client.send_once(trigger.call(trigger.job_id)), clock.now())
             except AnyFastError as error:
-                return self._poller.on_error(error, clock.now())
+                return poller.on_error(error, clock.now())

@@ -8,8 +8,9 @@ from airflow_provider_anyfast.client.errors import AnyFastError, WatchedGenerati
 from airflow_provider_anyfast.client.failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
+from airflow_provider_anyfast.parameters import Id, read
 from airflow_provider_anyfast.seedance.result import video_result
-from airflow_provider_anyfast.sensors.base import JobSensor
+from airflow_provider_anyfast.sensors.base import JobSensor, SensorParameters
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.parameters import TemplatedText
+
+
+class _Parameters(SensorParameters):
+    generation_id: Id = ""
 
 
 class VideoStatusSensor(JobSensor[Generation]):
@@ -25,15 +31,18 @@ class VideoStatusSensor(JobSensor[Generation]):
     Args:
         generation_id: the XCom of this name of a ``GenerateVideoOperator(wait_for_completion=False)``.
         deferrable: waits in the triggerer and holds no worker.
-        poke_interval: seconds between polls. AnyFast itself asks the model every 15 seconds.
-        timeout: seconds from the first poke.
+        poke_interval: seconds between polls, as a number, as text (``"15"``, ``"00:00:15"``) or as a ``timedelta``.
+            AnyFast itself asks the model every 15 seconds.
+        timeout: seconds from the first poke, likewise.
         anyfast_conn_id: a connection of the account that made the video.
 
     Returns:
         The same fields as ``GenerateVideoOperator``.
 
     Raises:
+        InvalidRequestError: a parameter is not right; what holds no template is judged while the DAG is parsed.
         GenerationFailedError, ModerationError: the generation failed; asking again does not help.
+        GenerationNotFoundError: AnyFast does not know the id, in several answers over two minutes.
         AirflowSensorTimeout: the video was not finished in time. AnyFast still finishes and bills it.
     """
 
@@ -42,30 +51,34 @@ class VideoStatusSensor(JobSensor[Generation]):
     video_link = ""
     ui_color = "#e8f0ff"
 
-    def __init__(self, *, generation_id: str, **kwargs: Any) -> None:
+    parameters = _Parameters
+
+    def __init__(self, *, generation_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.generation_id = generation_id
         self._price: Decimal | None = None
+        self.check_parameters()
 
     def connect(self) -> AnyFastClient:
         """A new client. From the first poll on, "Open video" leads to AnyFast's task log."""
         client = super().connect()
         self._price = client.settings.price_per_million_tokens
-        self.video_link = task_log_page(client.settings.base_url, self.generation_id)
+        self.video_link = task_log_page(client.settings.base_url, str(self.generation_id))
         return client
 
     def trigger(self, started_at: float) -> VideoTrigger:
         """The wait for the generation."""
+        given = read(self, _Parameters)
         return VideoTrigger(
-            job_id=self.generation_id,
-            anyfast_conn_id=self.anyfast_conn_id,
+            job_id=given.generation_id,
+            anyfast_conn_id=given.anyfast_conn_id,
             started_at=started_at,
-            deadline=started_at + self.timeout,
-            poll_interval=self.poke_interval,
+            deadline=started_at + given.timeout,
+            poll_interval=given.poke_interval,
         )
 
     def conclude(self, job: Generation) -> dict[str, Any]:
-        """The result of the generation; a failed one cannot be mended by asking again."""
+        """The result of the generation; asking again does not help where it has failed."""
         if job.outcome is Outcome.FAILED:
             raise self._failure(job)
         self.video_link = job.video_url or self.video_link

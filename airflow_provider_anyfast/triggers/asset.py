@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import AssetTimeoutError
 from airflow_provider_anyfast.client.responses import Asset
@@ -9,18 +11,27 @@ from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
 from airflow_provider_anyfast.triggers.base import JobTrigger
 from airflow_provider_anyfast.triggers.multi import JobsTrigger
 
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.polling.schedule import Timing
+
 
 class AssetTrigger(JobTrigger[Asset]):
     """Fires when an asset is Active or Failed, or its deadline has passed."""
 
     label = "Asset"
-    schedule = ASSET_SCHEDULE
+    creation = "creation"
     timeout_error = AssetTimeoutError
-    hint = "It is paid for and may still become Active. The next attempt finds it again, and nothing is paid again."
 
-    def call(self) -> endpoints.Call[Asset]:
-        """How the asset is asked for."""
-        return endpoints.get_asset(self.job_id)
+    @classmethod
+    def call(cls, job_id: str) -> endpoints.Call[Asset]:
+        """How an asset is asked for."""
+        return endpoints.get_asset(job_id)
+
+    @classmethod
+    def timing(cls, anyfast_conn_id: str, kind: str) -> Timing:
+        """The same for all assets."""
+        del anyfast_conn_id, kind
+        return ASSET_SCHEDULE
 
 
 class AssetsTrigger(JobsTrigger[Asset]):

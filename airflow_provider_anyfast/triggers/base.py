@@ -1,4 +1,4 @@
-"""What every trigger of this provider does: poll one job until it ends, and then wake the worker."""
+"""What every trigger of this provider does: poll one job until it ends, and then resume the task."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.polling.poller import Finished, GaveUp, JobT, Poller, wait_for_async
 from airflow_provider_anyfast.polling.schedule import Schedule
 from airflow_provider_anyfast.triggers.shared_client import shared_client
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.errors import AnyFastError
     from airflow_provider_anyfast.polling.schedule import Timing
 
-MIN_FIRST_DELAY = 10.0
-"""Seconds before the first poll. Airflow 3.3.2 can fail a task whose trigger fires while the worker that deferred it
-is still being reaped, which takes about 5 s (apache/airflow#67287, #72716)."""
+MIN_DEFERRAL = 10.0
+"""Seconds from the deferral to the event. Airflow 3.3.2 can fail a task whose trigger fires while the worker that
+deferred it is still being reaped, which takes about 5 s (apache/airflow#67287, #72716)."""
 
 
 class JobTrigger(BaseTrigger, Generic[JobT]):
@@ -35,16 +36,15 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         deadline: Unix seconds.
         poll_interval: seconds between polls; None follows the job.
         kind: what jobs that take about as long have in common; lets this process learn when to poll.
+        deferred_at: Unix seconds of the deferral; None where it is long past.
     """
 
     label: ClassVar[str]
     """What the job is called in messages."""
-    schedule: ClassVar[Schedule]
-    """When the job is polled, unless ``poll_interval`` says otherwise."""
+    creation: ClassVar[str]
+    """What its creation is called in messages."""
     timeout_error: ClassVar[type[AnyFastError]]
     """Raised when the deadline has passed."""
-    hint: ClassVar[str]
-    """What becomes of the job, and what the next attempt does."""
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         deadline: float,
         poll_interval: float | None = None,
         kind: str = "",
+        deferred_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's, without annotations
         self.job_id = job_id
@@ -63,10 +64,21 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.kind = kind
+        self.deferred_at = deferred_at
 
+    @classmethod
     @abstractmethod
-    def call(self) -> Call[JobT]:
-        """How the job is asked for."""
+    def call(cls, job_id: str) -> Call[JobT]:
+        """How a job is asked for."""
+
+    @classmethod
+    @abstractmethod
+    def timing(cls, anyfast_conn_id: str, kind: str) -> Timing:
+        """When jobs of this kind are polled, unless ``poll_interval`` says otherwise."""
+
+    @classmethod
+    def learn(cls, anyfast_conn_id: str, kind: str, job: JobT, started_at: float) -> None:
+        """Remembers how long a job that has ended took."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments: ids, times and the name of the connection, nothing secret."""
@@ -77,34 +89,36 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
             "deadline": self.deadline,
             "poll_interval": self.poll_interval,
             "kind": self.kind,
+            "deferred_at": self.deferred_at,
         }
 
-    def poller(self, *, min_first_delay: float = 0.0) -> Poller[JobT]:
-        """The course of this wait; the synchronous way and the sensors take it from here too."""
-        return Poller(
-            self.job_id,
-            started_at=self.started_at,
-            deadline=self.deadline,
-            schedule=Schedule.fixed(self.poll_interval) if self.poll_interval else self.timing(),
-            min_first_delay=min_first_delay,
-        )
+    def poller(self) -> Poller[JobT]:
+        """The course of this wait; the wait on the worker and the sensors take it from here too."""
+        timing = self.timing_for(self.anyfast_conn_id, self.kind, self.poll_interval)
+        return Poller(self.job_id, started_at=self.started_at, deadline=self.deadline, schedule=timing)
 
-    def timing(self) -> Timing:
-        """When the job is polled, unless ``poll_interval`` says otherwise."""
-        return self.schedule
-
-    def learn(self, job: JobT) -> None:
-        """Remembers how long a job that has ended took."""
+    @classmethod
+    def timing_for(cls, anyfast_conn_id: str, kind: str, poll_interval: float | None) -> Timing:
+        """When jobs are polled: as the user says, or else as their kind has it."""
+        return Schedule.fixed(poll_interval) if poll_interval else cls.timing(anyfast_conn_id, kind)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: the arguments of this wait, and why asking stopped, if it had to."""
-        call = self.call()
+        call = self.call(self.job_id)
         async with shared_client(self.anyfast_conn_id) as client:
-            ended = await wait_for_async(self.poller(min_first_delay=MIN_FIRST_DELAY), lambda: client.send_once(call))
+            ended = await wait_for_async(self.poller(), lambda: client.send_once(call))
         reason = ""
         if isinstance(ended, Finished):
-            self.learn(ended.job)
+            self.learn(self.anyfast_conn_id, self.kind, ended.job, self.started_at)
         if isinstance(ended, GaveUp):
-            reason = str(ended.error)
-            self.log.warning("Asking for %s has failed for good: %s", self.job_id, reason)
+            reason = ended.error.what
+            self.log.warning("Polling %s failed permanently: %s", self.job_id, reason)
+        await hold_until_reaped(self.deferred_at)
         yield TriggerEvent({**self.serialize()[1], "reason": reason})
+
+
+async def hold_until_reaped(deferred_at: float | None) -> None:
+    """Holds an event back until ``MIN_DEFERRAL`` seconds have passed since the deferral."""
+    if deferred_at is not None:
+        left = deferred_at + MIN_DEFERRAL - clock.now()
+        await clock.sleep_async(min(max(0.0, left), MIN_DEFERRAL))  # the worker's clock may be ahead

@@ -1,40 +1,82 @@
-"""One trigger for many jobs: it polls each as a trigger of its own would, and wakes the worker once."""
+"""One trigger for many jobs: it polls each as a trigger of its own would, and resumes the task once."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.polling.poller import Finished, GaveUp, JobT, wait_for_async
-from airflow_provider_anyfast.triggers.base import MIN_FIRST_DELAY
+from airflow_provider_anyfast.polling.poller import Finished, GaveUp, JobT, Poller
+from airflow_provider_anyfast.polling.watch import Watch
+from airflow_provider_anyfast.triggers.base import hold_until_reaped
 from airflow_provider_anyfast.triggers.shared_client import shared_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
+    from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
     from airflow_provider_anyfast.triggers.base import JobTrigger
 
-PROGRESS_EVERY = 60.0
+PROGRESS_SECONDS = 60.0
 """Seconds between two lines of progress in the log."""
+MAX_IN_FLIGHT = 100
+"""Questions of one trigger at the same time."""
+_CHUNK = 200
+"""Jobs that are taken on at a time, so that thousands of them do not hold up the other triggers of the process."""
+_SLICE = 0.5
+"""Seconds for which answers are awaited before the clock is looked at."""
+
+
+@dataclass(frozen=True)
+class JobsEvent:
+    """What a ``JobsTrigger`` resumes the task with.
+
+    Attributes:
+        ended: the ids of the jobs to look at, since they have ended or are no longer waited for; None where an event
+            of version 0.1.0 only counts them.
+        reason: why asking for one of them failed permanently; empty if none did.
+        started_at, deadline: Unix seconds, of the earliest creation and of the latest deadline; None where unknown.
+    """
+
+    ended: frozenset[str] | None = None
+    reason: str = ""
+    started_at: float | None = None
+    deadline: float | None = None
+
+    @classmethod
+    def parse(cls, event: Mapping[str, Any] | None) -> JobsEvent:
+        """The event as Airflow hands it to ``execute_complete``; None where the trigger fired none."""
+        event = event or {}
+        ended = event.get("ended")
+        return cls(
+            ended=frozenset(ended) if isinstance(ended, list) else None,
+            reason=event.get("reason") or "",
+            started_at=event.get("started_at"),
+            deadline=event.get("deadline"),
+        )
 
 
 class JobsTrigger(BaseTrigger, Generic[JobT]):
-    """Polls until enough of the jobs have ended, or the worker is wanted for something else.
+    """Polls until enough of the jobs have ended, or the task has something else to do.
 
-    The event only says how many have ended. The worker asks AnyFast itself, so no link enters an event.
+    The event only says which have ended. The worker asks AnyFast itself, so no link enters an event.
 
     Args:
         jobs: for each its id, and in Unix seconds its creation and its deadline.
         anyfast_conn_id: the connection; its secrets are looked up where the trigger runs.
         poll_interval: seconds between polls of one job; None follows the job.
         kind: what they have in common, if they take about as long; lets this process learn when to poll.
-        enough: how many have to end before the worker is woken; None waits for all.
-        wake_at: Unix seconds at which the worker is woken if any job has ended, or, once that has happened, as soon as
+        min_finished: how many have to end before the task is resumed; None waits for all.
+        resume_at: Unix seconds at which the task is resumed if any job has ended, or, once that has passed, as soon as
             one does; None never.
+        deferred_at: Unix seconds of the deferral; None where it is long past.
+        enough, wake_at: the names that version 0.1.0 gave to ``min_finished`` and ``resume_at``. Rows with them wait in
+            the database of an Airflow that was upgraded.
     """
 
     trigger_class: ClassVar[type[JobTrigger[Any]]]
@@ -47,6 +89,9 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         anyfast_conn_id: str,
         poll_interval: float | None = None,
         kind: str = "",
+        min_finished: int | None = None,
+        resume_at: float | None = None,
+        deferred_at: float | None = None,
         enough: int | None = None,
         wake_at: float | None = None,
     ) -> None:
@@ -55,11 +100,15 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         self.anyfast_conn_id = anyfast_conn_id
         self.poll_interval = poll_interval
         self.kind = kind
-        self.enough = enough
-        self.wake_at = wake_at
-        self._ended = 0
-        self._reason = ""
-        self._told_at = 0.0
+        self.min_finished = min_finished if min_finished is not None else enough
+        self.resume_at = resume_at if resume_at is not None else wake_at
+        self.deferred_at = deferred_at
+        self._logged_at = 0.0
+
+    @property
+    def started_at(self) -> float:
+        """Unix seconds of the earliest creation."""
+        return min((started_at for _, started_at, _ in self.jobs), default=clock.now())
 
     @property
     def deadline(self) -> float:
@@ -73,72 +122,98 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
             "anyfast_conn_id": self.anyfast_conn_id,
             "poll_interval": self.poll_interval,
             "kind": self.kind,
-            "enough": self.enough,
-            "wake_at": self.wake_at,
+            "min_finished": self.min_finished,
+            "resume_at": self.resume_at,
+            "deferred_at": self.deferred_at,
         }
 
+    @classmethod
+    def call(cls, job_id: str) -> Call[JobT]:
+        """How one of the jobs is asked for."""
+        return cls.trigger_class.call(job_id)
+
+    def pollers(self) -> Iterator[tuple[str, Poller[JobT]]]:
+        """The course of the wait for each job; they are small, and made one by one."""
+        timing = self.trigger_class.timing_for(self.anyfast_conn_id, self.kind, self.poll_interval)
+        for job_id, started_at, deadline in self.jobs:
+            yield job_id, Poller(job_id, started_at=started_at, deadline=deadline, schedule=timing)
+
+    def is_over(self, watch: Watch[JobT], now: float) -> bool:
+        """Whether the task has something to do."""
+        if self.jobs and (len(watch.ended) >= (self.min_finished or len(self.jobs)) or watch.is_hopeless):
+            return True
+        if self.resume_at is None:
+            return not self.jobs
+        return now >= self.resume_at and (bool(watch.ended) or not self.jobs)
+
+    def log_progress(self, watch: Watch[JobT]) -> None:
+        """A line now and then."""
+        if not self.jobs or clock.now() - self._logged_at < PROGRESS_SECONDS:
+            return
+        self._logged_at = clock.now()
+        self.log.info("%d of %d have ended.", len(watch.ended), len(self.jobs))
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yields one event: how many of the jobs have ended, and why asking for one has failed for good."""
+        """Yields one event, from which ``JobsEvent`` is read."""
         async with shared_client(self.anyfast_conn_id) as client:
-            await self.watch(client)
-        yield TriggerEvent({"ended": self._ended, "reason": self._reason})
-
-    async def watch(self, client: AsyncAnyFastClient) -> None:
-        """Returns when the worker is wanted; also how a task without a trigger waits."""
-        wake = asyncio.Event()
-        waits = [asyncio.create_task(self._wait(client, job, wake)) for job in self.jobs]
-        alarm = asyncio.create_task(self._alarm(wake))
-        try:
-            await (wake.wait() if waits else alarm)
-        finally:
-            for task in (*waits, alarm):
-                task.cancel()
-            await asyncio.gather(*waits, alarm, return_exceptions=True)
-
-    async def _wait(self, client: AsyncAnyFastClient, job: tuple[str, float, float], wake: asyncio.Event) -> None:
-        job_id, started_at, deadline = job
-        trigger = self.trigger_class(
-            job_id=job_id,
-            anyfast_conn_id=self.anyfast_conn_id,
-            started_at=started_at,
-            deadline=deadline,
-            poll_interval=self.poll_interval,
-            kind=self.kind,
+            watch = await self.watch(client)
+        await hold_until_reaped(self.deferred_at)
+        yield TriggerEvent(
+            {
+                "ended": list(watch.ended),
+                "reason": watch.gave_up_on,
+                "started_at": self.started_at,
+                "deadline": self.deadline,
+            }
         )
-        call = trigger.call()
+
+    async def watch(self, client: AsyncAnyFastClient) -> Watch[JobT]:
+        """Asks about the jobs until the task has something to do."""
+        watch: Watch[JobT] = Watch()
+        for number, (job_id, poller) in enumerate(self.pollers()):
+            watch.add(job_id, poller, clock.now())
+            if number % _CHUNK == _CHUNK - 1:
+                await asyncio.sleep(0)
+        in_flight: set[asyncio.Task[None]] = set()
+        answered = asyncio.Event()
         try:
-            ended = await wait_for_async(
-                trigger.poller(min_first_delay=MIN_FIRST_DELAY), lambda: client.send_once(call)
-            )
-        except Exception as error:  # noqa: BLE001 - one wait that breaks must not keep the worker from being woken
-            self._give_up(job_id, f"{type(error).__name__}: {error}")
+            while not self.is_over(watch, clock.now()):
+                self.log_progress(watch)
+                while len(in_flight) < MAX_IN_FLIGHT and (due := watch.take_due(clock.now())) is not None:
+                    question = asyncio.create_task(self._ask(client, watch, due))
+                    in_flight.add(question)
+                    question.add_done_callback(in_flight.discard)
+                    question.add_done_callback(lambda _: answered.set())
+                await self._pause(watch, answered if in_flight else None)
+        finally:
+            questions = list(in_flight)
+            for question in questions:
+                question.cancel()
+            await asyncio.gather(*questions, return_exceptions=True)
+        return watch
+
+    async def _pause(self, watch: Watch[JobT], answered: asyncio.Event | None) -> None:
+        """Waits until a job is due, an answer has come, or the task is to be resumed."""
+        seconds = watch.pause(clock.now())
+        if answered is not None:
+            answered.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(answered.wait(), min(seconds, _SLICE))
+            return
+        if self.resume_at is not None and clock.now() < self.resume_at:
+            seconds = min(seconds, self.resume_at - clock.now())
+        await clock.sleep_async(seconds)
+
+    async def _ask(self, client: AsyncAnyFastClient, watch: Watch[JobT], job_id: str) -> None:
+        try:
+            answer = await client.send_once(self.call(job_id))
+        except Exception as error:  # noqa: BLE001 - the watch judges it
+            ended = watch.failed(job_id, error, clock.now())
         else:
-            if isinstance(ended, GaveUp):
-                self._give_up(job_id, str(ended.error))
-            elif isinstance(ended, Finished):
-                trigger.learn(ended.job)
-            else:
-                self.log.warning("%s %s was not ready in time.", self.trigger_class.label, job_id)
-        self._count()
-        if self._ended >= (self.enough or len(self.jobs)) or self._is_wanted():
-            wake.set()
-
-    def _give_up(self, job_id: str, reason: str) -> None:
-        self._reason = self._reason or f"{job_id}: {reason}"
-        self.log.warning("Asking for %s has failed for good: %s", job_id, reason)
-
-    def _count(self) -> None:
-        self._ended += 1
-        now = clock.now()
-        if now - self._told_at >= PROGRESS_EVERY:
-            self._told_at = now
-            self.log.info("%d of %d have ended.", self._ended, len(self.jobs))
-
-    def _is_wanted(self) -> bool:
-        return self.wake_at is not None and clock.now() >= self.wake_at
-
-    async def _alarm(self, wake: asyncio.Event) -> None:
-        if self.wake_at is not None:
-            await clock.sleep_async(max(0.0, self.wake_at - clock.now()))
-            if self._ended:
-                wake.set()
+            ended = watch.answered(job_id, answer, clock.now())
+        if isinstance(ended, Finished):
+            self.trigger_class.learn(self.anyfast_conn_id, self.kind, ended.job, self.started_at)
+        elif isinstance(ended, GaveUp):
+            self.log.warning("Polling %s failed permanently: %s", job_id, ended.error.what)
+        elif ended is not None:
+            self.log.warning("%s %s was not ready by its deadline.", self.trigger_class.label, job_id)

@@ -8,7 +8,7 @@ from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import GenerationTimeoutError
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.polling.learned import CompletionTimes
-from airflow_provider_anyfast.polling.schedule import VIDEO_SCHEDULE
+from airflow_provider_anyfast.polling.schedule import video_schedule
 from airflow_provider_anyfast.triggers.base import JobTrigger
 from airflow_provider_anyfast.triggers.multi import JobsTrigger
 
@@ -23,34 +23,30 @@ class VideoTrigger(JobTrigger[Generation]):
     """Fires when a generation has succeeded or failed, or its deadline has passed."""
 
     label = "Generation"
-    schedule = VIDEO_SCHEDULE
+    creation = "submission"
     timeout_error = GenerationTimeoutError
-    hint = (
-        "AnyFast has no cancel: it goes on making the video and bills it. The next attempt waits for the same one, and "
-        "nothing is paid again."
-    )
 
-    def call(self) -> endpoints.Call[Generation]:
-        """How the generation is asked for."""
-        return endpoints.query_generation(self.job_id)
+    @classmethod
+    def call(cls, job_id: str) -> endpoints.Call[Generation]:
+        """How a generation is asked for."""
+        return endpoints.query_generation(job_id)
 
-    def timing(self) -> Timing:
-        """The schedule for all videos, until this process has seen enough of the same kind and connection."""
-        return self._times() if self.kind else self.schedule
+    @classmethod
+    def timing(cls, anyfast_conn_id: str, kind: str) -> Timing:
+        """What is usual for such videos, until this process has seen enough of the same kind and connection."""
+        return _times(anyfast_conn_id, kind) if kind else video_schedule(kind)
 
-    def learn(self, job: Generation) -> None:
+    @classmethod
+    def learn(cls, anyfast_conn_id: str, kind: str, job: Generation, started_at: float) -> None:
         """Remembers how long the video took."""
-        if self.kind and job.outcome is Outcome.SUCCEEDED and job.finished_at is not None:
-            self._times().add(job.finished_at - (job.submitted_at or self.started_at))
-
-    def _times(self) -> CompletionTimes:
-        return _completion_times.setdefault((self.anyfast_conn_id, self.kind), CompletionTimes(self.schedule))
+        if kind and job.outcome is Outcome.SUCCEEDED and job.finished_at is not None:
+            _times(anyfast_conn_id, kind).add(job.finished_at - (job.submitted_at or started_at))
 
     async def on_kill(self) -> None:
-        """AnyFast has no cancel, so this can only say what goes on."""
+        """AnyFast cannot cancel a generation, so this only says what goes on."""
         self.log.warning(
-            "This task no longer waits for generation %s. AnyFast has no cancel: the video is made and billed all the "
-            "same. A retry or a clear of the task goes on with it.",
+            "This task no longer waits for generation %s. AnyFast cannot cancel it: it will finish and be billed. A "
+            "retry or a clear of the task resumes it.",
             self.job_id,
         )
 
@@ -61,9 +57,13 @@ class VideosTrigger(JobsTrigger[Generation]):
     trigger_class = VideoTrigger
 
     async def on_kill(self) -> None:
-        """AnyFast has no cancel, so this can only say what goes on."""
+        """AnyFast cannot cancel a generation, so this only says what goes on."""
         self.log.warning(
-            "This task no longer waits for %d generations. AnyFast has no cancel: the videos are made and billed all "
-            "the same. A retry or a clear of the task goes on with them.",
+            "This task no longer waits for %d generations. AnyFast cannot cancel them: they will finish and be billed. "
+            "A retry or a clear of the task resumes them.",
             len(self.jobs),
         )
+
+
+def _times(anyfast_conn_id: str, kind: str) -> CompletionTimes:
+    return _completion_times.setdefault((anyfast_conn_id, kind), CompletionTimes(video_schedule(kind)))

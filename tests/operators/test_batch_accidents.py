@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import errno
 import io
@@ -23,7 +22,7 @@ from airflow_provider_anyfast.files.storage import LocalFile
 from airflow_provider_anyfast.ledger.stores import TaskStateStore
 from airflow_provider_anyfast.operators import batch as batch_module
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
-from airflow_provider_anyfast.triggers.video import VideosTrigger
+from airflow_provider_anyfast.polling.watch import Watch
 from tests.support.task_log import captured_log
 
 if TYPE_CHECKING:
@@ -115,16 +114,16 @@ def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
 
 
 def in_the_first_wait(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """``act`` once, in the event loop in which a synchronous batch waits, as a signal would strike there."""
-    wait, left = VideosTrigger._wait, [1]
+    """``act`` once, while a synchronous batch waits, in the thread that a signal would strike."""
+    take_due, left = Watch.take_due, [1]
 
-    async def act_and_wait(self: VideosTrigger, *given: Any) -> None:
+    def act_and_take(self: Watch[Any], now: float) -> str | None:
         if left:
             left.clear()
             act()
-        await wait(self, *given)
+        return take_due(self, now)
 
-    monkeypatch.setattr(VideosTrigger, "_wait", act_and_wait)
+    monkeypatch.setattr(Watch, "take_due", act_and_take)
 
 
 def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submits_no_more(
@@ -138,13 +137,11 @@ def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submit
     make = batch(tmp_path, deferrable=False, max_active=2, timeout=3 * HOUR)
     began = fake_clock.now()
     with monkeypatch.context() as patched:
-        # The fake clock would let hours pass in the half second after which a stop is noticed.
-        patched.setattr("airflow_provider_anyfast.client.clock.sleep_async", asyncio.sleep)
         in_the_first_wait(patched, partial(signal.raise_signal, signal.SIGTERM))
         first = runner.attempt(make)
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, exceptions.WaitInterruptedError)
-    assert "told to stop. 0 of 6 rows are done and 2 videos are still being made" in str(first.error)
+    assert "stopped while it waited. 0 of 6 rows are done and 2 videos are still being made" in str(first.error)
     assert fake_clock.now() - began < 900
     assert sandbox.billed.generations == 2
     expect_all_home(runner.retry(make), sandbox, tmp_path)
@@ -176,7 +173,7 @@ def test_an_execution_timeout_while_the_worker_waits_ends_the_attempt_and_leaves
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, AirflowTaskTimeout)
     for thread in threading.enumerate():
-        if thread.name.startswith("anyfast-wait"):  # one that the signal struck in its start is not waited for
+        if thread.name.startswith("anyfast-poll"):  # one that the signal struck in its start is not waited for
             thread.join(timeout=10)
             assert not thread.is_alive()
     expect_all_home(runner.retry(make), sandbox, tmp_path)

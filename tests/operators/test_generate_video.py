@@ -294,7 +294,7 @@ def test_what_something_in_between_goes_on_answering_costs_a_retry_and_no_second
     sandbox.fault("status", on="query", status=302, body="", times=14)
     first = runner.attempt(video(deferrable=deferrable))
     assert isinstance(first.error, exceptions.NoAnswerError)
-    assert "goes on making the video" in str(first.error)
+    assert "What was submitted will finish and be billed." in str(first.error)
     assert first.state == "up_for_retry"
     assert runner.run_to_end(video(deferrable=deferrable)).state == "success"
     assert sandbox.billed.generations == 1
@@ -309,7 +309,7 @@ def test_a_key_that_dies_while_waiting_ends_the_task_and_names_what_is_paid_for(
     attempt = runner.attempt(video(deferrable=deferrable))
     assert attempt.state == "failed"
     assert sandbox.account().generations[0].id in str(attempt.error)
-    assert "goes on making the video" in str(attempt.error)
+    assert "What was submitted will finish and be billed." in str(attempt.error)
 
 
 def test_a_video_that_is_not_ready_in_time_is_named_and_a_retry_waits_for_the_same_one(
@@ -320,7 +320,8 @@ def test_a_video_that_is_not_ready_in_time_is_named_and_a_retry_waits_for_the_sa
     attempt = runner.attempt(make)
     assert isinstance(attempt.error, exceptions.GenerationTimeoutError)
     assert sandbox.account().generations[0].id in str(attempt.error)
-    assert "bills it" in str(attempt.error)
+    assert "by the deadline, 300 s after the submission (timeout)" in str(attempt.error)
+    assert "the video will finish and be billed" in str(attempt.error)
     assert attempt.state == "up_for_retry"
     assert runner.retry(make).state == "success"
     assert sandbox.billed.generations == 1

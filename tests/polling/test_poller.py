@@ -12,22 +12,25 @@ from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.polling.inline import wait_here
 from airflow_provider_anyfast.polling.learned import ENOUGH, LearnedTiming
 from airflow_provider_anyfast.polling.poller import (
     JITTER,
     LONGEST_PAUSE,
     NOT_FOUND_GRACE,
     TOLERATED_FAILURES,
+    TOLERATED_SECONDS,
     Ended,
     Finished,
     GaveUp,
     Poller,
     TimedOut,
+    Trouble,
     Wait,
-    wait_for,
     wait_for_async,
 )
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE, VIDEO_SCHEDULE, Schedule
+from airflow_provider_anyfast.polling.watch import Watch
 from tests.support.clock import START, FakeClock
 
 if TYPE_CHECKING:
@@ -55,9 +58,9 @@ def poller(
     started_at: float = 0.0,
     deadline: float = 10_000.0,
     schedule: Timing = STEADY,
-    min_first_delay: float = 0.0,
+    trouble: Trouble | None = None,
 ) -> Poller[Job]:
-    return Poller(subject, started_at=started_at, deadline=deadline, schedule=schedule, min_first_delay=min_first_delay)
+    return Poller(subject, started_at=started_at, deadline=deadline, schedule=schedule, trouble=trouble)
 
 
 def seconds(step: Wait | Ended[Job]) -> float:
@@ -128,8 +131,12 @@ def test_the_same_job_is_asked_at_the_same_times_again() -> None:
 # The first poll.
 
 
-def test_the_first_poll_of_a_job_of_some_age_comes_after_one_interval() -> None:
-    assert poller(schedule=VIDEO_SCHEDULE).first_wait(200.0) == pytest.approx(VIDEO_SCHEDULE.wait(200.0), rel=JITTER)
+def test_first_polls_of_jobs_of_some_age_are_spread_over_one_interval() -> None:
+    interval = VIDEO_SCHEDULE.wait(200.0)
+    firsts = sorted(poller(f"asyntask_{number}", schedule=VIDEO_SCHEDULE).first_wait(200.0) for number in range(1000))
+    assert 0.0 <= firsts[0] < 0.1 * interval
+    assert 0.9 * interval < firsts[-1] <= interval
+    assert max(sum(start <= first < start + 0.5 for first in firsts) for start in range(int(interval))) < 110
 
 
 @pytest.mark.parametrize("ahead", [0.5, 3.0, 3600.0])
@@ -141,13 +148,6 @@ def test_a_worker_whose_clock_is_ahead_of_the_triggerers_changes_nothing(timing:
 def test_the_first_poll_comes_by_the_deadline() -> None:
     assert poller(schedule=VIDEO_SCHEDULE, deadline=5.0).first_wait(0.0) == 5.0
     assert poller(deadline=5.0).first_wait(6.0) == 0.0
-
-
-def test_the_first_poll_waits_for_things_to_settle() -> None:
-    firsts = [poller(f"asyntask_{number}", min_first_delay=12.0, deadline=5.0).first_wait(0.0) for number in range(100)]
-    assert 12.0 <= min(firsts) < 13.0
-    assert 15.0 < max(firsts) <= 12.0 * 1.3
-    assert poller(min_first_delay=12.0, schedule=VIDEO_SCHEDULE).first_wait(0.0) >= 68.0
 
 
 # Answers.
@@ -193,16 +193,40 @@ def test_a_job_that_is_not_known_yet_is_waited_for(now: float) -> None:
 
 
 @pytest.mark.parametrize("error", [UNKNOWN, errors.AssetNotFoundError("no"), errors.NotFoundError("no")])
-def test_a_job_that_was_never_known_is_given_up_after_its_grace(error: errors.AnyFastError) -> None:
-    assert poller().on_error(error, NOT_FOUND_GRACE + 0.1) == GaveUp(error)
-
-
-def test_a_job_that_was_known_is_not_given_up_for_one_stray_answer() -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_an_unknown_job_is_given_up_after_several_answers_over_some_time(
+    error: errors.AnyFastError, *, known: bool
+) -> None:
     course = poller()
-    course.on_answer(PENDING, 90.0)
+    if known:
+        course.on_answer(PENDING, 90.0)
+    for number in range(3 * TOLERATED_FAILURES):
+        assert isinstance(course.on_error(error, 1000.0 + number), Wait)
+    assert isinstance(course.on_error(error, 999.9 + TOLERATED_SECONDS), Wait)
+    assert course.on_error(error, 1000.0 + TOLERATED_SECONDS) == GaveUp(error)
+
+
+def test_few_answers_over_a_long_time_do_not_make_a_job_unknown() -> None:
+    course = poller()
     for number in range(TOLERATED_FAILURES):
-        assert isinstance(course.on_error(UNKNOWN, 100.0 + number), Wait)
-    assert course.on_error(UNKNOWN, 200.0) == GaveUp(UNKNOWN)
+        assert isinstance(course.on_error(UNKNOWN, 1000.0 + 600.0 * number), Wait)
+    assert course.on_error(UNKNOWN, 9000.0) == GaveUp(UNKNOWN)
+
+
+def test_what_failed_in_an_earlier_process_counts_where_it_is_handed_over() -> None:
+    first = poller()
+    for number in range(TOLERATED_FAILURES):
+        first.on_error(UNKNOWN, 1000.0 + number)
+    second = poller(trouble=first.trouble)
+    assert second.on_error(UNKNOWN, 1000.0 + TOLERATED_SECONDS) == GaveUp(UNKNOWN)
+    assert isinstance(poller().on_error(UNKNOWN, 1000.0 + TOLERATED_SECONDS), Wait)
+
+
+def test_a_status_that_goes_back_is_waited_out_until_the_deadline() -> None:
+    course = poller(deadline=300.0)
+    assert isinstance(course.on_answer(PENDING, 100.0), Wait)
+    assert course.on_answer(PENDING, 299.0) == Wait(1.0)
+    assert course.on_answer(DONE, 310.0) == Finished(DONE)
 
 
 @pytest.mark.parametrize(
@@ -298,12 +322,19 @@ class Script:
         return self.ask()
 
 
-BatchCheckpoint = tuple[Ended[Job], list[float], list[float]]
+def wait_in_this_thread(course: Poller[Job], script: Script) -> Ended[Job]:
+    watch: Watch[Job] = Watch()
+    watch.add("asyntask_1", course, script.clock.now())
+    wait_here(watch, lambda _: script.ask(), lambda: bool(watch.ended))
+    return watch.ended["asyntask_1"]
 
 
-def drive(make: Callable[[], Poller[Job]], events: Sequence[Event], latency: float = 0.0) -> BatchCheckpoint:
-    """The end, the polls and the waits, which must be the same for both drivers."""
-    courses: list[BatchCheckpoint] = []
+Course = tuple[Ended[Job], list[float]]
+
+
+def drive(make: Callable[[], Poller[Job]], events: Sequence[Event], latency: float = 0.0) -> Course:
+    """The end and the times of the polls, which must be the same for both drivers."""
+    courses: list[Course] = []
     for asynchronous in (False, True):
         clock = FakeClock()
         script = Script(events, clock, latency)
@@ -313,10 +344,13 @@ def drive(make: Callable[[], Poller[Job]], events: Sequence[Event], latency: flo
             if asynchronous:
                 end = asyncio.run(wait_for_async(make(), script.ask_async))
             else:
-                end = wait_for(make(), script.ask)
-        courses.append((end, script.polls, clock.sleeps))
-    assert courses[0] == courses[1]
-    return courses[0]
+                end = wait_in_this_thread(make(), script)
+        courses.append((end, script.polls))
+    (end, polls), (end_here, polls_here) = courses
+    assert type(end) is type(end_here)
+    assert isinstance(end, TimedOut) or end == end_here
+    assert polls == pytest.approx(polls_here)
+    return end, polls
 
 
 def running(deadline: float = 600.0, schedule: Schedule = VIDEO_SCHEDULE) -> Poller[Job]:
@@ -335,19 +369,18 @@ def running(deadline: float = 600.0, schedule: Schedule = VIDEO_SCHEDULE) -> Pol
     ],
 )
 def test_both_drivers_ask_at_the_same_times_and_end_the_same_way(events: list[Event], end: object) -> None:
-    told, polls, waits = drive(running, events)
+    told, _ = drive(running, events)
     assert told == end or isinstance(told, end if isinstance(end, type) else ())
-    assert len(waits) == len(polls)
 
 
 def test_a_job_known_only_after_some_seconds_is_not_given_up() -> None:
-    end, polls, _ = drive(lambda: running(schedule=Schedule.fixed(5.0)), [UNKNOWN, UNKNOWN, PENDING, DONE])
+    end, polls = drive(lambda: running(schedule=Schedule.fixed(5.0)), [UNKNOWN, UNKNOWN, PENDING, DONE])
     assert end == Finished(DONE)
     assert len(polls) == 4
 
 
 def test_what_has_ended_is_taken_where_the_answer_comes_after_the_deadline() -> None:
-    end, polls, _ = drive(lambda: running(deadline=120.0), [DONE], latency=400.0)
+    end, polls = drive(lambda: running(deadline=120.0), [DONE], latency=400.0)
     assert end == Finished(DONE)
     assert polls[-1] > START + 120.0
 
@@ -369,9 +402,8 @@ EVENTS = st.lists(
 def test_a_wait_ends_by_its_deadline_with_a_bounded_number_of_polls(
     events: list[Event], deadline: float, schedule: Schedule
 ) -> None:
-    end, polls, waits = drive(lambda: running(deadline, schedule), events)
+    end, polls = drive(lambda: running(deadline, schedule), events)
     assert polls[-1] <= START + max(0.0, deadline) + 1e-6
-    assert all(wait >= 0 for wait in waits)
     shortest = min(schedule.interval, schedule.initial_delay) * (1 - JITTER)
     assert len(polls) <= max(0.0, deadline) / shortest + 3
     met = events[: len(polls)] + [events[-1]] * (len(polls) - len(events))

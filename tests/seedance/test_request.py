@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.seedance import request as seedance
-from airflow_provider_anyfast.seedance.catalog import MODELS, RATIOS
+from airflow_provider_anyfast.seedance.catalog import MODELS, RATIOS, KnownModel, Resolution
 from airflow_provider_anyfast.seedance.request import VideoRequest
 
 IMAGE, VIDEO, AUDIO = "asset-1", "https://host/a.mp4", "https://host/a.mp3"
@@ -243,11 +243,12 @@ def test_what_anyfast_would_refuse_is_refused_before_it_is_paid(
 ) -> None:
     told = problems(model=model, **parameters)
     assert problem in told
-    assert told.startswith("This request would be refused, so nothing was sent and nothing was spent: ")
+    assert "not right, so nothing was sent: " in told
 
 
 def test_a_model_must_be_named() -> None:
-    assert "model is empty" in problems(model=" ")
+    for blank in (" ", "None", None):
+        assert "model=" in problems(model=blank)
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -290,8 +291,6 @@ def test_a_request_may_have_64_mb_as_sent_and_not_a_byte_more(
 @pytest.mark.parametrize(
     "name",
     [
-        "first_frame",
-        "last_frame",
         "resolution",
         "ratio",
         "duration",
@@ -300,8 +299,6 @@ def test_a_request_may_have_64_mb_as_sent_and_not_a_byte_more(
         "watermark",
         "return_last_frame",
         "web_search",
-        "reference_images",
-        "reference_videos",
         "content",
         "extra_body",
     ],
@@ -343,13 +340,43 @@ def test_strings_of_a_template_become_what_anyfast_expects(given: dict[str, Any]
         '["asset-1", "asset-2"]',
         "['asset-1', 'asset-2']",
         " ['asset-1', 'asset-2'] ",
-        "['asset-1', '', None, 'asset-2', 'None']",
-        ["asset-1", "", None, "asset-2", "None"],
     ],
     ids=str,
 )
 def test_a_list_of_references_is_a_list_however_it_is_written(given: Any) -> None:
     assert checked(reference_images=given).reference_images == ("asset-1", "asset-2")
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "None", "null", "[]", ["asset-1", None], ["", "asset-1"], "['a', None]"])
+@pytest.mark.parametrize("name", ["reference_images", "reference_videos", "reference_audios"])
+def test_references_that_are_given_and_come_to_nothing_are_refused(name: str, blank: Any) -> None:
+    assert f"{name}" in problems(**{name: blank})
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "None", "null"])
+@pytest.mark.parametrize("name", ["first_frame", "last_frame"])
+def test_a_frame_that_is_given_and_comes_to_nothing_is_refused(name: str, blank: str) -> None:
+    told = problems(**{"first_frame": "asset-1", name: blank})
+    assert f"{name}={blank!r}: it is given, and comes to nothing" in told
+
+
+def test_references_that_are_left_out_may_be_nothing() -> None:
+    left_out: dict[str, Any] = {"first_frame": None, "reference_images": (), "reference_audios": []}
+    assert checked(**left_out).body() == checked().body()
+
+
+def test_a_value_that_cannot_be_read_hides_no_other_problem() -> None:
+    told = problems(model="seedance-fast", seed="abc", duration=99, resolution="4k", ratio="16x9", web_search="perhaps")
+    assert all(problem in told for problem in ("seed='abc'", "duration=99", "'4k'", "'16x9'", "web_search='perhaps'"))
+
+
+def test_a_prompt_with_a_nul_is_refused() -> None:
+    assert "NUL" in problems(prompt="A boat\x00")
+
+
+def test_the_literals_for_editors_hold_every_known_model_ratio_and_resolution() -> None:
+    assert set(get_args(KnownModel)) == set(MODELS)
+    assert set(get_args(Resolution)) == {each for spec in MODELS.values() for each in spec.resolutions or ()}
 
 
 def test_one_reference_is_a_list_too() -> None:
@@ -455,6 +482,6 @@ def test_any_parameters_make_a_body_or_one_clear_error(parameters: dict[str, Any
     try:
         request = VideoRequest.parse(**parameters)
     except InvalidRequestError as error:
-        assert "nothing was spent" in str(error)
+        assert "nothing was sent" in str(error)
     else:
         assert json.dumps(request.body(), ensure_ascii=False, allow_nan=False).encode()

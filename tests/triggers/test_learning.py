@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from airflow_provider_anyfast.client.responses import Generation, Outcome
@@ -10,6 +12,9 @@ from airflow_provider_anyfast.polling.schedule import VIDEO_SCHEDULE
 from airflow_provider_anyfast.triggers import video as module
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.polling.schedule import Timing
+
 
 @pytest.fixture(autouse=True)
 def nothing_learned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,8 +22,12 @@ def nothing_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_completion_times", empty)
 
 
-def trigger(kind: str = "seedance 480p 4", conn_id: str = "anyfast_default") -> VideoTrigger:
-    return VideoTrigger(job_id="asyntask_1", anyfast_conn_id=conn_id, started_at=0.0, deadline=1e4, kind=kind)
+def timing(kind: str = "seedance 480p 4", conn_id: str = "anyfast_default") -> Timing:
+    return VideoTrigger.timing(conn_id, kind)
+
+
+def learn(job: Generation, kind: str = "seedance 480p 4", conn_id: str = "anyfast_default") -> None:
+    VideoTrigger.learn(conn_id, kind, job, 0.0)
 
 
 def done(seconds: float, outcome: Outcome = Outcome.SUCCEEDED) -> Generation:
@@ -27,25 +36,25 @@ def done(seconds: float, outcome: Outcome = Outcome.SUCCEEDED) -> Generation:
 
 def teach(seconds: float, **of: str) -> None:
     for number in range(ENOUGH + 8):
-        trigger(**of).learn(done(seconds + number))
+        learn(done(seconds + number), **of)
 
 
 def test_fast_videos_are_asked_for_sooner_by_later_triggers_of_their_kind() -> None:
     teach(20.0)
-    assert trigger().timing().initial_delay < 35.0 < VIDEO_SCHEDULE.initial_delay
+    assert timing().initial_delay < 35.0 < VIDEO_SCHEDULE.initial_delay
 
 
 def test_what_was_learned_of_one_kind_or_connection_says_nothing_of_another() -> None:
     teach(20.0)
-    for other in (trigger(kind="seedance 1080p 15"), trigger(conn_id="other"), trigger(kind="")):
-        assert other.timing().initial_delay == VIDEO_SCHEDULE.initial_delay
+    for other in (timing(kind="seedance 1080p 15"), timing(conn_id="other"), timing(kind="")):
+        assert other.initial_delay == VIDEO_SCHEDULE.initial_delay
 
 
 def test_videos_that_failed_teach_nothing() -> None:
     for _ in range(ENOUGH * 2):
-        trigger().learn(done(5.0, Outcome.FAILED))
-        trigger().learn(Generation("asyntask_0", "SUCCESS", Outcome.SUCCEEDED))
-    assert trigger().timing().initial_delay == VIDEO_SCHEDULE.initial_delay
+        learn(done(5.0, Outcome.FAILED))
+        learn(Generation("asyntask_0", "SUCCESS", Outcome.SUCCEEDED))
+    assert timing().initial_delay == VIDEO_SCHEDULE.initial_delay
 
 
 def test_an_interval_by_hand_is_kept() -> None:

@@ -69,11 +69,11 @@ def ready_after(*seconds: float) -> dict[str, Video]:
     ("parameters", "earliest"),
     [
         ({}, 300),
-        ({"enough": 2}, 200),
-        ({"enough": 1}, 100),
-        ({"wake_at": START + 50}, 100),
-        ({"wake_at": START + 150}, 150),
-        ({"enough": 2, "wake_at": START + 20}, 100),
+        ({"min_finished": 2}, 200),
+        ({"min_finished": 1}, 100),
+        ({"resume_at": START + 50}, 100),
+        ({"resume_at": START + 150}, 150),
+        ({"min_finished": 2, "resume_at": START + 20}, 100),
     ],
 )
 def test_the_worker_is_woken_when_enough_has_ended_or_it_is_time_and_something_has(
@@ -85,7 +85,7 @@ def test_the_worker_is_woken_when_enough_has_ended_or_it_is_time_and_something_h
 
 
 def test_without_videos_it_is_only_an_alarm_clock(fake_clock: FakeClock) -> None:
-    assert seconds_until_woken(trigger_for({}, wake_at=START + 120), {}) == 120
+    assert seconds_until_woken(trigger_for({}, resume_at=START + 120), {}) == 120
     assert trigger_for({}).deadline == clock.now()
 
 
@@ -97,11 +97,11 @@ def test_a_deadline_ends_the_wait_for_a_video(fake_clock: FakeClock) -> None:
 @pytest.mark.parametrize("error", [AuthenticationError("wrong key"), RuntimeError("a bug")])
 def test_asking_that_fails_for_good_wakes_the_worker_and_says_why(fake_clock: FakeClock, error: Exception) -> None:
     videos = {"g0": Video(START, error), "g1": Video(START, error)}
-    trigger = trigger_for(videos)
-    assert seconds_until_woken(trigger, videos) <= 30
-    assert trigger._reason.startswith("g")
-    assert str(error) in trigger._reason
-    assert isinstance(error, AnyFastError) or "RuntimeError" in trigger._reason
+    watch = asyncio.run(trigger_for(videos).watch(cast("AsyncAnyFastClient", Asked(videos))))
+    assert clock.now() - START <= 30
+    assert watch.gave_up_on.startswith("g")
+    said = error.what if isinstance(error, AnyFastError) else "RuntimeError: a bug"
+    assert said in watch.gave_up_on
 
 
 def test_the_worker_that_is_not_needed_any_more_leaves_no_wait_behind(fake_clock: FakeClock) -> None:
@@ -119,7 +119,7 @@ def test_the_worker_that_is_not_needed_any_more_leaves_no_wait_behind(fake_clock
 
 
 def test_it_survives_being_stored(fake_clock: FakeClock) -> None:
-    given = trigger_for(ready_after(1, 2), enough=1, wake_at=START)
+    given = trigger_for(ready_after(1, 2), min_finished=1, resume_at=START)
     path, arguments = given.serialize()
     assert path == "airflow_provider_anyfast.triggers.video.VideosTrigger"
     assert VideosTrigger(**arguments).serialize() == given.serialize()
