@@ -101,7 +101,7 @@ def is_special(target: Path) -> bool:
 
 
 def check_target(target: Path) -> None:
-    """Makes the folder of ``target`` and proves that a file can be written there, before anything is paid.
+    """Makes the folder of ``target`` and proves that a file can be written there, before anything is billed.
 
     Raises:
         InvalidRequestError: naming the path and what is in the way.

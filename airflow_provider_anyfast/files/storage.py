@@ -54,8 +54,8 @@ _READ_AHEAD = 64 * 1024
 """Bytes that are read beyond what was asked for; s3fs would read 50 MB."""
 _PUT = {"chunksize": 8 * 1024**2, "max_concurrency": 2, "overwrite": True}
 _GET = {"max_concurrency": 1}
-"""How files are moved, as far as a file system knows these words: s3fs would hold 500 MB of one in memory, and some
-versions of adlfs would not replace what is there."""
+"""Options of a transfer, where a file system has them: without these, s3fs holds 500 MB of a file in memory, and some
+versions of adlfs do not replace what is there."""
 
 
 class StoredFile(ABC):
@@ -95,7 +95,7 @@ class StoredFile(ABC):
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Finds out what it can, for free, before anything is paid.
+        """Finds out what it can, for free, before anything is billed.
 
         Raises:
             InvalidRequestError: it can never be written.
@@ -138,7 +138,7 @@ class StoredFile(ABC):
         """Its text; None if it does not exist."""
         if self.size() is None:
             return None
-        with _told(self.path, reading=True), self.open() as file:
+        with _storage_errors(self.path, reading=True), self.open() as file:
             content = file.read()
         try:
             return content.decode("utf-8-sig")
@@ -190,12 +190,12 @@ class LocalFile(StoredFile):
 
     def size(self) -> int | None:
         """Bytes; None if it does not exist."""
-        with _told(self.path):
+        with _storage_errors(self.path):
             return self.local.stat().st_size if self.local.is_file() else None
 
     def open(self) -> IO[bytes]:
         """Its bytes."""
-        with _told(self.path, reading=True):
+        with _storage_errors(self.path, reading=True):
             return self.local.open("rb")
 
     @contextmanager
@@ -207,12 +207,12 @@ class LocalFile(StoredFile):
         """``make`` knows how to let a local file appear."""
         if is_special(self.local):
             raise StorageError(f"{self.path} is a device, a pipe or a socket, and only an ordinary file is replaced.")
-        with _told(self.path):
+        with _storage_errors(self.path):
             make(self.local)
 
     def files(self) -> list[str]:
         """The paths of the files in this folder or of this pattern."""
-        with _told(self.path):
+        with _storage_errors(self.path):
             if self.local.is_dir():
                 found = list(self.local.iterdir())
             elif self.local.exists():
@@ -269,7 +269,7 @@ class RemoteFile(StoredFile):
     def check_writable(self) -> None:
         """Looks for the bucket and a temporary folder. Whether the key may write shows only by writing."""
         self.check_name()
-        with _told(self.path):
+        with _storage_errors(self.path):
             bucket = self.remote.path.partition("/")[0]  # in Airflow 3.1 .bucket holds the connection too
             try:
                 _look_for_bucket(self.remote.fs, bucket)
@@ -280,7 +280,7 @@ class RemoteFile(StoredFile):
 
     def size(self) -> int | None:
         """Bytes; None if it does not exist."""
-        with _told(self.path):
+        with _storage_errors(self.path):
             try:
                 self.remote.fs.invalidate_cache(str(self.remote.parent.path))
                 info = self.remote.fs.info(self.remote.path)
@@ -290,7 +290,7 @@ class RemoteFile(StoredFile):
 
     def open(self) -> IO[bytes]:
         """Its bytes, fetched in ranges."""
-        with _told(self.path, reading=True):
+        with _storage_errors(self.path, reading=True):
             opened: IO[bytes] = self.remote.fs.open(self.remote.path, "rb", block_size=_READ_AHEAD)
             return opened
 
@@ -299,7 +299,7 @@ class RemoteFile(StoredFile):
         """A copy in a temporary folder, streamed, so that memory does not grow with the file."""
         with _scratch_folder() as folder:
             copy = folder / self.name
-            with _told(self.path, reading=True):
+            with _storage_errors(self.path, reading=True):
                 get = self.remote.fs.get_file
                 get(self.remote.path, str(copy), **_known(_GET, get))
             yield copy
@@ -309,14 +309,14 @@ class RemoteFile(StoredFile):
         with _scratch_folder() as folder:
             made = folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"  # names may be longer here than on a disk
             make(made)
-            with _told(self.path):
+            with _storage_errors(self.path):
                 put = self.remote.fs.put_file
                 put(str(made), self.remote.path, **_known(_PUT, put))
 
     def files(self) -> list[str]:
         """The paths of the files in this folder or of this pattern, from one listing."""
         fs, path = self.remote.fs, self.remote.path.rstrip("/")
-        with _told(self.path):
+        with _storage_errors(self.path):
             fs.invalidate_cache(path)
             try:
                 found: Iterable[dict[str, Any]] = (
@@ -354,7 +354,7 @@ def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
             raise InvalidRequestError(f"{parameter}={path}: {error}") from error
     from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - brings fsspec's registry; not while a DAG is parsed
 
-    with _told(path):
+    with _storage_errors(path):
         try:
             remote = ObjectStoragePath(path)
             remote.fs  # noqa: B018 - connects, or says what is missing
@@ -455,7 +455,7 @@ def _look_for_bucket(fs: Any, bucket: str) -> None:
 
 
 @contextmanager
-def _told(path: str, *, reading: bool = False) -> Iterator[None]:
+def _storage_errors(path: str, *, reading: bool = False) -> Iterator[None]:
     """Whatever a storage back end raises becomes one error that names the path; what is to be read must exist."""
     try:
         yield

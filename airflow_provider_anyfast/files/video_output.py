@@ -53,7 +53,7 @@ class VideoOutput:
     overwrite: bool = True
 
     def check(self) -> None:
-        """Finds out, before anything is paid, whether the video can go there.
+        """Finds out, before anything is billed, whether the video can go there.
 
         Raises:
             InvalidRequestError: naming what is in the way.
@@ -75,7 +75,7 @@ class VideoOutput:
             _last_frame_of(video, max(_IMAGE_ENDINGS, key=len)).check_name()
 
     def existing_video(self) -> StoredFile | None:
-        """The whole video that makes a new one needless; only a path without ``{generation_id}`` can tell."""
+        """The whole video that makes a new one unnecessary; only a path without ``{generation_id}`` can tell."""
         if self.overwrite or PLACEHOLDER in str(self.output_path):
             return None
         target = self._target("")

@@ -1,4 +1,4 @@
-"""What AnyFast takes of an uploaded file, by type. Only data, and how a value outside is told.
+"""What AnyFast takes of an uploaded file, by type. Only data, and how a value outside of it is described.
 
 Where sources differ, only what all of them refuse is refused here: a file between them may be taken, and refusing it
 would cost more than an asset that fails.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -56,9 +57,14 @@ class DeleteAssetOperator(BaseOperator):
         self.name = name
         self.anyfast_conn_id = anyfast_conn_id
 
+    @cached_property
+    def hook(self) -> AnyFastHook:
+        """Talks to AnyFast with the connection's key."""
+        return AnyFastHook(self.anyfast_conn_id)
+
     def execute(self, context: Context) -> list[str]:
         """Finds out which assets are meant, and deletes them."""
-        with fail_fast(context, self.anyfast_conn_id), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
             return [
                 asset_id for asset_id in self._meant(client) if _is_deleted(client, endpoints.delete_asset(asset_id))
             ]
@@ -105,9 +111,14 @@ class DeleteAssetGroupOperator(BaseOperator):
         self.name = name
         self.anyfast_conn_id = anyfast_conn_id
 
+    @cached_property
+    def hook(self) -> AnyFastHook:
+        """Talks to AnyFast with the connection's key."""
+        return AnyFastHook(self.anyfast_conn_id)
+
     def execute(self, context: Context) -> list[str]:
         """Finds out which groups are meant, and deletes their assets and then them."""
-        with fail_fast(context, self.anyfast_conn_id), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
             return [group_id for group_id in self._meant(client) if self._delete(client, group_id)]
 
     def _meant(self, client: AnyFastClient) -> list[str]:
@@ -136,7 +147,7 @@ def _given(parameter: str, value: str | None) -> str:
 
 
 def _one_id(value: str) -> str:
-    """What is no id would pass for an asset that is gone already."""
+    """The id, if it can be one: AnyFast would say of anything else that it is gone already."""
     asset_id = _given("asset_id", value)
     if not re.fullmatch(r"[\w.:/-]+", asset_id):
         raise InvalidRequestError(
@@ -147,10 +158,10 @@ def _one_id(value: str) -> str:
 
 
 def _is_deleted(client: AnyFastClient, call: endpoints.Call[str]) -> bool:
-    """Whether this call has deleted something; what is not there needs no deleting."""
+    """Whether this call deleted something; what is not there needs no deleting."""
     try:
         client.send(call)
     except NotFoundError as error:
-        log.info("It is gone already: %s", error)
+        log.info("Already gone: %s", error.what)
         return False
     return True

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 BLOCK = 256 * 1024
 _BLOCK_OF_ZEROS = bytes(BLOCK)
-_FTYP = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
-"""How an MP4 begins; one box of content follows."""
+_START = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0\0\0\x08moov"
+"""How an MP4 begins, with an empty index; one box of content follows."""
 
 
 class StorageHandler(BaseHTTPRequestHandler):
@@ -25,7 +25,7 @@ class StorageHandler(BaseHTTPRequestHandler):
         """Sends a file of the wanted size."""
         size = int(self.path.rpartition("/")[2])
         self._start(size, "video/mp4")
-        start = _FTYP + (size - len(_FTYP)).to_bytes(4, "big") + b"mdat"
+        start = _START + (size - len(_START)).to_bytes(4, "big") + b"mdat"
         self.wfile.write(start)
         left = size - len(start)
         while left > 0:
