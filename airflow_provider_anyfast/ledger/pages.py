@@ -6,12 +6,13 @@ Other threads hand it what is to be written, and go on when that is done.
 
 from __future__ import annotations
 
+import logging
 import queue
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_anyfast.client.errors import LedgerError
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from airflow_provider_anyfast.ledger.record import Store
+
+log = logging.getLogger(__name__)
+
+StoreT = TypeVar("StoreT", bound="Store")
 
 LEDGERS_PER_PAGE = 50
 """So that a page stays far below the 64 KB that Airflow's stores hold."""
@@ -72,6 +77,9 @@ class PagedLedger:
             self._wakeup.get(timeout=seconds)
             while True:
                 self._wakeup.get_nowait()
+        for page in self._pages:
+            if page.in_doubt:
+                self._take_back(page)
         by_page: dict[_Page, list[_Change]] = {}
         for change in [change for change in self._pending if not change.done.done()]:
             try:
@@ -88,8 +96,8 @@ class PagedLedger:
         self._settle(tuple(self._pending), LedgerError("The task has ended meanwhile."))
 
     @staticmethod
-    def stores(store_of: Callable[[str], Store]) -> list[Store]:
-        """Every store that a book has, for taking it away."""
+    def stores(store_of: Callable[[str], StoreT]) -> list[StoreT]:
+        """Every store that a paged ledger has, the index last."""
         index = store_of(_INDEX)
         return [*_page_stores(store_of, index.get() or {}), index]
 
@@ -145,11 +153,32 @@ class PagedLedger:
                 ledgers[change.key] = change.value
         try:
             page.store.set(ledgers)
-        except Exception as error:  # noqa: BLE001 - told to those who wait
-            self._settle(changes, error)
-            return
+        except Exception as error:  # noqa: BLE001 - raised in the threads that wait
+            if not self._is_stored(page, ledgers):
+                self._settle(changes, error)
+                return
         page.ledgers = ledgers
+        page.in_doubt = False
         self._settle(changes)
+
+    def _is_stored(self, page: _Page, ledgers: dict[str, Any]) -> bool:
+        """Whether a write that was answered with an error was stored all the same."""
+        try:
+            if page.store.get() == ledgers:
+                return True
+        except Exception as error:  # noqa: BLE001 - then it is unknown
+            log.warning("A page of the ledger can neither be written nor read: %s", error)
+        page.in_doubt = True
+        return False
+
+    def _take_back(self, page: _Page) -> None:
+        """Stores what is certain once more, over a write that may have been stored: its intents were never sent."""
+        try:
+            page.store.set(page.ledgers)
+        except Exception as error:  # noqa: BLE001 - tried again at the next flush
+            log.warning("A page of the ledger still cannot be written: %s", error)
+        else:
+            page.in_doubt = False
 
     def _settle(self, changes: Iterable[_Change], error: Exception | None = None) -> None:
         for change in changes:
@@ -168,6 +197,8 @@ class _Page:
 
     store: Store
     ledgers: dict[str, Any]
+    in_doubt: bool = False
+    """Whether the stored page may hold more than ``ledgers``."""
     keys: set[str] = field(init=False)
     """Of all that have or had a place here."""
 
@@ -208,5 +239,5 @@ _INDEX = "pages"
 """The record that counts the pages."""
 
 
-def _page_stores(store_of: Callable[[str], Store], index: dict[str, Any]) -> list[Store]:
+def _page_stores(store_of: Callable[[str], StoreT], index: dict[str, Any]) -> list[StoreT]:
     return [store_of(f"page_{page}") for page in range(int(index.get("pages", 0)))]

@@ -1,12 +1,30 @@
-"""What was paid for, written down before and after the payment, and what a new attempt makes of it.
+"""The record of what was paid for, and what a new attempt decides from it.
 
 ::
 
-    (nothing) ──intend──▶ INTENT ──submitted──▶ SUBMITTED ──finish──▶ FINISHED
-        ▲                  │  │                     │
-        └────withdraw──────┘  └──lose──▶ LOST       └──close──▶ CLOSED
+    (nothing) ──record_intent──▶ INTENT ──record_submitted──▶ SUBMITTED ──mark_closed──▶ CLOSED
+        ▲                         │  │
+        └──────clear_intent───────┘  └──mark_unconfirmed──▶ LOST
 
 A crash leaves the record at the stage that it had reached, so the next attempt knows whether money may have been spent.
+When Airflow has stored the task's success, the record is removed: a clear then finds nothing, and buys a new one.
+
+What an attempt does (``decide``):
+
+==========  =============  ====================  ========================
+Stage       Retry          Clear, same request   Clear, changed request
+==========  =============  ====================  ========================
+(nothing)   submit         submit                submit
+INTENT      unconfirmed    unconfirmed           submit
+LOST        unconfirmed    submit                submit
+SUBMITTED   attach         attach                submit
+CLOSED      attach         submit                submit
+FINISHED    submit         submit                submit
+==========  =============  ====================  ========================
+
+A retry never buys a request that renders differently: it goes on with what is paid for. Only a person can want the
+changed one, and says so by a clear. FINISHED is written by version 0.1.0 after Airflow has stored the success, so only
+a clear can follow it, also where ``max_tries`` stayed the same because the DAG's ``retries`` were lowered.
 """
 
 from __future__ import annotations
@@ -15,6 +33,7 @@ import hashlib
 import json
 import logging
 import re
+import secrets
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,10 +43,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from tenacity import Retrying, stop_after_attempt, wait_exponential
 
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.client.errors import AnyFastError, LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +55,15 @@ class Stage(str, Enum):
     """How far the purchase has come."""
 
     INTENT = "intent"
-    """About to be sent; without an id the answer is unknown."""
+    """About to be sent. Without an id, it is unknown whether AnyFast accepted it."""
     LOST = "lost"
-    """The same, and the user has been told: a clear is now an answer to it."""
+    """The same, and the task has failed with a message that says so: a clear is now an answer to it."""
     SUBMITTED = "submitted"
     """Paid, with an id."""
     CLOSED = "closed"
-    """Nothing more can come of it: it failed, or its link has expired."""
+    """Nothing more can come of it: it failed, its link has expired, or AnyFast no longer keeps it."""
     FINISHED = "finished"
-    """The task has what it paid for, and Airflow has stored its success: a clear now asks for another."""
+    """Airflow has stored the task's success. Only version 0.1.0 writes it."""
 
 
 class Record(BaseModel):
@@ -55,6 +74,8 @@ class Record(BaseModel):
         max_tries: Airflow's number at that time, which grows when the task is cleared and stays on a retry.
         at: Unix seconds of the intent.
         id: what AnyFast answered; empty until then.
+        resubmitted: whether a lost submission has been sent again since the last clear.
+        token: of the attempt that wrote it, so that an attempt can tell its own intent from another's.
     """
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -64,10 +85,12 @@ class Record(BaseModel):
     max_tries: int
     at: float = Field(ge=0, lt=32_503_680_000)  # what a date can show
     id: str = ""
+    resubmitted: bool = False
+    token: str = ""
 
     @property
     def is_open(self) -> bool:
-        """Whether something was paid for, or perhaps was, that nobody has been told the end of."""
+        """Whether something was paid for, or may have been, whose end was not reported yet."""
         return self.stage not in (Stage.CLOSED, Stage.LOST)
 
 
@@ -93,20 +116,55 @@ class Submit:
 
 @dataclass(frozen=True)
 class Attach:
-    """``id`` is paid for: ask for it. ``submitted_at`` is in Unix seconds."""
+    """``id`` is paid for: ask for it.
+
+    Attributes:
+        submitted_at: Unix seconds.
+        changed: whether the request that was paid for differs from what this attempt would send.
+    """
 
     id: str
     submitted_at: float
+    changed: bool = False
 
 
 @dataclass(frozen=True)
 class Unconfirmed:
-    """A submission of ``at`` (Unix seconds) whose answer never came. It may have been billed."""
+    """A submission whose answer never came. It may have been billed.
+
+    Attributes:
+        at: Unix seconds of the submission.
+        may_resubmit: False where one was sent again already since the last clear.
+    """
 
     at: float
+    may_resubmit: bool = True
 
 
 Decision = Submit | Attach | Unconfirmed
+
+
+def decide(record: Record | None, *, is_same_request: bool, is_clear: bool) -> Decision:
+    """What an attempt does that finds ``record``; the table is in the module's docstring.
+
+    Args:
+        record: what an earlier attempt wrote.
+        is_same_request: whether this attempt would send the request of the record.
+        is_clear: whether the task was cleared since the record was written.
+    """
+    if record is None:
+        return Submit()
+    if is_clear and not is_same_request:
+        paid = f"generation {record.id}" if record.id else "a submission whose answer is unknown"
+        return Submit(f"the task was cleared, and the request has changed since {paid} of {clock.iso(record.at)}")
+    if record.stage is Stage.FINISHED or (is_clear and not record.is_open):
+        return Submit(f"the task was cleared after {record.id or 'its submission'} {_ENDED[record.stage]}")
+    if record.stage in (Stage.INTENT, Stage.LOST):
+        return Unconfirmed(record.at, may_resubmit=is_clear or not record.resubmitted)
+    return Attach(record.id, record.at, changed=not is_same_request)
+
+
+_ENDED = {Stage.FINISHED: "finished", Stage.CLOSED: "ended without a file", Stage.LOST: "was lost"}
 
 
 class Ledger:
@@ -114,19 +172,30 @@ class Ledger:
 
     Args:
         store: where it is kept.
-        fingerprint: of the request that this attempt would send.
-        max_tries: ``ti.max_tries`` of this attempt.
+        max_tries: ``ti.max_tries`` of this attempt. It grows when the task is cleared, and stays on a retry.
+        fingerprint: of the request that this attempt would send; not needed where only an end is recorded.
+        former_fingerprints: of the same request, as earlier versions computed them.
     """
 
-    def __init__(self, store: Store, *, fingerprint: str, max_tries: int) -> None:
+    def __init__(
+        self, store: Store, *, max_tries: int, fingerprint: str = "", former_fingerprints: Collection[str] = ()
+    ) -> None:
         self._store = store
-        self._fingerprint = fingerprint
         self._max_tries = max_tries
+        self._fingerprint = fingerprint
+        self._former_fingerprints = former_fingerprints
+        self._before: Record | None = None
+        self._has_resubmitted = False
 
     @property
     def fingerprint(self) -> str:
         """Of the request that this attempt would send."""
         return self._fingerprint
+
+    @property
+    def may_resubmit(self) -> bool:
+        """Whether no lost submission was sent again since the last clear."""
+        return not self._has_resubmitted
 
     def plan(self) -> Decision:
         """What this attempt does, from what an earlier one wrote.
@@ -134,72 +203,104 @@ class Ledger:
         Raises:
             LedgerError: the record cannot be read. Unknown is not absent, so nothing is submitted.
         """
-        record = self._read()
-        if record is None:
-            return Submit()
-        if record.fingerprint != self._fingerprint:
-            paid = f"generation {record.id}" if record.id else "a submission whose answer is unknown"
-            return Submit(f"the request has changed since {paid} was submitted at {clock.iso(record.at)}")
-        cleared = self._max_tries != record.max_tries
-        if cleared and record.stage in (Stage.FINISHED, Stage.CLOSED, Stage.LOST):
-            ended = {Stage.FINISHED: "finished", Stage.CLOSED: "ended without a file", Stage.LOST: "was lost"}
-            return Submit(f"the task was cleared after {record.id or 'its submission'} {ended[record.stage]}")
-        if record.stage in (Stage.INTENT, Stage.LOST):
-            return Unconfirmed(record.at)
-        return Attach(record.id, record.at)
+        record = self._before = self._read()
+        is_clear = record is not None and record.max_tries != self._max_tries
+        self._has_resubmitted = record is not None and record.resubmitted and not is_clear
+        known = (self._fingerprint, *self._former_fingerprints)
+        return decide(record, is_same_request=record is None or record.fingerprint in known, is_clear=is_clear)
 
-    def record_intent(self) -> None:
-        """Writes down that a paid request is about to be sent.
+    def record_intent(self, *, is_resubmission: bool = False) -> None:
+        """Records that a billed request is about to be sent, and reads it back.
+
+        A write can be stored although it was answered with an error, and another attempt can write at the same moment.
+
+        Args:
+            is_resubmission: whether it repeats a submission that was lost.
 
         Raises:
-            LedgerError: it could not be written, so the request must not be sent.
+            LedgerError: this attempt's intent is not recorded, so the request must not be sent.
         """
+        self._has_resubmitted |= is_resubmission
+        record = Record(stage=Stage.INTENT, at=clock.now(), token=secrets.token_hex(8), **self._identity)
         try:
-            self._write(Record(stage=Stage.INTENT, at=clock.now(), **self._identity))
-        except Exception as error:
+            self._write(record)
+            stored = self._read()
+        except Exception as error:  # noqa: BLE001 - raised again, unless the intent is stored in spite of it
+            self._recall_intent(record, error)
+        else:
+            if stored is not None and stored.token == record.token:
+                return
             raise LedgerError(
-                f"The ledger could not be written ({error}), so nothing was submitted and nothing was spent. "
-                "The next attempt tries again."
-            ) from error
+                "The record of what was paid for does not hold what this attempt has just written: another attempt of "
+                "the task is running, or something answers in Airflow's place. Nothing was submitted."
+            )
+
+    def _recall_intent(self, record: Record, error: Exception) -> None:
+        """Returns if the intent is stored in spite of ``error``; else makes sure that it is not, and raises.
+
+        An intent that stayed would make the next attempt believe that a submission was lost.
+        """
+        again = Retrying(
+            sleep=clock.sleep, stop=stop_after_attempt(4), wait=wait_exponential(multiplier=1, max=10), reraise=True
+        )
+        left = ""
+        try:
+            stored = again(self._read)
+            if stored is not None and stored.token == record.token:
+                log.warning("Airflow stored the intent to submit, although it answered: %s", error)
+                return
+        except Exception:  # noqa: BLE001 - it is unknown what is stored, so the record of before is put back
+            try:
+                again(self._restore)
+            except Exception:  # noqa: BLE001 - all that is left is to say so
+                left = " It may hold an intent all the same, which the next attempt cannot tell from a lost submission."
+        raise LedgerError(
+            f"The record of what was paid for could not be written ({_reason(error)}). Nothing was submitted.{left}"
+        ) from error
 
     def clear_intent(self) -> None:
-        """Takes the intent back: AnyFast has certainly not accepted the request."""
-        self._try("take back the intent", self._store.delete)
+        """Takes the intent back, since AnyFast has not accepted the request. What stood before stands again."""
+        self._try("take back the intent", self._restore)
 
     def record_submitted(self, id_: str) -> None:
-        """Writes down what AnyFast answered; tries again, since this note is worth what was paid."""
+        """Records what AnyFast answered. Tries again where it fails, since this record is worth what was paid."""
         record = Record(stage=Stage.SUBMITTED, at=clock.now(), id=id_, **self._identity)
         write = Retrying(
             sleep=clock.sleep, stop=stop_after_attempt(4), wait=wait_exponential(multiplier=1, max=10), reraise=True
         )
-        self._try(f"write down {id_}, which is paid for", lambda: write(self._write, record))
+        self._try(f"record {id_}, which is paid for", lambda: write(self._write, record))
 
     def mark_unconfirmed(self) -> None:
-        """Writes down that the user is being told of a lost answer."""
+        """Records that the task fails with a message about a lost answer."""
         self._advance(Stage.LOST)
 
     def mark_closed(self, id_: str) -> None:
-        """Writes down that nothing more can come of ``id_``, which was paid for."""
+        """Records that nothing more can come of ``id_``, which was paid for."""
         self._advance(Stage.CLOSED, id_)
-
-    def mark_finished(self, id_: str) -> None:
-        """Writes down that the task has ``id_``, which it paid for.
-
-        Only to be called when Airflow has stored the success: a crash in between must leave a clear nothing to buy.
-        """
-        self._advance(Stage.FINISHED, id_)
 
     @property
     def _identity(self) -> dict[str, Any]:
-        return {"fingerprint": self._fingerprint, "max_tries": self._max_tries}
+        return {
+            "fingerprint": self._fingerprint,
+            "max_tries": self._max_tries,
+            "resubmitted": self._has_resubmitted,
+        }
+
+    def _restore(self) -> None:
+        if self._before is None:
+            self._store.delete()
+        else:
+            self._write(self._before)
 
     def _read(self) -> Record | None:
         try:
             value = self._store.get()
+        except LedgerError:
+            raise
         except Exception as error:
             raise LedgerError(
-                f"The ledger could not be read ({error}). A video may be paid for already, so nothing was submitted. "
-                "The next attempt tries again."
+                f"The record of what was paid for could not be read ({_reason(error)}). A video may be paid "
+                "for already, so nothing was submitted."
             ) from error
         return None if value is None else record_of(value)
 
@@ -207,7 +308,7 @@ class Ledger:
         self._store.set(record.model_dump(mode="json"))
 
     def _advance(self, stage: Stage, id_: str = "") -> None:
-        """Also mends a record whose note of the id had failed."""
+        """Also mends a record in which the id is missing, because it could not be written."""
 
         def advance() -> None:
             record = self._read()
@@ -215,14 +316,18 @@ class Ledger:
                 reached = {"stage": stage, "max_tries": self._max_tries, "id": id_ or record.id}
                 self._write(record.model_copy(update=reached))
 
-        self._try(f"note that the purchase is {stage.value}", advance)
+        self._try(f"record that the purchase is {stage.value}", advance)
 
     def _try(self, what: str, write: Any) -> None:
-        """A note that fails must not throw away what was paid for: it is logged, and the attempt goes on."""
+        """A record that cannot be written must not throw away what was paid for: the attempt goes on."""
         try:
             write()
         except Exception:
             log.exception("The ledger could not %s. This attempt goes on; a later one may have to ask.", what)
+
+
+def _reason(error: Exception) -> str:
+    return error.what if isinstance(error, AnyFastError) else str(error)
 
 
 def record_of(value: Any) -> Record:
@@ -237,8 +342,9 @@ def record_of(value: Any) -> Record:
             raise ValueError("a record without an id")  # noqa: TRY301 - told like any other that makes no sense
     except ValueError as error:
         raise LedgerError(
-            "The ledger holds a record that cannot be understood. A video may be paid for already, so nothing was "
-            "submitted. Delete the task's state to start anew."
+            "The record of what was paid for cannot be understood. A video may be paid for already, so nothing was "
+            "submitted.",
+            advice="Delete the Variable anyfast_ledger_… of this task, or its task state, to submit anew.",
         ) from error
     return record
 
@@ -246,7 +352,7 @@ def record_of(value: Any) -> Record:
 def fingerprint_of(request: Mapping[str, Any], billed_to: str) -> str:
     """A digest of a rendered request and the connection it is billed to.
 
-    The signatures of links are left out: they differ at every rendering, and the request is the same.
+    The signatures of links are left out: they differ at every rendering, and the file is the same.
     """
     canonical = json.dumps([request, billed_to], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(
@@ -256,9 +362,12 @@ def fingerprint_of(request: Mapping[str, Any], billed_to: str) -> str:
 
 _LINK = re.compile(r"https?://[^\s\"'<>\\]+")
 _SIGNATURE = re.compile(
-    r"(?i)^(x-(amz|goog|tos|oss|cos|bce)-.*|q-[a-z-]+|x-expires|x-signature|security-token|signature|sig|expires|awsaccesskeyid|googleaccessid|ossaccesskeyid"
-    r"|policy|key-pair-id|token|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|auth_key)$"
+    r"(?i)^(x-(amz|goog|tos|oss|cos|bce)-.*|q-[a-z-]+|x-expires|x-signature|security-token|signature|sig|sign|expires"
+    r"|awsaccesskeyid|googleaccessid|ossaccesskeyid|policy|key-pair-id|token|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks"
+    r"|skv|auth_key|e|ex|is|hm|hdnea|hdnts|__token__|tempauth|jwt|authorization|access_token)$"
 )
+"""Names that hold a signature, its validity or its holder, with the clouds and hosts whose links people pass on."""
+_JWT = re.compile(r"^eyJ[\w-]+\.[\w-]+\.[\w-]*$")
 
 
 def _unsigned(link: str) -> str:
@@ -266,7 +375,6 @@ def _unsigned(link: str) -> str:
         parts = urlsplit(link)
     except ValueError:
         return link
-    kept = [
-        (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _SIGNATURE.match(name)
-    ]
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in query if not (_SIGNATURE.match(name) or _JWT.match(value))]
     return urlunsplit(parts._replace(query=urlencode(kept)))

@@ -75,7 +75,7 @@ class CreateAssetGroupOperator(BaseOperator):
         self.name = name
         self.if_exists = if_exists
         self.anyfast_conn_id = anyfast_conn_id
-        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY, "return_value")]
+        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
         check_literals(self, GroupParameters)
 
     @cached_property
@@ -165,7 +165,7 @@ class CreateAssetOperator(DeferrableJobMixin):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.anyfast_conn_id = anyfast_conn_id
-        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY, "return_value")]
+        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
         check_literals(self, AssetParameters)
 
     @cached_property

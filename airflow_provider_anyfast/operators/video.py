@@ -179,7 +179,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), count_stored_success]
         if durable:
-            self.on_success_callback.append(after_success(LEDGER_KEY, "generation_id"))
+            self.on_success_callback.append(after_success(LEDGER_KEY))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or goes on with the one that an earlier attempt paid for."""
@@ -202,6 +202,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                     submit=lambda: submit(client, request),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     on_lost_submission=self._lost_submission_policy(),
+                    wait_if_unknown=True,
                 )
                 self._announce(context, generation, hook.settings)
                 if not self.wait_for_completion:
@@ -272,10 +273,15 @@ class GenerateVideoOperator(DeferrableJobMixin):
 
     def _ledger(self, context: Context, request: VideoRequest | None = None, hook: AnyFastHook | None = None) -> Ledger:
         store = store_for(context, LEDGER_KEY, durable=self.durable)
-        fingerprint = ""
-        if request is not None and hook is not None:
-            fingerprint = fingerprint_of(request.body(), f"{self.anyfast_conn_id} {hook.settings.base_url}")
-        return Ledger(store, fingerprint=fingerprint, max_tries=context["ti"].max_tries)
+        max_tries = context["ti"].max_tries
+        if request is None or hook is None:
+            return Ledger(store, max_tries=max_tries)
+        return Ledger(
+            store,
+            max_tries=max_tries,
+            fingerprint=fingerprint_of(request.body(), self.anyfast_conn_id),
+            former_fingerprints=[fingerprint_of(request.body(), f"{self.anyfast_conn_id} {hook.settings.base_url}")],
+        )
 
     def _announce(self, context: Context, generation: PaidGeneration, settings: Settings) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""

@@ -1,11 +1,13 @@
 """No course of events makes a task pay for more than its user asked for, or lose what it has paid for.
 
-A machine of hypothesis invents the courses: attempts that are killed at any step or whose store fails, answers that
-are lost, generations that end in any way or are forgotten, retries, clears and changed requests.
+Hypothesis invents the courses: attempts that are killed at any step or whose store fails, stores what it refuses or
+finds nothing, submissions whose answers are lost, questions whose answers lie, generations that end in any way or are
+forgotten, retries whose request renders differently, clears, changed requests and changed numbers of retries.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -21,7 +23,7 @@ from airflow_provider_anyfast.client.failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_submit
 from airflow_provider_anyfast.ledger.record import Ledger
-from tests.ledger.memory_store import Shelf
+from tests.ledger.memory_store import OutageError, Shelf
 from tests.support.clock import FakeClock
 
 
@@ -48,24 +50,42 @@ class Plan:
     outages: dict[str, int] = field(default_factory=dict)
     sends: list[Send] = field(default_factory=list)
     query_fails: AnyFastError | None = None
+    status_goes_back: bool = False
+    finds_nothing: bool = False
     ends: End | None = None
     deferred: bool = False
     killed_after_all: bool = False
 
     @property
     def goes_well(self) -> bool:
-        return self.killed_at is None and not self.outages and not self.query_fails and not self.killed_after_all
+        trouble = (self.outages, self.query_fails, self.killed_after_all, self.status_goes_back, self.finds_nothing)
+        return self.killed_at is None and not any(trouble)
+
+    @property
+    def may_leave_an_intent(self) -> bool:
+        """Whether an intent can stay behind although no request was sent: nobody was left to take it back."""
+        return self.killed_at is not None or any(times > 1 for times in self.outages.values())
 
 
 SENDS: tuple[Send, ...] = ("accepted", "accepted, answer lost", "not accepted, answer lost", "refused")
-QUERY_FAILS = (errors.NoAnswerError("slow"), errors.AuthenticationError("key"), errors.NotFoundError("proxy"))
+QUERY_FAILS = (
+    errors.NoAnswerError("slow"),
+    errors.AuthenticationError("key"),
+    errors.NotFoundError("proxy"),
+    errors.GenerationNotFoundError("task_not_exist: a passing fault, or a key of another account"),
+    errors.UnexpectedAnswerError("the id of another generation"),
+)
 PLANS = st.builds(
     Plan,
     killed_at=st.sampled_from([*[None] * 10, *range(14)]),
-    outages=st.sampled_from([*[{}] * 6, *({name: times} for name in ("get", "set", "delete") for times in (1, 6))]),
+    outages=st.sampled_from(
+        [*[{}] * 6, *({name: times} for name in ("get", "set", "delete", "set but stored") for times in (1, 6))]
+    ),
     sends=st.sampled_from([*[[]] * 4, *([first, second] for first in SENDS for second in SENDS)]),
     query_fails=st.sampled_from([*[None] * 6, *QUERY_FAILS]),
     deferred=st.booleans(),
+    status_goes_back=st.sampled_from([False] * 5 + [True]),
+    finds_nothing=st.sampled_from([False] * 5 + [True]),
     ends=st.sampled_from([None, End.SUCCESS, End.SUCCESS, End.FAILURE, End.MODERATED]),
     killed_after_all=st.booleans(),
 )
@@ -97,6 +117,17 @@ class AnyFast:
         return Generation(generation_id, "FAILURE", Outcome.FAILED, failure_code=code, failure_message="no")
 
 
+class OddShelf(Shelf):
+    """Can store what it then answers with an error."""
+
+    def set(self, value: dict[str, Any]) -> None:
+        if self.failures.get("set but stored", 0) > 0:
+            self.failures["set but stored"] -= 1
+            self.value = dict(value)
+            raise OutageError("502 Bad Gateway")
+        super().set(value)
+
+
 class Task(RuleBasedStateMachine):
     """One task instance, its user, and AnyFast."""
 
@@ -106,11 +137,15 @@ class Task(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         for name in ("now", "sleep", "sleep_async"):
             self.patch.setattr(f"airflow_provider_anyfast.client.clock.{name}", getattr(self.clock, name))
-        self.shelf = Shelf()
+        self.shelf = OddShelf()
         self.anyfast = AnyFast()
         self.wanted = True  # the user wants one video paid for, and it has not been
         self.paid_for: str | None = None  # what an attempt has certainly noted
         self.request = 0
+        self.rendering = 0
+        self.has_resubmitted = False
+        self.was_sent = False  # a request has left whose answer is not recorded
+        self.may_have_left_an_intent = False
         self.made_for: dict[str, int] = {}
         self.max_tries = 3
         self.policy: OnLostSubmission = "fail"
@@ -133,12 +168,17 @@ class Task(RuleBasedStateMachine):
 
     # What the user and Airflow do.
 
-    @rule(plan=PLANS, way=st.sampled_from(["retry", "retry", "clear", "change"]))
+    @rule(
+        plan=PLANS,
+        way=st.sampled_from(["retry", "retry", "render differently", "clear", "clear with fewer retries", "change"]),
+    )
     def attempt(self, plan: Plan, way: str) -> None:
         if way == "change":
             self.change()
-        elif way == "clear" or not self.may_run:
-            self.clear()
+        elif way.startswith("clear") or not self.may_run:
+            self.clear(has_fewer_retries=way == "clear with fewer retries")
+        elif way == "render differently":
+            self.rendering += 1
         owned = self.owned()
         before = len(self.anyfast.accepted)
         got = self.run(plan)
@@ -149,16 +189,22 @@ class Task(RuleBasedStateMachine):
             ready = self.anyfast.ends.get(owned) is End.SUCCESS and owned not in self.anyfast.dead_links
             assert got == owned or not (ready and plan.goes_well), f"{owned} was finished, and thrown away"
 
-    def clear(self) -> None:
-        """A task that had ended is to be done anew; any other is to go on."""
-        self.max_tries += 2
-        if self.ended:
+    def clear(self, *, has_fewer_retries: bool = False) -> None:
+        """A task that had ended is to be done anew, or has another request now; any other is to go on.
+
+        Where the DAG has fewer retries than before, a clear may leave Airflow's number as it was.
+        """
+        self.max_tries += 0 if has_fewer_retries else 2
+        self.has_resubmitted = False
+        record = self.shelf.value or {"fingerprint": self.fingerprint}
+        if self.ended or record["fingerprint"] != self.fingerprint:
             self.wanted, self.ended = True, False
 
     def change(self) -> None:
         """Another prompt, and so another video."""
         self.request += 1
         self.max_tries += 2
+        self.has_resubmitted = False
         self.wanted, self.ended = True, False
 
     # What happens at AnyFast.
@@ -173,6 +219,7 @@ class Task(RuleBasedStateMachine):
     @rule(number=st.integers(0), kind=st.sampled_from(["link", "record"]))
     def a_generation_grows_old(self, number: int, kind: str) -> None:
         generation_id = self.anyfast.accepted[number % len(self.anyfast.accepted)]
+        self.clock.advance(8 * 24 * 3600.0)
         (self.anyfast.dead_links if kind == "link" else self.anyfast.forgotten).add(generation_id)
 
     # What must hold.
@@ -211,7 +258,7 @@ class Task(RuleBasedStateMachine):
 
     @property
     def fingerprint(self) -> str:
-        return f"request {self.request}"
+        return f"request {self.request}, rendered as {self.rendering}"
 
     def run(self, plan: Plan) -> str | None:
         """The generation whose file the attempt has brought home."""
@@ -221,8 +268,9 @@ class Task(RuleBasedStateMachine):
         self.anyfast.sent = 0
         store = Stepping(self)
         self.shelf.failures = dict(plan.outages)
-        if self.policy == "resubmit" and self.shelf.value and not self.shelf.value["id"]:
-            self.wanted = True  # an earlier answer was lost, and the user wants another for it
+        self.may_have_left_an_intent |= plan.may_leave_an_intent
+        if self.policy == "resubmit" and self.shelf.value and not self.shelf.value["id"] and not self.has_resubmitted:
+            self.wanted = self.has_resubmitted = True  # an answer was lost, and the user wants another for it
         try:
             return self.go(Ledger(store, fingerprint=self.fingerprint, max_tries=self.max_tries))
         except KilledError:
@@ -230,8 +278,11 @@ class Task(RuleBasedStateMachine):
             self.ended = self.ended or self.was_about_to_be_told()
         except AnyFastError as error:
             self.may_run = error.retryable
-            lasting = (errors.LostSubmissionError, errors.LinkExpiredError, errors.GenerationNotFoundError)
-            self.ended = self.ended or isinstance(error, (lasting, errors.ModerationError))
+            if isinstance(error, errors.LostSubmissionError):
+                assert self.was_sent or self.may_have_left_an_intent, "called lost, and never sent"
+            lasting = (errors.LostSubmissionError, errors.LinkExpiredError, errors.ModerationError)
+            is_gone = isinstance(error, errors.GenerationNotFoundError) and "7 days" in error.what
+            self.ended = self.ended or isinstance(error, lasting) or is_gone
         finally:
             self.shelf.failures = {}
         return None
@@ -242,7 +293,7 @@ class Task(RuleBasedStateMachine):
             self.anyfast.ends[generation.id] = self.plan.ends
         task = self.query(generation.id)
         if self.plan.deferred:
-            ledger = Ledger(Stepping(self), fingerprint="", max_tries=self.max_tries)
+            ledger = Ledger(Stepping(self), max_tries=self.max_tries)
         if task.outcome is Outcome.PENDING:
             raise errors.GenerationTimeoutError("not ready")
         if task.outcome is Outcome.FAILED:
@@ -255,21 +306,25 @@ class Task(RuleBasedStateMachine):
             raise KilledError
         self.ended = True  # Airflow has stored the success
         self.may_run = False
-        ledger.mark_finished(generation.id)
+        with suppress(OutageError):
+            Stepping(self).delete()
         return generation.id
 
     def submit(self) -> str:
         self.step()
         self.anyfast.sent += 1
+        self.was_sent = True
         kind: Send = self.sends.pop(0) if self.sends else "accepted"
         if kind == "refused":
+            self.was_sent = False
             raise errors.RateLimitError("busy")
         assert self.wanted, "a submission that nobody asked for"
         self.wanted, self.paid_for = False, None
         if kind != "not accepted, answer lost":
             self.made_for[self.anyfast.accept()] = self.request
         if kind != "accepted":
-            self.wanted = self.policy == "resubmit"
+            self.wanted = self.policy == "resubmit" and not self.has_resubmitted
+            self.has_resubmitted |= self.wanted
             raise errors.LostAnswerError("lost")
         self.step()
         if self.plan.killed_at is None and not self.plan.outages:
@@ -281,6 +336,8 @@ class Task(RuleBasedStateMachine):
         if self.plan.query_fails is not None:
             raise self.plan.query_fails
         task = self.anyfast.task(generation_id)
+        if self.plan.status_goes_back:
+            return Generation(generation_id, "IN_PROGRESS", Outcome.PENDING)
         if self.anyfast.ends.get(generation_id) is End.FAILURE and generation_id not in self.refunded:
             self.refunded.add(generation_id)
             self.wanted = True
@@ -289,7 +346,7 @@ class Task(RuleBasedStateMachine):
 
     def step(self) -> None:
         self.steps += 1
-        if self.steps - 1 == self.plan.killed_at:
+        if self.plan.killed_at is not None and self.steps > self.plan.killed_at:
             raise KilledError
 
 
@@ -301,6 +358,8 @@ class Stepping:
 
     def get(self) -> Any:
         self._task.step()
+        if self._task.plan.finds_nothing:
+            raise errors.LedgerError("Airflow does not find what it has just stored.")
         return self._task.shelf.get()
 
     def set(self, value: dict[str, Any]) -> None:
@@ -316,5 +375,5 @@ class Stepping:
 
 TestNoCourseOfEventsPaysTwice = Task.TestCase
 TestNoCourseOfEventsPaysTwice.settings = settings(
-    max_examples=200, stateful_step_count=12, deadline=None, database=None
+    max_examples=60, stateful_step_count=12, deadline=None, database=None
 )

@@ -9,7 +9,13 @@ import pytest
 
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.responses import Generation, Outcome
-from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit, submit_once
+from airflow_provider_anyfast.ledger.purchase import (
+    RETENTION,
+    OnLostSubmission,
+    PaidGeneration,
+    get_or_submit,
+    submit_once,
+)
 from airflow_provider_anyfast.ledger.record import Ledger, Stage
 from airflow_provider_anyfast.polling.poller import NOT_FOUND_GRACE
 from tests.ledger.memory_store import Shelf
@@ -79,7 +85,7 @@ def found(stage: Stage, **changes: Any) -> Shelf:
     return Shelf({"stage": stage.value, "fingerprint": "f", "max_tries": 3, "at": START, "id": id_, **changes})
 
 
-PAID = (Stage.SUBMITTED, Stage.CLOSED, Stage.FINISHED)
+PAID = (Stage.SUBMITTED, Stage.CLOSED)
 paid = pytest.mark.parametrize("stage", PAID)
 
 
@@ -134,29 +140,49 @@ def test_a_generation_that_is_not_written_down_at_anyfast_yet_is_gone_on_with(
     assert anyfast.submitted == 0
 
 
-@paid
-def test_a_generation_that_anyfast_has_forgotten_is_told_and_not_paid_again(
-    stage: Stage, fake_clock: FakeClock
+@pytest.mark.parametrize(("stage", "max_tries"), [(Stage.SUBMITTED, 3), (Stage.SUBMITTED, 4), (Stage.CLOSED, 3)])
+def test_one_answer_that_anyfast_does_not_know_it_proves_nothing(
+    stage: Stage, max_tries: int, fake_clock: FakeClock
 ) -> None:
-    fake_clock.advance(NOT_FOUND_GRACE + 1)
+    fake_clock.advance(RETENTION)
     shelf, anyfast = found(stage), AnyFast(answer=errors.GenerationNotFoundError("task_not_exist", status=404))
+    before = dict(shelf.value)
     with pytest.raises(
-        errors.GenerationNotFoundError, match="Generation asyntask_old was submitted and billed"
-    ) as told:
-        attempt(shelf, anyfast)
-    assert told.value.status == 404
+        errors.GenerationNotFoundError, match="Generation asyntask_old was submitted and paid"
+    ) as raised:
+        attempt(shelf, anyfast, max_tries=max_tries)
+    assert raised.value.status == 404
+    assert raised.value.cost is errors.Cost.PAID
+    assert "clear the task to ask again" in str(raised.value)
     assert anyfast.submitted == 0
-    assert shelf.value["stage"] == "closed"
+    assert shelf.value == before
 
 
-def test_a_user_who_was_told_that_a_generation_is_forgotten_gets_a_new_one_by_a_clear(fake_clock: FakeClock) -> None:
-    fake_clock.advance(NOT_FOUND_GRACE + 1)
+def test_a_caller_that_polls_waits_for_a_generation_that_is_unknown_at_the_moment(fake_clock: FakeClock) -> None:
+    fake_clock.advance(3600)
+    ledger = Ledger(found(Stage.SUBMITTED), fingerprint="f", max_tries=3)
+    anyfast = AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
+    generation = get_or_submit(ledger, submit=anyfast.submit, query=anyfast.query, wait_if_unknown=True)
+    assert generation == PaidGeneration("asyntask_old", START, None, reattached=True)
+    assert anyfast.submitted == 0
+
+
+def test_only_after_the_days_for_which_anyfast_keeps_it_a_clear_buys_a_new_one(fake_clock: FakeClock) -> None:
+    fake_clock.advance(RETENTION + 1)
     shelf, anyfast = found(Stage.SUBMITTED), AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
-    for max_tries in (3, 3, 3):
-        with pytest.raises(errors.GenerationNotFoundError):
-            attempt(shelf, anyfast, max_tries=max_tries)
+    for _ in range(3):
+        with pytest.raises(errors.GenerationNotFoundError, match="keeps generations for 7 days"):
+            attempt(shelf, anyfast)
     assert attempt(shelf, anyfast, max_tries=4).id == "asyntask_new"
     assert anyfast.submitted == 1
+
+
+@paid
+def test_a_retry_never_buys_a_changed_request_and_says_so(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    anyfast = AnyFast()
+    assert attempt(found(stage), anyfast, fingerprint="other").id == "asyntask_old"
+    assert anyfast.submitted == 0
+    assert "renders differently" in caplog.text
 
 
 @paid
@@ -181,7 +207,7 @@ def test_unknown_is_not_absent(stage: Stage, error: errors.AnyFastError, fake_cl
     shelf, anyfast = found(stage), AnyFast(answer=error)
     before = dict(shelf.value)
     with pytest.raises(
-        type(error), match=r"Generation asyntask_old is paid for since .* nothing was submitted"
+        type(error), match=r"Generation asyntask_old was submitted and paid for at .* nothing was submitted"
     ) as told:
         attempt(shelf, anyfast)
     assert told.value.retryable is error.retryable
@@ -229,11 +255,11 @@ def test_a_moderated_generation_is_made_anew_only_by_a_clear() -> None:
 def test_an_attempt_that_ended_before_its_answer_is_told_and_not_paid_again(max_tries: int) -> None:
     shelf, anyfast = found(Stage.INTENT), AnyFast()
     with pytest.raises(
-        errors.LostSubmissionError, match=r"A submission of 2026-05-28T20:26:40Z .*has no answer"
+        errors.LostSubmissionError, match=r"The submission of 2026-05-28T20:26:40Z .*has no answer"
     ) as told:
         attempt(shelf, anyfast, max_tries=max_tries)
     assert not told.value.retryable
-    assert "clear this task" in str(told.value)
+    assert "Clear the task" in str(told.value)
     assert anyfast.submitted == 0
     assert (shelf.value["stage"], shelf.value["max_tries"]) == ("lost", max_tries)
 
@@ -250,7 +276,7 @@ def test_only_a_clear_after_being_told_pays_again() -> None:
 
 def test_an_answer_lost_in_this_attempt_is_told_at_once() -> None:
     shelf, anyfast = Shelf(), AnyFast([LOST])
-    with pytest.raises(errors.LostSubmissionError, match=r"The answer was lost\.[^$]*A submission of") as told:
+    with pytest.raises(errors.LostSubmissionError, match=r"The answer was lost\. The submission of") as told:
         attempt(shelf, anyfast)
     assert (told.value.status, told.value.code, told.value.request_id) == (502, "c", "r")
     assert told.value.__cause__ is LOST
@@ -275,12 +301,49 @@ def test_who_wants_it_gets_a_second_submission_in_the_same_attempt() -> None:
     assert anyfast.submitted == 2
 
 
-def test_one_attempt_pays_for_a_lost_answer_once_at_most() -> None:
+def test_a_lost_answer_is_paid_for_once_more_at_most_until_a_clear() -> None:
     shelf, anyfast = Shelf(), AnyFast([LOST, LOST, "asyntask_new"])
-    with pytest.raises(errors.LostAnswerError):
-        attempt(shelf, anyfast, on_lost_submission="resubmit")
+    for _ in range(3):
+        with pytest.raises(errors.LostSubmissionError, match="sent once more already"):
+            attempt(shelf, anyfast, on_lost_submission="resubmit")
     assert anyfast.submitted == 2
-    assert shelf.value["stage"] == "intent"
+    assert shelf.value["stage"] == "lost"
+    assert attempt(shelf, anyfast, max_tries=4, on_lost_submission="resubmit").id == "asyntask_new"
+
+
+def test_a_resubmission_whose_attempt_was_killed_is_not_sent_again() -> None:
+    shelf, anyfast = found(Stage.INTENT), AnyFast([KilledError(), "asyntask_new"])
+    with pytest.raises(KilledError):
+        attempt(shelf, anyfast, on_lost_submission="resubmit")
+    with pytest.raises(errors.LostSubmissionError):
+        attempt(shelf, anyfast, on_lost_submission="resubmit")
+    assert anyfast.submitted == 1
+
+
+def test_a_resubmission_that_is_refused_leaves_the_lost_one_as_it_was() -> None:
+    shelf, anyfast = found(Stage.INTENT), AnyFast([errors.RateLimitError("busy"), "asyntask_new"])
+    before = shelf.value
+    with pytest.raises(errors.RateLimitError):
+        attempt(shelf, anyfast, on_lost_submission="resubmit")
+    assert shelf.value == {**before, "resubmitted": False, "token": ""}
+    assert attempt(shelf, anyfast, on_lost_submission="resubmit").id == "asyntask_new"
+
+
+def test_an_attempt_that_is_stopped_between_the_answer_and_its_record_keeps_the_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Interrupting(Shelf):
+        def set(self, value: dict[str, Any]) -> None:
+            if value["id"] and not self.failures:
+                self.failures = {"none": 1}
+                raise KilledError
+            super().set(value)
+
+    shelf, anyfast = Interrupting(), AnyFast()
+    with pytest.raises(KilledError):
+        attempt(shelf, anyfast)
+    assert shelf.value["id"] == "asyntask_new"
+    assert "asyntask_new is accepted and billed" in caplog.text
 
 
 # The submission is refused.
@@ -312,11 +375,11 @@ def test_a_refused_submission_leaves_nothing_behind(error: errors.AnyFastError) 
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_a_changed_request_is_submitted_and_said_so(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clear_submits_a_changed_request_and_says_so(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     shelf, anyfast = found(stage), AnyFast()
-    assert attempt(shelf, anyfast, fingerprint="other").id == "asyntask_new"
+    assert attempt(shelf, anyfast, fingerprint="other", max_tries=4).id == "asyntask_new"
     assert (anyfast.submitted, anyfast.asked) == (1, [])
-    assert "A new video is submitted and billed: the request has changed" in caplog.text
+    assert "Submitting a new video, which is billed: the task was cleared, and the request has changed" in caplog.text
 
 
 @pytest.mark.parametrize("stage", [Stage.FINISHED, Stage.CLOSED, Stage.LOST])
@@ -342,7 +405,7 @@ def test_nothing_is_paid_while_the_ledger_cannot_be_read(stage: Stage, max_tries
 
 def test_nothing_is_paid_while_the_ledger_cannot_be_written() -> None:
     shelf, anyfast = Shelf(set=1), AnyFast()
-    with pytest.raises(errors.LedgerError):
+    with pytest.raises(errors.LedgerError, match="Nothing was submitted"):
         attempt(shelf, anyfast)
     assert anyfast.submitted == 0
     assert attempt(shelf, anyfast).id == "asyntask_new"
@@ -358,7 +421,7 @@ def test_a_paid_generation_is_used_although_its_id_could_not_be_written() -> Non
     ledger = Ledger(shelf, fingerprint="f", max_tries=3)
     assert submit_once(ledger, submit) == "asyntask_new"
     shelf.failures = {}
-    ledger.mark_finished("asyntask_new")
+    ledger.mark_closed("asyntask_new")
     anyfast = AnyFast(answer=DONE)
     assert attempt(shelf, anyfast).id == "asyntask_new"
     assert anyfast.submitted == 0

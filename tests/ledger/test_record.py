@@ -58,7 +58,7 @@ SAME_REQUEST: dict[tuple[Stage, str], Decision | str] = {
     (Stage.SUBMITTED, "clear"): Attach("asyntask_1", START),
     (Stage.CLOSED, "retry"): Attach("asyntask_1", START),
     (Stage.CLOSED, "clear"): "asyntask_1 ended without a file",
-    (Stage.FINISHED, "retry"): Attach("asyntask_1", START),
+    (Stage.FINISHED, "retry"): "asyntask_1 finished",
     (Stage.FINISHED, "clear"): "asyntask_1 finished",
 }
 
@@ -75,12 +75,32 @@ def test_every_stage_has_its_plan() -> None:
 
 
 @pytest.mark.parametrize("stage", Stage)
-@pytest.mark.parametrize("max_tries", [3, 4])
-def test_a_changed_request_is_submitted_whatever_was_paid_before(stage: Stage, max_tries: int) -> None:
-    found = ledger(shelf_at(stage, fingerprint="other"), max_tries=max_tries).plan()
+def test_a_clear_submits_a_changed_request_whatever_was_paid_before(stage: Stage) -> None:
+    found = ledger(shelf_at(stage, fingerprint="other"), max_tries=4).plan()
     assert isinstance(found, Submit)
     paid = "a submission whose answer is unknown" if stage in (Stage.INTENT, Stage.LOST) else "generation asyntask_1"
-    assert found.reason == f"the request has changed since {paid} was submitted at 2026-05-28T20:26:40Z"
+    assert found.reason == (f"the task was cleared, and the request has changed since {paid} of 2026-05-28T20:26:40Z")
+
+
+RETRIED: dict[Stage, type[Decision]] = {
+    Stage.INTENT: Unconfirmed,
+    Stage.LOST: Unconfirmed,
+    Stage.SUBMITTED: Attach,
+    Stage.CLOSED: Attach,
+}
+
+
+@pytest.mark.parametrize("stage", RETRIED)
+def test_a_retry_goes_on_with_what_is_paid_for_although_the_request_has_changed(stage: Stage) -> None:
+    found = ledger(shelf_at(stage, fingerprint="other")).plan()
+    assert isinstance(found, RETRIED[stage])
+    assert not isinstance(found, Attach) or found.changed
+
+
+def test_a_fingerprint_of_an_earlier_version_is_the_same_request() -> None:
+    shelf = shelf_at(Stage.SUBMITTED, fingerprint="old")
+    book = Ledger(shelf, fingerprint="f", former_fingerprints=["old"], max_tries=4)
+    assert book.plan() == Attach("asyntask_1", START)
 
 
 def test_a_clear_is_seen_also_where_the_user_lowered_the_retries_before_it() -> None:
@@ -155,7 +175,8 @@ def test_any_record_is_a_plan_or_a_ledger_error(value: Any) -> None:
 def test_an_intent_is_written_before_the_payment(fake_clock: FakeClock) -> None:
     shelf = Shelf()
     ledger(shelf).record_intent()
-    assert shelf.value == {**record(Stage.INTENT), "at": fake_clock.now()}
+    assert shelf.value.pop("token")
+    assert shelf.value == {**record(Stage.INTENT), "at": fake_clock.now(), "resubmitted": False}
 
 
 def test_an_id_is_written_after_the_payment(fake_clock: FakeClock) -> None:
@@ -164,7 +185,7 @@ def test_an_id_is_written_after_the_payment(fake_clock: FakeClock) -> None:
     book.record_intent()
     fake_clock.advance(5.0)
     book.record_submitted("asyntask_1")
-    assert shelf.value == {**record(Stage.SUBMITTED), "at": START + 5.0}
+    assert shelf.value == {**record(Stage.SUBMITTED), "at": START + 5.0, "resubmitted": False, "token": ""}
 
 
 def test_a_withdrawn_intent_leaves_nothing() -> None:
@@ -179,7 +200,6 @@ def test_a_withdrawn_intent_leaves_nothing() -> None:
 ADVANCES: dict[str, tuple[Callable[[Ledger], None], Stage, Stage, str]] = {
     "lose": (lambda book: book.mark_unconfirmed(), Stage.INTENT, Stage.LOST, ""),
     "close": (lambda book: book.mark_closed("asyntask_1"), Stage.SUBMITTED, Stage.CLOSED, "asyntask_1"),
-    "finish": (lambda book: book.mark_finished("asyntask_1"), Stage.SUBMITTED, Stage.FINISHED, "asyntask_1"),
 }
 advances = pytest.mark.parametrize(("advance", "before", "after", "id_"), ADVANCES.values(), ids=ADVANCES.keys())
 
@@ -190,7 +210,7 @@ def test_an_end_is_written_with_the_number_of_this_attempt(
 ) -> None:
     shelf = shelf_at(before)
     advance(ledger(shelf, max_tries=7))
-    assert shelf.value == record(after, max_tries=7, id_=id_)
+    assert shelf.value == {**record(after, max_tries=7, id_=id_), "resubmitted": False, "token": ""}
 
 
 @advances
@@ -220,12 +240,10 @@ def test_without_a_record_there_is_no_end_to_write(
     assert shelf.value is None
 
 
-@pytest.mark.parametrize("name", ["close", "finish"])
-def test_an_end_mends_a_record_whose_note_of_the_id_had_failed(name: str) -> None:
-    advance, _, after, _ = ADVANCES[name]
+def test_an_end_mends_a_record_into_which_the_id_could_not_be_written() -> None:
     shelf = shelf_at(Stage.INTENT)
-    advance(ledger(shelf))
-    assert shelf.value == record(after)
+    ledger(shelf).mark_closed("asyntask_1")
+    assert shelf.value["id"] == "asyntask_1"
     assert ledger(shelf).plan() == Attach("asyntask_1", START)
 
 
@@ -233,9 +251,53 @@ def test_an_end_mends_a_record_whose_note_of_the_id_had_failed(name: str) -> Non
 
 
 def test_nothing_may_be_sent_where_the_intent_could_not_be_written() -> None:
-    with pytest.raises(LedgerError, match="nothing was submitted and nothing was spent") as caught:
+    with pytest.raises(LedgerError, match="Nothing was submitted") as caught:
         ledger(Shelf(set=1)).record_intent()
     assert isinstance(caught.value.__cause__, OutageError)
+
+
+class Liar(Shelf):
+    """Stores what it is given, and answers with an error all the same."""
+
+    def set(self, value: dict[str, Any]) -> None:
+        self.value = dict(value)
+        super().set(value)
+
+
+def test_an_intent_that_is_stored_although_the_answer_was_an_error_is_gone_on_with() -> None:
+    shelf = Liar(set=1)
+    ledger(shelf).record_intent()
+    assert shelf.value["stage"] == "intent"
+
+
+def test_an_intent_that_may_be_stored_and_cannot_be_read_back_is_taken_back() -> None:
+    shelf = Liar(set=1, get=4)
+    with pytest.raises(LedgerError, match="Nothing was submitted"):
+        ledger(shelf).record_intent()
+    assert shelf.value is None
+
+
+def test_an_intent_that_may_stay_is_said_so() -> None:
+    with pytest.raises(LedgerError, match="cannot tell from a lost submission"):
+        ledger(Liar(set=1, get=FOR_EVER, delete=FOR_EVER)).record_intent()
+
+
+def test_an_intent_that_another_attempt_has_overwritten_is_not_sent() -> None:
+    class Contested(Shelf):
+        def get(self) -> Any:
+            return {**record(Stage.INTENT), "token": "another"}
+
+    with pytest.raises(LedgerError, match="another attempt"):
+        ledger(Contested()).record_intent()
+
+
+def test_a_store_that_finds_nothing_of_what_was_just_written_stops_the_submission() -> None:
+    class Empty(Shelf):
+        def get(self) -> Any:
+            return None
+
+    with pytest.raises(LedgerError, match="Nothing was submitted"):
+        ledger(Empty()).record_intent()
 
 
 def test_the_note_of_an_id_is_written_again_where_it_fails(fake_clock: FakeClock) -> None:
@@ -249,7 +311,7 @@ def test_a_note_that_fails_for_good_is_logged_and_throws_nothing_away(caplog: py
     shelf = Shelf(record(Stage.INTENT), set=FOR_EVER)
     ledger(shelf).record_submitted("asyntask_1")
     assert shelf.value == record(Stage.INTENT)
-    assert "could not write down asyntask_1, which is paid for" in caplog.text
+    assert "could not record asyntask_1, which is paid for" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["get", "set"])
@@ -266,7 +328,7 @@ def test_an_end_that_cannot_be_written_is_logged_and_throws_nothing_away(
     shelf.failures = {kind: FOR_EVER}
     advance(ledger(shelf))
     assert shelf.value == record(before)
-    assert f"could not note that the purchase is {after.value}" in caplog.text
+    assert f"could not record that the purchase is {after.value}" in caplog.text
 
 
 def test_an_intent_that_cannot_be_taken_back_stays(caplog: pytest.LogCaptureFixture) -> None:
@@ -290,7 +352,7 @@ def test_an_attempt_that_is_killed_while_it_writes_is_not_held_up() -> None:
         book.record_intent,
         lambda: book.record_submitted("asyntask_1"),
         book.mark_unconfirmed,
-        lambda: book.mark_finished("asyntask_1"),
+        lambda: book.mark_closed("asyntask_1"),
     ):
         with pytest.raises(Killed):
             write()

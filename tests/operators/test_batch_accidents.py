@@ -213,12 +213,12 @@ def test_a_manifest_that_cannot_be_written_meanwhile_loses_no_row(
 def test_a_ledger_that_cannot_be_written_ends_the_submissions_and_nothing_is_paid(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
-    runner.outages.state_store_set = True
+    runner.outages.variable_set = True
     first = runner.attempt(batch(tmp_path, rows=rows_of(50)))
     assert first.state == "up_for_retry"
     assert isinstance(first.error, exceptions.LedgerError)
     assert sandbox.requests("submit") == []
-    runner.outages.state_store_set = False
+    runner.outages.variable_set = False
     expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 from tests.support.installed_airflow import LEDGER_PLACES
+from tests.support.metadata import TaskKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +40,7 @@ def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
 
 @pytest.fixture(params=LEDGER_PLACES)
 def runner(runner: TaskRunner, request: pytest.FixtureRequest) -> TaskRunner:
-    """Both places in which a ledger can be kept: Airflow 3.3's state store, and a Variable below it."""
+    """With and without the task state that Airflow 3.3 brought."""
     return replace(runner, state_store=request.param)
 
 
@@ -85,7 +87,7 @@ def test_a_crash_at_any_step_buys_one_video_and_ends_with_its_file(
         with av.open(end.result["path"]) as container:
             assert container.streams.video[0].frames == 4 * 24, point
     assert tried == len(clean.steps) + 1
-    assert lost == 2, "only between the note of the intent and that of the id may the answer be unknown"
+    assert lost == 3, "only between the note of the intent and that of the id may the answer be unknown"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_lost_answer_is_one_submission_and_a_clear_failure(
     assert isinstance(attempt.error, exceptions.LostSubmissionError)
     assert attempt.state == "failed", "a retry could only pay again"
     assert sandbox.billed.generations == 1
-    for phrase in ("may have been", "console", "clear", "on_lost_submission='resubmit'"):
+    for phrase in ("may have been", "console", "Clear the task", "on_lost_submission='resubmit'"):
         assert phrase in str(attempt.error)
 
 
@@ -163,7 +165,7 @@ def test_a_user_who_prefers_to_pay_twice_gets_two_submissions_and_a_line_in_the_
     attempt = impatient.attempt(video(on_lost_submission="resubmit"))
     assert attempt.state == "success"
     assert sandbox.billed.generations == 2
-    assert "a second one is submitted now" in attempt.log_text
+    assert "submitting once more" in attempt.log_text
 
 
 def test_a_clear_after_being_told_of_a_lost_answer_is_the_users_word_to_go_on(
@@ -275,18 +277,13 @@ def test_without_durability_a_retry_pays_again_as_documented(runner: TaskRunner,
     assert sandbox.billed.generations == 2
 
 
-@pytest.mark.state_store
-class TestStateStore:
-    """What only the state store of Airflow 3.3 can show."""
-
-    @pytest.fixture
-    def runner(self, runner: TaskRunner) -> TaskRunner:
-        return replace(runner, state_store=True)
+class TestTheRecord:
+    """Where the record of what is paid for is, and what its failures do."""
 
     def test_a_ledger_that_cannot_be_read_stops_the_submission(
         self, runner: TaskRunner, sandbox: SandboxHandle
     ) -> None:
-        runner.outages.state_store_get = True
+        runner.outages.variable_get = True
         attempt = runner.attempt(video())
         assert isinstance(attempt.error, exceptions.LedgerError)
         assert attempt.state == "up_for_retry"
@@ -295,22 +292,14 @@ class TestStateStore:
     def test_a_ledger_that_cannot_be_written_stops_the_submission(
         self, runner: TaskRunner, sandbox: SandboxHandle
     ) -> None:
-        runner.outages.state_store_set = True
+        runner.outages.variable_set = True
         attempt = runner.attempt(video())
         assert isinstance(attempt.error, exceptions.LedgerError)
-        assert "nothing was submitted" in str(attempt.error)
+        assert "Nothing was submitted" in str(attempt.error)
         assert sandbox.requests("submit") == []
-        runner.outages.state_store_set = False
+        runner.outages.variable_set = False
         assert runner.retry(video()).state == "success"
         assert sandbox.billed.generations == 1
-
-
-class TestVariable:
-    """What only the Variable below Airflow 3.3 can show."""
-
-    @pytest.fixture
-    def runner(self, runner: TaskRunner) -> TaskRunner:
-        return replace(runner, state_store=False)
 
     def test_it_is_there_while_money_is_at_stake_and_gone_after_success(
         self, runner: TaskRunner, sandbox: SandboxHandle
@@ -318,7 +307,95 @@ class TestVariable:
         make = video(deferrable=True)
         runner.attempt(make, run_trigger=False)
         (name,) = runner.metadata.variables
+        assert not runner.metadata.state_store
         assert name.startswith("anyfast_ledger_dag_video_")
         assert runner.resume(make).state == "success"
         assert not runner.metadata.variables
         assert sandbox.billed.generations == 1
+
+    def test_an_intent_that_was_stored_although_airflow_answered_with_an_error_is_not_called_lost(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        runner.outages.variable_set = runner.outages.stored_after_all = True
+        assert runner.attempt(video()).state == "success"
+        assert sandbox.billed.generations == 1
+
+    def test_a_retry_believes_no_empty_ledger_from_something_that_finds_nothing(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        runner = replace(runner, state_store=False)
+        make = video(deferrable=True)
+        runner.attempt(make, run_trigger=False)
+        runner.clear()
+        runner.outages.finds_nothing = True
+        assert isinstance(runner.attempt(make).error, exceptions.LedgerError)
+        runner.outages.finds_nothing = False
+        assert runner.attempt(make).state == "success"
+        assert sandbox.billed.generations == 1
+        assert not runner.metadata.variables
+
+    @pytest.mark.parametrize("keep_task_state", [True, False])
+    def test_a_clear_goes_on_with_the_same_video_with_and_without_the_task_state(
+        self, runner: TaskRunner, sandbox: SandboxHandle, *, keep_task_state: bool
+    ) -> None:
+        make = video(deferrable=True)
+        runner.attempt(make, run_trigger=False)
+        runner.clear(keep_task_state=keep_task_state)
+        assert runner.attempt(make).state == "success"
+        assert sandbox.billed.generations == 1
+        runner.clear(keep_task_state=keep_task_state)
+        assert runner.attempt(make).state == "success"
+        assert sandbox.billed.generations == 2
+
+    def test_a_record_that_version_0_1_0_wrote_is_gone_on_with(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        make = video(deferrable=True)
+        generation_id = runner.attempt(make, run_trigger=False).xcoms["generation_id"]
+        (name,) = runner.metadata.variables
+        stored = json.loads(runner.metadata.variables[name])
+        old = {field: stored[field] for field in ("stage", "fingerprint", "max_tries", "at", "id")}
+        if runner.state_store:
+            del runner.metadata.variables[name]
+            runner.metadata.state_store[TaskKey("video"), "anyfast_generation"] = old
+        else:
+            runner.metadata.variables[name] = json.dumps(old)
+        runner.clear(keep_task_state=True)
+        assert runner.attempt(make).result["generation_id"] == generation_id
+        assert sandbox.billed.generations == 1
+        assert (runner.metadata.variables, runner.metadata.state_store) == ({}, {})
+
+    @pytest.mark.state_store
+    def test_a_success_that_version_0_1_0_recorded_is_made_anew_by_a_clear(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        runner = replace(runner, state_store=True)
+        runner.metadata.state_store[TaskKey("video"), "anyfast_generation"] = {
+            "stage": "finished",
+            "fingerprint": "f",
+            "max_tries": 3,
+            "at": 1.78e9,
+            "id": "asyntask_1",
+        }
+        assert runner.attempt(video()).state == "success"
+        assert sandbox.billed.generations == 1
+
+
+def test_a_prompt_that_renders_differently_at_each_try_is_bought_once(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    make = video(prompt="A boat, take {{ ti.try_number }}", timeout=1, poll_interval=1)
+    attempts = [runner.attempt(make) for _ in range(4)]
+    assert attempts[-1].state == "failed" or attempts[-1].result
+    assert sandbox.billed.generations == 1
+    assert "renders differently" in attempts[1].log_text
+
+
+def test_another_spelling_of_the_host_buys_nothing(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    make = video(deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    connection = runner.metadata.connections["anyfast_default"]
+    connection.host = sandbox.url.replace("127.0.0.1", "localhost")
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 1

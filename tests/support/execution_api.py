@@ -30,10 +30,18 @@ STARTED = "2026-01-01T00:00:00Z"
 
 @dataclass
 class Outages:
-    """Which calls to the state store are answered with 500."""
+    """Which calls to the state store and to Variables are answered with 500.
+
+    ``stored_after_all`` lets a write that is answered so take effect; ``finds_nothing`` answers reads of Variables with
+    the 404 of an ingress that knows no such path.
+    """
 
     state_store_get: bool = False
     state_store_set: bool = False
+    variable_get: bool = False
+    variable_set: bool = False
+    stored_after_all: bool = False
+    finds_nothing: bool = False
 
 
 class ExecutionApi:
@@ -139,13 +147,20 @@ class ExecutionApi:
 
     def get_variable(self, call: Call) -> sdk_http.Response:
         key = call.path["key"]
+        if self._outages.variable_get:
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of order")
+        if self._outages.finds_nothing:
+            return sdk_http.Response(HTTPStatus.NOT_FOUND, json={"detail": "Not Found"})
         if key not in self._metadata.variables:
             return _refusal(HTTPStatus.NOT_FOUND, "not_found")
         return sdk_http.Response(HTTPStatus.OK, json={"key": key, "value": self._metadata.variables[key]})
 
     def put_variable(self, call: Call) -> sdk_http.Response:
         body = call.json()
-        self._metadata.variables[call.path["key"]] = body["val"] if "val" in body else body.get("value")
+        if not self._outages.variable_set or self._outages.stored_after_all:
+            self._metadata.variables[call.path["key"]] = body["val"] if "val" in body else body.get("value")
+        if self._outages.variable_set:
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of order")
         return sdk_http.Response(HTTPStatus.CREATED, json={"message": "ok"})
 
     def delete_variable(self, call: Call) -> sdk_http.Response:
