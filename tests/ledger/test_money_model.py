@@ -269,7 +269,8 @@ class Task(RuleBasedStateMachine):
         store = Stepping(self)
         self.shelf.failures = dict(plan.outages)
         self.may_have_left_an_intent |= plan.may_leave_an_intent
-        if self.policy == "resubmit" and self.shelf.value and not self.shelf.value["id"] and not self.has_resubmitted:
+        is_unconfirmed = bool(self.shelf.value) and not self.shelf.value["id"]
+        if self.policy == "resubmit" and is_unconfirmed and not (self.wanted or self.has_resubmitted):
             self.wanted = self.has_resubmitted = True  # an answer was lost, and the user wants another for it
         try:
             return self.go(Ledger(store, fingerprint=self.fingerprint, max_tries=self.max_tries))
@@ -374,6 +375,4 @@ class Stepping:
 
 
 TestNoCourseOfEventsPaysTwice = Task.TestCase
-TestNoCourseOfEventsPaysTwice.settings = settings(
-    max_examples=60, stateful_step_count=12, deadline=None, database=None
-)
+TestNoCourseOfEventsPaysTwice.settings = settings(max_examples=200, stateful_step_count=12, deadline=None, database=None)
