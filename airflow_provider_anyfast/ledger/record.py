@@ -184,7 +184,8 @@ class Ledger:
         self._max_tries = max_tries
         self._fingerprint = fingerprint
         self._former_fingerprints = former_fingerprints
-        self._before: Record | None = None
+        self._stored: Record | None = None
+        self._before_intent: Record | None = None
         self._has_resubmitted = False
 
     @property
@@ -203,7 +204,7 @@ class Ledger:
         Raises:
             LedgerError: the record cannot be read. Unknown is not absent, so nothing is submitted.
         """
-        record = self._before = self._read()
+        record = self._stored = self._read()
         is_clear = record is not None and record.max_tries != self._max_tries
         self._has_resubmitted = record is not None and record.resubmitted and not is_clear
         known = (self._fingerprint, *self._former_fingerprints)
@@ -221,6 +222,7 @@ class Ledger:
             LedgerError: this attempt's intent is not recorded, so the request must not be sent.
         """
         self._has_resubmitted |= is_resubmission
+        self._before_intent = self._stored
         record = Record(stage=Stage.INTENT, at=clock.now(), token=secrets.token_hex(8), **self._identity)
         try:
             self._write(record)
@@ -229,6 +231,7 @@ class Ledger:
             self._recall_intent(record, error)
         else:
             if stored is not None and stored.token == record.token:
+                self._stored = record
                 return
             raise LedgerError(
                 "The record of what was paid for does not hold what this attempt has just written: another attempt of "
@@ -247,6 +250,7 @@ class Ledger:
         try:
             stored = again(self._read)
             if stored is not None and stored.token == record.token:
+                self._stored = record
                 log.warning("Airflow stored the intent to submit, although it answered: %s", error)
                 return
         except Exception:  # noqa: BLE001 - it is unknown what is stored, so the record of before is put back
@@ -287,10 +291,11 @@ class Ledger:
         }
 
     def _restore(self) -> None:
-        if self._before is None:
+        if self._before_intent is None:
             self._store.delete()
         else:
-            self._write(self._before)
+            self._write(self._before_intent)
+        self._stored = self._before_intent
 
     def _read(self) -> Record | None:
         try:

@@ -375,4 +375,6 @@ class Stepping:
 
 
 TestNoCourseOfEventsPaysTwice = Task.TestCase
-TestNoCourseOfEventsPaysTwice.settings = settings(max_examples=200, stateful_step_count=12, deadline=None, database=None)
+TestNoCourseOfEventsPaysTwice.settings = settings(
+    max_examples=200, stateful_step_count=12, deadline=None, database=None
+)

@@ -329,6 +329,15 @@ def test_a_resubmission_that_is_refused_leaves_the_lost_one_as_it_was() -> None:
     assert attempt(shelf, anyfast, on_lost_submission="resubmit").id == "asyntask_new"
 
 
+def test_a_loss_is_not_forgotten_where_its_resubmission_is_refused() -> None:
+    shelf, anyfast = found(Stage.LOST), AnyFast([LOST, errors.RateLimitError("busy"), "asyntask_new"])
+    with pytest.raises(errors.RateLimitError):
+        attempt(shelf, anyfast, max_tries=4, on_lost_submission="resubmit")
+    with pytest.raises(errors.LostSubmissionError):
+        attempt(shelf, anyfast, max_tries=4)
+    assert anyfast.submitted == 2
+
+
 def test_an_attempt_that_is_stopped_between_the_answer_and_its_record_keeps_the_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
