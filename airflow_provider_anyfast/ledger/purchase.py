@@ -128,6 +128,7 @@ def _attach(
             "generation. To submit, and pay for, the changed request, clear the task.",
             paid.id,
         )
+    ledger.acknowledge_clear()
     try:
         task = query(paid.id)
     except GenerationNotFoundError as error:

@@ -36,6 +36,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -209,6 +210,16 @@ class Ledger:
         self._has_resubmitted = record is not None and record.resubmitted and not is_clear
         known = (self._fingerprint, *self._former_fingerprints)
         return decide(record, is_same_request=record is None or record.fingerprint in known, is_clear=is_clear)
+
+    def acknowledge_clear(self) -> None:
+        """Records that this attempt follows a clear and goes on with what is paid for: what comes now is a retry again.
+
+        Else a retry that renders differently would be taken for the clear, and buy the changed request.
+        """
+        record = self._stored
+        if record is not None and record.max_tries != self._max_tries:
+            self._stored = record.model_copy(update={"max_tries": self._max_tries, "resubmitted": False})
+            self._try("record the clear", partial(self._write, self._stored))
 
     def record_intent(self, *, is_resubmission: bool = False) -> None:
         """Records that a billed request is about to be sent, and reads it back.

@@ -192,7 +192,7 @@ def test_a_refusal_that_no_retry_cures_fails_the_task_at_once(
     failed_for_good(runner.attempt(video()), kind, phrase)
     assert len(sandbox.requests("submit")) == 1
     assert sandbox.billed.generations == 0
-    assert not runner.metadata.state_store, "a refused submission leaves no intent behind"
+    assert not runner.metadata.variables, "a refused submission leaves no intent behind"
 
 
 @pytest.mark.parametrize(
