@@ -38,7 +38,9 @@ PROVIDER_INFO: dict[str, Any] = {
             "integration-name": "AnyFast",
             "python-modules": [
                 "airflow_provider_anyfast.operators.asset",
+                "airflow_provider_anyfast.operators.asset_bulk",
                 "airflow_provider_anyfast.operators.asset_deletion",
+                "airflow_provider_anyfast.operators.asset_listing",
                 "airflow_provider_anyfast.operators.batch",
                 "airflow_provider_anyfast.operators.video",
             ],
