@@ -119,12 +119,12 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Asks once."""
         with fail_fast(context, self.anyfast_conn_id):
-            memory = Memory.of(context) if self.reschedule else None
+            memory = Memory(context) if self.reschedule else None
             trigger = self.trigger(memory.began_at if memory else clock.now())
             if self._poller is None:
                 self._poller = trigger.poller()
                 if memory:
-                    self._poller.trouble = memory.load()
+                    self._poller.trouble = memory.trouble
             step = self._ask(trigger, self._poller)
             if memory:
                 memory.save(self._poller.trouble if isinstance(step, Wait) else Trouble())

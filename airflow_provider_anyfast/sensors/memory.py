@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.ledger.stores import store_for
@@ -12,45 +12,32 @@ from airflow_provider_anyfast.polling.poller import Trouble
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.ledger.record import Store
-
 KEY = "anyfast_sensor"
 """Of the store. XComs do not serve: Airflow clears them at every poke."""
 
 
-@dataclass
 class Memory:
     """The failed polls in a row of one attempt. It holds nothing, and nothing is written, while polls succeed.
 
     Attributes:
-        began_at: Unix seconds of the attempt's first poke.
+        began_at: Unix seconds of the first of the polls that failed in a row, or of now.
+        trouble: what an earlier poke of the same attempt has saved.
     """
 
-    began_at: float
-    _store: Store
-    _attempt: int
-    _is_stored: bool = False
-
-    @classmethod
-    def of(cls, context: Context) -> Memory:
-        """The memory of the attempt that ``context`` belongs to."""
-        ti = context["ti"]
-        first: Any = ti.get_first_reschedule_date(context)
-        began_at = first.timestamp() if first is not None else clock.now()
-        return cls(began_at, store_for(context, KEY), ti.try_number)
-
-    def load(self) -> Trouble:
-        """What an earlier poke of the same attempt has saved."""
+    def __init__(self, context: Context) -> None:
+        self._store = store_for(context, KEY)
+        self._attempt = context["ti"].try_number
         stored = self._store.get()
         self._is_stored = stored is not None
-        if not isinstance(stored, dict) or stored.pop("attempt", None) != self._attempt:
-            return Trouble()
-        return Trouble(**stored)
+        self.began_at, self.trouble = clock.now(), Trouble()
+        if isinstance(stored, dict) and stored.pop("attempt", None) == self._attempt:
+            self.began_at = float(stored.pop("began_at"))
+            self.trouble = Trouble(**stored)
 
     def save(self, trouble: Trouble) -> None:
         """Keeps ``trouble`` for the next poke; no trouble is not kept."""
         if trouble != Trouble():
-            self._store.set({**asdict(trouble), "attempt": self._attempt})
+            self._store.set({**asdict(trouble), "began_at": self.began_at, "attempt": self._attempt})
             self._is_stored = True
         elif self._is_stored:
             self._store.delete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -133,3 +134,55 @@ def test_an_asset_is_waited_for_until_it_is_active_or_failed(
         assert end.state == "failed"
         assert isinstance(end.error, exceptions.AssetFailedError)
     assert sandbox.billed.assets == 1
+
+
+@EVERY_WAY
+def test_a_wrong_id_fails_after_some_answers_over_two_minutes_and_not_before(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, way: dict[str, Any]
+) -> None:
+    began = fake_clock.now()
+    end = runner.run_to_end(sensor("asyntask_wrong", timeout=3600, retries=3, **way))
+    assert end.state == "failed"
+    assert isinstance(end.error, exceptions.GenerationNotFoundError)
+    assert end.error.cost is exceptions.Cost.NOTHING
+    assert 120 <= fake_clock.now() - began <= 300
+
+
+SENSORS: dict[str, Callable[..., Any]] = {
+    "video": partial(VideoStatusSensor, task_id="wait", generation_id="asyntask_1"),
+    "asset": partial(AssetStatusSensor, task_id="wait", asset_id="asset-1"),
+}
+WRONG = (None, "", "None", "soon", 0, -1, True, [], 1e14, dt.timedelta(0), "{{ params.x }}")
+
+
+@pytest.mark.parametrize("kind", SENSORS)
+@pytest.mark.parametrize("name", ["poke_interval", "timeout"])
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_a_duration_that_cannot_be_right_is_refused_while_the_dag_is_parsed(kind: str, name: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name}="):
+        SENSORS[kind](**{name: wrong})
+
+
+@pytest.mark.parametrize("kind", SENSORS)
+@pytest.mark.parametrize("given", [600, "600", dt.timedelta(minutes=10), "00:10:00"], ids=str)
+def test_a_duration_is_a_number_a_text_or_a_timedelta(kind: str, given: Any) -> None:
+    made = SENSORS[kind](poke_interval=given, timeout=given)
+    assert (made.poke_interval, made.timeout) == (600.0, 600.0)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("video", "generation_id"), ("asset", "asset_id")])
+@pytest.mark.parametrize("wrong", [None, "", "None", 7, ["a"], "a b"], ids=str)
+def test_an_id_that_is_none_is_refused_by_name_with_every_other_problem(kind: str, name: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=f"(?s)(timeout=.*{name}=|{name}=.*timeout=)"):
+        SENSORS[kind](**{name: wrong, "timeout": -1})
+
+
+@pytest.mark.parametrize("rendered", [None, "", "None"])
+def test_an_id_whose_template_renders_nothing_ends_the_task_and_asks_nothing(
+    runner: TaskRunner, sandbox: SandboxHandle, rendered: str | None
+) -> None:
+    template = "{{ " + repr(rendered) + " }}"
+    end = runner.run_to_end(sensor(template, retries=3))
+    assert end.state == "failed"
+    assert isinstance(end.error, exceptions.InvalidRequestError)
+    assert sandbox.requests() == []

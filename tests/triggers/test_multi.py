@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, AuthenticationError
 from airflow_provider_anyfast.client.responses import Outcome
-from airflow_provider_anyfast.triggers.video import VideosTrigger
+from airflow_provider_anyfast.triggers.asset import AssetTrigger
+from airflow_provider_anyfast.triggers.base import hold_until_reaped
+from airflow_provider_anyfast.triggers.multi import JobsEvent
+from airflow_provider_anyfast.triggers.video import VideosTrigger, VideoTrigger
 from tests.support.task_log import captured_log
 
 if TYPE_CHECKING:
@@ -138,3 +141,61 @@ def test_being_killed_says_that_the_videos_are_billed_all_the_same() -> None:
     with captured_log(log):
         asyncio.run(trigger_for(ready_after(1, 2)).on_kill())
     assert "no longer waits for 2 generations" in log.getvalue()
+
+
+# What version 0.1.0 has stored.
+
+
+def test_a_row_that_waits_since_version_0_1_0_still_makes_a_trigger() -> None:
+    stored: dict[str, Any] = {
+        "jobs": [["asyntask_1", START, START + HOUR], ["asyntask_2", START, START + HOUR]],
+        "anyfast_conn_id": "one",
+        "poll_interval": None,
+        "kind": "seedance 480p 4",
+        "enough": 1,
+        "wake_at": START + 600,
+    }
+    trigger = VideosTrigger(**stored)
+    assert (trigger.min_finished, trigger.resume_at, trigger.deferred_at) == (1, START + 600, None)
+    single: dict[str, Any] = {
+        "job_id": "asyntask_1",
+        "anyfast_conn_id": "one",
+        "started_at": START,
+        "deadline": START + HOUR,
+        "poll_interval": 5.0,
+        "kind": "",
+    }
+    assert VideoTrigger(**single).deadline == START + HOUR
+    assert AssetTrigger(**single).poller().first_wait(START) >= 5.0
+
+
+def test_the_event_names_the_jobs_that_have_ended_and_an_old_one_only_counts_them() -> None:
+    event = {"ended": ["g0", "g2"], "reason": "", "started_at": START, "deadline": START + HOUR}
+    assert JobsEvent.parse(event) == JobsEvent(frozenset({"g0", "g2"}), "", START, START + HOUR)
+    assert JobsEvent.parse({"ended": 2, "reason": "g0: no"}) == JobsEvent(None, "g0: no")
+    assert JobsEvent.parse(None) == JobsEvent()
+
+
+# Many jobs.
+
+
+def test_thousands_of_jobs_are_polled_at_a_hundred_a_second_at_most(fake_clock: FakeClock) -> None:
+    class Counted(Asked):
+        polls: ClassVar[list[float]] = []
+
+        async def send_once(self, call: Call[Any]) -> Any:
+            self.polls.append(clock.now())
+            return await super().send_once(call)
+
+    videos = {f"g{number}": Video(START + 60) for number in range(3000)}
+    asyncio.run(trigger_for(videos).watch(cast("AsyncAnyFastClient", Counted(videos))))
+    first = min(Counted.polls)
+    assert max(sum(second <= poll - first < second + 1 for poll in Counted.polls) for second in range(30)) <= 102
+
+
+@pytest.mark.parametrize(("since", "held"), [(0.0, 10.0), (4.0, 6.0), (10.0, 0.0), (500.0, 0.0), (-500.0, 10.0)])
+def test_an_event_is_held_until_ten_seconds_after_the_deferral(
+    fake_clock: FakeClock, since: float, held: float
+) -> None:
+    asyncio.run(hold_until_reaped(clock.now() - since))
+    assert clock.now() - START == pytest.approx(held)
