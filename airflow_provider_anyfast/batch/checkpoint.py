@@ -1,30 +1,94 @@
-"""What an attempt of a batch has to know after each of its deferrals."""
+"""What an attempt of a batch has to know after each of its deferrals, in a form that is cheap to read.
+
+The ledger stays the truth. A checkpoint only spares a later segment of the same attempt to read all of it, to render
+every row again, and to ask about videos that have not ended.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.batch.manifest import Tally
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_anyfast.batch.rows import BatchRow
+
+_OLD_NAMES = {"vain_since": "saturated_since"}
+"""As version 0.1.0 called them."""
 
 
 @dataclass(frozen=True)
 class BatchCheckpoint:
-    """What an attempt has to know over its deferrals.
+    """What an attempt has to know over its deferrals. Rows go by their numbers.
 
     Attributes:
         began_at: Unix seconds.
         resumed: False before its first wait.
         saturated_since: Unix seconds since when AnyFast takes no submission, although nothing is rendering.
+        active: videos that are rendering: the row, the generation's id, and its submission in Unix seconds.
+        unanswered: rows that are paid for, and about which AnyFast could not be asked.
+        doubted: rows whose generation AnyFast did not know when it was last asked.
+        located: rows that have not ended and have a record: the row, and its page of the ledger.
+        manifest: digest of the manifest as it was written.
+        tally: what was in it; None where a version wrote this that has no such fields.
     """
 
     began_at: float
     resumed: bool = False
     saturated_since: float | None = None
+    active: Sequence[tuple[int, str, float]] = ()
+    unanswered: Sequence[int] = ()
+    doubted: Sequence[int] = ()
+    located: Sequence[tuple[int, int]] = ()
+    manifest: str = ""
+    tally: Tally | None = None
 
     @classmethod
     def from_xcom(cls, stored: Mapping[str, Any]) -> BatchCheckpoint:
-        """What an earlier segment has pushed; version 0.1.0 called ``saturated_since`` another name."""
-        fields = {"saturated_since" if name == "vain_since" else name: value for name, value in stored.items()}
-        return cls(**fields)
+        """What an earlier segment has pushed, maybe one of version 0.1.0."""
+        known = {own.name for own in fields(cls)}
+        renamed = {_OLD_NAMES.get(name, name): value for name, value in stored.items()}
+        values = {name: value for name, value in renamed.items() if name in known}
+        if tally := values.get("tally"):
+            values["tally"] = Tally(**{**tally, "examples": [(row, error) for row, error in tally["examples"]]})
+        return cls(**values)
+
+    def to_xcom(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class RowIndex:
+    """What a later segment has to know of all rows, written once an attempt.
+
+    Attributes:
+        digest: of the rows, the template and the connection, which proves that nothing has changed.
+        kind: what the videos have in common that says how long they take; empty if they differ.
+        keys: of the ledger, by the numbers of the rows.
+    """
+
+    digest: str
+    kind: str
+    keys: dict[int, str]
+
+    @classmethod
+    def of(cls, rows: Sequence[BatchRow], digest: str) -> RowIndex:
+        """The index of rows that are rendered."""
+        kinds = {f"{row.request.model} {row.request.resolution or ''} {row.request.duration or ''}" for row in rows}
+        kind = kinds.pop() if len(kinds) == 1 else ""
+        return cls(digest, kind, {row.number: row.key for row in rows})
+
+    @classmethod
+    def from_xcom(cls, stored: Mapping[str, str]) -> RowIndex:
+        """What an earlier segment has pushed."""
+        parts = (part.partition(":") for part in stored["keys"].split())
+        return cls(stored["digest"], stored["kind"], {int(number): key for number, _, key in parts})
+
+    def to_xcom(self) -> dict[str, str]:
+        """Three texts: Airflow walks through every list that it stores, item by item."""
+        keys = " ".join(f"{number}:{key}" for number, key in self.keys.items())
+        return {"digest": self.digest, "kind": self.kind, "keys": keys}

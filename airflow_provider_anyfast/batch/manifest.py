@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import PurePosixPath
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client.errors import Cost
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUCCEEDED, FAILED, LOST = "SUCCESS", "FAILURE", "LOST"
+EXAMPLES = 5
+"""Failures that a message names."""
+_ROW_AT = len('{"row": ')
+"""Where a line has the number of its row."""
 
 
 @dataclass(frozen=True)
@@ -62,65 +66,103 @@ class ManifestEntry:
         return billed_tokens(Usage.model_validate(self.result.get("usage") or {})) or 0
 
 
+@dataclass
+class Tally:
+    """The entries of a manifest in numbers.
+
+    Attributes:
+        ended_now: rows that have ended in this try of the task.
+        retryable: failed rows that a retry tries again.
+        examples: the first failures, each a row's number and why it failed.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    lost: int = 0
+    tokens: int = 0
+    ended_now: int = 0
+    retryable: int = 0
+    examples: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def failures(self) -> int:
+        """Rows that have not succeeded."""
+        return self.failed + self.lost
+
+    def add(self, entry: ManifestEntry, attempt: int) -> None:
+        """Counts a row that has ended; ``attempt`` is the current try of the task."""
+        self.ended_now += entry.attempt == attempt
+        self.tokens += entry.tokens
+        if entry.status == SUCCEEDED:
+            self.succeeded += 1
+            return
+        self.failed += entry.status != LOST
+        self.lost += entry.status == LOST
+        self.retryable += bool(entry.retryable)
+        self.examples = sorted([*self.examples, (entry.row, entry.error or "")])[:EXAMPLES]
+
+
 class Manifest:
     """The entries of a batch. Each becomes text once, so a write costs no more than joining lines.
 
     It is a report: what was paid for and what succeeded, the ledger knows.
     """
 
-    def __init__(self, file: StoredFile) -> None:
+    def __init__(self, file: StoredFile, attempt: int) -> None:
+        self.tally = Tally()
         self._file = file
-        self._entries: dict[str, ManifestEntry] = {}
+        self._attempt = attempt
         self._lines: dict[int, str] = {}
         self._written = -1
+        self._digest = ""
+        self._lock = Lock()
 
     @property
     def path(self) -> str:
         """Where it is written."""
         return self._file.path
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._entries
+    @property
+    def digest(self) -> str:
+        """Of the text that was written last."""
+        return self._digest
+
+    def __contains__(self, row: int) -> bool:
+        return row in self._lines
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._lines)
 
     def read(self) -> list[ManifestEntry]:
         """What the file holds, whoever wrote it."""
         return from_text(self._file.read_text() or "")
 
+    def take_over(self, digest: str, tally: Tally) -> bool:
+        """Goes on with what an earlier segment wrote, without parsing it; False where the file is not the same."""
+        text = self._file.read_text() or ""
+        if digest_of(text) != digest:
+            return False
+        lines = [f"{line}\n" for line in text.split("\n") if line]
+        self._lines = {int(line[_ROW_AT : line.index(",")]): line for line in lines}
+        self.tally, self._digest, self._written = tally, digest, len(lines)
+        return True
+
     def add(self, entry: ManifestEntry) -> None:
         """Takes up the entry of a row that has ended."""
-        self._lines[entry.row] = _line_of(entry)
-        self._entries[entry.request] = entry
+        line = _line_of(entry)
+        with self._lock:
+            self._lines[entry.row] = line
+            self.tally.add(entry, self._attempt)
 
     def write(self) -> None:
         """Replaces the file if an entry was added since the last time."""
-        lines = dict(self._lines)  # other threads add while this one sorts
+        with self._lock:
+            lines = dict(self._lines)
         if len(lines) == self._written:
             return
-        self._file.write_text("".join(lines[row] for row in sorted(lines)))
-        self._written = len(lines)
-
-    @property
-    def failures(self) -> list[ManifestEntry]:
-        """The entries of rows that did not succeed, in the order of the rows."""
-        return sorted((entry for entry in self._all() if entry.status != SUCCEEDED), key=lambda entry: entry.row)
-
-    def counts(self) -> Counter[str]:
-        """Rows by status, and ``tokens``."""
-        counts = Counter[str]()
-        for entry in self._all():
-            counts[entry.status] += 1
-            counts["tokens"] += entry.tokens
-        return counts
-
-    def ended_in(self, attempt: int) -> int:
-        """How many rows have ended in this try of the task."""
-        return sum(entry.attempt == attempt for entry in self._all())
-
-    def _all(self) -> list[ManifestEntry]:
-        return list(self._entries.values())
+        text = "".join(lines[row] for row in sorted(lines))
+        self._file.write_text(text)
+        self._written, self._digest = len(lines), digest_of(text)
 
 
 def success_entry(

@@ -7,7 +7,7 @@ import posixpath
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.table import MAX_FILE, Row, checked_rows, decode_text, listed, parse_rows
 from airflow_provider_anyfast.client.errors import InvalidRequestError
@@ -19,13 +19,13 @@ from airflow_provider_anyfast.seedance.request import VideoRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from airflow_provider_anyfast.batch.options import DuplicateRows
     from airflow_provider_anyfast.batch.template import RowTemplate
 
 log = logging.getLogger(__name__)
 
 PARAMETERS = frozenset(VideoRequest.model_fields) | {"output_path"}
 """What a template may hold."""
-DuplicateRows = Literal["keep", "skip", "fail"]
 _SHOWN = 20
 """Problems in the error itself; the log has all."""
 
@@ -46,6 +46,8 @@ class BatchRow:
     fingerprint: str
     key: str
     delivery: VideoOutput | None
+    label: str = ""
+    """How logs and messages name it."""
 
 
 def read_rows(rows: Any) -> list[Row]:
@@ -118,7 +120,7 @@ def prepare(
         key = f"{fingerprint[:32]}-{seen[fingerprint]}"
         seen[fingerprint] += 1
         output = VideoOutput(output_path) if output_path else None
-        prepared.append(BatchRow(row.number, row, request, fingerprint, key, output))
+        prepared.append(BatchRow(row.number, row, request, fingerprint, key, output, label))
     problems.refuse(len(given))
     _mention(repeated, duplicate_rows)
     return prepared

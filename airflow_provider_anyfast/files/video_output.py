@@ -52,6 +52,16 @@ class VideoOutput:
     output_path: Place
     overwrite: bool = True
 
+    @property
+    def identity(self) -> str:
+        """The same for two spellings of one place, as the storage compares them."""
+        return stored_file(self.output_path).identity
+
+    @property
+    def is_named_by_id(self) -> bool:
+        """Whether each generation has a file of its own there."""
+        return PLACEHOLDER in str(self.output_path)
+
     def check(self) -> None:
         """Finds out, before anything is billed, whether the video can go there.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_anyfast.client.errors import LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from airflow_provider_anyfast.ledger.record import Store
 
@@ -34,16 +34,19 @@ class PagedLedger:
 
     Args:
         store_of: the store of a name.
+        located: only these keys are of interest, and this is the number of the page of each. None reads every page.
 
     Raises:
         LedgerError: it cannot be read. Unknown is not absent.
     """
 
-    def __init__(self, store_of: Callable[[str], Store]) -> None:
+    def __init__(self, store_of: Callable[[str], Store], located: Mapping[str, int] | None = None) -> None:
         self._store_of = store_of
         try:
             self._index = store_of(_INDEX).get() or {}
-            self._pages = [_Page(store, store.get() or {}) for store in _page_stores(store_of, self._index)]
+            self._pages = [_Page(number, store) for number, store in enumerate(_page_stores(store_of, self._index))]
+            for number in range(len(self._pages)) if located is None else sorted(set(located.values())):
+                self._pages[number].read()
         except Exception as error:
             raise LedgerError(
                 f"The ledger could not be opened ({error}). Videos may be paid for already, so nothing was submitted. "
@@ -64,8 +67,13 @@ class PagedLedger:
         page = self._page_of.get(key)
         return page and page.ledgers.get(key)
 
+    def page_number(self, key: str) -> int | None:
+        """The page on which ``key`` is; None where it is on none of those that were read."""
+        page = self._page_of.get(key)
+        return None if page is None else page.number
+
     def items(self) -> list[tuple[str, Any]]:
-        """Everything that is stored, with its key."""
+        """Everything that is stored on the pages that were read, with its key."""
         return [item for page in self._pages for item in page.ledgers.items()]
 
     def flush_pending(self, seconds: float) -> None:
@@ -136,10 +144,12 @@ class PagedLedger:
         """Where ``key`` is, or else is going to be. There is no page that the index does not count."""
         if page := self._page_of.get(key):
             return page
+        if self._pages:
+            self._pages[-1].read()
         if not self._pages or len(self._pages[-1].keys) >= LEDGERS_PER_PAGE:
             number = len(self._pages)
             self.note(pages=number + 1)
-            self._pages.append(_Page(self._store_of(f"page_{number}"), {}))
+            self._pages.append(_Page(number, self._store_of(f"page_{number}"), is_read=True))
         self._pages[-1].keys.add(key)
         self._page_of[key] = self._pages[-1]
         return self._pages[-1]
@@ -195,15 +205,21 @@ class PagedLedger:
 class _Page:
     """A stored record with the ledgers of some rows."""
 
+    number: int
     store: Store
-    ledgers: dict[str, Any]
+    ledgers: dict[str, Any] = field(default_factory=dict)
     in_doubt: bool = False
     """Whether the stored page may hold more than ``ledgers``."""
-    keys: set[str] = field(init=False)
+    keys: set[str] = field(default_factory=set)
     """Of all that have or had a place here."""
+    is_read: bool = False
 
-    def __post_init__(self) -> None:
-        self.keys = set(self.ledgers)
+    def read(self) -> None:
+        """Fetches what is stored, once."""
+        if not self.is_read:
+            self.ledgers = self.store.get() or {}
+            self.keys = set(self.ledgers)
+            self.is_read = True
 
 
 @dataclass(eq=False)

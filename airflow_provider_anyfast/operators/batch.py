@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_anyfast.assets.creation import check_choice
-from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
-from airflow_provider_anyfast.batch.manifest import Manifest
+from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
+from airflow_provider_anyfast.batch.claim import claim_manifest
+from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters, DuplicateRows, OnRowFailure
 from airflow_provider_anyfast.batch.queue import BatchState, Intake
-from airflow_provider_anyfast.batch.rows import PARAMETERS, BatchRow, prepare, read_rows
-from airflow_provider_anyfast.batch.runner import BatchOptions, BatchRunner, OnRowFailure
+from airflow_provider_anyfast.batch.runner import BatchRunner
+from airflow_provider_anyfast.batch.segment import SegmentStart
+from airflow_provider_anyfast.batch.source import RowSource
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     BatchFailedError,
     BatchRejectedError,
-    InvalidRequestError,
     WaitInterruptedError,
 )
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.ledger.pages import PagedLedger
-from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 from airflow_provider_anyfast.ledger.stores import after_batch_success, batch_store_of
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
+from airflow_provider_anyfast.parameters import read
+from airflow_provider_anyfast.triggers.multi import JobsEvent
 from airflow_provider_anyfast.triggers.video import VideosTrigger
 
 if TYPE_CHECKING:
@@ -39,23 +39,20 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.responses import Generation
+    from airflow_provider_anyfast.client.settings import Settings
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.files.storage import StoredFile
+    from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 
 LEDGER_KEY = "anyfast_batch"
-COURSE_KEY = "course"
-"""Of the XCom that lasts from one deferral to the next, and not to the next attempt."""
+COURSE_KEY, INDEX_KEY = "course", "row_index"
+"""Of the XComs that last from one deferral to the next, and not to the next attempt."""
 MAX_DEFERRAL = 600.0
 """Seconds of waiting after which rows that have ended are brought home, so that the manifest grows meanwhile."""
 REFILL_FRACTION = 4
 """While rows wait to be submitted, the worker comes back when one in so many active videos has ended."""
 SATURATION_PAUSE = 120.0
 """Seconds until a batch with nothing under way tries again where AnyFast took no submissions."""
-MOST_IN_FLIGHT = 100
-"""So many connections httpx has in its pool."""
-_TOLD = 5
-_SAMPLE = 20
-"""Rows that are rendered twice, to see whether they come out the same."""
 
 
 class GenerateVideoBatchOperator(DeferrableJobMixin):
@@ -86,6 +83,9 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             submission while nothing is being made. A retry goes on with it.
         on_lost_submission: for rows whose submission has no answer: ``fail`` the row, or ``resubmit`` and maybe pay
             twice.
+        key_column: the column whose value names a row in messages and logs; None takes the first one.
+        duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` makes and bills
+            both, ``skip`` leaves it out, ``fail`` refuses the batch.
         anyfast_conn_id: the connection.
 
     Returns:
@@ -109,12 +109,15 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         "timeout",
         "on_row_failure",
         "on_lost_submission",
+        "key_column",
+        "duplicate_rows",
         "anyfast_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
     ui_color = "#e8f0ff"
     _intake: Intake | None = None
     """Of the batch that runs now; ``on_kill`` reaches it."""
+    _saved_index: RowIndex | None = None
 
     def __init__(
         self,
@@ -131,6 +134,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         poll_interval: float | str | None = None,
         timeout: float | str = 3600.0,
         on_lost_submission: OnLostSubmission = "fail",
+        key_column: str | None = None,
+        duplicate_rows: DuplicateRows = "keep",
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -147,19 +152,22 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.on_lost_submission = on_lost_submission
+        self.key_column = key_column
+        self.duplicate_rows = duplicate_rows
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Checks every row, and submits them or goes on with those that an earlier attempt submitted."""
-        return self._run(context, BatchCheckpoint(began_at=clock.now()))
+        return self._run(context, BatchCheckpoint(began_at=clock.now()), JobsEvent())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Goes on after a deferral: brings home what has ended, and submits what is left."""
-        ti = context["ti"]
-        course = ti.xcom_pull(task_ids=self.task_id, key=COURSE_KEY, map_indexes=ti.map_index)
-        course = BatchCheckpoint.from_xcom(course) if course else BatchCheckpoint(began_at=clock.now(), resumed=True)
-        return self._run(context, course, (event or {}).get("reason", ""))
+        """Goes on after a deferral: saves what has ended, and submits what is left."""
+        stored = self._pull(context, COURSE_KEY)
+        checkpoint = (
+            BatchCheckpoint.from_xcom(stored) if stored else BatchCheckpoint(began_at=clock.now(), resumed=True)
+        )
+        return self._run(context, checkpoint, JobsEvent.parse(event))
 
     def on_kill(self) -> None:
         """Takes no further row in hand. AnyFast has no cancel, so nothing else can be done but say what goes on."""
@@ -171,112 +179,83 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             "retry or a clear of this task goes on with them."
         )
 
-    def _run(self, context: Context, course: BatchCheckpoint, reason: str = "") -> dict[str, Any]:
+    def _run(self, context: Context, checkpoint: BatchCheckpoint, event: JobsEvent) -> dict[str, Any]:
         self._intake = intake = Intake()
         with fail_fast(context, self.anyfast_conn_id):
-            options = self._plan(context, course)
+            options = self._options(context, checkpoint)
             hook = AnyFastHook(self.anyfast_conn_id)
-            rows = self._rows(context, f"{self.anyfast_conn_id} {hook.settings.base_url}", course)
-            file = stored_file(self.manifest_path, "manifest_path")
-            if not course.resumed:
-                self._check_places(rows, file)
+            start = self._start(context, hook.settings, is_resumed=checkpoint.resumed)
             with hook.get_conn() as client:
                 while True:
-                    ledger = PagedLedger(batch_store_of(context, LEDGER_KEY))
-                    events = _Events(self, context)
-                    run = BatchRunner(options, rows, client, ledger, Manifest(file), intake, events)
+                    segment = start.segment(checkpoint, event.ended, options)
+                    run = BatchRunner(options, segment, client, intake, _Events(self, context))
                     run.run()
-                    if self._is_over(run, reason):
+                    if self._is_over(run, event.reason):
                         return self._conclude(run)
-                    course = self._next_checkpoint(run, course)
-                    if run.active or intake.state is BatchState.SATURATED:
-                        context["ti"].xcom_push(COURSE_KEY, asdict(course))
-                        self._wait(run, client)
+                    checkpoint = self._checkpoint(run, checkpoint)
+                    event = JobsEvent(ended=frozenset())
+                    if not run.has_room:
+                        self._save_checkpoint(context, checkpoint, start.index)
+                        event = self._wait(client, run, start.kind)
                     intake.forget_saturation()
-                    options, reason = self._plan(context, course), ""
+                    options = replace(options, first_segment=False)
 
-    def _rows(self, context: Context, billed_to: str, course: BatchCheckpoint) -> list[BatchRow]:
-        from airflow_provider_anyfast.batch.template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
-
-        unknown = sorted(self.template.keys() - PARAMETERS)
-        if unknown:
-            raise InvalidRequestError(
-                f"template has {', '.join(unknown)}, and takes {', '.join(sorted(PARAMETERS))}. Nothing was spent."
-            )
-        template = RowTemplate(self.template, self.get_template_env())
-        try:
-            given = read_rows(self.rows)
-            rows = prepare(given, template, dict(context), billed_to)
-        except InvalidRequestError as error:
-            if not course.resumed:
-                raise
-            raise error.with_context(_PAID_BEFORE) from error
-        self._refuse_if_over_budget(rows, tell=not course.resumed)
-        again = prepare(given[:_SAMPLE], template, dict(context), billed_to)
-        if _digest(again) != _digest(rows[:_SAMPLE]):
-            raise InvalidRequestError(
-                "template makes another request each time that it is rendered, by the time or at random, so nobody "
-                "could tell which rows are paid for. Put what differs into the rows. This attempt has submitted "
-                "nothing."
-            )
-        return rows
-
-    def _refuse_if_over_budget(self, rows: Sequence[BatchRow], *, tell: bool) -> None:
-        estimates = [row.request.estimated_tokens() for row in rows]
-        tokens = sum(estimate or 0 for estimate in estimates)
-        unknown = sum(estimate is None for estimate in estimates)
-        if tell:
-            told = "%d rows cost about %s tokens; of %d it is not known here."
-            self.log.info(told, len(rows), f"{tokens:,}", unknown)
-        if self.max_tokens in (None, "", "None"):
-            return
-        most = _number("max_tokens", self.max_tokens)
-        if tokens > most or unknown:
-            raise InvalidRequestError(
-                f"{len(rows)} rows would cost about {tokens:,} tokens, of {unknown} of them it is not known here, and "
-                f"max_tokens={most:,.0f}. This attempt has submitted nothing."
-            )
-
-    def _check_places(self, rows: Sequence[BatchRow], manifest: StoredFile) -> None:
-        """Once for each folder whether it can be written, and then every name in it, before anything is paid."""
-        outputs = {str(row.delivery.output_path): row.delivery for row in rows if row.delivery is not None}
-        taken = {*outputs, stored_file(self.rows, "rows").path if isinstance(self.rows, str) else ""}
-        if {manifest.path, self.manifest_path} & taken:
-            raise InvalidRequestError(
-                f"manifest_path={self.manifest_path!r} is that of the rows or of a video too. Nothing was submitted."
-            )
-        manifest.check_writable()
-        for delivery in {path.rpartition("/")[0]: delivery for path, delivery in outputs.items()}.values():
-            delivery.check()
-        for delivery in outputs.values():
-            delivery.check_name()
-
-    def _plan(self, context: Context, course: BatchCheckpoint) -> BatchOptions:
-        check_choice("on_row_failure", self.on_row_failure, OnRowFailure)
-        check_choice("on_lost_submission", self.on_lost_submission, OnLostSubmission)
-        _share("failure_threshold", self.failure_threshold)
-        self._interval()
-        max_in_flight = _whole("max_in_flight", self.max_in_flight)
-        if max_in_flight > MOST_IN_FLIGHT:
-            raise InvalidRequestError(
-                f"max_in_flight={max_in_flight} is above {MOST_IN_FLIGHT}. Nothing was submitted."
-            )
-        ti = context["ti"]
-        return BatchOptions(
-            identity=f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}",
-            attempt=ti.try_number,
-            max_tries=ti.max_tries,
-            first_segment=not course.resumed,
-            began_at=course.began_at,
-            timeout=_number("timeout", self.timeout),
-            max_in_flight=max_in_flight,
-            max_active=None if self.max_active in _NO_NUMBER else _whole("max_active", self.max_active),
-            on_lost_submission=self.on_lost_submission,
-            on_row_failure=self.on_row_failure,
+    def _start(self, context: Context, settings: Settings, *, is_resumed: bool) -> SegmentStart:
+        stored = self._pull(context, INDEX_KEY) if is_resumed else None
+        self._saved_index = RowIndex.from_xcom(stored) if stored else None
+        return SegmentStart(
+            source=RowSource(
+                rows=self.rows,
+                template=self.template,
+                environment=self.get_template_env(),
+                context=dict(context),
+                billed_to=f"{self.anyfast_conn_id} {settings.base_url}",
+                key_column=self._parameters.key_column,
+                duplicate_rows=self._parameters.duplicate_rows,
+                max_tokens=self._parameters.max_tokens,
+            ),
+            store_of=batch_store_of(context, LEDGER_KEY),
+            manifest=stored_file(self.manifest_path, "manifest_path"),
+            check=lambda manifest: self._claim(context, manifest),
+            index=self._saved_index,
         )
 
-    def _interval(self) -> float | None:
-        return None if self.poll_interval in _NO_NUMBER else _number("poll_interval", self.poll_interval)
+    def _pull(self, context: Context, key: str) -> Any:
+        ti = context["ti"]
+        return ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=ti.map_index)
+
+    def _save_checkpoint(self, context: Context, checkpoint: BatchCheckpoint, index: RowIndex | None) -> None:
+        """Hands over to the next worker; one that waits itself needs nothing written down."""
+        if not self.deferrable:
+            return
+        if index is not None and self._saved_index is not index:
+            self._saved_index = index
+            context["ti"].xcom_push(INDEX_KEY, index.to_xcom())
+        context["ti"].xcom_push(COURSE_KEY, checkpoint.to_xcom())
+
+    def _claim(self, context: Context, manifest: StoredFile) -> None:
+        classes = {task.task_id: getattr(task, "operator_class", type(task)) for task in self.dag.tasks}
+        batches = [task_id for task_id, kind in classes.items() if issubclass(kind, GenerateVideoBatchOperator)]
+        claim_manifest(context["ti"], manifest, _identity_of(context), batches)
+
+    def _options(self, context: Context, checkpoint: BatchCheckpoint) -> BatchOptions:
+        ti, given = context["ti"], self._parameters
+        return BatchOptions(
+            identity=_identity_of(context),
+            attempt=ti.try_number,
+            max_tries=ti.max_tries,
+            first_segment=not checkpoint.resumed,
+            began_at=checkpoint.began_at,
+            timeout=given.timeout,
+            max_in_flight=given.max_in_flight,
+            max_active=given.max_active,
+            on_lost_submission=given.on_lost_submission,
+            on_row_failure=given.on_row_failure,
+        )
+
+    @cached_property
+    def _parameters(self) -> BatchParameters:
+        return read(self, BatchParameters)
 
     def report_progress(self, context: Context, run: BatchRunner) -> None:
         """Pushes the XCom ``progress``, and says the same in the log."""
@@ -299,7 +278,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         state, error = run.intake.state, run.intake.error
         if state is BatchState.ABORTED:
             raise error.with_context(self._state(run)) if error else self._stopped(run)
-        if self.on_row_failure == "fail" and run.manifest.failures:
+        if run.options.on_row_failure == "fail" and run.manifest.tally.failures:
             return True
         if reason and run.active and not run.ended:
             raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
@@ -307,13 +286,13 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             return False
         if state is BatchState.CLOSED and error is not None:
             raise error.with_context(self._state(run))
-        return len(run.manifest) == len(run.rows)
+        return len(run.manifest) == run.total
 
     def _stopped(self, run: BatchRunner) -> AnyFastError:
         return WaitInterruptedError(f"This task was told to stop. {self._state(run)}")
 
-    def _next_checkpoint(self, run: BatchRunner, course: BatchCheckpoint) -> BatchCheckpoint:
-        """The checkpoint of what follows.
+    def _checkpoint(self, run: BatchRunner, last: BatchCheckpoint) -> BatchCheckpoint:
+        """What the next segment has to know.
 
         Raises:
             RateLimitError: AnyFast has taken no submission for too long.
@@ -321,14 +300,13 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         saturated_since = None
         error = run.intake.error
         if run.intake.state is BatchState.SATURATED and error is not None and not run.active:
-            saturated_since = course.saturated_since or clock.now()
+            saturated_since = last.saturated_since or clock.now()
             if clock.now() - saturated_since >= run.options.timeout:
                 raise error.with_context(self._state(run))
-        return replace(course, resumed=True, saturated_since=saturated_since)
+        return run.checkpoint(saturated_since)
 
-    def _wait(self, run: BatchRunner, client: AnyFastClient) -> None:
+    def _wait(self, client: AnyFastClient, run: BatchRunner, kind: str) -> JobsEvent:
         """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
-        now = clock.now()
         more = run.progress()["waiting"] and run.intake.state < BatchState.CLOSED
         trigger = VideosTrigger(
             jobs=[
@@ -336,23 +314,23 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 for generation in run.active.values()
             ],
             anyfast_conn_id=self.anyfast_conn_id,
-            kind=_kind_of(run.rows),
-            poll_interval=self._interval(),
+            kind=kind,
+            poll_interval=self._parameters.poll_interval,
             min_finished=max(1, len(run.active) // REFILL_FRACTION) if more else None,
-            resume_at=now + (MAX_DEFERRAL if run.active else SATURATION_PAUSE),
+            resume_at=clock.now() + (MAX_DEFERRAL if run.active else SATURATION_PAUSE),
         )
         try:
-            self.wait_for_some(client, trigger)
+            return self.wait_for_some(client, trigger)
         except WaitInterruptedError as error:
             raise error.with_context(self._state(run)) from error
 
     def _conclude(self, run: BatchRunner) -> dict[str, Any]:
-        failures = run.manifest.failures
-        allowed = _share("failure_threshold", self.failure_threshold) * len(run.rows)
-        if (self.on_row_failure == "fail" and failures) or len(failures) > allowed:
-            kind = BatchFailedError if any(line.retryable for line in failures) else BatchRejectedError
-            told = " ".join(f"Row {line.row}: {line.error}" for line in failures[:_TOLD])
-            raise kind(f"{len(failures)} of {len(run.rows)} rows failed. {told} {self._state(run)}")
+        tally = run.manifest.tally
+        allowed = self._parameters.failure_threshold * run.total
+        if (run.options.on_row_failure == "fail" and tally.failures) or tally.failures > allowed:
+            kind = BatchFailedError if tally.retryable else BatchRejectedError
+            examples = " ".join(f"Row {row}: {error}" for row, error in tally.examples)
+            raise kind(f"{tally.failures} of {run.total} rows failed. {examples} {self._state(run)}")
         return run.summary
 
     def _state(self, run: BatchRunner) -> str:
@@ -383,42 +361,6 @@ class _Events:
         count_failure(error)
 
 
-def _kind_of(rows: Sequence[BatchRow]) -> str:
-    """What all rows have in common that says how long a video takes; empty if they differ."""
-    kinds = {f"{row.request.model} {row.request.resolution or ''} {row.request.duration or ''}" for row in rows}
-    return kinds.pop() if len(kinds) == 1 else ""
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = 0.0
-    if not 0 < number < math.inf:
-        raise InvalidRequestError(f"{name}={value!r} is not a number above 0. Nothing was submitted.")
-    return number
-
-
-def _whole(name: str, value: Any) -> int:
-    number = _number(name, value)
-    if not number.is_integer():
-        raise InvalidRequestError(f"{name}={value!r} is not a whole number. Nothing was submitted.")
-    return int(number)
-
-
-def _share(name: str, value: Any) -> float:
-    try:
-        share = float(value)
-    except (TypeError, ValueError):
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InvalidRequestError(f"{name}={value!r} is not a number from 0 to 1. Nothing was submitted.")
-    return share
-
-
-def _digest(rows: Sequence[BatchRow]) -> str:
-    return hashlib.sha256(" ".join(row.key for row in rows).encode()).hexdigest()
-
-
-_NO_NUMBER = (None, "", "None")
-_PAID_BEFORE = "This attempt has submitted rows already: they are paid for, and a clear of the task goes on with them."
+def _identity_of(context: Context) -> str:
+    ti = context["ti"]
+    return f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}"

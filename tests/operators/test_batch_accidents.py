@@ -20,7 +20,6 @@ from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.batch import runner as batch_run
 from airflow_provider_anyfast.files.storage import LocalFile
 from airflow_provider_anyfast.ledger.stores import TaskStateStore
-from airflow_provider_anyfast.operators import batch as batch_module
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.polling.watch import Watch
 from tests.support.task_log import captured_log
@@ -155,7 +154,7 @@ def test_a_worker_that_is_told_to_stop_while_it_reads_the_rows_submits_none(
         return given
 
     with monkeypatch.context() as patched:
-        patched.setattr(batch_module, "read_rows", stopped)
+        patched.setattr("airflow_provider_anyfast.batch.source.read_rows", stopped)
         first = runner.attempt(batch(tmp_path))
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, exceptions.WaitInterruptedError)
@@ -462,9 +461,9 @@ def test_separators_that_only_unicode_knows_break_no_line(
 @pytest.mark.parametrize(
     ("parameters", "phrase"),
     [
-        ({"max_active": 0.5}, "max_active=0.5 is not a whole number"),
-        ({"max_in_flight": "2.5"}, "max_in_flight='2.5' is not a whole number"),
-        ({"max_in_flight": 101}, "max_in_flight=101 is above 100"),
+        ({"max_active": 0.5}, "max_active=0.5: "),
+        ({"max_in_flight": "2.5"}, "max_in_flight='2.5': "),
+        ({"max_in_flight": 101}, "max_in_flight=101: it should be less than or equal to 100"),
         ({"poll_interval": "soon"}, "poll_interval='soon'"),
         ({"failure_threshold": "few"}, "failure_threshold='few'"),
         ({"manifest_path": "{folder}/rows.json"}, "is that of the rows"),
@@ -586,3 +585,56 @@ def test_a_trigger_that_fails_at_once_is_not_tried_for_ever(
     attempt = runner.resume(make, event={"reason": "no connection"}, run_trigger=False)
     assert attempt.state == "up_for_retry"
     assert "no connection" in str(attempt.error)
+
+
+# Two batches of one run.
+
+
+def two_batches(folder: Path, task_id: str, *manifests: str) -> Callable[[], Any]:
+    """One of two tasks in one DAG that name these manifests."""
+
+    def make() -> Any:
+        dag = DAG("dag", schedule=None)
+        for name, manifest in zip(("a", "b"), manifests, strict=True):
+            dag.add_task(batch(folder, task_id=name, manifest_path=manifest)())
+        return dag.get_task(task_id)
+
+    return make
+
+
+def test_two_batches_of_a_run_that_write_one_manifest_are_refused_before_the_second_one_pays(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    manifests = (f"{tmp_path}/manifest.jsonl", f"{tmp_path}/./manifest.jsonl")
+    assert runner.attempt(two_batches(tmp_path, "a", *manifests), run_trigger=False).state == "deferred"
+    second = runner.attempt(two_batches(tmp_path, "b", *manifests))
+    assert second.state == "failed", second.log_text
+    assert "is also that of 'dag " in str(second.error)
+    assert sandbox.billed.generations == 6
+
+
+def test_two_batches_of_a_run_with_manifests_of_their_own_do_not_mind_each_other(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    manifests = (f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl")
+    for task_id in ("a", "b"):
+        assert runner.attempt(two_batches(tmp_path, task_id, *manifests)).state == "success"
+    assert sandbox.billed.generations == 12
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["{folder}/boat.mp4", "{folder}/./boat.mp4"],
+        ["{folder}/boat.mp4", "{folder}//boat.mp4"],
+        ["{folder}/boat.mp4", "file://{folder}/boat.mp4"],
+    ],
+)
+def test_two_rows_that_go_to_one_file_are_refused_however_its_path_is_written(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, paths: list[str]
+) -> None:
+    rows = [{"name": f"boat {n}", "to": path.replace("{folder}", str(tmp_path))} for n, path in enumerate(paths)]
+    attempt = runner.attempt(batch(tmp_path, rows=rows, template={**TEMPLATE, "output_path": "{{ row.to }}"}))
+    assert attempt.state == "failed", attempt.log_text
+    assert "row 1" in str(attempt.error)
+    assert sandbox.requests() == []

@@ -1,0 +1,41 @@
+"""Two batches of one run that write one manifest are found before anything is paid for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_anyfast.files.storage import StoredFile
+
+CLAIM_KEY = "manifest"
+"""Of the XCom that tells the other batches of a run where this one writes."""
+
+
+def claim_manifest(ti: Any, manifest: StoredFile, batch: str, task_ids: Iterable[str]) -> None:
+    """Says where this batch writes, and only then looks at what the others say, so one of two always finds the other.
+
+    Args:
+        ti: the task instance, whose XComs all tasks of the run can read.
+        manifest: where this batch writes.
+        batch: names the task instance.
+        task_ids: of the batches in the DAG, this one included.
+
+    Raises:
+        InvalidRequestError: another one writes there too, so each would replace the other's lines.
+    """
+    ti.xcom_push(CLAIM_KEY, {"manifest": manifest.identity, "batch": batch})
+    for task_id in task_ids:
+        found = ti.xcom_pull(task_ids=task_id, key=CLAIM_KEY)
+        for other in found if isinstance(found, list) else [found]:  # of a mapped task, the claim of each instance
+            if other and other["manifest"] == manifest.identity and other["batch"] != batch:
+                ti.xcom_push(CLAIM_KEY, {})  # or the other one would be refused when it is cleared
+                raise InvalidRequestError(
+                    f"manifest_path={manifest.path!r} is also that of {other['batch']!r}. Each would replace the lines "
+                    "of the other.",
+                    advice="Give each batch a manifest of its own, such as one with {{ task.task_id }} or "
+                    "{{ ti.map_index }} in its name, and clear the task.",
+                )

@@ -1,0 +1,67 @@
+"""The parameters of a batch, and what its segments make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
+from airflow_provider_anyfast.parameters import (
+    OptionalSeconds,
+    OptionalText,
+    OptionalWhole,
+    Parameters,
+    Seconds,
+    Share,
+    Whole,
+)
+
+OnRowFailure = Literal["continue", "fail"]
+DuplicateRows = Literal["keep", "skip", "fail"]
+
+MOST_IN_FLIGHT = 100
+"""So many connections httpx has in its pool."""
+
+
+class BatchParameters(Parameters):
+    """The parameters of a batch but for its rows, its template and its manifest."""
+
+    failure_threshold: Share = 0.0
+    max_in_flight: Annotated[Whole, Field(le=MOST_IN_FLIGHT)] = 16
+    max_active: OptionalWhole = None
+    max_tokens: OptionalWhole = None
+    poll_interval: OptionalSeconds = None
+    timeout: Seconds = 3600.0
+    on_row_failure: OnRowFailure = "continue"
+    on_lost_submission: OnLostSubmission = "fail"
+    key_column: OptionalText = None
+    duplicate_rows: DuplicateRows = "keep"
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a segment has to know of the task.
+
+    Attributes:
+        identity: names the task instance, in the manifest.
+        attempt: the try of the task.
+        max_tries: Airflow's number, which tells a clear from a retry.
+        first_segment: False after a deferral, where what has failed is not submitted again.
+        began_at: Unix seconds of the attempt.
+        timeout: seconds from a row's submission, or from ``began_at`` if that is later.
+        max_in_flight: submissions, questions and downloads at a time.
+        max_active: videos that may render at the same time; None sets no limit.
+    """
+
+    identity: str
+    attempt: int
+    max_tries: int
+    first_segment: bool
+    began_at: float
+    timeout: float
+    max_in_flight: int
+    max_active: int | None
+    on_lost_submission: OnLostSubmission
+    on_row_failure: OnRowFailure

@@ -1,0 +1,237 @@
+"""What one worker segment of a batch begins with: which rows have ended, which are paid for, and which are new."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.batch.checkpoint import RowIndex
+from airflow_provider_anyfast.batch.manifest import SUCCEEDED, Manifest, ManifestEntry, digest_of, entry_from_facts
+from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places
+from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.errors import Cost, InvalidRequestError, LedgerError
+from airflow_provider_anyfast.ledger.pages import PagedLedger
+from airflow_provider_anyfast.ledger.purchase import PaidGeneration
+from airflow_provider_anyfast.ledger.record import record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
+    from airflow_provider_anyfast.batch.options import BatchOptions
+    from airflow_provider_anyfast.batch.rows import BatchRow
+    from airflow_provider_anyfast.batch.source import RowSource
+    from airflow_provider_anyfast.files.storage import StoredFile
+    from airflow_provider_anyfast.ledger.record import Store
+
+log = logging.getLogger(__name__)
+
+_PAID_BEFORE = "This attempt has submitted rows already: they are paid for, and a clear of the task goes on with them."
+NEW_ROWS = 1_000
+"""Rows that a later segment renders to submit them, where no other limit says so."""
+
+
+@dataclass
+class Segment:
+    """The beginning of one segment.
+
+    Attributes:
+        total: rows of the batch.
+        ledger: its pages, or those that this segment needs.
+        manifest: the entries of the rows that have ended.
+        paid: rows to ask about.
+        new: rows to submit.
+        active: videos that are rendering and not asked about, by the numbers of their rows.
+        doubted: rows whose generation AnyFast did not know when it was last asked.
+        located: the pages of rows that this segment does not look at, by their numbers.
+    """
+
+    total: int
+    ledger: PagedLedger
+    manifest: Manifest
+    paid: Sequence[BatchRow]
+    new: Sequence[BatchRow]
+    active: dict[int, PaidGeneration] = field(default_factory=dict)
+    doubted: set[int] = field(default_factory=set)
+    located: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class SegmentStart:
+    """How the segments of a task begin: cheaply where an earlier one of the same attempt left a checkpoint.
+
+    Args:
+        source: of the rows.
+        store_of: of the ledger.
+        manifest: where the manifest is written.
+        check: called before the first segment of an attempt, which refuses a manifest that is not the task's own.
+        index: of the rows, where an earlier segment made one.
+    """
+
+    source: RowSource
+    store_of: Callable[[str], Store]
+    manifest: StoredFile
+    check: Callable[[StoredFile], None]
+    index: RowIndex | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the videos have in common that says how long they take."""
+        return self.index.kind if self.index is not None else ""
+
+    def segment(self, checkpoint: BatchCheckpoint, ended: Collection[str] | None, options: BatchOptions) -> Segment:
+        """The beginning of the next segment.
+
+        Args:
+            checkpoint: of the segment before it, if there was one.
+            ended: ids of the generations that have ended since; None where that is not known.
+            options: of the batch.
+
+        Raises:
+            InvalidRequestError: the rows cannot be submitted, or are not those that were paid for.
+            LedgerError: the ledger could not be read or written.
+            StorageError: the storage does not answer.
+        """
+        if not checkpoint.resumed:
+            return self._first(options, is_resumed=False)
+        try:
+            return self._later(checkpoint, ended, options) or self._first(options, is_resumed=True)
+        except InvalidRequestError as error:
+            known = error.with_context(_PAID_BEFORE)
+            known.cost, known.cost_sentence = Cost.PAID, "What this attempt has submitted is billed."
+            raise known from error
+
+    def _first(self, options: BatchOptions, *, is_resumed: bool) -> Segment:
+        """From all rows and the whole ledger."""
+        rows = self.source.all()
+        if not is_resumed:
+            check_places(rows, self.source.rows, self.manifest)
+            self.check(self.manifest)
+        self.index = RowIndex.of(rows, self.source.digest)
+        ledger, manifest = PagedLedger(self.store_of), Manifest(self.manifest, options.attempt)
+        _refuse_changed_rows(rows, ledger, options)
+        for entry in _final_entries(rows, ledger, manifest, options):
+            manifest.add(entry)
+        if len(manifest):
+            log.info("%d of %d rows have ended before.", len(manifest), len(rows))
+        left = [row for row in rows if row.number not in manifest]
+        return Segment(
+            total=len(rows),
+            ledger=ledger,
+            manifest=manifest,
+            paid=[row for row in left if ledger.get(row.key) is not None],
+            new=[row for row in left if ledger.get(row.key) is None],
+        )
+
+    def _later(
+        self, checkpoint: BatchCheckpoint, ended: Collection[str] | None, options: BatchOptions
+    ) -> Segment | None:
+        """From what an earlier segment of the same attempt has left; None if that does not hold any more.
+
+        It renders, asks about and looks up in the ledger only the rows that have ended and those that may be submitted.
+        """
+        manifest = Manifest(self.manifest, options.attempt)
+        if self.index is None or checkpoint.tally is None or self.source.digest != self.index.digest:
+            return None
+        if not manifest.take_over(checkpoint.manifest, checkpoint.tally):
+            log.warning("The manifest has changed since this task wrote it. It is written anew.")
+            return None
+        keys = self.index.keys
+        generations = {number: PaidGeneration(id_, at, reattached=True) for number, id_, at in checkpoint.active}
+        asked = [number for number, found in generations.items() if ended is None or found.id in ended]
+        asked += checkpoint.unanswered
+        active = {number: found for number, found in generations.items() if number not in set(asked)}
+        paid_for = {*generations, *checkpoint.unanswered}
+        room = NEW_ROWS if options.max_active is None else max(0, options.max_active - len(active))
+        new = list(islice((number for number in keys if number not in manifest and number not in paid_for), room))
+        located = dict(checkpoint.located)
+        pages = {keys[number]: located[number] for number in (*asked, *new) if number in located}
+        return Segment(
+            total=len(keys),
+            ledger=PagedLedger(self.store_of, pages),
+            manifest=manifest,
+            paid=self.source.some(asked, self.index),
+            new=self.source.some(new, self.index),
+            active=active,
+            doubted=set(checkpoint.doubted),
+            located=located,
+        )
+
+
+def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options: BatchOptions) -> None:
+    """Refuses rows that a retry would pay for as other requests. Only a clear asks for these."""
+    keys = {row.key for row in rows}
+    orphans = sorted(key for key, value in ledger.items() if key not in keys and record_of(value).is_open)
+    digest = hashlib.sha256(" ".join(orphans).encode()).hexdigest()
+    if ledger.noted("max_tries") != options.max_tries:
+        if orphans:
+            log.warning(
+                "%d videos that were paid for before the task was cleared belong to none of the rows as they are now. "
+                "They are left alone.",
+                len(orphans),
+            )
+        try:
+            ledger.note(max_tries=options.max_tries, left_alone=digest)
+        except Exception as error:
+            raise LedgerError(f"The ledger could not be written ({error}), so this attempt submits nothing.") from error
+    elif ledger.noted("left_alone") != digest:
+        found = f"{len(orphans)} videos that it has paid for belong to none of the rows as they are now"
+        raise InvalidRequestError(CHANGED.format(rows=found), advice=CHANGED_ADVICE)
+
+
+def _final_entries(
+    rows: Sequence[BatchRow], ledger: PagedLedger, manifest: Manifest, options: BatchOptions
+) -> Iterator[ManifestEntry]:
+    """The entries of rows that succeeded at any time, and of those that failed in this very attempt.
+
+    A success is what the ledger says. The manifest is believed where the ledger says nothing: it was written by version
+    0.1.0, or its Variables went with the task's success.
+    """
+    written = _own_entries(manifest, options)
+    for row in rows:
+        entry = written.get(row.key)
+        value = ledger.get(row.key) or {}
+        facts = value.get("saved")
+        generation_id = record_of(value).id if facts else ""
+        if facts and _is_in_place(facts, row, generation_id):
+            if entry is None or entry.status != SUCCEEDED or entry.result.get("generation_id") != generation_id:
+                if _has_live_link(facts, row):
+                    continue  # asking AnyFast is free, and brings the link back
+                entry = _restored(row, facts, generation_id, options)
+        elif entry is None or not _is_final(entry, row, options):
+            continue
+        yield replace(entry, row=row.number, input=row.data)
+
+
+def _own_entries(manifest: Manifest, options: BatchOptions) -> dict[str, ManifestEntry]:
+    entries = manifest.read()
+    if foreign := sum(entry.batch != options.identity for entry in entries):
+        log.warning("%s held %d lines of another batch, which are replaced.", manifest.path, foreign)
+    return {entry.request: entry for entry in entries if entry.batch == options.identity}
+
+
+def _is_final(entry: ManifestEntry, row: BatchRow, options: BatchOptions) -> bool:
+    if entry.status != SUCCEEDED:
+        return entry.attempt == options.attempt
+    generation_id = str(entry.result.get("generation_id"))
+    return row.delivery is None or entry.result.get("path") == row.delivery.path_of(generation_id)
+
+
+def _is_in_place(facts: dict[str, Any], row: BatchRow, generation_id: str) -> bool:
+    """Whether the video was saved where the row wants it now."""
+    return row.delivery is None or facts.get("place") == digest_of(row.delivery.path_of(generation_id))
+
+
+def _has_live_link(facts: dict[str, Any], row: BatchRow) -> bool:
+    """Whether the video is wanted as a link, which the ledger does not keep, and AnyFast may still have one."""
+    expires_at = facts.get("expires_at")
+    return row.delivery is None and (expires_at is None or str(expires_at) > str(clock.iso(clock.now())))
+
+
+def _restored(row: BatchRow, facts: dict[str, Any], generation_id: str, options: BatchOptions) -> ManifestEntry:
+    path = row.delivery.path_of(generation_id) if row.delivery is not None else None
+    entry = ManifestEntry(row.number, row.key, options.identity, options.attempt, row.data, status="")
+    return entry_from_facts(entry, facts, generation_id, prompt=row.request.prompt, path=path)

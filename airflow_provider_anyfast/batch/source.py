@@ -1,0 +1,177 @@
+"""The rows of a batch and its template: rendered all together before the first payment, one by one afterwards."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.batch.manifest import digest_of
+from airflow_provider_anyfast.batch.rows import PARAMETERS, BatchRow, prepare, read_rows
+from airflow_provider_anyfast.batch.template import RowTemplate
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.files.storage import stored_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from jinja2 import Environment
+
+    from airflow_provider_anyfast.batch.checkpoint import RowIndex
+    from airflow_provider_anyfast.batch.options import DuplicateRows
+    from airflow_provider_anyfast.batch.table import Row
+    from airflow_provider_anyfast.files.storage import StoredFile
+
+log = logging.getLogger(__name__)
+
+_SAMPLE = 20
+"""Rows that are rendered twice, to see whether they come out the same."""
+CHANGED = (
+    "The rows, what else the template refers to, or the connection have changed since this task began: {rows}. This "
+    "attempt has submitted nothing more."
+)
+CHANGED_ADVICE = (
+    "Put back what has changed and clear the task, which then goes on with what is paid for; or clear it to run the "
+    "rows as they are now, and pay for those that differ."
+)
+
+
+@dataclass
+class RowSource:
+    """Where the requests of a batch come from.
+
+    Args:
+        rows: as the task was given them.
+        template: likewise.
+        environment: Airflow's, of Jinja.
+        context: Airflow's, for the template.
+        billed_to: names the connection and its host.
+        key_column: whose value names a row in messages.
+        duplicate_rows: what becomes of rows that make the same request.
+        max_tokens: a batch that would cost more is refused.
+    """
+
+    rows: Any
+    template: Mapping[str, Any]
+    environment: Environment
+    context: Mapping[str, Any]
+    billed_to: str
+    key_column: str | None = None
+    duplicate_rows: DuplicateRows = "keep"
+    max_tokens: float | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that the requests depend on, but for what the template takes from Airflow's context."""
+        given = [self._given, self.template, self.billed_to, self.duplicate_rows]
+        return digest_of(json.dumps(given, sort_keys=True, default=str))
+
+    def all(self) -> list[BatchRow]:
+        """Renders and checks every row.
+
+        Raises:
+            InvalidRequestError: some would be refused, they would cost too much, or they render differently each time.
+        """
+        rows = self._prepare(self._given)
+        self._refuse_if_over_budget(rows)
+        again = self._prepare(self._given[:_SAMPLE])
+        if [row.fingerprint for row in again] != [row.fingerprint for row in rows[: len(again)]]:
+            raise InvalidRequestError(
+                "template makes another request each time that it is rendered, by the time or at random, so nobody "
+                "could tell which rows are paid for. This attempt has submitted nothing.",
+                advice="Put what differs into the rows, and clear the task.",
+            )
+        return rows
+
+    def some(self, numbers: Iterable[int], index: RowIndex) -> list[BatchRow]:
+        """Renders these rows again.
+
+        Raises:
+            InvalidRequestError: a row renders to another request than before.
+        """
+        found = []
+        for number in numbers:
+            (row,) = self._prepare([self._by_number[number]])
+            key = index.keys[number]
+            if row.key.partition("-")[0] != key.partition("-")[0]:
+                raise InvalidRequestError(
+                    CHANGED.format(rows=f"row {number} renders to another request"), advice=CHANGED_ADVICE
+                )
+            found.append(replace(row, key=key))
+        return found
+
+    @cached_property
+    def _given(self) -> list[Row]:
+        return read_rows(self.rows)
+
+    @cached_property
+    def _by_number(self) -> dict[int, Row]:
+        return {row.number: row for row in self._given}
+
+    @cached_property
+    def _compiled(self) -> RowTemplate:
+        if unknown := sorted(self.template.keys() - PARAMETERS):
+            raise InvalidRequestError(f"template has {', '.join(unknown)}, and takes {', '.join(sorted(PARAMETERS))}.")
+        return RowTemplate(self.template, self.environment)
+
+    def _prepare(self, rows: Sequence[Row]) -> list[BatchRow]:
+        return prepare(
+            rows,
+            self._compiled,
+            self.context,
+            self.billed_to,
+            key_column=self.key_column,
+            duplicate_rows=self.duplicate_rows,
+        )
+
+    def _refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:
+        estimates = [row.request.estimated_tokens() for row in rows]
+        tokens = sum(estimate or 0 for estimate in estimates)
+        unknown = sum(estimate is None for estimate in estimates)
+        log.info("%d rows cost about %s tokens; no estimate for %d of them.", len(rows), f"{tokens:,}", unknown)
+        if self.max_tokens is not None and (tokens > self.max_tokens or unknown):
+            raise InvalidRequestError(
+                f"{len(rows)} rows would cost about {tokens:,} tokens, with no estimate for {unknown} of them, and "
+                f"max_tokens={self.max_tokens:,.0f}. This attempt has submitted nothing.",
+                advice="Raise max_tokens, or give fewer or cheaper rows, and clear the task.",
+            )
+
+
+def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> None:
+    """Finds out before anything is paid whether the videos and the manifest can be written where they are to go.
+
+    Each folder is tried once, and every name in it is judged. Paths are compared as the storage compares them.
+
+    Raises:
+        InvalidRequestError: naming what is in the way.
+        StorageError: the storage does not answer.
+    """
+    outputs: dict[str, BatchRow] = {}
+    folders: dict[str, BatchRow] = {}
+    for row in rows:
+        if row.delivery is None:
+            continue
+        identity = row.delivery.identity
+        first = outputs.setdefault(identity, row)
+        if first is not row and not row.delivery.is_named_by_id:
+            raise InvalidRequestError(
+                f"The output_path of row {row.number}, {row.delivery.output_path}, is that of row {first.number} too."
+            )
+        folders.setdefault(identity.rpartition("/")[0], row)
+    taken = {*outputs, *_identity_of_rows(given)}
+    if manifest.identity in taken:
+        raise InvalidRequestError(f"manifest_path={manifest.path!r} is that of the rows or of a video too.")
+    manifest.check_writable()
+    for row in folders.values():
+        if row.delivery is not None:
+            row.delivery.check()
+    for row in outputs.values():
+        if row.delivery is not None:
+            row.delivery.check_name()
+
+
+def _identity_of_rows(given: Any) -> set[str]:
+    is_file = isinstance(given, str) and not given.lstrip().startswith(("[", "{"))
+    return {stored_file(given, "rows").identity} if is_file else set()

@@ -1,0 +1,271 @@
+"""Later segments of a batch: what they read, render and ask, and what they do where the world has changed meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_anyfast.batch import runner as runner_module
+from airflow_provider_anyfast.batch.queue import BatchState, Intake
+from airflow_provider_anyfast.client.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    LostSubmissionError,
+    PermissionDeniedError,
+    QuotaError,
+)
+from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.files.video_output import SavedVideo, VideoOutput
+from airflow_provider_anyfast.ledger.pages import PagedLedger
+from tests.batch.stub_batch import StubBatch, StubClient, rows_of
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.client.endpoints import Call
+    from airflow_provider_anyfast.client.responses import Generation
+
+
+def batch_of(folder: Path, rows: int, **given: Any) -> StubBatch:
+    return StubBatch(folder, rows_of(rows), **given)
+
+
+def test_a_later_segment_renders_and_asks_about_nothing_but_what_has_ended_or_is_submitted(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 400, max_active=100)
+    batch.segment()
+    batch.rendered, reads = 0, sum(batch.shelf.reads.values())
+    batch.client.asked.clear()
+    ended = batch.client.finish(25)
+    runner = batch.segment(ended)
+    assert sorted(batch.client.asked) == sorted(ended)
+    assert batch.rendered == 25 + 25, "those that have ended, and those that took their place"
+    assert sum(batch.shelf.reads.values()) - reads <= 3, "the index, the page of those that ended, the last page"
+    assert runner.progress() == {
+        "rows": 400, "succeeded": 25, "failed": 0, "lost": 0, "active": 100, "waiting": 275, "tokens": 175,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("max_active", [None, 7, 100])
+def test_every_row_is_bought_once_over_many_segments(tmp_path: Path, max_active: int | None) -> None:
+    batch = batch_of(tmp_path, 300, max_active=max_active)
+    batch.segment()
+    while len(batch.entries()) < 300:
+        batch.segment(batch.client.finish(40))
+    assert batch.client.calls["POST"] == 300
+    assert [entry["row"] for entry in batch.entries()] == list(range(1, 301))
+    assert {entry["status"] for entry in batch.entries()} == {"SUCCESS"}
+
+
+def test_an_event_that_only_counts_what_has_ended_lets_every_video_be_asked_about(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 20)
+    batch.segment()
+    batch.client.finish(5)
+    batch.client.asked.clear()
+    assert batch.segment(None).ended == 5
+    assert len(batch.client.asked) == 20
+
+
+@pytest.mark.parametrize("text", [None, "", '{"row": 1}\n'], ids=["gone", "empty", "overwritten"])
+@pytest.mark.parametrize("resume", [True, False], ids=["in the next segment", "in a retry"])
+def test_a_manifest_that_is_not_what_was_written_is_written_anew_and_nothing_is_bought_or_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, *, resume: bool
+) -> None:
+    fetched: list[str] = []
+
+    def save(output: VideoOutput, _client: Any, task: Generation, _submitted_at: float) -> SavedVideo:
+        fetched.append(task.generation_id)
+        path = output.path_of(task.generation_id)
+        return SavedVideo(path, f"file://{path}", path.replace(".mp4", ".last_frame.png"))
+
+    monkeypatch.setattr(VideoOutput, "save", save)
+    template = {"prompt": "{{ row.name }}", "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"}
+    batch = batch_of(tmp_path, 10, template=template)
+    batch.segment()
+    batch.segment(batch.client.finish(6))
+    written = batch.entries()
+    Path(batch.manifest).unlink()
+    if text is not None:
+        Path(batch.manifest).write_text(text)
+    batch.client.asked.clear()
+    if not resume:
+        batch.retry()
+    batch.segment([])
+    assert batch.entries() == written
+    assert len(written) == len(fetched) == 6
+    assert batch.client.calls["POST"] == 10
+    assert not set(fetched) & set(batch.client.asked)
+
+
+def test_a_clear_after_the_manifest_is_gone_buys_nothing(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 4)
+    batch.segment()
+    batch.segment(batch.client.finish(4))
+    Path(batch.manifest).unlink()
+    batch.clear()
+    batch.segment()
+    assert len(batch.entries()) == 4
+    assert batch.client.calls["POST"] == 4
+
+
+def test_rows_that_have_changed_are_found_before_anything_is_asked(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 5)
+    batch.segment()
+    batch.rows = [*rows_of(4), {"name": "a yacht"}]
+    batch.client.asked.clear()
+    with pytest.raises(InvalidRequestError, match="have changed since this task began"):
+        batch.segment(batch.client.finish(5))
+    assert batch.client.asked == []
+
+
+def test_a_row_that_renders_differently_in_a_later_segment_is_not_submitted(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 5, max_active=2)
+    batch.segment()
+    stored = json.loads(batch.index)
+    keys = stored["keys"].split()
+    keys[2] = f"3:{'0' * 32}-0"
+    batch.index = json.dumps({**stored, "keys": " ".join(keys)})
+    ended = batch.client.finish(2)
+    with pytest.raises(InvalidRequestError, match="row 3 renders to another request"):
+        batch.segment(ended)
+    assert batch.client.calls["POST"] == 2
+
+
+# What ends submissions, and what does not.
+
+
+def only_submissions(error: Exception, after: int) -> StubClient:
+    def answer(call: Call[Any]) -> None:
+        if call.method == "POST" and len(client.generations) >= after:
+            raise error
+
+    client = StubClient(answer)
+    return client
+
+
+@pytest.mark.parametrize("kind", [PermissionDeniedError, QuotaError, AuthenticationError])
+def test_what_refuses_submissions_never_stops_the_download_of_what_is_paid_for(
+    tmp_path: Path, kind: type[PermissionDeniedError]
+) -> None:
+    batch = batch_of(tmp_path, 30, client=only_submissions(kind("用户额度不足", status=403), after=8), max_in_flight=1)
+    intake = Intake()
+    runner = batch.segment(intake=intake)
+    assert (intake.state, type(intake.error)) == (BatchState.CLOSED, kind)
+    assert len(runner.active) == 8
+    assert batch.client.calls["POST"] == 9
+    batch.segment(batch.client.finish(8), intake=intake)
+    assert [entry["status"] for entry in batch.entries()] == ["SUCCESS"] * 8
+    assert batch.client.calls["POST"] == 9
+
+
+def test_a_lost_submission_ends_its_row_and_no_other(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 10, max_in_flight=1)
+    lost = [3]
+
+    def answer(call: Call[Any]) -> None:
+        if call.method == "POST" and len(batch.client.generations) == 3 and lost:
+            lost.clear()
+            raise LostSubmissionError("The connection was closed.")
+
+    batch.client = StubClient(answer)
+    intake = Intake()
+    runner = batch.segment(intake=intake)
+    assert intake.state is BatchState.OPEN
+    assert runner.progress()["lost"] == 1
+    assert len(runner.active) == 9
+
+
+# Records of version 0.1.0.
+
+
+def test_a_checkpoint_of_version_010_lets_every_row_be_looked_at_once_more(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 6)
+    batch.segment()
+    batch.course = json.dumps({"began_at": batch.began_at, "resumed": True, "vain_since": None})
+    batch.index = ""
+    batch.client.finish(6)
+    batch.segment(None)
+    assert [entry["status"] for entry in batch.entries()] == ["SUCCESS"] * 6
+    assert batch.client.calls["POST"] == 6
+
+
+def test_a_success_that_only_a_manifest_of_version_010_knows_is_believed(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 3)
+    batch.segment()
+    batch.segment(batch.client.finish(3))
+    for name, text in list(batch.shelf.kept.items()):  # as 0.1.0 wrote its pages
+        page = json.loads(text)
+        if name != "pages":
+            page = {key: {k: v for k, v in record.items() if k != "saved"} for key, record in page.items()}
+        batch.shelf.kept[name] = json.dumps(page)
+    batch.client.asked.clear()
+    batch.clear()
+    batch.segment()
+    assert len(batch.entries()) == 3
+    assert batch.client.asked == []
+    assert batch.client.calls["POST"] == 3
+
+
+# Size.
+
+
+def test_ten_thousand_rows_take_little_memory_and_bounded_work(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 10_000, max_active=2_000, max_in_flight=100)
+    batch.segment()
+    while len(batch.client.generations) < 10_000 or Outcome.PENDING in batch.client.generations.values():
+        batch.segment(batch.client.finish(2_000))
+    assert len(batch.entries()) == 10_000
+    assert batch.client.calls == {"POST": 10_000, "GET": 10_000}
+    assert batch.rendered <= 10_000 * 3 + 20
+    assert max(map(len, batch.shelf.kept.values())) < 64_000
+    assert sum(batch.shelf.reads.values()) < 3 * len(batch.shelf.kept)
+
+
+# A task that has to end.
+
+
+class TimeIsUpError(BaseException):
+    """As Airflow raises it in the task's own thread."""
+
+
+def test_a_task_that_has_to_end_waits_only_some_seconds_for_an_answer_and_records_that_there_was_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner_module, "DRAIN_SECONDS", 0.3)
+    never = threading.Event()
+
+    class Silent(StubClient):
+        def send(self, call: Call[Any]) -> Any:
+            if call.method == "POST" and call.json is not None and "boat 1" in str(call.json):
+                never.wait(timeout=20)
+            return super().send(call)
+
+    batch = batch_of(tmp_path, 2, client=Silent())
+    flush = PagedLedger.flush_pending
+
+    def flush_until_both_are_under_way(ledger: PagedLedger, seconds: float) -> None:
+        flush(ledger, seconds)
+        if batch.client.generations and not over:
+            over.append(True)
+            raise TimeIsUpError
+
+    over: list[bool] = []
+    monkeypatch.setattr(PagedLedger, "flush_pending", flush_until_both_are_under_way)
+    began = time.monotonic()
+    with pytest.raises(TimeIsUpError):
+        batch.segment()
+    assert time.monotonic() - began < 10
+    assert [(entry["row"], entry["status"]) for entry in batch.entries()] == [(2, "LOST")]
+    assert "had to end before AnyFast answered" in caplog.text
+    never.set()
+    batch.client = StubClient()
+    batch.client.generations = {f"asyntask_{0:032d}": Outcome.SUCCEEDED}
+    batch.retry()
+    batch.segment()
+    assert [entry["status"] for entry in batch.entries()] == ["SUCCESS", "LOST"]
+    assert batch.client.calls["POST"] == 0
+    batch.clear()
+    batch.segment()
+    assert batch.client.calls["POST"] == 1, "a clear is an answer to what was said to be lost"
