@@ -76,7 +76,7 @@ class BatchRunner:
     Attributes:
         active: videos that are rendering, by the numbers of their rows.
         doubted: rows whose generation AnyFast did not know when it was last asked.
-        ended: rows that have ended in this segment.
+        judged: rows of which this segment has found out something new: they ended, or AnyFast does not know them.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class BatchRunner:
         self.intake = intake
         self.active = dict(segment.active)
         self.doubted = set(segment.doubted)
-        self.ended = 0
+        self.judged = 0
         self._client = client
         self._ledger = segment.ledger
         self._events = events
@@ -191,6 +191,7 @@ class BatchRunner:
             record = record_of(self._ledger.get(row.key))
             if record.stage is Stage.SUBMITTED and row.number not in self.doubted:
                 self.doubted.add(row.number)
+                self.judged += 1
                 self.active[row.number] = PaidGeneration(record.id, record.at, reattached=True)
             else:
                 self._end_badly(row, error, record.id)
@@ -374,7 +375,7 @@ class BatchRunner:
     def _end(self, row: BatchRow, entry: ManifestEntry) -> None:
         self.manifest.add(entry)
         self._paid.discard(row.number)
-        self.ended += 1
+        self.judged += 1
 
 
 class _NeedsSubmissionError(AnyFastError):

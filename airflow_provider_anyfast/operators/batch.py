@@ -280,7 +280,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             raise error.with_context(self._state(run)) if error else self._stopped(run)
         if run.options.on_row_failure == "fail" and run.manifest.tally.failures:
             return True
-        if reason and run.active and not run.ended:
+        if reason and run.active and not run.judged:
             raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
         if run.active:
             return False
