@@ -184,7 +184,7 @@ class BatchRunner:
 
         If it knows none at all, the key may be another account's, or a gateway fails: no row ends by that.
         """
-        if self._unknown and not self._answered and not self.manifest.tally.ended_now:
+        if self._unknown and not (self._answered or self.active or self.manifest.tally.ended_now):
             self.intake.advance(BatchState.CLOSED, self._unknown[0][1])
             return
         for row, error in self._unknown:
