@@ -1,9 +1,10 @@
-"""Generating a video, and bringing one home."""
+"""Generating a video, and downloading one."""
 
 from __future__ import annotations
 
 import logging
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from urllib.parse import urlsplit
 
@@ -11,7 +12,12 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.errors import GenerationTimeoutError, InvalidRequestError, LinkExpiredError
+from airflow_provider_anyfast.client.errors import (
+    Cost,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    LinkExpiredError,
+)
 from airflow_provider_anyfast.client.failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
@@ -35,21 +41,24 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.client.settings import Settings
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.ledger.record import Store
     from airflow_provider_anyfast.triggers.video import VideoTrigger
 
 log = logging.getLogger(__name__)
 
 LEDGER_KEY = "anyfast_generation"
+PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path")
+"""Fields of the result that are XComs of their own too."""
 
 
 class GenerateVideoOperator(DeferrableJobMixin):
     """Makes a Seedance video, and never pays for it twice. Billed once; AnyFast refunds a video that fails.
 
-    Before the submission an intent is written down, after it the generation's id, so that a retry goes on with what
-    is paid for. ``generation_id`` is pushed as an XCom of its own as soon as it exists. Clearing a task that has
-    succeeded makes, and pays for, a new video.
+    Before the submission an intent is recorded, after it the generation's id, so that a retry goes on with what is paid
+    for. ``generation_id`` is pushed as an XCom of its own as soon as it exists, and at the end ``path``, ``video_url``,
+    ``seed`` and ``last_frame_path`` where they are known, so that other tasks can take ``video.output["path"]``.
+    Clearing a task that has succeeded makes, and pays for, a new video.
 
     Args:
         prompt: what to show; references are named ``@image1``, ``@video1``, ``@audio1`` by type.
@@ -184,36 +193,35 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or goes on with the one that an earlier attempt paid for."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
-            request = self._request()
-            hook = AnyFastHook(self.anyfast_conn_id)
-            ledger = self._ledger(context, request, hook)
-            plan = ledger.plan()
-            if self._delivery is not None and not isinstance(plan, Attach):
-                self._delivery.check()
-            if self._delivery is not None and isinstance(plan, Submit):
-                existing = self._delivery.existing_video()
+            self._check()
+            ledger = self._ledger_for_request(context)
+            decision = ledger.plan()
+            if self._video_output is not None and not isinstance(decision, Attach):
+                self._video_output.check()
+            if self._video_output is not None and isinstance(decision, Submit):
+                existing = self._video_output.existing_video()
                 if existing is not None:
-                    self.log.info("%s is there already, and whole: nothing is submitted.", existing.path)
+                    self.log.info("%s exists already and is complete: nothing is submitted.", existing.path)
                     nothing = Generation("", status="", outcome=Outcome.PENDING)
-                    return video_result(nothing, prompt=self.prompt, path=existing.path)
-            with hook.get_conn() as client:
+                    return publish(context, video_result(nothing, prompt=self.prompt, path=existing.path))
+            with self.hook.get_conn() as client:
                 generation = get_or_submit(
                     ledger,
-                    submit=lambda: submit(client, request),
+                    submit=lambda: submit(client, self.request),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     on_lost_submission=self._lost_submission_policy(),
                     wait_if_unknown=True,
                 )
-                self._announce(context, generation, hook.settings)
+                self._announce(context, generation)
                 if not self.wait_for_completion:
-                    return self._submitted(generation)
+                    return publish(context, self._submitted(generation))
                 task = generation.task
                 if task is None or task.outcome is Outcome.PENDING:
                     task = self.wait(client, self._trigger(generation.id, generation.submitted_at))
                 return self._save(context, client, ledger, task, generation.submitted_at)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Goes on after the deferral: AnyFast is asked once more, and the video is brought home."""
+        """Goes on after the deferral: AnyFast is asked once more, and the video is downloaded."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
             event = event or {}
             generation_id = event.get("job_id") or context["ti"].xcom_pull(
@@ -222,29 +230,47 @@ class GenerateVideoOperator(DeferrableJobMixin):
             self._generation_id = generation_id
             started_at = float(event.get("started_at") or clock.now())
             trigger = self._trigger(generation_id, started_at)
-            hook = AnyFastHook(self.anyfast_conn_id)
-            self.video_link = task_log_page(hook.settings.base_url, generation_id)
-            with hook.get_conn() as client:
+            self.video_link = task_log_page(self.hook.settings.base_url, generation_id)
+            with self.hook.get_conn() as client:
                 task = self.resume(client, trigger, event)
-                return self._save(context, client, self._ledger(context), task, started_at)
+                ledger = Ledger(self._store(context), max_tries=context["ti"].max_tries)
+                return self._save(context, client, ledger, task, started_at)
 
     def on_kill(self) -> None:
-        """AnyFast has no cancel, so this can only say what goes on."""
+        """Ends a wait in this process. AnyFast has no cancel, so the log says what goes on."""
         super().on_kill()
+        subject = f"generation {self._generation_id}" if self._generation_id else "a video may have been submitted and"
         self.log.warning(
-            "This task was stopped while it was about %s. AnyFast has no cancel: what is submitted is made and billed "
-            "all the same. A retry or a clear of this task goes on with it.",
-            f"generation {self._generation_id}" if self._generation_id else "a video that may be submitted",
+            "Task stopped while %s was rendering. AnyFast cannot cancel it: it will finish and be billed. A retry or a "
+            "clear of this task resumes it.",
+            subject,
         )
 
-    def _request(self) -> VideoRequest:
-        """Everything that can be found wrong before the payment is found here."""
+    @cached_property
+    def hook(self) -> AnyFastHook:
+        """Talks to AnyFast with the connection's key."""
+        return AnyFastHook(self.anyfast_conn_id)
+
+    @cached_property
+    def request(self) -> VideoRequest:
+        """The rendered request.
+
+        Raises:
+            InvalidRequestError: AnyFast would refuse it; every problem is named.
+        """
+        given = {name: getattr(self, name) for name in self.request_fields}
+        return VideoRequest.parse(**{name: value for name, value in given.items() if value is not None})
+
+    @cached_property
+    def _video_output(self) -> VideoOutput | None:
+        return VideoOutput(self.output_path, overwrite=self.overwrite) if self.output_path is not None else None
+
+    def _check(self) -> None:
+        """Finds, before the payment, everything that can be found wrong."""
         self._lost_submission_policy()
         self._seconds("timeout", self.timeout)
         self._seconds("poll_interval", self.poll_interval)
-        request = self._checked_request()
-        self._refuse_if_over_budget(request)
-        return request
+        self._refuse_if_over_budget(self.request)
 
     def _refuse_if_over_budget(self, request: VideoRequest) -> None:
         if self.max_tokens is None or self.max_tokens in ("", "None"):
@@ -260,37 +286,45 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 f"This video would cost {expected}, and max_tokens={most:,}. Nothing was submitted or spent."
             )
 
-    def _expected(self, settings: Settings) -> str:
-        tokens = self._checked_request().estimated_tokens()
+    def _estimate(self) -> str:
+        tokens = self.request.estimated_tokens()
         if tokens is None:
-            return "its cost is not known here"
-        cost = money(tokens, settings.price_per_million_tokens)
+            return "no estimate of its cost"
+        cost = money(tokens, self.hook.settings.price_per_million_tokens)
         return f"about {tokens:,} tokens" + (f", which is {cost}" if cost else "")
 
-    def _checked_request(self) -> VideoRequest:
-        given = {name: getattr(self, name) for name in self.request_fields}
-        return VideoRequest.parse(**{name: value for name, value in given.items() if value is not None})
+    def _store(self, context: Context) -> Store:
+        return store_for(context, LEDGER_KEY, durable=self.durable)
 
-    def _ledger(self, context: Context, request: VideoRequest | None = None, hook: AnyFastHook | None = None) -> Ledger:
-        store = store_for(context, LEDGER_KEY, durable=self.durable)
-        max_tries = context["ti"].max_tries
-        if request is None or hook is None:
-            return Ledger(store, max_tries=max_tries)
+    def _ledger_for_request(self, context: Context) -> Ledger:
+        """The base URL is no part of a request, since a host has many spellings. Version 0.1.0 included it."""
+        body = self.request.body()
+        former = fingerprint_of(body, f"{self.anyfast_conn_id} {self.hook.settings.base_url}")
         return Ledger(
-            store,
-            max_tries=max_tries,
-            fingerprint=fingerprint_of(request.body(), self.anyfast_conn_id),
-            former_fingerprints=[fingerprint_of(request.body(), f"{self.anyfast_conn_id} {hook.settings.base_url}")],
+            self._store(context),
+            max_tries=context["ti"].max_tries,
+            fingerprint=fingerprint_of(body, self.anyfast_conn_id),
+            former_fingerprints=[former],
         )
 
-    def _announce(self, context: Context, generation: PaidGeneration, settings: Settings) -> None:
+    def _announce(self, context: Context, generation: PaidGeneration) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""
         self._generation_id = generation.id
         context["ti"].xcom_push("generation_id", generation.id)
-        self.video_link = task_log_page(settings.base_url, generation.id)
+        self.video_link = task_log_page(self.hook.settings.base_url, generation.id)
         count_obtained(reattached=generation.reattached)
         if not generation.reattached:
-            self.log.info("Generation %s is submitted and billed: %s.", generation.id, self._expected(settings))
+            request = self.request
+            size = f"{request.resolution or 'default resolution'}, {request.ratio or 'default ratio'}"
+            self.log.info(
+                "Submitted generation %s: %s, %s, %s s, seed %s; %s.",
+                generation.id,
+                self.model,
+                size,
+                request.duration or "default",
+                "random" if request.seed in (None, -1) else request.seed,
+                self._estimate(),
+            )
 
     def _trigger(self, generation_id: str, submitted_at: float) -> VideoTrigger:
         """The wait; its deadline counts from the submission, and an attempt that begins after it gets a new one."""
@@ -308,10 +342,6 @@ class GenerateVideoOperator(DeferrableJobMixin):
             kind=f"{self.model} {self.resolution or ''} {self.duration or ''}",
         )
 
-    @property
-    def _delivery(self) -> VideoOutput | None:
-        return VideoOutput(self.output_path, overwrite=self.overwrite) if self.output_path is not None else None
-
     def _save(
         self, context: Context, client: AnyFastClient, ledger: Ledger, task: Generation, submitted_at: float
     ) -> dict[str, Any]:
@@ -320,27 +350,34 @@ class GenerateVideoOperator(DeferrableJobMixin):
             ledger.mark_closed(task.generation_id)
             raise generation_failure(task)
         self.video_link = link_of(task)
-        home = None
-        if self._delivery is not None:
+        saved = None
+        if self._video_output is not None:
             try:
-                home = self._delivery.save(client, task, submitted_at)
+                saved = self._video_output.save(client, task, submitted_at)
             except LinkExpiredError:
                 ledger.mark_closed(task.generation_id)
                 raise
         result = video_result(
             task,
             prompt=self.prompt,
-            path=home.path if home else None,
-            last_frame_path=home.last_frame_path if home else None,
+            path=saved.path if saved else None,
+            last_frame_path=saved.last_frame_path if saved else None,
             submitted_at=submitted_at,
-            estimated_tokens=self._checked_request().estimated_tokens(),
+            estimated_tokens=self.request.estimated_tokens(),
             price=client.settings.price_per_million_tokens,
         )
-        if home is not None:
-            emit_asset_events(context, self.outlets, home.uri, result)
-            references = self._checked_request().references
-            self._lineage = (asset_uris(references, client.settings.base_url), [home.uri])
-        return result
+        self.log.info(
+            "Generation %s took %.0f s: seed %s, %s tokens%s.",
+            task.generation_id,
+            (task.finished_at or clock.now()) - submitted_at,
+            task.seed,
+            result["usage"].get("total_tokens", "an unknown number of"),
+            f", {result['cost']}" if result["cost"] else "",
+        )
+        if saved is not None:
+            emit_asset_events(context, self.outlets, saved.uri, result)
+            self._lineage = (asset_uris(self.request.references, client.settings.base_url), [saved.uri])
+        return publish(context, result)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """The references that the video was made from, and the file that it went to."""
@@ -349,7 +386,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
 
     def _submitted(self, generation: PaidGeneration) -> dict[str, Any]:
         task = generation.task or Generation(generation.id, status="", outcome=Outcome.PENDING, model=self.model)
-        tokens = self._checked_request().estimated_tokens()
+        tokens = self.request.estimated_tokens()
         return video_result(task, prompt=self.prompt, submitted_at=generation.submitted_at, estimated_tokens=tokens)
 
     def _lost_submission_policy(self) -> OnLostSubmission:
@@ -370,8 +407,19 @@ class GenerateVideoOperator(DeferrableJobMixin):
         return seconds
 
 
+def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
+    """Pushes the fields that other tasks take as XComs of their own, since ``video.output["path"]`` reads an XCom.
+
+    A missing fact is not pushed: Airflow's API refuses an XCom without a value.
+    """
+    for name in PUBLISHED:
+        if result[name] is not None:
+            context["ti"].xcom_push(name, result[name])
+    return result
+
+
 class DownloadVideoOperator(BaseOperator):
-    """Brings a finished video home. Free; works until its link dies, 24 hours after the video was finished.
+    """Downloads a finished video. Free; works until its link expires, 24 hours after the video was finished.
 
     Args:
         generation_id: what ``GenerateVideoOperator`` pushed under this name.
@@ -385,7 +433,7 @@ class DownloadVideoOperator(BaseOperator):
 
     Raises:
         GenerationTimeoutError: the video is not finished yet.
-        LinkExpiredError: the link has died.
+        LinkExpiredError: the link has expired.
         DownloadError: the bytes did not arrive whole; nothing partial is left behind.
     """
 
@@ -412,29 +460,30 @@ class DownloadVideoOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Asks for the link and downloads it."""
-        delivery = VideoOutput(self.output_path, overwrite=self.overwrite)
+        output = VideoOutput(self.output_path, overwrite=self.overwrite)
         with fail_fast(context, self.anyfast_conn_id), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
-            delivery.check()
+            output.check()
             task = client.send(endpoints.query_generation(self.generation_id))
             if task.outcome is Outcome.FAILED:
                 raise generation_failure(task)
             if task.outcome is Outcome.PENDING:
                 raise GenerationTimeoutError(
-                    f"Generation {task.generation_id} is not finished ({task.status}). Put a VideoStatusSensor before "
-                    "this task; a retry of this task looks again. Nothing is paid by either."
+                    f"Generation {task.generation_id} is not finished ({task.status}).",
+                    cost=Cost.NOTHING,
+                    advice="Put a VideoStatusSensor before this task. A retry of this task asks again.",
                 )
             self.video_link = link_of(task)
-            home = delivery.save(client, task)
+            saved = output.save(client, task)
             result = video_result(
                 task,
-                path=home.path,
-                last_frame_path=home.last_frame_path,
+                path=saved.path,
+                last_frame_path=saved.last_frame_path,
                 price=client.settings.price_per_million_tokens,
             )
-            emit_asset_events(context, self.outlets, home.uri, result)
+            emit_asset_events(context, self.outlets, saved.uri, result)
             base_url = urlsplit(client.settings.base_url).netloc
-            self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [home.uri])
-            return result
+            self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [saved.uri])
+            return publish(context, result)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """The generation, and the file that it went to."""

@@ -130,7 +130,7 @@ def test_every_parameter_that_varies_is_a_template_field() -> None:
 @pytest.mark.parametrize(
     ("parameters", "phrases"),
     [
-        ({"duration": 40}, ("duration=40", "4 to 15 seconds", "nothing was spent")),
+        ({"duration": 40}, ("duration=40", "4 to 15 seconds", "Nothing was billed")),
         ({"duration": "long"}, ("duration='long'",)),
         ({"ratio": "5:4"}, ("ratio='5:4'", "16:9")),
         ({"resolution": "8k"}, ("resolution='8k'", "1080p")),
@@ -224,7 +224,7 @@ def test_a_server_that_cannot_be_reached_costs_nothing_and_a_retry_submits(
     connection.host = "http://127.0.0.1:1"
     attempt = runner.attempt(video())
     assert isinstance(attempt.error, exceptions.ConnectionFailedError)
-    assert "Nothing was sent" in str(attempt.error)
+    assert "Nothing was billed" in str(attempt.error)
     assert attempt.state == "up_for_retry"
     connection.host = reachable
     assert runner.retry(video()).state == "success"
@@ -236,7 +236,7 @@ def test_moderation_after_rendering_is_final_and_says_that_it_is_refunded(
 ) -> None:
     attempt = runner.attempt(video(prompt="[sandbox:output-moderation]", deferrable=True))
     generation = sandbox.account().generations[0].id
-    failed_for_good(attempt, exceptions.ModerationError, generation, "refunds", "change them")
+    failed_for_good(attempt, exceptions.ModerationError, generation, "refunded", "Change the prompt")
     assert sandbox.billed.refunded_generations == 1
 
 
@@ -337,7 +337,22 @@ def test_a_video_that_finishes_after_the_backstop_is_not_thrown_away(
     assert sandbox.billed.generations == 1
 
 
-@pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download", "link_refused"])
+def test_a_link_that_is_refused_for_a_while_is_waited_for_in_the_same_attempt(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.fault("link_refused", times=4)
+    assert runner.attempt(video(output_path=str(tmp_path / "x.mp4"))).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_the_fields_that_other_tasks_take_are_xcoms_of_their_own(runner: TaskRunner, tmp_path: Path) -> None:
+    make = video(output_path=str(tmp_path / "x.mp4"), return_last_frame=True, deferrable=True)
+    attempt = runner.attempt(make)
+    for name in ("generation_id", "path", "video_url", "seed", "last_frame_path"):
+        assert attempt.xcoms[name] == attempt.result[name] is not None
+
+
+@pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download"])
 def test_a_download_that_breaks_off_leaves_nothing_and_is_done_again_by_a_retry(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fault: str
 ) -> None:
@@ -442,7 +457,7 @@ def test_a_stop_names_the_video_and_says_that_anyfast_has_no_cancel(
     assert attempt.task is not None
     attempt.task.on_kill()
     told = capsys.readouterr().out
-    assert "no cancel" in told
+    assert "AnyFast cannot cancel it" in told
     assert sandbox.account().generations[0].id in told
 
 
