@@ -75,22 +75,39 @@ def test_a_value_is_read_as_it_is_or_as_a_template_renders_it(name: str, given: 
     assert getattr(Everything.parse(**{name: given}), name) == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "given"),
-    [
-        *(("timeout", value) for value in (None, "", "None", "10 apples", 0, -1, "-1", True, [], float("nan"))),
-        *(("timeout", value) for value in (float("inf"), "inf", 1e14, timedelta(0), timedelta(days=9999), {})),
-        *(("poll_interval", value) for value in (-1, "0", 1e14, "often", False, timedelta(days=-1))),
-        *(("count", value) for value in (None, "", "None", 0, -3, 2.5, "2.5", True, "many", timedelta(1), [1])),
-        *(("most", value) for value in (0, "x", True)),
-        *(("share", value) for value in (None, "", "None", -0.1, 1.1, "all", True, float("nan"), timedelta(1))),
-        *(("policy", value) for value in (None, "", "None", "maybe", 1, ["fail"])),
-        *(("overwrite", value) for value in (None, "", "None", "perhaps", 2, timedelta(1))),
-        *(("generation_id", value) for value in (None, "", "None", " ", 7, ["a"], "a b", "a\nb", "a\x00", {})),
-        *(("group_ids", value) for value in ([None], ["a", ""], "[not a list", {"a": 1}, 7, ["a", 3])),
-        *(("files", value) for value in ({"a": 1}, 7, b"a", [["a"]])),
-    ],
-)
+WRONG: dict[str, tuple[Any, ...]] = {
+    "timeout": (
+        None,
+        "",
+        "None",
+        "10 apples",
+        0,
+        -1,
+        "-1",
+        True,
+        [],
+        float("nan"),
+        float("inf"),
+        "inf",
+        1e14,
+        timedelta(0),
+        timedelta(days=9999),
+        {},
+    ),
+    "poll_interval": (-1, "0", 1e14, "often", False, timedelta(days=-1)),
+    "count": (None, "", "None", 0, -3, 2.5, "2.5", True, "many", timedelta(1), [1]),
+    "most": (0, "x", True),
+    "share": (None, "", "None", -0.1, 1.1, "all", True, float("nan"), timedelta(1)),
+    "policy": (None, "", "None", "maybe", 1, ["fail"]),
+    "overwrite": (None, "", "None", "perhaps", 2, timedelta(1)),
+    "generation_id": (None, "", "None", " ", 7, ["a"], "a b", "a\nb", "a\x00", {}),
+    "group_ids": ([None], ["a", ""], "[not a list", {"a": 1}, 7, ["a", 3]),
+    "files": ({"a": 1}, 7, b"a", [["a"]]),
+}
+"""Values that a parameter can never have, by its name."""
+
+
+@pytest.mark.parametrize(("name", "given"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_a_value_that_cannot_be_right_is_refused_by_name(name: str, given: Any) -> None:
     with pytest.raises(InvalidRequestError, match=f"{name}[.0-9]*="):
         Everything.parse(**{name: given})
@@ -153,7 +170,8 @@ def test_what_a_template_or_another_task_gives_is_not_judged_while_the_dag_is_pa
     with DAG("any", schedule=None):
         first = PairOperator(task_id="first", url="https://x.example/a.png")
         files = ["{% if 1 %}a{% endif %}"]
-        PairOperator(task_id="pair", url="{{ params.url }}", seed=first.output["seed"], files=files)
+        seed: Any = first.output
+        PairOperator(task_id="pair", url="{{ params.url }}", seed=seed["seed"], files=files)
 
 
 def test_a_problem_waits_for_the_parameters_that_it_depends_on() -> None:

@@ -52,7 +52,7 @@ class Row(dict[str, Any]):
     def label(self, key_column: str | None = None) -> str:
         """How messages and logs name the row: its number, its line in the file, and the value of its key column."""
         line = f"line {self.line}" if self.line is not None else ""
-        column = key_column if key_column is not None else next(iter(self), None)
+        column = key_column if key_column is not None else next(iter(self), "")
         key = f"{column} {self[column]!s:.60}" if column in self and has_value(self[column]) else ""
         details = ", ".join(detail for detail in (line, key) if detail)
         return f"row {self.number}" + (f" ({details})" if details else "")

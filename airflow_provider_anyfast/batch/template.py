@@ -34,13 +34,14 @@ class MissingValue(StrictUndefined):
     ``{{ row.color or 'red' }}`` and ``{{ row.color | default('red') }}`` give a default.
     """
 
-    def __bool__(self) -> bool:
+    # Every other undefined value of Jinja refuses these three.
+    def __bool__(self) -> bool:  # type: ignore[override]  # see above
         return False
 
-    def __eq__(self, other: object) -> bool:  # type: ignore[override]  # every other undefined value refuses to compare
+    def __eq__(self, other: object) -> bool:  # type: ignore[override]  # see above
         return other in ("", None) or isinstance(other, Undefined)
 
-    def __ne__(self, other: object) -> bool:  # type: ignore[override]  # likewise
+    def __ne__(self, other: object) -> bool:  # type: ignore[override]  # see above
         return not self == other
 
     __hash__ = None  # type: ignore[assignment]  # as of every undefined value

@@ -348,12 +348,13 @@ def test_an_attempt_that_is_killed_while_it_writes_is_not_held_up() -> None:
             raise Killed
 
     book = ledger(Killer(record(Stage.INTENT)))
-    for write in (
+    writes: tuple[Callable[[], object], ...] = (
         book.record_intent,
         lambda: book.record_submitted("asyntask_1"),
         book.mark_unconfirmed,
         lambda: book.mark_closed("asyntask_1"),
-    ):
+    )
+    for write in writes:
         with pytest.raises(Killed):
             write()
 

@@ -353,7 +353,7 @@ class TestTheRecord:
         make = video(deferrable=True)
         generation_id = runner.attempt(make, run_trigger=False).xcoms["generation_id"]
         (name,) = runner.metadata.variables
-        stored = json.loads(runner.metadata.variables[name])
+        stored = json.loads(runner.metadata.variables[name] or "")
         old = {field: stored[field] for field in ("stage", "fingerprint", "max_tries", "at", "id")}
         if runner.state_store:
             del runner.metadata.variables[name]

@@ -152,7 +152,7 @@ SENSORS: dict[str, Callable[..., Any]] = {
     "video": partial(VideoStatusSensor, task_id="wait", generation_id="asyntask_1"),
     "asset": partial(AssetStatusSensor, task_id="wait", asset_id="asset-1"),
 }
-WRONG = (None, "", "None", "soon", 0, -1, True, [], 1e14, dt.timedelta(0), "{{ params.x }}")
+WRONG: tuple[Any, ...] = (None, "", "None", "soon", 0, -1, True, [], 1e14, dt.timedelta(0), "{{ params.x }}")
 
 
 @pytest.mark.parametrize("kind", SENSORS)
