@@ -1,25 +1,27 @@
-"""### A table becomes videos, and a page that plays them.
+"""### Each row of a table becomes a video, with a report and a page that plays them all.
 
-1. `check` reads the table (CSV, JSON Lines or JSON; local or in object storage), fills each row into the prompt and
-   checks them all. Bad rows are reported together, and nothing is paid before every row is good.
-2. `video` makes one video a row, each in a task instance of its own. A retry goes on with what is paid for.
-3. `report` writes `report.csv` and `report.html` beside the videos: status, tokens, cost where a price is known,
-   files.
+1. `check` reads the table (CSV, JSON Lines or JSON; local or in object storage), renders the prompt of each row and
+   checks all rows. Invalid rows are reported together, before anything is billed.
+2. `video` makes one video per row, each in its own task instance. A retry continues with the video that is already
+   paid for.
+3. `report` writes `report.csv` and `report.html` next to the videos: status, tokens, cost if the connection has a
+   price, and files.
 
-If a row fails, so does the run, after its report. **Clear the run's failed tasks** to make these rows again, and the
-report anew; rows that have succeeded are not paid for again.
+If a row fails, the run fails after the report is written. **Clear the failed tasks of the run** to make these rows and
+the report again. Rows that have succeeded are not paid for again.
 
-The column `id` names the file; `ratio` and `duration` may be columns too. The prompt takes any column: `{{ row.id }}`.
+The column `id` names the file. `ratio` and `duration` may be columns too. The prompt can use any column:
+`{{ row.id }}`.
 
-**A pool caps the rate and the spend**, if it also counts the videos that are waited for:
+**A pool that includes deferred tasks limits how many videos are in progress**, and so how fast you spend money:
 
-    airflow pools set anyfast 8 "videos at a time" --include-deferred
+    airflow pools set anyfast 8 "Videos in progress" --include-deferred
 
-Name it in the environment of Airflow's components, `ANYFAST_POOL=anyfast`; without that the tasks run in
-`default_pool`, where only Airflow's own limits hold.
+Set the environment variable `ANYFAST_POOL=anyfast` for all components of Airflow. Without it, the tasks run in
+`default_pool`, which does not count deferred tasks.
 
-For more than a few hundred rows take `GenerateVideoBatchOperator`, which makes them all in one task instance. Each
-video ends with an event of the asset `anyfast_videos`, which starts the example `anyfast_on_new_video`.
+For more than a few hundred rows, use `GenerateVideoBatchOperator`, which makes all of them in one task instance. Each
+saved video emits an event of the Airflow asset `anyfast_videos`, which starts the example `anyfast_on_new_video`.
 
 Needs a connection `anyfast_default` of type AnyFast with the API key as its password.
 """
@@ -53,7 +55,7 @@ else:
     RETRIES["retry_policy"] = ExceptionRetryPolicy(
         [
             RetryRule(exceptions.RateLimitError, retry_delay=timedelta(minutes=10)),
-            RetryRule(exceptions.GenerationTimeoutError, retry_delay=timedelta(0)),  # it waits on, and pays nothing
+            RetryRule(exceptions.GenerationTimeoutError, retry_delay=timedelta(0)),  # waits for the same video
         ]
     )
 
@@ -70,7 +72,7 @@ TEMPLATE = {
 
 @task
 def check() -> list[dict[str, Any]]:
-    """Each row, and the parameters of its video; or one error that names every bad row."""
+    """Returns each row with the parameters of its video, or raises one error that names every invalid row."""
     from airflow_provider_anyfast.batch.template import RowTemplate  # noqa: PLC0415 - Jinja, on workers only
 
     context = get_current_context()
@@ -91,7 +93,7 @@ def check() -> list[dict[str, Any]]:
 
 
 def note_failure(context: Mapping[str, Any]) -> None:
-    """Leaves to the report why a row has failed; a lost one may be paid for."""
+    """Stores for the report why a row failed. A row with a lost submission may have been billed."""
     error = context["exception"]
     status = LOST if isinstance(error, exceptions.LostSubmissionError) else FAILED
     context["ti"].xcom_push("failure", {"status": status, "error_type": type(error).__name__, "error": str(error)})
@@ -99,7 +101,7 @@ def note_failure(context: Mapping[str, Any]) -> None:
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
 def report(rows: list[dict[str, Any]] | None, folder: str) -> str:
-    """Writes the report, and fails if a row has."""
+    """Writes the report, and fails if any row failed."""
     ti, run_id = get_current_context()["ti"], get_current_context()["run_id"]
     if not rows:
         raise AirflowFailException("There is nothing to report: the rows were refused, and nothing was spent.")

@@ -1,15 +1,16 @@
-"""### One character over several scenes.
+"""### One character in several scenes.
 
-Each scene begins with the last frame of the one before, so the character and its world go on. The first begins with a
-picture.
+The first scene starts with a picture. Each later scene starts with the last frame of the one before, so that the
+character and its surroundings stay the same.
 
-`return_last_frame` asks for the frame: as `last_frame_url`, which the next scene takes as it is, and with
-`output_path` also as a file beside the video. AnyFast's link lives for 24 hours; a frame for later goes into the
-asset library, by a `CreateAssetOperator` with `file` set to `last_frame_path`.
+`return_last_frame` requests that frame. The result has it as `last_frame_url`, which the next scene uses, and with
+`output_path` also as a file next to the video. AnyFast's link expires after 24 hours. To keep a frame longer, create an
+asset from it: a `CreateAssetOperator` with `file` set to `last_frame_path`.
 
-A retry goes on with the scene that is paid for. To film a scene again, clear its task **with those downstream**: the
-later scenes begin where it ends. Needs a connection `anyfast_default` of type AnyFast with the API key as its
-password.
+A retry continues with the scene that is already paid for. To make a scene again, clear its task **together with the
+tasks downstream**, because later scenes start where it ends.
+
+Needs a connection `anyfast_default` of type AnyFast with the API key as its password.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""### Runs whenever a video has come home.
+"""### Runs when new videos have been saved.
 
-The example `anyfast_batch_from_table` has the asset `anyfast_videos` among the outlets of its generating task, so
-each of its videos ends with an event that tells the file's URI and its facts: `generation_id`, `model`, `usage` and
-more, but no signed link. This DAG is scheduled by these events. It writes the facts as JSON beside each video, where
-a catalogue or a search index finds them.
+In the example `anyfast_batch_from_table`, the task that makes the videos has the Airflow asset `anyfast_videos` as an
+outlet. Each saved video emits an event with the file's URI and the fields of the result (`generation_id`, `model`,
+`usage` and more), but no signed link. These events schedule this DAG. It writes the fields as JSON next to each video,
+where a catalogue or a search index can find them.
 
-One run may stand for several videos: Airflow hands over all that arrived since the last one.
+One run can handle several videos: Airflow passes it all events since the last run.
 
-Asks nothing of AnyFast, so it does without the connection `anyfast_default`.
+This DAG does not call AnyFast and needs no connection.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NEW_VIDEOS = Asset("anyfast_videos")
 
 @task
 def note() -> list[str]:
-    """Logs what the events say, and writes it beside the videos."""
+    """Logs the fields of each event, and writes them to a file next to the video."""
     context = get_current_context()
     events = context["triggering_asset_events"]
     videos = []
-    for event in events[NEW_VIDEOS] if events else ():  # a run that a user starts has none
+    for event in events[NEW_VIDEOS] if events else ():  # a manual run has none
         facts = {**event.extra, "dag_id": event.source_dag_id, "run_id": event.source_run_id}
         log.info("%(uri)s was made by %(dag_id)s, run %(run_id)s, for %(usage)s.", facts)
         parts = urlsplit(facts["uri"])

@@ -1,17 +1,17 @@
-"""### A folder of product pictures becomes one video each.
+"""### Each product picture in a folder becomes a video.
 
-1. `group` finds the asset group or creates it,
-2. `pictures` uploads every picture of the folder, each content once,
-3. `video`, mapped over the pictures, makes one video each and stores it under the id of its picture.
+1. `group` finds or creates the asset group.
+2. `pictures` uploads every picture in the folder, and the same content only once.
+3. `video`, mapped over the pictures, makes one video for each and saves it under the id of its picture.
 
-Both folders are paths on the workers or object storage with its own connection, such as `s3://my_aws@shop/pictures`;
-the pictures may also be a pattern, such as `s3://my_aws@shop/pictures/*.png`.
+Both folders are paths on the workers, or in object storage with an Airflow connection, such as
+`s3://my_aws@shop/pictures`. `pictures` may also be a pattern, such as `s3://my_aws@shop/pictures/*.png`.
 
-A run pays only for pictures that have no whole video yet: run it every night, or again after a failure. At most
-`[core] max_map_length` pictures (1,024) fit into one run.
+A run pays only for pictures that have no complete video yet, so you can run it every night, or again after a failure.
+One run takes at most `[core] max_map_length` pictures, 1,024 by default.
 
-To limit how many videos are made, and paid for, at the same time, create a pool that counts deferred tasks too
-(`airflow pools set anyfast 10 "Videos at a time" --include-deferred`) and give `pool="anyfast"` to `video`.
+To limit how many videos are in progress, create a pool that includes deferred tasks
+(`airflow pools set anyfast 10 "Videos in progress" --include-deferred`) and set `pool="anyfast"` on `video`.
 
 Needs a connection `anyfast_default` of type AnyFast with the API key as its password.
 """

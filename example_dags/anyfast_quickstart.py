@@ -1,10 +1,10 @@
-"""### A picture becomes a video, one step a task.
+"""### A picture becomes a video, one step per task.
 
-1. `group` finds the asset group or creates it,
-2. `picture` uploads the picture once: the same content in the same group is never paid for twice,
-3. `submit` starts the video and pushes its `generation_id`,
-4. `wait` waits for it without holding a worker,
-5. `download` brings the file home before its link dies.
+1. `group` finds or creates the asset group.
+2. `picture` uploads the picture once: the same content in the same group is never paid for twice.
+3. `submit` submits the video and pushes its `generation_id`.
+4. `wait` waits for it without holding a worker.
+5. `download` saves the file before its link expires, 24 hours after the video was finished.
 
 Needs a connection `anyfast_default` of type AnyFast with the API key as its password.
 """

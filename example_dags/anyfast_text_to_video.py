@@ -1,7 +1,8 @@
 """### The smallest useful DAG: a sentence becomes a video file.
 
 Needs a connection `anyfast_default` of type AnyFast with the API key as its password.
-A retry goes on with the video that is paid for; clearing the task makes, and pays for, a new one.
+A retry continues with the video that is already paid for. Clearing the task after it has succeeded makes a new video
+and pays for it.
 """
 
 from __future__ import annotations
