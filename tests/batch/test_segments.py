@@ -14,6 +14,7 @@ from airflow_provider_anyfast.batch import runner as runner_module
 from airflow_provider_anyfast.batch.queue import BatchState, Intake
 from airflow_provider_anyfast.client.errors import (
     AuthenticationError,
+    GenerationNotFoundError,
     InvalidRequestError,
     LostSubmissionError,
     PermissionDeniedError,
@@ -27,6 +28,7 @@ from tests.batch.stub_batch import StubBatch, StubClient, rows_of
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.responses import Generation
+    from tests.support.clock import FakeClock
 
 
 def batch_of(folder: Path, rows: int, **given: Any) -> StubBatch:
@@ -175,6 +177,69 @@ def test_a_lost_submission_ends_its_row_and_no_other(tmp_path: Path) -> None:
     assert intake.state is BatchState.OPEN
     assert runner.progress()["lost"] == 1
     assert len(runner.active) == 9
+
+
+def unknown(*ids: str) -> StubClient:
+    def answer(call: Call[Any]) -> None:
+        id_ = call.path.rpartition("/")[2]
+        if call.method == "GET" and (not ids or id_ in ids):
+            raise GenerationNotFoundError("AnyFast answered task_not_exist.", generation_id=id_)
+
+    return StubClient(answer)
+
+
+def test_one_answer_that_a_paid_generation_is_unknown_ends_nothing(tmp_path: Path, fake_clock: FakeClock) -> None:
+    batch = batch_of(tmp_path, 6)
+    batch.segment()
+    fake_clock.advance(60)
+    generations = batch.client.generations
+    (first, *others) = batch.client.finish(6)
+    batch.client = unknown(first)
+    batch.client.generations = generations
+    runner = batch.segment([first, *others])
+    assert len(batch.entries()) == 5
+    assert [generation.id for generation in runner.active.values()] == [first]
+    batch.client = StubClient()
+    batch.client.generations = generations
+    batch.segment([first])
+    assert len(batch.entries()) == 6
+
+
+def test_a_generation_that_stays_unknown_ends_its_row(tmp_path: Path, fake_clock: FakeClock) -> None:
+    batch = batch_of(tmp_path, 3)
+    batch.segment()
+    fake_clock.advance(60)
+    generations = batch.client.generations
+    (first, *others) = batch.client.finish(3)
+    batch.client = unknown(first)
+    batch.client.generations = generations
+    batch.segment([first, *others])
+    batch.segment([first])
+    assert [entry["status"] for entry in batch.entries()] == ["FAILURE", "SUCCESS", "SUCCESS"]
+
+
+@pytest.mark.parametrize("rows", [5, 40])
+def test_a_batch_of_which_every_generation_is_unknown_stops_as_a_whole_and_buys_nothing(
+    tmp_path: Path, fake_clock: FakeClock, rows: int
+) -> None:
+    batch = batch_of(tmp_path, rows)
+    batch.segment()
+    fake_clock.advance(60)
+    generations = batch.client.generations
+    ended = batch.client.finish(rows)
+    batch.client = unknown()
+    batch.client.generations = generations
+    intake = Intake()
+    batch.segment(ended, intake=intake)
+    assert intake.state >= BatchState.CLOSED
+    assert isinstance(intake.error, GenerationNotFoundError)
+    assert batch.entries() == []
+    batch.retry()
+    batch.client = StubClient()
+    batch.client.generations = generations
+    batch.segment()
+    assert [entry["status"] for entry in batch.entries()] == ["SUCCESS"] * rows
+    assert batch.client.calls["POST"] == 0
 
 
 # Records of version 0.1.0.

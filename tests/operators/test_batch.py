@@ -363,6 +363,7 @@ def test_a_submission_whose_answer_is_lost_fails_its_row_and_no_other(
     assert sandbox.billed.generations == 6, "a clear is the user's word for another one"
 
 
+@pytest.mark.timeout(600)  # one attempt, killed, and its retries for each step
 @pytest.mark.parametrize("state_store", LEDGER_PLACES)
 def test_a_worker_that_dies_at_any_step_costs_nothing(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, *, state_store: bool

@@ -19,7 +19,7 @@ from airflow.sdk import DAG, Connection
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.batch import runner as batch_run
 from airflow_provider_anyfast.files.storage import LocalFile
-from airflow_provider_anyfast.ledger.stores import TaskStateStore
+from airflow_provider_anyfast.ledger.stores import TaskStore
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.polling.watch import Watch
 from tests.support.task_log import captured_log
@@ -75,16 +75,16 @@ def expect_all_home(attempt: Attempt, sandbox: SandboxHandle, folder: Path, *, r
 
 def at_note(number: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """``act`` once, when the ledgers are written for the ``number``th time."""
-    store, left = TaskStateStore.set, [number]
+    store, left = TaskStore.set, [number]
 
-    def set_(self: TaskStateStore, value: dict[str, Any]) -> None:
-        if self.key.startswith("anyfast_batch_page"):
+    def set_(self: TaskStore, value: dict[str, Any]) -> None:
+        if "pages" not in value:  # not the index, which counts them
             left[0] -= 1
             if left[0] == 0:
                 act()
         store(self, value)
 
-    monkeypatch.setattr(TaskStateStore, "set", set_)
+    monkeypatch.setattr(TaskStore, "set", set_)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
