@@ -303,13 +303,13 @@ def test_a_column_that_is_no_text_for_a_file_is_written_down_all_the_same(
 
 
 @pytest.mark.state_store  # a ledger in Variables has gone with the success, and then the manifest is all there is
-def test_a_lost_manifest_is_made_anew_from_what_is_paid(
+def test_a_lost_manifest_is_made_anew_from_what_is_paid_while_the_state_is_kept(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path)
     runner.attempt(make)
     (tmp_path / "manifest.jsonl").write_text('{"row": 1}\nnot JSON\n')
-    runner.clear()
+    runner.clear(keep_task_state=True)
     again = runner.attempt(make)
     assert again.state == "success", again.log_text
     assert len(manifest(tmp_path)) == 5

@@ -435,11 +435,11 @@ def test_many_more_rows_than_at_first_keep_each_record_of_the_ledger_small(
     assert max(len(json.dumps(value)) for value in runner.metadata.state_store.values()) < 32_000
 
 
-def test_a_new_place_for_the_files_is_filled_and_nothing_is_paid_again(
+def test_a_new_place_for_the_files_is_filled_and_nothing_is_paid_again_while_the_state_is_kept(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     runner.attempt(batch(tmp_path))
-    runner.clear()
+    runner.clear(keep_task_state=True)
     template = {**TEMPLATE, "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"}
     expect_all_home(runner.attempt(batch(tmp_path, template=template)), sandbox, tmp_path)
     assert len(list(tmp_path.glob("*.mp4"))) == 6
