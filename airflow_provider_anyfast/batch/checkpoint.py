@@ -57,8 +57,10 @@ class BatchCheckpoint:
         return cls(**values)
 
     def to_xcom(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Plain JSON, in lists: Airflow stores each tuple as an object of its own."""
+        found = {own.name: getattr(self, own.name) for own in fields(self)}
+        lists = {name: [list(item) for item in found[name]] for name in ("active", "located")}
+        return {**found, **lists, "tally": None if self.tally is None else asdict(self.tally)}
 
 
 @dataclass(frozen=True)
