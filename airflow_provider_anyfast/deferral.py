@@ -95,7 +95,7 @@ class DeferrableJobMixin(BaseOperator):
                 return job
         if reason or clock.now() >= trigger.deadline or not _may_pass(error):
             raise self.wait_error(trigger, error or (WaitInterruptedError(f"{reason}") if reason else None))
-        self.log.info("%s %s has not ended after all; waiting on.", trigger.label, trigger.job_id)
+        self.log.info("%s %s has not finished yet after all; continuing to wait.", trigger.label, trigger.job_id)
         return self.wait(client, trigger)
 
     def wait_for_all(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> list[JobT]:
@@ -129,7 +129,9 @@ class DeferrableJobMixin(BaseOperator):
         late = event.deadline is None or clock.now() >= event.deadline
         hopeless = next((error for error in errors if isinstance(error, AnyFastError) and not _may_pass(error)), None)
         if len(jobs) < len(ids) and not (event.reason or late or hopeless):
-            self.log.info("%d of %d have not ended after all; waiting on.", len(ids) - len(jobs), len(ids))
+            self.log.info(
+                "%d of %d have not finished yet after all; continuing to wait.", len(ids) - len(jobs), len(ids)
+            )
             return self.wait_for_all(client, trigger)
         return self._all_of(trigger, jobs, hopeless or (WaitInterruptedError(event.reason) if event.reason else None))
 

@@ -134,7 +134,7 @@ class AssetCreation:
             if found is not None and self.if_exists == "fail":
                 raise self._name_is_taken(found)
         if found is not None and found.outcome is Outcome.FAILED:
-            log.warning("Asset %s has this name and failed. It is deleted, which is free.", found.id)
+            log.warning("Asset %s has this name and failed. Deleting it, which is not billed.", found.id)
             self.client.send(endpoints.delete_asset(found.id))
             found = None
         if found is None:

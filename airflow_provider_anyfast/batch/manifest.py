@@ -221,7 +221,7 @@ def from_text(text: str) -> list[ManifestEntry]:
             result = {name: value for name, value in found.items() if name not in _OWN_FIELDS}
             entries.append(ManifestEntry(**{name: found[name] for name in _OWN_FIELDS}, result=result))
         except (ValueError, TypeError, KeyError, AttributeError):
-            log.warning("Line %d of the manifest cannot be understood. Its row is asked about again.", number)
+            log.warning("Cannot parse line %d of the manifest. The state of its row is looked up again.", number)
     return entries
 
 

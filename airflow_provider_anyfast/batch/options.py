@@ -15,6 +15,7 @@ from airflow_provider_anyfast.parameters import (
     Parameters,
     Seconds,
     Share,
+    Texts,
     Whole,
 )
 
@@ -22,7 +23,7 @@ OnRowFailure = Literal["continue", "fail"]
 DuplicateRows = Literal["keep", "skip", "fail"]
 
 MOST_IN_FLIGHT = 100
-"""So many connections httpx has in its pool."""
+"""The connections in httpx's pool."""
 
 
 class BatchParameters(Parameters):
@@ -38,6 +39,7 @@ class BatchParameters(Parameters):
     on_lost_submission: OnLostSubmission = "fail"
     key_column: OptionalText = None
     duplicate_rows: DuplicateRows = "keep"
+    required: Texts = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class BatchOptions:
         first_segment: False after a deferral, where what has failed is not submitted again.
         began_at: Unix seconds of the attempt.
         timeout: seconds from a row's submission, or from ``began_at`` if that is later.
-        max_in_flight: submissions, questions and downloads at a time.
+        max_in_flight: submissions, polls and downloads at a time.
         max_active: videos that may render at the same time; None sets no limit.
     """
 

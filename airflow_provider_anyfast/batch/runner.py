@@ -153,7 +153,7 @@ class BatchRunner:
     def _drain(self, threads: Sequence[Thread]) -> None:
         """Writes down the answers that still come, for some seconds: they are paid for."""
         log.warning(
-            "This attempt ends. It waits up to %.0f s for the answers to submissions that are under way.", DRAIN_SECONDS
+            "Ending this attempt. Waiting up to %.0f s for the answers to submissions in flight.", DRAIN_SECONDS
         )
         give_up_at = time.monotonic() + DRAIN_SECONDS  # also where a test holds the clock, which then never moves on
         while any(thread.is_alive() for thread in threads) and time.monotonic() < give_up_at:
@@ -336,7 +336,7 @@ class BatchRunner:
         """Decides what an error means: for its row, for the submissions, or for the whole attempt."""
         is_paid = row.number in self._paid
         if isinstance(error, RateLimitError) and not is_paid:
-            log.warning("%s: %s Submitting goes on later.", row.label, error.what)
+            log.warning("%s: %s Submissions resume later.", row.label, error.what)
             self.intake.advance(BatchState.SATURATED, error)
         elif isinstance(error, GenerationNotFoundError) and is_paid:
             self._unknown.append((row, error))
@@ -352,7 +352,7 @@ class BatchRunner:
                 self._consecutive_failures = 0
         else:
             if self.intake.state < BatchState.CLOSED:
-                log.warning("%s stops the submissions: %s", row.label, error)
+                log.warning("No more submissions because of %s: %s", row.label, error)
             self.intake.advance(BatchState.CLOSED, error)
             if is_paid:
                 self._count_failure(error)

@@ -137,7 +137,7 @@ class SegmentStart:
         if self.index is None or checkpoint.tally is None or self.source.digest != self.index.digest:
             return None
         if not manifest.take_over(checkpoint.manifest, checkpoint.tally):
-            log.warning("The manifest has changed since this task wrote it. It is written anew.")
+            log.warning("The manifest was changed since this task wrote it. Rewriting it.")
             return None
         keys = self.index.keys
         generations = {number: PaidGeneration(id_, at, reattached=True) for number, id_, at in checkpoint.active}
@@ -170,7 +170,7 @@ def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options:
         if orphans:
             log.warning(
                 "%d videos that were paid for before the task was cleared belong to none of the rows as they are now. "
-                "They are left alone.",
+                "They are not downloaded, and stay billed.",
                 len(orphans),
             )
         try:

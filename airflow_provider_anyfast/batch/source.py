@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.manifest import digest_of
 from airflow_provider_anyfast.batch.rows import PARAMETERS, BatchRow, prepare, read_rows
+from airflow_provider_anyfast.batch.table import check_required
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
@@ -29,12 +30,12 @@ log = logging.getLogger(__name__)
 _SAMPLE = 20
 """Rows that are rendered twice, to see whether they come out the same."""
 CHANGED = (
-    "The rows, what else the template refers to, or the connection have changed since this task began: {rows}. This "
+    "The rows, the template's other inputs or the connection have changed since this task began: {rows}. This "
     "attempt has submitted nothing more."
 )
 CHANGED_ADVICE = (
-    "Put back what has changed and clear the task, which then goes on with what is paid for; or clear it to run the "
-    "rows as they are now, and pay for those that differ."
+    "Undo the change and clear the task to continue with the videos already paid for. Or clear it now to run the "
+    "changed rows, and pay for them."
 )
 
 
@@ -50,6 +51,7 @@ class RowSource:
         billed_to: names the connection and its host.
         key_column: whose value names a row in messages.
         duplicate_rows: what becomes of rows that make the same request.
+        required: columns that must have a value in every row.
         max_tokens: a batch that would cost more is refused.
     """
 
@@ -60,6 +62,7 @@ class RowSource:
     billed_to: str
     key_column: str | None = None
     duplicate_rows: DuplicateRows = "keep"
+    required: Sequence[str] = ()
     max_tokens: float | None = None
 
     @cached_property
@@ -79,8 +82,8 @@ class RowSource:
         again = self._prepare(self._given[:_SAMPLE])
         if [row.fingerprint for row in again] != [row.fingerprint for row in rows[: len(again)]]:
             raise InvalidRequestError(
-                "template makes another request each time that it is rendered, by the time or at random, so nobody "
-                "could tell which rows are paid for. This attempt has submitted nothing.",
+                "template renders differently each time (it uses the time or something random), so a retry could not "
+                "tell which rows are paid for. This attempt has submitted nothing.",
                 advice="Put what differs into the rows, and clear the task.",
             )
         return rows
@@ -104,7 +107,9 @@ class RowSource:
 
     @cached_property
     def _given(self) -> list[Row]:
-        return read_rows(self.rows)
+        rows = read_rows(self.rows)
+        check_required(rows, self.required, self.key_column)
+        return rows
 
     @cached_property
     def _by_number(self) -> dict[int, Row]:
@@ -157,12 +162,12 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
         first = outputs.setdefault(identity, row)
         if first is not row and not row.delivery.is_named_by_id:
             raise InvalidRequestError(
-                f"The output_path of row {row.number}, {row.delivery.output_path}, is that of row {first.number} too."
+                f"Rows {first.number} and {row.number} have the same output_path, {row.delivery.output_path}."
             )
         folders.setdefault(identity.rpartition("/")[0], row)
     taken = {*outputs, *_identity_of_rows(given)}
     if manifest.identity in taken:
-        raise InvalidRequestError(f"manifest_path={manifest.path!r} is that of the rows or of a video too.")
+        raise InvalidRequestError(f"manifest_path={manifest.path!r} is also the path of the rows or of a video.")
     manifest.check_writable()
     for row in folders.values():
         if row.delivery is not None:

@@ -97,7 +97,7 @@ _CHINESE = {
     "请求上游地址失败": "the gateway could not reach the model",
     "任务超时": "the generation timed out",
 }
-"""Phrases of new-api, the gateway that AnyFast is built on (contract 4.2)."""
+"""Phrases of new-api, the gateway that AnyFast is built on."""
 
 
 def is_known_refusal(answer: ErrorResponse, call: str) -> bool:

@@ -169,7 +169,7 @@ class AnyFastError(Exception):
 AnyFastError.cost_sentence = _COST_SENTENCES[AnyFastError.cost]
 
 _SAME_VIDEO = "The next attempt waits for the same video, without a new submission."
-_CLEAR_RESUMES = "Clear the task to go on with the same video, without a new submission."
+_CLEAR_RESUMES = "Clear the task to continue with the same video, without a new submission."
 _AGAIN = "The next attempt tries again."
 
 
@@ -230,7 +230,7 @@ class UnexpectedAnswerError(AnyFastError):
     retryable = True
     names_connection = True
     next_attempt = "The next attempt asks again."
-    advice = "Clear the task to ask again. If it stays so, AnyFast has changed its answers: report it."
+    advice = "Clear the task to ask again. If the error persists, AnyFast may have changed its API: report it."
 
 
 class LostAnswerError(AnyFastError):
@@ -251,7 +251,7 @@ class LostSubmissionError(LostAnswerError):
     retryable = False
     next_attempt = ""
     advice = (
-        "Look at the task log in the AnyFast console around that time. Clear the task to submit, and pay for, a new "
+        "Look at the task log in the AnyFast console around that time. Clear the task to submit and pay for a new "
         "video, or set on_lost_submission='resubmit'."
     )
 
@@ -283,7 +283,10 @@ class AuthenticationError(APIError):
     """The API key is missing, wrong, disabled, expired or used up."""
 
     cost_sentence = "Nothing more was billed."
-    advice = "Put a valid API key into the connection's password, and clear the task. It goes on with what is paid for."
+    advice = (
+        "Put a valid API key into the connection's password, and clear the task. The task continues with what is paid "
+        "for."
+    )
 
 
 class PermissionDeniedError(APIError):
@@ -297,7 +300,7 @@ class QuotaError(APIError):
     """The account has no money left."""
 
     cost_sentence = "Nothing more was billed."
-    advice = "Top up the AnyFast account, and clear the task. It goes on with what is paid for."
+    advice = "Top up the AnyFast account, and clear the task. The task continues with what is paid for."
 
 
 class NotFoundError(APIError):
@@ -348,7 +351,7 @@ class AssetNotReadyError(APIError):
     scope = Scope.ROW
     retryable = True
     next_attempt = "The next attempt submits again; the asset is usually ready within minutes."
-    advice = "Clear the task in some minutes, when the asset is ready."
+    advice = "Clear the task in a few minutes, when the asset is ready."
 
 
 class RateLimitError(APIError):
@@ -373,7 +376,9 @@ class AssetFailedError(AnyFastError):
     cost = Cost.PAID
     cost_sentence = "The asset's creation is billed."
     scope = Scope.ROW
-    advice = "Use another file, since this one fails again, and clear the task: it creates, and pays for, a new asset."
+    advice = (
+        "Use another file, since this one fails again, and clear the task: this creates a new asset and pays for it."
+    )
 
 
 class AssetTimeoutError(AnyFastError):
@@ -383,7 +388,7 @@ class AssetTimeoutError(AnyFastError):
     cost_sentence = "The asset's creation is billed."
     scope = Scope.ROW
     retryable = True
-    next_attempt = "The next attempt finds the same asset, and creates none."
+    next_attempt = "The next attempt finds the same asset and creates no new one."
     advice = "Clear the task to wait for the same asset, or raise its timeout."
 
 
@@ -393,8 +398,8 @@ class GenerationFailedError(AnyFastError):
     cost = Cost.REFUNDED
     scope = Scope.ROW
     retryable = True
-    next_attempt = "The next attempt submits, and pays for, a new video."
-    advice = "Clear the task to submit, and pay for, a new video."
+    next_attempt = "The next attempt submits a new video and pays for it."
+    advice = "Clear the task to submit a new video and pay for it."
 
 
 class GenerationRejectedError(GenerationFailedError):
@@ -450,7 +455,7 @@ class WaitInterruptedError(AnyFastError):
     retryable = True
     names_connection = True
     next_attempt = "The next attempt asks for the same job, without a new submission."
-    advice = "Clear the task to go on with the same job, without a new submission."
+    advice = "Clear the task to continue with the same job, without a new submission."
 
 
 class DownloadError(AnyFastError):
@@ -468,4 +473,4 @@ class LinkExpiredError(DownloadError):
 
     retryable = False
     next_attempt = ""
-    advice = "The video can no longer be fetched. Clear the task to submit, and pay for, a new one."
+    advice = "The video can no longer be fetched. Clear the task to submit and pay for a new one."

@@ -108,7 +108,7 @@ class AnyFastHook(BaseHook):
                 models = client.send_once(endpoints.list_models())
         except AnyFastError as error:
             return False, str(error)
-        return True, f"The key works at {self.settings.base_url}: {len(models)} models are open to it."
+        return True, f"The key works at {self.settings.base_url}: {len(models)} models are available to it."
 
 
 def settings_of(connection: Connection, extra: Any) -> Settings:

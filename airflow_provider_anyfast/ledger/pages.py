@@ -101,7 +101,7 @@ class PagedLedger:
         """Refuses every change that is wanted and not stored, so that nobody waits in vain."""
         with self._lock:
             self._closed = True
-        self._settle(tuple(self._pending), LedgerError("The task has ended meanwhile."))
+        self._settle(tuple(self._pending), LedgerError("The task ended before this could be stored."))
 
     @staticmethod
     def stores(store_of: Callable[[str], StoreT]) -> list[StoreT]:
@@ -124,7 +124,7 @@ class PagedLedger:
         change = _Change(key, value)
         with self._lock:
             if self._closed:
-                raise LedgerError("The task has ended meanwhile.")
+                raise LedgerError("The task ended before this could be stored.")
             self._pending.append(change)
         self._wakeup.put(None)
         change.done.result()

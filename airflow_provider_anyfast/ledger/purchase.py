@@ -173,7 +173,7 @@ def _unknown(ledger: Ledger, paid: Attach, error: AnyFastError, *, is_retained: 
     return error.with_context(
         f"{what} AnyFast keeps generations for 7 days.",
         cost=Cost.PAID,
-        advice="Clear the task to submit, and pay for, a new one.",
+        advice="Clear the task to submit and pay for a new one.",
     )
 
 

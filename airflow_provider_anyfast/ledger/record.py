@@ -262,7 +262,7 @@ class Ledger:
             stored = again(self._read)
             if stored is not None and stored.token == record.token:
                 self._stored = record
-                log.warning("Airflow stored the intent to submit, although it answered: %s", error)
+                log.warning("Airflow reported an error but did store the intent to submit: %s", error)
                 return
         except Exception:  # noqa: BLE001 - it is unknown what is stored, so the record of before is put back
             try:
@@ -339,7 +339,9 @@ class Ledger:
         try:
             write()
         except Exception:
-            log.exception("The ledger could not %s. This attempt goes on; a later one may have to ask.", what)
+            log.exception(
+                "The ledger could not %s. This attempt continues; a later one may have to look this up again.", what
+            )
 
 
 def _reason(error: Exception) -> str:

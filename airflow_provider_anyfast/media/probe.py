@@ -77,7 +77,7 @@ def _measure_image(path: Path, media_type: str) -> Measures:
                 _decode(image, path)
     except Image.DecompressionBombError as error:
         raise UnusableMediaError(
-            f"has more pixels than Pillow dares to open, and AnyFast takes {_LARGEST_SIDE} on each side at most"
+            f"has more pixels than Pillow's safety limit, and AnyFast takes {_LARGEST_SIDE} on each side at most"
         ) from error
     except UnidentifiedImageError as error:
         if media_type in ("image/heic", "image/heif"):
@@ -152,7 +152,7 @@ def _measure_audio(path: Path, media_type: str) -> Measures:
             raise UnusableMediaError("holds no sound")
         codec = _codec_of(stream) or "unknown"
         if media_type == "audio/mpeg" and not codec.startswith("mp3"):
-            raise UnusableMediaError(f"holds {codec} sound, which is no MP3")
+            raise UnusableMediaError(f"holds {codec} sound, which is not MP3")
         # What FFmpeg says of an MP3 may be a guess from its first bit rate.
         return {Measure.DURATION: _duration(container, stream, None)}
 

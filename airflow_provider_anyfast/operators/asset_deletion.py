@@ -151,8 +151,8 @@ def _one_id(value: str) -> str:
     asset_id = _given("asset_id", value)
     if not re.fullmatch(r"[\w.:/-]+", asset_id):
         raise InvalidRequestError(
-            f"asset_id={asset_id[:100]!r} is no id, so nothing was deleted. A list comes whole from an output such as "
-            "assets.output; a template makes text of it unless the DAG has render_template_as_native_obj=True."
+            f"asset_id={asset_id[:100]!r} is not an id, so nothing was deleted. To pass a list, use an output such as "
+            "assets.output; a template turns it into text unless the DAG has render_template_as_native_obj=True."
         )
     return asset_id
 

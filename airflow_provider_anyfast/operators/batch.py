@@ -48,7 +48,7 @@ LEDGER_KEY = "anyfast_batch"
 COURSE_KEY, INDEX_KEY = "course", "row_index"
 """Of the XComs that last from one deferral to the next, and not to the next attempt."""
 MAX_DEFERRAL = 600.0
-"""Seconds of waiting after which rows that have ended are brought home, so that the manifest grows meanwhile."""
+"""Seconds of waiting after which rows that have ended are saved, so that the manifest grows meanwhile."""
 REFILL_FRACTION = 4
 """While rows wait to be submitted, the worker comes back when one in so many active videos has ended."""
 SATURATION_PAUSE = 120.0
@@ -58,8 +58,8 @@ SATURATION_PAUSE = 120.0
 class GenerateVideoBatchOperator(DeferrableJobMixin):
     """Makes one video for each row, with one task instance, and never pays for a row twice. Billed once a row.
 
-    Every row is rendered and checked before the first payment. Each has a ledger of its own, so a crash at any moment
-    loses and doubles nothing. A retry or a clear runs what is not done: rows that have succeeded are never made again.
+    Every row is rendered and checked before the first payment. Each has a ledger of its own, so after a crash at
+    any moment no video is lost or billed twice. A retry or a clear runs only the rows that have not succeeded.
 
     Args:
         rows: a list of objects, or a CSV, JSON or JSON Lines file, local or in object storage
@@ -70,32 +70,34 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         manifest_path: JSON Lines file, local or in object storage, with one line for each row that has ended: ``row``
             (its number), ``input``, ``status``, ``generation_id``, ``path``, ``usage``, ``error``, and more. It is
             replaced as a whole every few seconds, so it can be read at any time. Name the run in it: ``{{ run_id }}``.
-        on_row_failure: ``continue`` with the other rows, or ``fail`` at the first one; what is submitted then is made
-            and billed all the same, and a retry brings it home.
-        failure_threshold: part of the rows, 0 to 1, that may fail without failing the task.
-        max_in_flight: submissions, questions and downloads at the same time, 100 at most.
-        max_active: videos being made at the same time; None submits all, or as many as AnyFast takes.
+        on_row_failure: ``continue`` with the other rows, or ``fail`` at the first failure. Videos already submitted are
+            still billed, and a retry downloads them.
+        failure_threshold: share of the rows, 0 to 1, that may fail without failing the task.
+        max_in_flight: submissions, polls and downloads at the same time, at most 100.
+        max_active: videos rendering at the same time; None submits all, or as many as AnyFast accepts.
         max_tokens: refuses the whole batch if the estimates of all rows are above this together, before anything is
             paid; see ``GenerateVideoOperator``.
         deferrable: waits in the triggerer, without holding a worker; one trigger for all rows.
-        poll_interval: seconds between polls of one video; None follows the video.
+        poll_interval: seconds between polls of one video; None adapts to how long such videos take.
         timeout: seconds from a row's submission after which the row fails, and for which AnyFast may take no
-            submission while nothing is being made. A retry goes on with it.
-        on_lost_submission: for rows whose submission has no answer: ``fail`` the row, or ``resubmit`` and maybe pay
-            twice.
+            submission while nothing is rendering. A retry resumes the row.
+        on_lost_submission: for rows whose submission has no answer: ``fail`` the row, or ``resubmit`` and perhaps
+            pay twice.
         key_column: the column whose value names a row in messages and logs; None takes the first one.
         duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` makes and bills
             both, ``skip`` leaves it out, ``fail`` refuses the batch.
+        required: columns that must exist and have a value in every row.
         anyfast_conn_id: the connection.
 
     Returns:
         ``{"rows", "succeeded", "failed", "lost", "tokens", "manifest_path"}``. While it runs, the XCom ``progress``
-        holds the like.
+        has the same numbers.
 
     Raises:
         InvalidRequestError: naming every row that AnyFast would refuse; nothing was spent.
-        BatchFailedError: more rows failed than may; a retry runs what is not done.
-        QuotaError and others that concern all rows: what was paid for came home first.
+        BatchFailedError: more rows failed than ``failure_threshold`` allows; a retry runs what is not done.
+        QuotaError and other errors that affect every row: videos already paid for were downloaded first, as far as
+            possible.
     """
 
     template_fields: Sequence[str] = (
@@ -111,6 +113,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         "on_lost_submission",
         "key_column",
         "duplicate_rows",
+        "required",
         "anyfast_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
@@ -136,6 +139,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         on_lost_submission: OnLostSubmission = "fail",
         key_column: str | None = None,
         duplicate_rows: DuplicateRows = "keep",
+        required: Sequence[str] | str = (),
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -154,6 +158,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.on_lost_submission = on_lost_submission
         self.key_column = key_column
         self.duplicate_rows = duplicate_rows
+        self.required = required
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
 
@@ -170,7 +175,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         return self._run(context, checkpoint, JobsEvent.parse(event))
 
     def on_kill(self) -> None:
-        """Takes no further row in hand. AnyFast has no cancel, so nothing else can be done but say what goes on."""
+        """Starts no further row. AnyFast has no cancel, so nothing else can be done but say what goes on."""
         super().on_kill()
         if self._intake is not None:
             self._intake.advance(BatchState.ABORTED)
@@ -212,6 +217,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 billed_to=f"{self.anyfast_conn_id} {settings.base_url}",
                 key_column=self._parameters.key_column,
                 duplicate_rows=self._parameters.duplicate_rows,
+                required=self._parameters.required,
                 max_tokens=self._parameters.max_tokens,
             ),
             store_of=batch_store_of(context, LEDGER_KEY),

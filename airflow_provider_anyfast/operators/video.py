@@ -90,7 +90,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
             retry goes on with it.
         durable: False forgets what was submitted when the attempt ends, so that a retry pays again.
         on_lost_submission: when a submission's answer is lost, ``fail`` and let a person look, or ``resubmit`` and
-            maybe pay twice.
+            perhaps pay twice.
         anyfast_conn_id: the connection.
 
     Returns:

@@ -31,7 +31,7 @@ def video_result(
     Args:
         task: AnyFast's answer.
         prompt: what was asked for, where the task knows it.
-        path: where the file is, once it is at home.
+        path: where the file is, once it is saved.
         last_frame_path: likewise of the last frame.
         submitted_at: Unix seconds, where AnyFast does not tell.
         estimated_tokens: what was expected before the submission, where the task knows it.

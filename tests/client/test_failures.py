@@ -56,7 +56,7 @@ def test_a_failure_says_what_happened_what_it_cost_and_what_comes_next() -> None
     assert str(failed("InternalServiceError", "try again")) == (
         "Generation asyntask_1 ended as FAILURE: [InternalServiceError] try again.\n"
         "AnyFast refunds it, so nothing stays billed.\n"
-        "The next attempt submits, and pays for, a new video."
+        "The next attempt submits a new video and pays for it."
     )
     assert "AnyFast gave no reason" in str(failed())
     assert "Change the prompt or the references" in str(failed("ContentRestricted"))
@@ -109,7 +109,7 @@ def test_a_failed_asset_says_what_it_cost() -> None:
         "Asset asset-1 (hero) failed: [FaceMismatch] Face verification failed. The face is not that of the person who "
         "was verified.\n"
         "The asset's creation is billed.\n"
-        "Use another file, since this one fails again, and clear the task: it creates, and pays for, a new asset."
+        "Use another file, since this one fails again, and clear the task: this creates a new asset and pays for it."
     )
     assert "AnyFast gave no reason" in str(broken())
     assert "failed: only words." in str(broken("", "only words"))

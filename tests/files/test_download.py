@@ -414,7 +414,7 @@ def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: fl
         fetched(store, target, expires_at=fake_clock.now() - age)
     assert caught.value.status == status
     assert not caught.value.retryable
-    assert "Clear the task to submit, and pay for, a new one." in str(caught.value)
+    assert "Clear the task to submit and pay for a new one." in str(caught.value)
     assert len(store.asked) == 2
     assert only(target.parent)
 

@@ -125,7 +125,7 @@ def test_sound_in_a_video_file_is_no_video(put: Any, options: dict[str, str], *,
 
 
 def test_sound_of_another_kind_in_an_mp3_is_refused(put: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="holds aac sound, which is no MP3"):
+    with pytest.raises(InvalidRequestError, match="holds aac sound, which is not MP3"):
         read_media(put(b"ID3\x04\x00\x00\x00\x00\x00\x00" + audio("adts", "aac")))
 
 

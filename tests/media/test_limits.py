@@ -63,7 +63,7 @@ def test_an_image_has_sides_and_a_ratio_within_the_limits(
 
 def test_an_image_too_large_to_be_opened_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # of which Pillow opens the double
-    told = "has more pixels than Pillow dares to open, and AnyFast takes 6000 on each side at most"
+    told = "has more pixels than Pillow's safety limit, and AnyFast takes 6000 on each side at most"
     assert problem_of(tmp_path, image("GIF", 400, 251)) == told
 
 

@@ -178,6 +178,17 @@ def test_what_can_never_work_is_found_before_anything_is_paid(
     assert sandbox.requests() == []
 
 
+def test_a_row_without_a_required_value_is_found_before_anything_is_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rows = [{"sku": "A1", "name": "boat"}, {"sku": "A2", "name": ""}]
+    make = batch(tmp_path, rows=rows, template={"prompt": "A {{ row.name or 'thing' }}"}, required=["sku", "name"])
+    attempt = runner.attempt(make)
+    assert attempt.state == "failed"
+    assert "column 'name' has no value in row 2 (sku A2)" in str(attempt.error)
+    assert sandbox.requests() == []
+
+
 def test_a_row_whose_path_renders_to_nothing_is_a_bad_row(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
