@@ -36,7 +36,7 @@ ol { list-style: none; padding: 0; display: grid; gap: 1rem;
 li { border: 1px solid #ddd; border-radius: .5rem; padding: .8rem; overflow-wrap: anywhere }
 h1 { overflow-wrap: anywhere } h2 { font-size: 1rem; margin: .5rem 0 0 } p { margin: .3rem 0; white-space: pre-line }
 video { width: 100%; max-height: 18rem; background: #181c2c; border-radius: .3rem }
-.initial_delay { color: #667; font-size: .87rem } .good { color: #176b2c } .bad { color: #a11 }
+.quiet { color: #667; font-size: .87rem } .good { color: #176b2c } .bad { color: #a11 }
 """
 
 

@@ -94,6 +94,7 @@ class BatchRunner:
         self._events = events
         self._rows = {row.number: row for row in (*segment.paid, *segment.new)}
         self._located = segment.located
+        self._known = segment.known
         self._paid = {row.number for row in segment.paid} | set(segment.active)
         """Rows that are paid for and have not ended."""
         self._unknown: list[tuple[BatchRow, AnyFastError]] = []
@@ -175,7 +176,9 @@ class BatchRunner:
             log.error("%s: %s", row.label, error)
             self.manifest.add(failure_entry(self._entry(row), error, ""))
             try:
-                self._ledger.put(row.key, record.model_copy(update={"stage": Stage.LOST}).model_dump(mode="json"))
+                self._ledger.put_unless_pending(
+                    row.key, record.model_copy(update={"stage": Stage.LOST}).model_dump(mode="json")
+                )
             except Exception as problem:  # noqa: BLE001 - the intent says the same: a later attempt buys nothing
                 log.warning("Could not record the submission of %s as unconfirmed: %s", row.label, problem)
 
@@ -281,6 +284,7 @@ class BatchRunner:
 
     def _obtain(self, row: BatchRow, ledger: Ledger) -> PaidGeneration:
         is_paid = row.number in self._paid
+        self._record_known_id(row, ledger)
 
         def send() -> str:
             if is_paid:
@@ -300,6 +304,12 @@ class BatchRunner:
         if not generation.reattached:
             self._events.obtained(reattached=False)
         return generation
+
+    def _record_known_id(self, row: BatchRow, ledger: Ledger) -> None:
+        """Records the id that an earlier segment of this attempt knows and could not write."""
+        known, value = self._known.get(row.number), self._ledger.get(row.key)
+        if known is not None and value is not None and not record_of(value).id:
+            ledger.record_submitted(known.id)
 
     def _save_if_ready(self, row: BatchRow, generation: PaidGeneration) -> None:
         task = generation.task

@@ -45,6 +45,7 @@ class Segment:
         paid: rows to ask about.
         new: rows to submit.
         active: videos that are rendering and not asked about, by the numbers of their rows.
+        known: generations of the rows to ask about, as an earlier segment of the attempt knows them.
         doubted: rows whose generation AnyFast did not know when it was last asked.
         located: the pages of rows that this segment does not look at, by their numbers.
     """
@@ -55,6 +56,7 @@ class Segment:
     paid: Sequence[BatchRow]
     new: Sequence[BatchRow]
     active: dict[int, PaidGeneration] = field(default_factory=dict)
+    known: dict[int, PaidGeneration] = field(default_factory=dict)
     doubted: set[int] = field(default_factory=set)
     located: dict[int, int] = field(default_factory=dict)
 
@@ -156,6 +158,7 @@ class SegmentStart:
             paid=self.source.some(asked, self.index),
             new=self.source.some(new, self.index),
             active=active,
+            known={number: generations[number] for number in asked if number in generations},
             doubted=set(checkpoint.doubted),
             located=located,
         )

@@ -262,7 +262,7 @@ def _literal(text: str) -> Any:
         pass
     try:
         return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise InvalidRequestError(
             "rows is a text that begins like a list and is neither JSON nor a Python literal. Give the output of the "
             "task itself, as in rows=task.output, instead of a template that renders it to text."

@@ -268,8 +268,8 @@ class _Transfer:
         if self._refusals_past_the_end < _REFUSALS_OF_AN_EXPIRED_LINK:
             raise DownloadError(what, status=answer.status)
         raise LinkExpiredError(
-            f"The link to {self._what} has expired (HTTP {answer.status}): AnyFast's links live for 24 hours, and it "
-            "gives no new one.",
+            f"The link to {self._what} has expired (HTTP {answer.status}): AnyFast's links expire after 24 hours, and "
+            "it issues no new one.",
             status=answer.status,
         )
 

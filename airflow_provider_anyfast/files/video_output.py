@@ -118,8 +118,13 @@ class VideoOutput:
             frame = _last_frame_of(video, _ending(link))
             what = f"the last frame of generation {task.generation_id}"
             if self.overwrite or not frame.size():
-                with self._kept_if(frame.size):
-                    frame.write_atomically(lambda path: fetch(link, path, what=what, problem=image_problem))
+                try:
+                    with self._kept_if(frame.size):
+                        frame.write_atomically(lambda path: fetch(link, path, what=what, problem=image_problem))
+                except LinkExpiredError as error:
+                    # The video is what was paid for, and it is saved: a frame is no reason to give it up.
+                    log.warning("%s The video itself is saved.", error.what)
+                    frame = None
         return SavedVideo(video.path, video.uri, frame.path if frame else None)
 
     @contextmanager

@@ -133,12 +133,20 @@ class PagedLedger:
         """Returns when ``facts`` are stored beside what ``key`` holds; raises what that raised."""
         self.change(key, {**(self.get(key) or {}), **facts})
 
-    def put(self, key: str, value: dict[str, Any]) -> None:
-        """Stores ``value`` under ``key``, or raises what that raised. For the book's own thread."""
+    def put_unless_pending(self, key: str, value: dict[str, Any]) -> None:
+        """Stores ``value`` under ``key``, or raises what that raised. For the creating thread.
+
+        What the thread of the row is about to store is newer, such as an id that has just arrived, and is stored
+        instead.
+        """
         change = _Change(key, value)
-        self._pending.append(change)
+        with self._lock:
+            is_newer = any(each.key == key and not each.done.done() for each in self._pending)
+            if not is_newer:
+                self._pending.append(change)
         self.flush_pending(0.0)
-        change.done.result(timeout=0.0)
+        if not is_newer:
+            change.done.result(timeout=0.0)
 
     def _page_for(self, key: str) -> _Page:
         """Where ``key`` is, or else is going to be. There is no page that the index does not count."""

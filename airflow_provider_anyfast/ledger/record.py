@@ -330,7 +330,8 @@ class Ledger:
             record = self._read()
             if record is not None:
                 reached = {"stage": stage, "max_tries": self._max_tries, "id": id_ or record.id}
-                self._write(record.model_copy(update=reached))
+                self._stored = record.model_copy(update=reached)
+                self._write(self._stored)
 
         self._try(f"record that the purchase is {stage.value}", advance)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import conf
@@ -30,6 +29,14 @@ from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events, lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.metrics import count_obtained, count_stored_success, failures_counted
+from airflow_provider_anyfast.parameters import (
+    OptionalSeconds,
+    OptionalWhole,
+    Parameters,
+    Seconds,
+    check_literals,
+    read,
+)
 from airflow_provider_anyfast.seedance.pricing import money
 from airflow_provider_anyfast.seedance.request import VideoRequest
 from airflow_provider_anyfast.seedance.result import video_result
@@ -42,7 +49,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.files.storage import Place
     from airflow_provider_anyfast.ledger.record import Store
+    from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
+    from airflow_provider_anyfast.seedance.catalog import KnownModel, Ratio, Resolution
     from airflow_provider_anyfast.triggers.video import VideoTrigger
 
 log = logging.getLogger(__name__)
@@ -50,6 +60,15 @@ log = logging.getLogger(__name__)
 LEDGER_KEY = "anyfast_generation"
 PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path")
 """Fields of the result that are XComs of their own too."""
+
+
+class WaitAndBudget(Parameters):
+    """The parameters of a generation beside its request."""
+
+    poll_interval: OptionalSeconds = None
+    max_tokens: OptionalWhole = None
+    timeout: Seconds = 3600.0
+    on_lost_submission: OnLostSubmission = "fail"
 
 
 class GenerateVideoOperator(DeferrableJobMixin):
@@ -129,32 +148,32 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def __init__(
         self,
         *,
-        prompt: str | None = None,
-        model: str = "seedance",
-        first_frame: str | None = None,
-        last_frame: str | None = None,
-        reference_images: Sequence[str] | str = (),
-        reference_videos: Sequence[str] | str = (),
-        reference_audios: Sequence[str] | str = (),
-        resolution: str | None = None,
-        ratio: str | None = None,
-        duration: int | str | None = None,
-        seed: int | str | None = None,
-        generate_audio: bool | str | None = None,
-        watermark: bool | str | None = None,
-        return_last_frame: bool | str | None = None,
-        web_search: bool | str | None = None,
-        content: Sequence[dict[str, Any]] | str = (),
-        extra_body: dict[str, Any] | str | None = None,
-        output_path: str | None = None,
+        prompt: TemplatedText | None = None,
+        model: Templated[KnownModel] = "seedance",
+        first_frame: TemplatedText | None = None,
+        last_frame: TemplatedText | None = None,
+        reference_images: Templated[Sequence[str]] = (),
+        reference_videos: Templated[Sequence[str]] = (),
+        reference_audios: Templated[Sequence[str]] = (),
+        resolution: Templated[Resolution] | None = None,
+        ratio: Templated[Ratio] | None = None,
+        duration: Templated[int] | None = None,
+        seed: Templated[int] | None = None,
+        generate_audio: Templated[bool] | None = None,
+        watermark: Templated[bool] | None = None,
+        return_last_frame: Templated[bool] | None = None,
+        web_search: Templated[bool] | None = None,
+        content: Templated[Sequence[dict[str, Any]]] = (),
+        extra_body: Templated[dict[str, Any]] | None = None,
+        output_path: Place | TemplatedText | None = None,
         overwrite: bool = True,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float | str | None = None,
-        max_tokens: int | str | None = None,
-        timeout: float | str = 3600.0,
+        poll_interval: Duration | None = None,
+        max_tokens: Templated[int] | None = None,
+        timeout: Duration = 3600.0,
         durable: bool = True,
-        on_lost_submission: OnLostSubmission = "fail",
+        on_lost_submission: Templated[OnLostSubmission] = "fail",
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -189,11 +208,12 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.on_success_callback = [*(self.on_success_callback or ()), count_stored_success]
         if durable:
             self.on_success_callback.append(after_success(LEDGER_KEY))
+        check_literals(self, VideoRequest, WaitAndBudget)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or goes on with the one that an earlier attempt paid for."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
-            self._check()
+            self._refuse_if_over_budget()
             ledger = self._ledger_for_request(context)
             decision = ledger.plan()
             if self._video_output is not None and not isinstance(decision, Attach):
@@ -203,13 +223,13 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 if existing is not None:
                     self.log.info("%s exists already and is complete: nothing is submitted.", existing.path)
                     nothing = Generation("", status="", outcome=Outcome.PENDING)
-                    return publish(context, video_result(nothing, prompt=self.prompt, path=existing.path))
+                    return publish(context, video_result(nothing, prompt=self.request.prompt, path=existing.path))
             with self.hook.get_conn() as client:
                 generation = get_or_submit(
                     ledger,
                     submit=lambda: submit(client, self.request),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
-                    on_lost_submission=self._lost_submission_policy(),
+                    on_lost_submission=self._options.on_lost_submission,
                     wait_if_unknown=True,
                 )
                 self._announce(context, generation)
@@ -239,12 +259,18 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def on_kill(self) -> None:
         """Ends a wait in this process. AnyFast has no cancel, so the log says what goes on."""
         super().on_kill()
-        subject = f"generation {self._generation_id}" if self._generation_id else "a video may have been submitted and"
-        self.log.warning(
-            "Task stopped while %s was rendering. AnyFast cannot cancel it: it will finish and be billed. A retry or a "
-            "clear of this task resumes it.",
-            subject,
+        what = (
+            f"Generation {self._generation_id} may still be rendering. AnyFast cannot cancel it: it will finish and be "
+            "billed."
+            if self._generation_id
+            else "A video may have been submitted. If so, AnyFast finishes and bills it."
         )
+        follows = (
+            "A retry or a clear of this task resumes it."
+            if self.durable
+            else "durable=False: a retry pays for another."
+        )
+        self.log.warning("Task stopped. %s %s", what, follows)
 
     @cached_property
     def hook(self) -> AnyFastHook:
@@ -252,39 +278,33 @@ class GenerateVideoOperator(DeferrableJobMixin):
         return AnyFastHook(self.anyfast_conn_id)
 
     @cached_property
-    def request(self) -> VideoRequest:
-        """The rendered request.
+    def _given(self) -> tuple[VideoRequest, WaitAndBudget]:
+        """The rendered parameters.
 
         Raises:
-            InvalidRequestError: AnyFast would refuse it; every problem is named.
+            InvalidRequestError: AnyFast would refuse them; every problem is named.
         """
-        given = {name: getattr(self, name) for name in self.request_fields}
-        return VideoRequest.parse(**{name: value for name, value in given.items() if value is not None})
+        return read(self, VideoRequest, WaitAndBudget)
+
+    @property
+    def request(self) -> VideoRequest:
+        """The rendered request."""
+        return self._given[0]
+
+    @property
+    def _options(self) -> WaitAndBudget:
+        return self._given[1]
 
     @cached_property
     def _video_output(self) -> VideoOutput | None:
-        return VideoOutput(self.output_path, overwrite=self.overwrite) if self.output_path is not None else None
+        return VideoOutput(str(self.output_path), overwrite=self.overwrite) if self.output_path is not None else None
 
-    def _check(self) -> None:
-        """Finds, before the payment, everything that can be found wrong."""
-        self._lost_submission_policy()
-        self._seconds("timeout", self.timeout)
-        self._seconds("poll_interval", self.poll_interval)
-        self._refuse_if_over_budget(self.request)
-
-    def _refuse_if_over_budget(self, request: VideoRequest) -> None:
-        if self.max_tokens is None or self.max_tokens in ("", "None"):
-            return
-        try:
-            most = int(self.max_tokens)
-        except ValueError:
-            raise InvalidRequestError(f"max_tokens={self.max_tokens!r} is not a whole number.") from None
-        tokens = request.estimated_tokens()
-        if tokens is None or tokens > most:
-            expected = "a number of tokens that is not known here" if tokens is None else f"about {tokens:,} tokens"
-            raise InvalidRequestError(
-                f"This video would cost {expected}, and max_tokens={most:,}. Nothing was submitted or spent."
-            )
+    def _refuse_if_over_budget(self) -> None:
+        """Ends the task before the payment if the request is expected to cost more than ``max_tokens``."""
+        most, tokens = self._options.max_tokens, self.request.estimated_tokens()
+        if most is not None and (tokens is None or tokens > most):
+            expected = "an unknown number of tokens" if tokens is None else f"about {tokens:,} tokens"
+            raise InvalidRequestError(f"This video would cost {expected}, and max_tokens={most:,}.")
 
     def _estimate(self) -> str:
         tokens = self.request.estimated_tokens()
@@ -319,7 +339,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
             self.log.info(
                 "Submitted generation %s: %s, %s, %s s, seed %s; %s.",
                 generation.id,
-                self.model,
+                request.model,
                 size,
                 request.duration or "default",
                 "random" if request.seed in (None, -1) else request.seed,
@@ -330,16 +350,15 @@ class GenerateVideoOperator(DeferrableJobMixin):
         """The wait; its deadline counts from the submission, and an attempt that begins after it gets a new one."""
         from airflow_provider_anyfast.triggers.video import VideoTrigger  # noqa: PLC0415 - not while a DAG is parsed
 
-        timeout = self._seconds("timeout", self.timeout) or 0.0
-        now = clock.now()
+        timeout, now = self._options.timeout, clock.now()
         deadline = submitted_at + timeout
         return VideoTrigger(
             job_id=generation_id,
             anyfast_conn_id=self.anyfast_conn_id,
             started_at=submitted_at,
             deadline=deadline if deadline > now else now + timeout,
-            poll_interval=self._seconds("poll_interval", self.poll_interval),
-            kind=f"{self.model} {self.resolution or ''} {self.duration or ''}",
+            poll_interval=self._options.poll_interval,
+            kind=f"{self.request.model} {self.request.resolution or ''} {self.request.duration or ''}",
         )
 
     def _save(
@@ -359,7 +378,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 raise
         result = video_result(
             task,
-            prompt=self.prompt,
+            prompt=self.request.prompt,
             path=saved.path if saved else None,
             last_frame_path=saved.last_frame_path if saved else None,
             submitted_at=submitted_at,
@@ -385,26 +404,13 @@ class GenerateVideoOperator(DeferrableJobMixin):
         return lineage_of(*self._lineage)
 
     def _submitted(self, generation: PaidGeneration) -> dict[str, Any]:
-        task = generation.task or Generation(generation.id, status="", outcome=Outcome.PENDING, model=self.model)
+        task = generation.task or Generation(
+            generation.id, status="", outcome=Outcome.PENDING, model=self.request.model
+        )
         tokens = self.request.estimated_tokens()
-        return video_result(task, prompt=self.prompt, submitted_at=generation.submitted_at, estimated_tokens=tokens)
-
-    def _lost_submission_policy(self) -> OnLostSubmission:
-        policy = self.on_lost_submission
-        if policy not in get_args(OnLostSubmission):
-            raise InvalidRequestError(f"on_lost_submission={policy!r} is neither 'fail' nor 'resubmit'.")
-        return policy
-
-    def _seconds(self, name: str, value: float | str | None) -> float | None:
-        if value is None or value in ("", "None"):
-            return None
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < math.inf:
-            raise InvalidRequestError(f"{name}={value!r} is not a number of seconds above 0. Nothing was submitted.")
-        return seconds
+        return video_result(
+            task, prompt=self.request.prompt, submitted_at=generation.submitted_at, estimated_tokens=tokens
+        )
 
 
 def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:

@@ -363,3 +363,13 @@ def test_a_record_is_plain_json() -> None:
     shelf = Shelf()
     ledger(shelf).record_submitted("asyntask_1")
     assert json.loads(json.dumps(shelf.value)) == shelf.value
+
+
+def test_a_refused_submission_after_a_closed_one_leaves_the_closed_one_closed() -> None:
+    shelf = Shelf(record(Stage.SUBMITTED))
+    book = ledger(shelf)
+    book.plan()
+    book.mark_closed("asyntask_1")
+    book.record_intent()
+    book.clear_intent()
+    assert shelf.value["stage"] == Stage.CLOSED.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import errno
 import json
 import pathlib
@@ -16,6 +17,7 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow.sdk import Connection
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.metrics import count_stored_success, count_success
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
@@ -127,7 +129,7 @@ def test_every_parameter_that_varies_is_a_template_field() -> None:
     assert {*GenerateVideoOperator.request_fields, "output_path", "anyfast_conn_id"} <= set(operator.template_fields)
 
 
-@pytest.mark.parametrize(
+BAD_INPUT = pytest.mark.parametrize(
     ("parameters", "phrases"),
     [
         ({"duration": 40}, ("duration=40", "4 to 15 seconds", "Nothing was billed")),
@@ -142,19 +144,53 @@ def test_every_parameter_that_varies_is_a_template_field() -> None:
         ({"reference_videos": ["data:video/mp4;base64,AAAA"]}, ("no data URI for a video",)),
         ({"first_frame": "lamp.png"}, ("first_frame='lamp.png'", "CreateAssetOperator")),
         ({"web_search": True, "first_frame": "asset-x"}, ("web_search",)),
-        ({"prompt": "{{ none }}"}, ("prompt is empty",)),
         ({"duration": 40, "ratio": "5:4"}, ("duration=40", "ratio='5:4'")),
         ({"on_lost_submission": "perhaps"}, ("on_lost_submission='perhaps'",)),
         ({"timeout": "soon"}, ("timeout='soon'",)),
         ({"timeout": "inf"}, ("timeout='inf'",)),
-        ({"poll_interval": -1}, ("poll_interval=-1",)),
+        ({"poll_interval": -1}, ("poll_interval=", "-1")),
+        ({"max_tokens": "many"}, ("max_tokens='many'",)),
+        ({"timeout": 0, "seed": "x", "ratio": "5:4"}, ("timeout=", "seed='x'", "ratio='5:4'")),
     ],
 )
-def test_bad_input_fails_before_anything_is_sent(
+
+
+def as_template(value: Any) -> Any:
+    """A template that renders to ``value``."""
+    return [as_template(item) for item in value] if isinstance(value, list) else f"{{{{ {value!r} }}}}"
+
+
+@BAD_INPUT
+def test_bad_input_is_refused_while_the_dag_is_parsed(parameters: dict[str, Any], phrases: tuple[str, ...]) -> None:
+    with pytest.raises(errors.InvalidRequestError) as raised:
+        video(**parameters)()
+    assert all(phrase in str(raised.value) for phrase in phrases), raised.value
+
+
+@BAD_INPUT
+def test_bad_input_of_a_template_fails_before_anything_is_sent(
     runner: TaskRunner, sandbox: SandboxHandle, parameters: dict[str, Any], phrases: tuple[str, ...]
 ) -> None:
-    failed_for_good(runner.attempt(video(**parameters)), exceptions.InvalidRequestError, *phrases)
+    rendered = {name: as_template(value) for name, value in parameters.items() if value is not None}
+    rendered |= {name: "" for name, value in parameters.items() if value is None}
+    failed_for_good(runner.attempt(video(**rendered)), exceptions.InvalidRequestError, *phrases)
     assert sandbox.requests() == []
+
+
+def test_a_prompt_that_renders_to_nothing_fails_before_anything_is_sent(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    failed_for_good(runner.attempt(video(prompt="{{ none }}")), exceptions.InvalidRequestError, "prompt is empty")
+    assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize("timeout", [dt.timedelta(minutes=10), "600", "00:10:00", "{{ 600 }}", 600])
+def test_a_duration_is_a_number_a_text_or_a_timedelta(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, timeout: Any
+) -> None:
+    attempt = runner.attempt(video(timeout=timeout, deferrable=True), run_trigger=False)
+    assert attempt.deferral is not None
+    assert attempt.deferral.trigger_kwargs["deadline"] == pytest.approx(fake_clock.now() + 600, abs=30)
 
 
 def test_an_output_path_that_cannot_be_written_is_found_before_the_payment(
@@ -488,8 +524,8 @@ def test_a_price_on_the_connection_turns_tokens_into_money(runner: TaskRunner, s
     [
         ({"max_tokens": 40_593, "ratio": "16:9"}, ("about 40,594 tokens", "max_tokens=40,593")),
         ({"max_tokens": "{{ 10 }}", "resolution": None}, ("about 87,850 tokens",)),
-        ({"max_tokens": 10**9, "model": "seedance-9", "resolution": "16k"}, ("not known here",)),
-        ({"max_tokens": "few"}, ("max_tokens='few'",)),
+        ({"max_tokens": 10**9, "model": "seedance-9", "resolution": "16k"}, ("an unknown number of tokens",)),
+        ({"max_tokens": "{{ 'few' }}"}, ("max_tokens='few'",)),
     ],
 )
 def test_a_video_that_is_too_dear_is_never_submitted(
