@@ -125,7 +125,15 @@ def test_every_bad_row_is_named_and_nothing_is_paid(runner: TaskRunner, sandbox:
 
     checked = batch.task("check")
     assert checked.state == "failed", "no retry cures a table"
-    for phrase in ("3 of 4 rows", "row 2: prompt", "row 3: ratio='99:1'", "row 4: output_path", "nothing was spent"):
+    for phrase in (
+        "3 of 4 rows",
+        "prompt: there is no column 'a'; there are id: row 2 (line 2",
+        "ratio='99:1' is not one of",
+        "row 3 (line 3, id wide)",
+        "output_path=",
+        "row 4 (line 4, id good)",
+        "Nothing was billed",
+    ):
         assert phrase in str(checked.error)
     assert sandbox.billed.generations == 0
 
