@@ -1,7 +1,7 @@
 """Many ledgers in a few stored records: each row of a batch has its own, and simultaneous writes are one write.
 
-Only the thread that made the book talks to the stores, since not every way of running an Airflow task allows others to.
-Other threads hand it what is to be written, and go on when that is done.
+Only the thread that created the ledger talks to the stores, since not every way of running an Airflow task allows
+others to. Other threads hand it what is to be written, and go on when that is done.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class PagedLedger:
         self._closed = False
 
     def ledger_store(self, key: str) -> Store:
-        """Where the ledger of ``key`` is kept. For every thread but the book's own."""
+        """Where the ledger of ``key`` is kept. For every thread except the one that created the ledger."""
         return _Entry(self, key)
 
     def get(self, key: str) -> Any:
@@ -79,7 +79,7 @@ class PagedLedger:
     def flush_pending(self, seconds: float) -> None:
         """Waits for changes, ``seconds`` at most, and stores them: each page once, whatever has changed on it.
 
-        A change is wanted until it is stored, so what a signal's exception interrupts is for the next call to store.
+        A change stays pending until it is stored, so the next call stores what a signal interrupted.
         """
         with suppress(queue.Empty):
             self._wakeup.get(timeout=seconds)
@@ -92,13 +92,13 @@ class PagedLedger:
         for change in [change for change in self._pending if not change.done.done()]:
             try:
                 by_page.setdefault(self._page_for(change.key), []).append(change)
-            except Exception as error:  # noqa: BLE001 - told to those who wait
+            except Exception as error:  # noqa: BLE001 - raised in the waiting thread
                 self._settle([change], error)
         for page, changes in by_page.items():
             self._write(page, changes)
 
     def close(self) -> None:
-        """Refuses every change that is wanted and not stored, so that nobody waits in vain."""
+        """Refuses every pending change, so that no thread waits for ever."""
         with self._lock:
             self._closed = True
         self._settle(tuple(self._pending), LedgerError("The task ended before this could be stored."))
@@ -110,11 +110,11 @@ class PagedLedger:
         return [*_page_stores(store_of, index.get() or {}), index]
 
     def noted(self, name: str) -> Any:
-        """What was noted about the whole book under ``name``, or None."""
+        """What was noted about the whole ledger under ``name``, or None."""
         return self._index.get(name)
 
     def note(self, **notes: Any) -> None:
-        """Stores something about the whole book, or raises what that raised. For the book's own thread."""
+        """Stores something about the whole ledger, or raises what that raised. For the creating thread."""
         index = {"pages": len(self._pages), **self._index, **notes}
         self._store_of(_INDEX).set(index)
         self._index = index
@@ -241,22 +241,22 @@ class _Change:
 
 @dataclass(frozen=True)
 class _Entry:
-    """The store of one ledger, in a book."""
+    """The store of one row's ledger."""
 
-    book: PagedLedger
+    paged: PagedLedger
     key: str
 
     def get(self) -> Any:
         """The stored value, or None."""
-        return self.book.get(self.key)
+        return self.paged.get(self.key)
 
     def set(self, value: dict[str, Any]) -> None:
         """Stores ``value``."""
-        self.book.change(self.key, value)
+        self.paged.change(self.key, value)
 
     def delete(self) -> None:
         """Forgets it."""
-        self.book.change(self.key, None)
+        self.paged.change(self.key, None)
 
 
 _INDEX = "pages"

@@ -358,7 +358,7 @@ def record_of(value: Any) -> Record:
     try:
         record = Record.model_validate(value)
         if not record.id and record.stage not in (Stage.INTENT, Stage.LOST):
-            raise ValueError("a record without an id")  # noqa: TRY301 - told like any other that makes no sense
+            raise ValueError("a record without an id")  # noqa: TRY301 - reported like any other invalid record
     except ValueError as error:
         raise LedgerError(
             "The record of what was paid for cannot be understood. A video may be paid for already, so nothing was "

@@ -202,7 +202,7 @@ class VariableStore:
         probe.delete()
         if found is None:
             raise LedgerError(
-                "Airflow's API server does not find a Variable that it has just stored, so it cannot be told whether a "
+                "Airflow's API server does not find a Variable that it has just stored, so it is unknown whether a "
                 "video is paid for already. Nothing was submitted."
             )
 
