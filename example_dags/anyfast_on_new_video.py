@@ -7,7 +7,7 @@ where a catalogue or a search index can find them.
 
 One run can handle several videos: Airflow passes it all events since the last run.
 
-This DAG does not call AnyFast and needs no connection.
+This DAG does not call AnyFast, so it does not need the connection `anyfast_default`.
 """
 
 from __future__ import annotations

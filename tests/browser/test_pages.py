@@ -66,7 +66,7 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
     wait_until(lambda: airflow.rest.links(task)["Open video"], "the link to the video", seconds=20)
     page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/download/details")
     link = page.get_by_role("link", name="Open video")
-    expect(link).to_be_visible()
+    expect(link).to_be_visible(timeout=30_000)  # the page asks for a task's links after everything else
     picture(page, "task-instance")
     with page.expect_popup() as popup:
         link.click()
