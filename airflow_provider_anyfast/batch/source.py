@@ -162,7 +162,7 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
         first = outputs.setdefault(identity, row)
         if first is not row and not row.delivery.is_named_by_id:
             raise InvalidRequestError(
-                f"Rows {first.number} and {row.number} have the same output_path, {row.delivery.output_path}."
+                f"Row {row.number} has the same output_path as row {first.number}: {row.delivery.output_path}."
             )
         folders.setdefault(identity.rpartition("/")[0], row)
     taken = {*outputs, *_identity_of_rows(given)}
