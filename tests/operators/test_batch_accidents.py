@@ -467,7 +467,7 @@ def test_separators_that_only_unicode_knows_break_no_line(
         ({"poll_interval": "soon"}, "poll_interval='soon'"),
         ({"failure_threshold": "few"}, "failure_threshold='few'"),
         ({"manifest_path": "{folder}/rows.json"}, "is also the path of the rows"),
-        ({"template": {**TEMPLATE, "output_path": "{folder}/manifest.jsonl"}, "rows": rows_of(1)}, "is also the path of"),
+        ({"template": {**TEMPLATE, "output_path": "{folder}/manifest.jsonl"}, "rows": rows_of(1)}, "also the path of"),
     ],
 )
 def test_what_would_go_wrong_later_is_found_before_anything_is_paid(
