@@ -49,7 +49,7 @@ _IN_PATHS = "/!$&'()*+,;=:@"
 _LONGEST_KEY = 1024
 """Bytes of an object's name at S3, Google and Azure."""
 _LONGEST_ENDING = 16
-"""Characters of a file's ending that a temporary file keeps, since its type is told from it."""
+"""Characters of a file's ending that a temporary file keeps, since the type is detected from it."""
 _READ_AHEAD = 64 * 1024
 """Bytes that are read beyond what was asked for; s3fs would read 50 MB."""
 _PUT = {"chunksize": 8 * 1024**2, "max_concurrency": 2, "overwrite": True}

@@ -99,7 +99,7 @@ def _measure_png(path: Path) -> Measures:
 def _decode(image: Image.Image, path: Path) -> None:
     """Finds damage behind the header, most often a file that ends too early.
 
-    Images beyond AnyFast's sides are left alone: they are refused anyway.
+    Images larger than AnyFast takes are not decoded: they are refused anyway.
     """
     if max(image.size) > _LARGEST_SIDE:
         return
