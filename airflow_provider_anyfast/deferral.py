@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.triggers.base import JobTrigger
     from airflow_provider_anyfast.triggers.multi import JobsEvent, JobsTrigger
 
-BACKSTOP = 600.0
+TRIGGER_GRACE = 600.0
 """Seconds past the deadline after which Airflow itself ends the deferral of a trigger that does not fire."""
 LONGEST_SILENCE = 60.0
 """Seconds between two lines in the log of a task that waits in its own process."""
@@ -145,7 +145,7 @@ class DeferrableJobMixin(BaseOperator):
     def defer_until(self, trigger: JobTrigger[JobT] | JobsTrigger[JobT]) -> NoReturn:
         """Hands the wait to the triggerer and frees the worker."""
         trigger.deferred_at = clock.now()
-        seconds = max(0.0, trigger.deadline - clock.now()) + BACKSTOP
+        seconds = max(0.0, trigger.deadline - clock.now()) + TRIGGER_GRACE
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=seconds))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -188,7 +188,7 @@ class DeferrableJobMixin(BaseOperator):
 
     def _end_if_stopped(self) -> None:
         if self.stopped:
-            raise self._priced(WaitInterruptedError("The task was stopped while it waited."))
+            raise self._with_cost(WaitInterruptedError("The task was stopped while it waited."))
 
     def _all_of(self, trigger: JobsTrigger[JobT], jobs: Mapping[str, JobT], error: AnyFastError | None) -> list[JobT]:
         ids = dict.fromkeys(job_id for job_id, _, _ in trigger.jobs)
@@ -198,18 +198,18 @@ class DeferrableJobMixin(BaseOperator):
         kind = trigger.trigger_class
         subject = _named(kind.label, missing, len(ids))
         if error is not None:
-            raise self._priced(_because(error, subject))
-        raise self._priced(kind.timeout_error(_late(subject, kind.creation, trigger.deadline - trigger.started_at)))
+            raise self._with_cost(_with_subject(error, subject))
+        raise self._with_cost(kind.timeout_error(_late(subject, kind.creation, trigger.deadline - trigger.started_at)))
 
     def wait_error(self, trigger: JobTrigger[Any], error: AnyFastError | None) -> AnyFastError:
         """Why a wait ended before its job."""
         subject = f"{trigger.label} {trigger.job_id}"
         if error is not None:
-            return self._priced(_because(error, subject))
+            return self._with_cost(_with_subject(error, subject))
         seconds = trigger.deadline - trigger.started_at
-        return self._priced(trigger.timeout_error(_late(subject, trigger.creation, seconds)))
+        return self._with_cost(trigger.timeout_error(_late(subject, trigger.creation, seconds)))
 
-    def _priced(self, error: AnyFastError) -> AnyFastError:
+    def _with_cost(self, error: AnyFastError) -> AnyFastError:
         """The error with what it costs here, since most classes speak of the question, and not of what it was about.
 
         A sensor pays for nothing. A task that has paid goes on being billed, and a job that is unknown may exist.
@@ -231,7 +231,7 @@ def _may_pass(error: AnyFastError | None) -> bool:
     return error is None or error.retryable or isinstance(error, NotFoundError)
 
 
-def _because(error: AnyFastError, subject: str) -> AnyFastError:
+def _with_subject(error: AnyFastError, subject: str) -> AnyFastError:
     return error.with_context(f"This ended the wait for {subject[:1].lower()}{subject[1:]}.")
 
 

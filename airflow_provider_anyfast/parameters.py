@@ -1,7 +1,7 @@
 """Reads what users give to operators and sensors: as it is, or as a template has rendered it.
 
-An operator names its parameters as a ``Parameters`` model. ``check_literals`` judges, while the DAG is parsed, what
-holds no template; ``read`` judges everything before anything is billed. Both list every problem in one error.
+An operator names its parameters as a ``Parameters`` model. ``check_literals`` checks, while the DAG is parsed, what
+holds no template; ``read`` checks everything before anything is billed. Both list every problem in one error.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class Parameters(BaseModel):
     @classmethod
     def try_parse(cls, **values: Any) -> tuple[Self | None, list[str]]:
         """These parameters, if they can be made of the values, and everything that is wrong with them."""
-        return _judge(cls, values)
+        return _parse_known(cls, values)
 
 
 ParametersT = TypeVar("ParametersT", bound=Parameters)
@@ -217,7 +217,7 @@ OtherT = TypeVar("OtherT", bound=Parameters)
 
 
 def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
-    """Judges what holds no template, at the end of an operator's ``__init__``, so that a mistake shows in the DAG list.
+    """Checks what holds no template, at the end of an operator's ``__init__``, so that a mistake shows in the DAG list.
 
     Raises:
         InvalidRequestError: listing every problem.
@@ -229,11 +229,11 @@ def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
         if name in operator.template_fields and _is_templated(getattr(operator, name))
     }
     setattr(operator, _TEMPLATED, frozenset(templated))
-    # Airflow builds an instance of a mapped task on the worker, where ``execute`` is about to judge everything, and
+    # Airflow builds an instance of a mapped task on the worker, where ``execute`` is about to check everything, and
     # where an error that is raised this early would cost the task its retries.
     if getattr(operator, "_BaseOperator__from_mapped", False):
         return
-    sentences = [sentence for kind in kinds for sentence in _judge(kind, _values(operator, kind), templated)[1]]
+    sentences = [sentence for kind in kinds for sentence in _parse_known(kind, _values(operator, kind), templated)[1]]
     if sentences:
         raise _refusal(sentences, advice="Correct the DAG file.")
 
@@ -253,11 +253,11 @@ def read(operator: Any, *kinds: type[Parameters]) -> Parameters | tuple[Paramete
         InvalidRequestError: listing every problem of all ``kinds``.
     """
     meant: frozenset[str] = getattr(operator, _TEMPLATED, frozenset())
-    judged = [_judge(kind, _values(operator, kind), meant=meant) for kind in kinds]
-    sentences = [sentence for _, found in judged for sentence in found]
+    parsed = [_parse_known(kind, _values(operator, kind), meant=meant) for kind in kinds]
+    sentences = [sentence for _, found in parsed for sentence in found]
     if sentences:
         raise _refusal(sentences)
-    parameters = tuple(each for each, _ in judged if each is not None)
+    parameters = tuple(each for each, _ in parsed if each is not None)
     return parameters[0] if len(parameters) == 1 else parameters
 
 
@@ -277,7 +277,7 @@ def _is_templated(value: Any) -> bool:
     return hasattr(value, "resolve") and hasattr(value, "iter_references")
 
 
-def _judge(
+def _parse_known(
     kind: type[ParametersT], values: Mapping[str, Any], unknown: Collection[str] = (), meant: Collection[str] = ()
 ) -> tuple[ParametersT | None, list[str]]:
     """The parameters, if they can be made of the values, and everything that is wrong with what is not ``unknown``."""

@@ -43,10 +43,10 @@ def caught(error: AnyFastError, **fields: object) -> AnyFastError:
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_a_message_says_what_happened_what_it_cost_and_what_to_do(kind: type[AnyFastError]) -> None:
-    what, cost, outlook = str(kind("It broke.")).split("\n")
+    what, cost, next_step = str(kind("It broke.")).split("\n")
     assert what == "It broke."
     assert "bill" in cost or "refund" in cost
-    assert outlook.endswith((".", "?"))
+    assert next_step.endswith((".", "?"))
     assert isinstance(kind.cost, Cost)
     assert isinstance(kind.scope, Scope)
 

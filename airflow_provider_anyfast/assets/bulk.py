@@ -19,7 +19,7 @@ from airflow_provider_anyfast.client.errors import (
     LostAnswerError,
     WaitInterruptedError,
 )
-from airflow_provider_anyfast.client.failures import asset_failure
+from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.ledger.record import Ledger

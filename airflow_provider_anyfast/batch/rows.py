@@ -45,7 +45,7 @@ class BatchRow:
     request: VideoRequest
     fingerprint: str
     key: str
-    delivery: VideoOutput | None
+    output: VideoOutput | None
     label: str = ""
     """How logs and messages name it."""
 

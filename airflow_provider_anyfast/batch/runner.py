@@ -23,7 +23,7 @@ from airflow_provider_anyfast.client.errors import (
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration, get_or_submit
 from airflow_provider_anyfast.ledger.record import Ledger, Stage, record_of
-from airflow_provider_anyfast.seedance.submission import submit
+from airflow_provider_anyfast.seedance.fresh_assets import submit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ class BatchRunner:
     Attributes:
         active: videos that are rendering, by the numbers of their rows.
         doubted: rows whose generation AnyFast did not know when it was last asked.
-        judged: rows of which this segment has found out something new: they ended, or AnyFast does not know them.
+        progressed: rows of which this segment has found out something new: they ended, or AnyFast does not know them.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class BatchRunner:
         self.intake = intake
         self.active = dict(segment.active)
         self.doubted = set(segment.doubted)
-        self.judged = 0
+        self.progressed = 0
         self._client = client
         self._ledger = segment.ledger
         self._events = events
@@ -183,7 +183,7 @@ class BatchRunner:
                 log.warning("Could not record the submission of %s as unconfirmed: %s", row.label, problem)
 
     def _settle_unknown(self) -> None:
-        """Judges generations that AnyFast does not know. One such answer proves nothing, so it is asked again.
+        """Decides about generations that AnyFast does not know. One such answer proves nothing, so it is asked again.
 
         If it knows none at all, the key may be another account's, or a gateway fails: no row ends by that.
         """
@@ -194,10 +194,10 @@ class BatchRunner:
             record = record_of(self._ledger.get(row.key))
             if record.stage is Stage.SUBMITTED and row.number not in self.doubted:
                 self.doubted.add(row.number)
-                self.judged += 1
+                self.progressed += 1
                 self.active[row.number] = PaidGeneration(record.id, record.at, reattached=True)
             else:
-                self._end_badly(row, error, record.id)
+                self._record_failure(row, error, record.id)
 
     # What it has come to
 
@@ -278,7 +278,7 @@ class BatchRunner:
             self._paid.discard(row.number)
             self._queue.put_back(row)
         except AnyFastError as error:
-            self._judge(row, ledger, error, generation)
+            self._handle_error(row, ledger, error, generation)
             return
         self._consecutive_failures = 0
 
@@ -325,7 +325,7 @@ class BatchRunner:
         self.active[row.number] = generation
 
     def _save(self, row: BatchRow, task: Generation, submitted_at: float) -> None:
-        saved = row.delivery.save(self._client, task, submitted_at) if row.delivery is not None else None
+        saved = row.output.save(self._client, task, submitted_at) if row.output is not None else None
         entry = success_entry(
             self._entry(row),
             task,
@@ -342,7 +342,9 @@ class BatchRunner:
         self._end(row, entry)
         self._events.succeeded(task)
 
-    def _judge(self, row: BatchRow, ledger: Ledger, error: AnyFastError, generation: PaidGeneration | None) -> None:
+    def _handle_error(
+        self, row: BatchRow, ledger: Ledger, error: AnyFastError, generation: PaidGeneration | None
+    ) -> None:
         """Decides what an error means: for its row, for the submissions, or for the whole attempt."""
         is_paid = row.number in self._paid
         if isinstance(error, RateLimitError) and not is_paid:
@@ -354,7 +356,7 @@ class BatchRunner:
         elif error.scope is Scope.ROW:
             if isinstance(error, LinkExpiredError) and generation is not None:
                 ledger.mark_closed(generation.id)
-            self._end_badly(row, error, generation.id if generation else "")
+            self._record_failure(row, error, generation.id if generation else "")
             # A video that is ready and cannot be saved says something about the storage.
             if generation is not None and generation.task is not None and error.retryable:
                 self._count_failure(error)
@@ -375,7 +377,7 @@ class BatchRunner:
     def _entry(self, row: BatchRow) -> ManifestEntry:
         return ManifestEntry(row.number, row.key, self.options.identity, self.options.attempt, row.data, status="")
 
-    def _end_badly(self, row: BatchRow, error: AnyFastError, generation_id: str) -> None:
+    def _record_failure(self, row: BatchRow, error: AnyFastError, generation_id: str) -> None:
         log.warning("%s failed: %s", row.label, error)
         self._end(row, failure_entry(self._entry(row), error, generation_id))
         if self.options.on_row_failure == "fail":
@@ -385,7 +387,7 @@ class BatchRunner:
     def _end(self, row: BatchRow, entry: ManifestEntry) -> None:
         self.manifest.add(entry)
         self._paid.discard(row.number)
-        self.judged += 1
+        self.progressed += 1
 
 
 class _NeedsSubmissionError(AnyFastError):

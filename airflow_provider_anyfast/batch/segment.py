@@ -220,21 +220,21 @@ def _is_final(entry: ManifestEntry, row: BatchRow, options: BatchOptions) -> boo
     if entry.status != SUCCEEDED:
         return entry.attempt == options.attempt
     generation_id = str(entry.result.get("generation_id"))
-    return row.delivery is None or entry.result.get("path") == row.delivery.path_of(generation_id)
+    return row.output is None or entry.result.get("path") == row.output.path_of(generation_id)
 
 
 def _is_in_place(facts: dict[str, Any], row: BatchRow, generation_id: str) -> bool:
     """Whether the video was saved where the row wants it now."""
-    return row.delivery is None or facts.get("place") == digest_of(row.delivery.path_of(generation_id))
+    return row.output is None or facts.get("place") == digest_of(row.output.path_of(generation_id))
 
 
 def _has_live_link(facts: dict[str, Any], row: BatchRow) -> bool:
     """Whether the video is wanted as a link, which the ledger does not keep, and AnyFast may still have one."""
     expires_at = facts.get("expires_at")
-    return row.delivery is None and (expires_at is None or str(expires_at) > str(clock.iso(clock.now())))
+    return row.output is None and (expires_at is None or str(expires_at) > str(clock.iso(clock.now())))
 
 
 def _restored(row: BatchRow, facts: dict[str, Any], generation_id: str, options: BatchOptions) -> ManifestEntry:
-    path = row.delivery.path_of(generation_id) if row.delivery is not None else None
+    path = row.output.path_of(generation_id) if row.output is not None else None
     entry = ManifestEntry(row.number, row.key, options.identity, options.attempt, row.data, status="")
     return entry_from_facts(entry, facts, generation_id, prompt=row.request.prompt, path=path)

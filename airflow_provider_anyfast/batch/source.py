@@ -156,13 +156,13 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
     outputs: dict[str, BatchRow] = {}
     folders: dict[str, BatchRow] = {}
     for row in rows:
-        if row.delivery is None:
+        if row.output is None:
             continue
-        identity = row.delivery.identity
+        identity = row.output.identity
         first = outputs.setdefault(identity, row)
-        if first is not row and not row.delivery.is_named_by_id:
+        if first is not row and not row.output.is_named_by_id:
             raise InvalidRequestError(
-                f"Row {row.number} has the same output_path as row {first.number}: {row.delivery.output_path}."
+                f"Row {row.number} has the same output_path as row {first.number}: {row.output.output_path}."
             )
         folders.setdefault(identity.rpartition("/")[0], row)
     taken = {*outputs, *_identity_of_rows(given)}
@@ -170,11 +170,11 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
         raise InvalidRequestError(f"manifest_path={manifest.path!r} is also the path of the rows or of a video.")
     manifest.check_writable()
     for row in folders.values():
-        if row.delivery is not None:
-            row.delivery.check()
+        if row.output is not None:
+            row.output.check()
     for row in outputs.values():
-        if row.delivery is not None:
-            row.delivery.check_name()
+        if row.output is not None:
+            row.output.check_name()
 
 
 def _identity_of_rows(given: Any) -> set[str]:

@@ -147,10 +147,10 @@ class AnyFastError(Exception):
 
     def __str__(self) -> str:
         where = f"Connection {self.conn_id!r}: " if self.conn_id and self.names_connection else ""
-        return "\n".join(line for line in (f"{where}{self.what}", self.cost_sentence, self.outlook) if line)
+        return "\n".join(line for line in (f"{where}{self.what}", self.cost_sentence, self.next_step) if line)
 
     @property
-    def outlook(self) -> str:
+    def next_step(self) -> str:
         """What the next attempt does or, where none follows, what a person can do."""
         return self.next_attempt if self.retryable and not self.is_last_attempt else self.advice
 

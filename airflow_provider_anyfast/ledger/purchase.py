@@ -14,7 +14,7 @@ from airflow_provider_anyfast.client.errors import (
     LostAnswerError,
     LostSubmissionError,
 )
-from airflow_provider_anyfast.client.failures import generation_failure
+from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.ledger.record import Attach, Ledger, Unconfirmed
 from airflow_provider_anyfast.polling.poller import NOT_FOUND_GRACE

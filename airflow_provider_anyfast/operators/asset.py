@@ -14,7 +14,7 @@ from airflow_provider_anyfast.assets.parameters import AssetParameters, GroupPar
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
 from airflow_provider_anyfast.client.errors import AssetNotFoundError, Cost
-from airflow_provider_anyfast.client.failures import asset_failure
+from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast

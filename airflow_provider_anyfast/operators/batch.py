@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 
 LEDGER_KEY = "anyfast_batch"
-COURSE_KEY, INDEX_KEY = "course", "row_index"
+CHECKPOINT_KEY, INDEX_KEY = "course", "row_index"
 """Of the XComs that last from one deferral to the next, and not to the next attempt."""
 MAX_DEFERRAL = 600.0
 """Seconds of waiting after which rows that have ended are saved, so that the manifest grows meanwhile."""
@@ -168,7 +168,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after a deferral: saves what has ended, and submits what is left."""
-        stored = self._pull(context, COURSE_KEY)
+        stored = self._pull(context, CHECKPOINT_KEY)
         checkpoint = (
             BatchCheckpoint.from_xcom(stored) if stored else BatchCheckpoint(began_at=clock.now(), resumed=True)
         )
@@ -237,7 +237,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         if index is not None and self._saved_index is not index:
             self._saved_index = index
             context["ti"].xcom_push(INDEX_KEY, index.to_xcom())
-        context["ti"].xcom_push(COURSE_KEY, checkpoint.to_xcom())
+        context["ti"].xcom_push(CHECKPOINT_KEY, checkpoint.to_xcom())
 
     def _claim(self, context: Context, manifest: StoredFile) -> None:
         classes = {task.task_id: getattr(task, "operator_class", type(task)) for task in self.dag.tasks}
@@ -286,7 +286,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             raise error.with_context(self._state(run)) if error else self._stopped(run)
         if run.options.on_row_failure == "fail" and run.manifest.tally.failures:
             return True
-        if reason and run.active and not run.judged:
+        if reason and run.active and not run.progressed:
             raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
         if run.active:
             return False

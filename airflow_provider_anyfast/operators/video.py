@@ -17,7 +17,7 @@ from airflow_provider_anyfast.client.errors import (
     InvalidRequestError,
     LinkExpiredError,
 )
-from airflow_provider_anyfast.client.failures import generation_failure
+from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
@@ -37,10 +37,10 @@ from airflow_provider_anyfast.parameters import (
     check_literals,
     read,
 )
+from airflow_provider_anyfast.seedance.fresh_assets import submit
 from airflow_provider_anyfast.seedance.pricing import money
 from airflow_provider_anyfast.seedance.request import VideoRequest
 from airflow_provider_anyfast.seedance.result import video_result
-from airflow_provider_anyfast.seedance.submission import submit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client.endpoints import bare_asset_id
-from airflow_provider_anyfast.client.failures import asset_failure
+from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Asset, Outcome
 from airflow_provider_anyfast.parameters import Id, read
 from airflow_provider_anyfast.seedance.result import asset_facts

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 60.0
 """Seconds between two lines of progress in the log."""
-MAX_IN_FLIGHT = 100
+MAX_CONCURRENT_POLLS = 100
 """Questions of one trigger at the same time."""
 _CHUNK = 200
 """Jobs that are taken on at a time, so that thousands of them do not hold up the other triggers of the process."""
@@ -179,7 +179,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         try:
             while not self.is_over(watch, clock.now()):
                 self.log_progress(watch)
-                while len(in_flight) < MAX_IN_FLIGHT and (due := watch.take_due(clock.now())) is not None:
+                while len(in_flight) < MAX_CONCURRENT_POLLS and (due := watch.take_due(clock.now())) is not None:
                     question = asyncio.create_task(self._ask(client, watch, due))
                     in_flight.add(question)
                     question.add_done_callback(in_flight.discard)

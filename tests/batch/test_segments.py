@@ -66,7 +66,7 @@ def test_an_event_that_only_counts_what_has_ended_lets_every_video_be_asked_abou
     batch.segment()
     batch.client.finish(5)
     batch.client.asked.clear()
-    assert batch.segment(None).judged == 5
+    assert batch.segment(None).progressed == 5
     assert len(batch.client.asked) == 20
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import responses
 from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
-from airflow_provider_anyfast.client.failures import asset_failure, generation_failure
+from airflow_provider_anyfast.client.job_failures import asset_failure, generation_failure
 from airflow_provider_anyfast.client.responses import Asset, Generation, Outcome
 from airflow_provider_anyfast.seedance.result import asset_facts, video_result
 

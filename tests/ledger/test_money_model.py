@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.errors import AnyFastError
-from airflow_provider_anyfast.client.failures import generation_failure
+from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_submit
 from airflow_provider_anyfast.ledger.record import Ledger

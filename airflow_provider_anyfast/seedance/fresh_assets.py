@@ -1,4 +1,4 @@
-"""Submitting a generation, with patience for assets that are only just there."""
+"""Submits a generation, and waits for assets of it that have only just become Active."""
 
 from __future__ import annotations
 

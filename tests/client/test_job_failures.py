@@ -11,7 +11,7 @@ from airflow_provider_anyfast.client.errors import (
     GenerationRejectedError,
     ModerationError,
 )
-from airflow_provider_anyfast.client.failures import asset_failure, generation_failure
+from airflow_provider_anyfast.client.job_failures import asset_failure, generation_failure
 from airflow_provider_anyfast.client.responses import Asset, AssetError, Generation, Outcome
 
 
