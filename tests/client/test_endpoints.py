@@ -101,7 +101,7 @@ def test_only_a_submission_holds_its_answer_back() -> None:
 
 
 def test_a_file_goes_with_its_type_and_without_a_url() -> None:
-    upload = Upload("a.mp4", io.BytesIO(b"film"), "video/mp4")
+    upload = Upload("a.mp4", io.BytesIO(b"video"), "video/mp4")
     call = endpoints.create_asset(group_id="group-1", name="a", asset_type="Video", upload=upload)
     assert call.json == {"model": "volc-asset-video", "GroupId": "group-1", "Name": "a", "AssetType": "Video"}
     assert call.upload is upload

@@ -34,7 +34,7 @@ CALLS: dict[str, Call[Any]] = {
     "create a group": endpoints.create_asset_group("g"),
     "create an asset": endpoints.create_asset(group_id="g", name="a", asset_type="Image", url="https://h/a.png"),
     "upload": endpoints.create_asset(
-        group_id="g", name="a", asset_type="Video", upload=Upload("a.mp4", io.BytesIO(b"a film"), "video/mp4")
+        group_id="g", name="a", asset_type="Video", upload=Upload("a.mp4", io.BytesIO(b"a video"), "video/mp4")
     ),
     "query": endpoints.query_generation("asyntask_1"),
     "get an asset": endpoints.get_asset("asset-1"),
@@ -212,8 +212,8 @@ def test_a_request_that_a_forwarding_proxy_has_taken_may_have_been_sent_on() -> 
 
 
 def test_a_server_that_does_not_read_is_left() -> None:
-    film = Upload("a.mp4", io.BytesIO(bytes(30_000_000)), "video/mp4")
-    upload = endpoints.create_asset(group_id="g", name="a", asset_type="Video", upload=film)
+    video = Upload("a.mp4", io.BytesIO(bytes(30_000_000)), "video/mp4")
+    upload = endpoints.create_asset(group_id="g", name="a", asset_type="Video", upload=video)
     with hostile_server(Peer.hang) as address:
         results = outcomes(at(address, limit=LIMIT), {"upload": upload})
     assert {type(error) for error in results.values()} == {errors.LostAnswerError}

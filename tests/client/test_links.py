@@ -38,10 +38,10 @@ def test_a_link_is_asked_for_without_the_key() -> None:
 
     def store(request: httpx.Request) -> httpx.Response:
         asked.append(request)
-        return httpx.Response(200, content=b"film")
+        return httpx.Response(200, content=b"video")
 
     with storing(store) as client, client.open_link(LINK) as response:
-        assert response.read() == b"film"
+        assert response.read() == b"video"
     assert "authorization" not in asked[0].headers
     assert KEY not in repr(asked[0].headers)
     assert asked[0].headers["accept-encoding"] == "identity"
@@ -63,10 +63,10 @@ def test_a_link_that_leads_on_is_followed_without_the_key() -> None:
         asked.append(request)
         if request.url.host == "storage.test":
             return httpx.Response(302, headers={"Location": "https://elsewhere.test/x.mp4"})
-        return httpx.Response(200, content=b"film")
+        return httpx.Response(200, content=b"video")
 
     with storing(store) as client, client.open_link(LINK) as response:
-        assert response.read() == b"film"
+        assert response.read() == b"video"
     assert [request.url.host for request in asked] == ["storage.test", "elsewhere.test"]
     assert all("authorization" not in request.headers for request in asked)
 
@@ -88,9 +88,9 @@ def test_threads_that_begin_at_once_share_the_connections_to_the_storage_host(
         with client.open_link(LINK) as response:
             return response.read()
 
-    with storing(lambda _: httpx.Response(200, content=b"film")) as client, ThreadPoolExecutor(8) as pool:
+    with storing(lambda _: httpx.Response(200, content=b"video")) as client, ThreadPoolExecutor(8) as pool:
         monkeypatch.setattr(httpx, "Client", SlowToBegin)
-        assert list(pool.map(fetch, [client] * 8)) == [b"film"] * 8
+        assert list(pool.map(fetch, [client] * 8)) == [b"video"] * 8
     assert [each.is_closed for each in made] == [True]
 
 
@@ -104,11 +104,11 @@ def test_a_link_to_anyfast_itself_gets_the_key_where_it_is_wanted(status: int) -
     def store(request: httpx.Request) -> httpx.Response:
         asked.append(request)
         if request.headers.get("authorization") == f"Bearer {KEY}":
-            return httpx.Response(200, content=b"film")
+            return httpx.Response(200, content=b"video")
         return httpx.Response(status)
 
     with storing(store) as client, client.open_link(OWN, headers={"Range": "bytes=5-"}) as response:
-        assert response.read() == b"film"
+        assert response.read() == b"video"
     assert ["authorization" in request.headers for request in asked] == [False, True]
     assert {request.headers["range"] for request in asked} == {"bytes=5-"}
 
@@ -155,10 +155,10 @@ def test_a_redirect_from_or_to_anyfast_takes_no_key_along() -> None:
         asked.append(request)
         if request.url.host == "anyfast.test" and "authorization" in request.headers:
             return httpx.Response(302, headers={"Location": "https://storage.test/x.mp4"})
-        return httpx.Response(401 if request.url.host == "anyfast.test" else 200, content=b"film")
+        return httpx.Response(401 if request.url.host == "anyfast.test" else 200, content=b"video")
 
     with storing(store) as client, client.open_link(OWN) as response:
-        assert response.read() == b"film"
+        assert response.read() == b"video"
     assert [(request.url.host, "authorization" in request.headers) for request in asked] == [
         ("anyfast.test", False),
         ("anyfast.test", True),

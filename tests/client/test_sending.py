@@ -53,7 +53,7 @@ def answer(status: int, body: Any = "", **headers: str) -> httpx.Response:
 
 
 def an_upload() -> Call[str]:
-    upload = Upload("a.mp4", io.BytesIO(b"a film" * 1000), "video/mp4")
+    upload = Upload("a.mp4", io.BytesIO(b"a video" * 1000), "video/mp4")
     return endpoints.create_asset(group_id="group-1", name="a", asset_type="Video", upload=upload)
 
 
@@ -520,7 +520,7 @@ def test_a_file_is_sent_whole_at_every_try() -> None:
     run = drive_both(an_upload, [answer(429), httpx.ConnectError("refused"), GOOD])
     assert len(run.sent) == 3
     for sent in run.sent:
-        assert sent.body.count(b"a film") == 1000
+        assert sent.body.count(b"a video") == 1000
         assert b'name="file"; filename="a.mp4"' in sent.body
         assert b"Content-Type: video/mp4" in sent.body
         for name, value in (

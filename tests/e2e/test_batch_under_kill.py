@@ -1,4 +1,4 @@
-"""Processes die under a batch: every row is paid for once at most, and what is paid for comes home."""
+"""Processes die under a batch: every row is paid for once at most, and what is paid for is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes die and people click while a video is paid for: it is paid for once, and it comes home.
+"""Processes die and people click while a video is paid for: it is paid for once, and it is saved.
 
 The same accidents happen to a task that was written by hand, for comparison.
 """

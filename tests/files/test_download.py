@@ -1,4 +1,4 @@
-"""A video comes home whole or not at all, and its link is called dead only when it is."""
+"""A video is saved whole or not at all, and its link counts as expired only when it is."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def box(kind: bytes, content: bytes = b"") -> bytes:
 
 
 FTYP, MOOV = box(b"ftyp", b"mp42" + bytes(12)), box(b"moov", bytes(100))
-FILM = FTYP + MOOV + box(b"mdat", bytes(range(256)) * 1000)
+VIDEO = FTYP + MOOV + box(b"mdat", bytes(range(256)) * 1000)
 OLD = b"an older file"
 
 
@@ -76,13 +76,13 @@ class Store:
         yield httpx.Response(answer.status_code, headers=answer.headers, stream=answer.stream)
 
 
-def film(*parts: bytes | Exception, status: int = 200, length: int | None = None) -> httpx.Response:
+def served(*parts: bytes | Exception, status: int = 200, length: int | None = None) -> httpx.Response:
     headers = {} if length is None else {"content-length": str(length)}
     return httpx.Response(status, stream=Parts(*parts), headers=headers)
 
 
 def whole() -> httpx.Response:
-    return film(FILM[:1000], FILM[1000:], length=len(FILM))
+    return served(VIDEO[:1000], VIDEO[1000:], length=len(VIDEO))
 
 
 def fetched(store: Store, target: Path, **parameters: Any) -> int:
@@ -91,7 +91,7 @@ def fetched(store: Store, target: Path, **parameters: Any) -> int:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    return tmp_path / "film.mp4"
+    return tmp_path / "video.mp4"
 
 
 def picture(kind: str) -> bytes:
@@ -107,28 +107,28 @@ def only(folder: Path, *names: str) -> bool:
 # Whole.
 
 
-def test_a_film_comes_home_whole(target: Path) -> None:
+def test_a_video_is_saved_whole(target: Path) -> None:
     store = Store(whole())
-    assert fetched(store, target) == len(FILM)
-    assert target.read_bytes() == FILM
+    assert fetched(store, target) == len(VIDEO)
+    assert target.read_bytes() == VIDEO
     assert store.asked == [LINK]
-    assert only(target.parent, "film.mp4")
+    assert only(target.parent, "video.mp4")
 
 
-def test_a_film_of_unknown_length_comes_home(target: Path) -> None:
-    assert fetched(Store(film(FILM)), target) == len(FILM)
+def test_a_video_of_unknown_length_is_saved(target: Path) -> None:
+    assert fetched(Store(served(VIDEO)), target) == len(VIDEO)
 
 
-def test_the_folder_of_a_film_is_made(tmp_path: Path) -> None:
-    target = tmp_path / "a" / "b" / "film.mp4"
+def test_the_folder_of_a_video_is_made(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "video.mp4"
     fetched(Store(whole()), target)
-    assert target.read_bytes() == FILM
+    assert target.read_bytes() == VIDEO
 
 
 def test_an_older_file_is_replaced(target: Path) -> None:
     target.write_bytes(OLD)
     fetched(Store(whole()), target)
-    assert target.read_bytes() == FILM
+    assert target.read_bytes() == VIDEO
 
 
 def test_nothing_is_seen_under_the_films_name_while_it_comes(target: Path) -> None:
@@ -140,27 +140,27 @@ def test_nothing_is_seen_under_the_films_name_while_it_comes(target: Path) -> No
                 seen.append(target.exists())
                 yield part
 
-    fetched(Store(httpx.Response(200, stream=Watched(FILM[:9], FILM[9:]))), target)
+    fetched(Store(httpx.Response(200, stream=Watched(VIDEO[:9], VIDEO[9:]))), target)
     assert seen == [False, False]
 
 
 # Again.
 
 BROKEN: dict[str, Callable[[], Answer]] = {
-    "too short": lambda: film(FILM[:5000], length=len(FILM)),
-    "too long": lambda: film(FILM, b"x", length=len(FILM)),
-    "broken stream": lambda: film(FILM[:5000], httpx.ReadError("reset")),
-    "broken protocol": lambda: film(FILM[:5000], httpx.RemoteProtocolError("peer closed connection")),
+    "too short": lambda: served(VIDEO[:5000], length=len(VIDEO)),
+    "too long": lambda: served(VIDEO, b"x", length=len(VIDEO)),
+    "broken stream": lambda: served(VIDEO[:5000], httpx.ReadError("reset")),
+    "broken protocol": lambda: served(VIDEO[:5000], httpx.RemoteProtocolError("peer closed connection")),
     "read timeout": lambda: httpx.ReadTimeout("slow"),
     "no connection": lambda: httpx.ConnectError("refused"),
     "broken link": lambda: httpx.InvalidURL("Invalid port"),
-    "empty": film,
-    "HTML": lambda: film(b"<html>Please wait</html>"),
-    "XML": lambda: film(b'<?xml version="1.0"?><Error/>'),
-    "500": lambda: film(b"oops", status=500),
-    "503": lambda: film(status=503),
-    "304": lambda: film(status=304),
-    "400": lambda: film(status=400),
+    "empty": served,
+    "HTML": lambda: served(b"<html>Please wait</html>"),
+    "XML": lambda: served(b'<?xml version="1.0"?><Error/>'),
+    "500": lambda: served(b"oops", status=500),
+    "503": lambda: served(status=503),
+    "304": lambda: served(status=304),
+    "400": lambda: served(status=400),
 }
 broken = pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN.keys())
 
@@ -168,10 +168,10 @@ broken = pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN.keys())
 @broken
 def test_a_download_that_breaks_off_is_begun_again(target: Path, make: Callable[[], Answer]) -> None:
     store = Store(make(), whole())
-    assert fetched(store, target) == len(FILM)
-    assert target.read_bytes() == FILM
+    assert fetched(store, target) == len(VIDEO)
+    assert target.read_bytes() == VIDEO
     assert len(store.asked) == 2
-    assert only(target.parent, "film.mp4")
+    assert only(target.parent, "video.mp4")
 
 
 @broken
@@ -197,7 +197,7 @@ def test_an_older_file_survives_a_failed_download(target: Path, make: Callable[[
     with pytest.raises(DownloadError):
         fetched(Store(*(make() for _ in range(TRIES))), target)
     assert target.read_bytes() == OLD
-    assert only(target.parent, "film.mp4")
+    assert only(target.parent, "video.mp4")
 
 
 # Going on where it was.
@@ -206,38 +206,38 @@ ETAG = '"v1"'
 
 
 def begun(etag: str = ETAG) -> httpx.Response:
-    """Half of the film, and then a broken line."""
-    headers = {"content-length": str(len(FILM)), "etag": etag}
-    return httpx.Response(200, stream=Parts(FILM[:5000], httpx.ReadError("reset")), headers=headers)
+    """Half of the video, and then a broken line."""
+    headers = {"content-length": str(len(VIDEO)), "etag": etag}
+    return httpx.Response(200, stream=Parts(VIDEO[:5000], httpx.ReadError("reset")), headers=headers)
 
 
-def rest(start: int = 5000, *, total: str = str(len(FILM)), place: str | None = None) -> httpx.Response:
-    headers = {"content-range": place or f"bytes {start}-{len(FILM) - 1}/{total}", "etag": ETAG}
-    return httpx.Response(206, stream=Parts(FILM[start:]), headers=headers)
+def rest(start: int = 5000, *, total: str = str(len(VIDEO)), place: str | None = None) -> httpx.Response:
+    headers = {"content-range": place or f"bytes {start}-{len(VIDEO) - 1}/{total}", "etag": ETAG}
+    return httpx.Response(206, stream=Parts(VIDEO[start:]), headers=headers)
 
 
-@pytest.mark.parametrize("total", [str(len(FILM)), "*"])
+@pytest.mark.parametrize("total", [str(len(VIDEO)), "*"])
 def test_a_transfer_goes_on_where_it_broke_off(target: Path, total: str) -> None:
     store = Store(begun(), rest(total=total))
-    assert fetched(store, target) == len(FILM)
-    assert target.read_bytes() == FILM
+    assert fetched(store, target) == len(VIDEO)
+    assert target.read_bytes() == VIDEO
     assert store.headers == [None, {"Range": "bytes=5000-", "If-Range": ETAG}]
 
 
 def test_a_transfer_that_breaks_off_twice_goes_on_twice(target: Path) -> None:
     second = httpx.Response(
         206,
-        stream=Parts(FILM[5000:9000], httpx.ReadTimeout("stalled")),
-        headers={"content-range": f"bytes 5000-{len(FILM) - 1}/{len(FILM)}", "etag": ETAG},
+        stream=Parts(VIDEO[5000:9000], httpx.ReadTimeout("stalled")),
+        headers={"content-range": f"bytes 5000-{len(VIDEO) - 1}/{len(VIDEO)}", "etag": ETAG},
     )
     store = Store(begun(), second, rest(9000))
-    assert fetched(store, target) == len(FILM)
-    assert target.read_bytes() == FILM
+    assert fetched(store, target) == len(VIDEO)
+    assert target.read_bytes() == VIDEO
     assert store.headers[-1] == {"Range": "bytes=9000-", "If-Range": ETAG}
 
 
 def test_tries_that_bring_something_new_are_not_counted(target: Path) -> None:
-    """A line that breaks every other megabyte still brings a long film home."""
+    """A line that breaks every other megabyte still saves a long video."""
     long, step = FTYP + MOOV + box(b"mdat", bytes(12 * 2**20)), 2**20 + 1
 
     def answer(start: int) -> httpx.Response:
@@ -255,14 +255,14 @@ def test_tries_that_bring_something_new_are_not_counted(target: Path) -> None:
 def test_a_host_that_cannot_go_on_sends_all_of_it_again(target: Path) -> None:
     store = Store(begun(), whole())
     fetched(store, target)
-    assert target.read_bytes() == FILM
+    assert target.read_bytes() == VIDEO
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"v1"'])
 def test_without_a_strong_etag_nothing_proves_that_the_rest_belongs_to_it(target: Path, etag: str) -> None:
     store = Store(begun(etag), whole())
     fetched(store, target)
-    assert target.read_bytes() == FILM
+    assert target.read_bytes() == VIDEO
     assert store.headers == [None, None]
 
 
@@ -272,8 +272,8 @@ def test_without_a_strong_etag_nothing_proves_that_the_rest_belongs_to_it(target
         lambda: rest(6000),
         lambda: rest(place="bytes 5000"),
         lambda: rest(total="9999999"),
-        lambda: film(status=416),
-        lambda: film(status=503),
+        lambda: served(status=416),
+        lambda: served(status=503),
     ],
     ids=["another part", "no place", "another length", "416", "503"],
 )
@@ -281,8 +281,8 @@ def test_a_rest_that_does_not_fit_is_thrown_away_with_what_was_here(
     target: Path, answer: Callable[[], httpx.Response]
 ) -> None:
     store = Store(begun(), answer(), whole())
-    assert fetched(store, target) == len(FILM)
-    assert target.read_bytes() == FILM
+    assert fetched(store, target) == len(VIDEO)
+    assert target.read_bytes() == VIDEO
 
 
 def test_what_is_not_a_video_is_not_gone_on_with(target: Path) -> None:
@@ -292,12 +292,12 @@ def test_what_is_not_a_video_is_not_gone_on_with(target: Path) -> None:
     assert store.headers == [None, None]
 
 
-def test_a_film_whose_boxes_announce_more_than_came_is_not_whole(target: Path) -> None:
+def test_a_video_whose_boxes_announce_more_than_came_is_not_whole(target: Path) -> None:
     cut = FTYP + MOOV + b"\x00\x01\x00\x00mdat" + b"x" * 1000
-    store = Store(film(cut), whole())
-    assert fetched(store, target) == len(FILM)
+    store = Store(served(cut), whole())
+    assert fetched(store, target) == len(VIDEO)
     with pytest.raises(DownloadError, match="lacks its last 64,528 bytes"):
-        fetched(Store(*(film(cut) for _ in range(TRIES))), target)
+        fetched(Store(*(served(cut) for _ in range(TRIES))), target)
 
 
 LONG_MDAT = b"\x00\x00\x00\x01mdat" + (16 + 300).to_bytes(8, "big") + bytes(300)
@@ -336,10 +336,10 @@ def test_a_last_frame_that_is_cut_is_found(kind: str) -> None:
 
 def test_a_last_frame_has_to_be_an_image(tmp_path: Path) -> None:
     target, png = tmp_path / "frame.png", picture("PNG")
-    assert fetched(Store(film(FILM), film(png)), target, problem=image_problem) == len(png)
+    assert fetched(Store(served(VIDEO), served(png)), target, problem=image_problem) == len(png)
     assert target.read_bytes() == png
     with pytest.raises(DownloadError, match="is not an image"):
-        fetched(Store(*(film(FILM) for _ in range(TRIES))), target, problem=image_problem)
+        fetched(Store(*(served(VIDEO) for _ in range(TRIES))), target, problem=image_problem)
 
 
 def test_a_message_shows_no_secret_of_a_broken_link(target: Path) -> None:
@@ -360,13 +360,13 @@ def test_a_video_that_is_not_ready_at_the_storage_host_is_waited_for(target: Pat
         return httpx.Response(400, json={"error": {"code": "video_not_ready", "message": "try later"}})
 
     store = Store(*(not_ready() for _ in range(30)), whole())
-    assert fetched(store, target) == len(FILM)
+    assert fetched(store, target) == len(VIDEO)
     assert fake_clock.now() - began > 60
 
 
 def test_a_storage_host_that_asks_for_a_pause_gets_it(target: Path, fake_clock: FakeClock) -> None:
     busy = [httpx.Response(status, headers={"retry-after": "90"}) for status in (429, 503, 429, 429, 503)]
-    assert fetched(Store(*busy, whole()), target) == len(FILM)
+    assert fetched(Store(*busy, whole()), target) == len(VIDEO)
     assert fake_clock.sleeps == [90.0] * 5
 
 
@@ -381,12 +381,12 @@ def test_patience_ends_with_the_link_or_after_an_hour(target: Path, fake_clock: 
 
 
 def test_a_body_that_is_compressed_although_nobody_asked_for_it_is_unpacked(target: Path) -> None:
-    packed = gzip.compress(FILM)
+    packed = gzip.compress(VIDEO)
     headers = {"content-encoding": "gzip", "content-length": str(len(packed)), "etag": ETAG}
     broken = httpx.Response(200, stream=Parts(packed[:500], httpx.ReadError("reset")), headers=headers)
     store = Store(broken, httpx.Response(200, stream=Parts(packed[:900], packed[900:]), headers=headers))
-    assert fetched(store, target) == len(FILM)
-    assert target.read_bytes() == FILM
+    assert fetched(store, target) == len(VIDEO)
+    assert target.read_bytes() == VIDEO
     assert store.headers == [None, None], "places in a compressed body are no places in the file"
 
 
@@ -409,7 +409,7 @@ GONE = (401, 403, 404, 410)
 @pytest.mark.parametrize("status", GONE)
 @pytest.mark.parametrize("age", [0.0, 1.0, 1e9])
 def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: float, fake_clock: FakeClock) -> None:
-    store = Store(film(status=status))
+    store = Store(served(status=status))
     with pytest.raises(LinkExpiredError, match="has expired") as caught:
         fetched(store, target, expires_at=fake_clock.now() - age)
     assert caught.value.status == status
@@ -420,30 +420,30 @@ def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: fl
 
 
 def test_one_refusal_past_the_end_of_a_link_proves_nothing(target: Path, fake_clock: FakeClock) -> None:
-    store = Store(film(status=403), whole())
-    assert fetched(store, target, expires_at=fake_clock.now() - 1) == len(FILM)
+    store = Store(served(status=403), whole())
+    assert fetched(store, target, expires_at=fake_clock.now() - 1) == len(VIDEO)
 
 
 @pytest.mark.parametrize("status", GONE)
 def test_a_link_refused_at_an_unknown_age_is_not_given_up_and_may_have_expired(target: Path, status: int) -> None:
     with pytest.raises(DownloadError, match="its link has expired") as caught:
-        fetched(Store(film(status=status)), target)
+        fetched(Store(served(status=status)), target)
     assert caught.value.retryable
 
 
 @pytest.mark.parametrize("status", GONE)
 def test_a_fresh_link_that_is_refused_is_not_given_up(target: Path, status: int, fake_clock: FakeClock) -> None:
     end = fake_clock.now() + 23 * 3600
-    assert fetched(Store(film(status=status), whole()), target, expires_at=end) == len(FILM)
+    assert fetched(Store(served(status=status), whole()), target, expires_at=end) == len(VIDEO)
     target.unlink()
     with pytest.raises(DownloadError) as caught:
-        fetched(Store(film(status=status)), target, expires_at=end)
+        fetched(Store(served(status=status)), target, expires_at=end)
     assert caught.value.retryable
     assert caught.value.status == status
 
 
 def test_an_old_link_that_still_works_is_used(target: Path, fake_clock: FakeClock) -> None:
-    assert fetched(Store(whole()), target, expires_at=fake_clock.now() - 3600) == len(FILM)
+    assert fetched(Store(whole()), target, expires_at=fake_clock.now() - 3600) == len(VIDEO)
 
 
 # Disks.
@@ -456,11 +456,11 @@ def test_a_full_disk_leaves_nothing(target: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "fsync", full)
     target.write_bytes(OLD)
     store = Store(whole())
-    with pytest.raises(DownloadError, match=r"could not be written to .*film\.mp4 \(No space left on device\)"):
+    with pytest.raises(DownloadError, match=r"could not be written to .*video\.mp4 \(No space left on device\)"):
         fetched(store, target)
     assert len(store.asked) == 1
     assert target.read_bytes() == OLD
-    assert only(target.parent, "film.mp4")
+    assert only(target.parent, "video.mp4")
 
 
 @pytest.fixture
@@ -485,23 +485,23 @@ def test_a_file_in_the_place_of_the_folder_is_a_download_error(tmp_path: Path) -
     (tmp_path / "file").write_bytes(OLD)
     store = Store(whole())
     with pytest.raises(DownloadError, match="could not be written"):
-        fetched(store, tmp_path / "file" / "film.mp4")
+        fetched(store, tmp_path / "file" / "video.mp4")
     assert (tmp_path / "file").read_bytes() == OLD
     assert store.asked == []
 
 
-def test_a_folder_in_the_place_of_the_film_is_a_download_error(target: Path) -> None:
+def test_a_folder_in_the_place_of_the_video_is_a_download_error(target: Path) -> None:
     target.mkdir()
     with pytest.raises(DownloadError, match="could not be written"):
         fetched(Store(whole()), target)
-    assert only(target.parent, "film.mp4")
+    assert only(target.parent, "video.mp4")
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
 def test_a_download_that_is_stopped_leaves_nothing(target: Path, end: type[BaseException]) -> None:
     class Stopping(Parts):
         def __iter__(self) -> Iterator[bytes]:
-            yield FILM[:5000]
+            yield VIDEO[:5000]
             raise end
 
     with pytest.raises(end):
@@ -509,25 +509,25 @@ def test_a_download_that_is_stopped_leaves_nothing(target: Path, end: type[BaseE
     assert only(target.parent)
 
 
-def test_two_downloads_of_one_film_do_not_meet(target: Path) -> None:
+def test_two_downloads_of_one_video_do_not_meet(target: Path) -> None:
     inner = Store(whole())
 
     class During(Parts):
         def __iter__(self) -> Iterator[bytes]:
-            yield FILM[:5000]
+            yield VIDEO[:5000]
             fetched(inner, target)
-            yield FILM[5000:]
+            yield VIDEO[5000:]
 
     fetched(Store(httpx.Response(200, stream=During())), target)
-    assert target.read_bytes() == FILM
-    assert only(target.parent, "film.mp4")
+    assert target.read_bytes() == VIDEO
+    assert only(target.parent, "video.mp4")
 
 
 # Before anything is paid.
 
 
 def test_a_folder_is_made_and_proven_writable(tmp_path: Path) -> None:
-    check_target(tmp_path / "a" / "b" / "film.mp4")
+    check_target(tmp_path / "a" / "b" / "video.mp4")
     assert only(tmp_path / "a" / "b")
 
 
@@ -535,7 +535,7 @@ def test_a_check_leaves_an_older_file_alone(target: Path) -> None:
     target.write_bytes(OLD)
     check_target(target)
     assert target.read_bytes() == OLD
-    assert only(target.parent, "film.mp4")
+    assert only(target.parent, "video.mp4")
 
 
 def test_a_target_without_a_name_is_refused(tmp_path: Path) -> None:
@@ -558,11 +558,11 @@ def refused_targets(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "file").write_bytes(OLD)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     return {
-        "below a file": tmp_path / "file" / "film.mp4",
+        "below a file": tmp_path / "file" / "video.mp4",
         "a name too long": tmp_path / ("x" * 300),
-        "a folder too long": tmp_path / ("x" * 300) / "film.mp4",
+        "a folder too long": tmp_path / ("x" * 300) / "video.mp4",
         "no name at all": tmp_path / "a\0b",
-        "a loop": tmp_path / "loop" / "film.mp4",
+        "a loop": tmp_path / "loop" / "video.mp4",
     }
 
 
@@ -581,15 +581,19 @@ def test_a_file_system_that_has_failed_is_no_wrong_path(
 
     monkeypatch.setattr(Path, "touch", fail)
     with pytest.raises(StorageError, match=os.strerror(trouble)) as caught:
-        check_target(tmp_path / "film.mp4")
+        check_target(tmp_path / "video.mp4")
     assert caught.value.retryable
 
 
 def test_what_a_killed_attempt_left_behind_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / ".film[1].mp4.0a1b2c3d.part").write_bytes(b"half")
-    others = {tmp_path / ".film.mp4.0a1b2c3d.part", tmp_path / ".film[1].mp4.mine.part", tmp_path / "film[1].mp4.part"}
+    (tmp_path / ".video[1].mp4.0a1b2c3d.part").write_bytes(b"half")
+    others = {
+        tmp_path / ".video.mp4.0a1b2c3d.part",
+        tmp_path / ".video[1].mp4.mine.part",
+        tmp_path / "video[1].mp4.part",
+    }
     for other in others:
         other.write_bytes(b"not ours")
-    target = tmp_path / "film[1].mp4"
+    target = tmp_path / "video[1].mp4"
     fetched(Store(whole()), target)
     assert set(tmp_path.iterdir()) == {target, *others}

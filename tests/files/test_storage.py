@@ -1,4 +1,4 @@
-"""Object storage and local files, through a team's own connection: what goes up, and what comes home."""
+"""Object storage and local files, through a team's own connection: what is uploaded, and what is saved."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def frames_of(content: bytes) -> int:
         return int(container.streams.video[0].frames)
 
 
-# Home.
+# Saved.
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
@@ -75,9 +75,9 @@ def test_a_last_frame_lies_beside_a_local_video(runner: TaskRunner, tmp_path: Pa
     ("path", "phrases"),
     [
         ("s3://s3@nowhere/x.mp4", ("no bucket 'nowhere'",)),
-        ("s3://s3@films/", ("is a folder",)),
-        ("gs://films/x.mp4", ("gs", "-google")),
-        ("teleport://films/x.mp4", ("teleport",)),
+        ("s3://s3@videos/", ("is a folder",)),
+        ("gs://videos/x.mp4", ("gs", "-google")),
+        ("teleport://videos/x.mp4", ("teleport",)),
     ],
 )
 def test_a_place_that_can_never_be_written_is_found_before_anything_is_paid(
@@ -189,7 +189,7 @@ def test_a_download_that_is_not_to_overwrite_fetches_nothing_twice(
     id_ = s3_runner.attempt(video(wait_for_completion=False)).result["generation_id"]
     fake_clock.advance(60)
     make = partial(
-        DownloadVideoOperator, task_id="home", generation_id=id_, output_path=s3.path("x.mp4"), overwrite=False
+        DownloadVideoOperator, task_id="save", generation_id=id_, output_path=s3.path("x.mp4"), overwrite=False
     )
     for _ in range(2):
         assert s3_runner.fresh().attempt(make).result["path"] == s3.path("x.mp4")
@@ -260,7 +260,7 @@ def test_a_folder_without_files_is_a_mistake(tmp_path: Path, place: str) -> None
 
 
 def test_outlets_get_the_files_uri_and_facts_and_no_link(s3_runner: TaskRunner, s3: S3) -> None:
-    outlets = [Asset("films"), AssetAlias("all-films")]
+    outlets = [Asset("videos"), AssetAlias("all-videos")]
     attempt = s3_runner.attempt(video(output_path=s3.path("{generation_id}.mp4"), outlets=outlets, deferrable=True))
     assert attempt.state == "success", attempt.log_text
     id_ = attempt.result["generation_id"]
@@ -268,10 +268,10 @@ def test_outlets_get_the_files_uri_and_facts_and_no_link(s3_runner: TaskRunner, 
     of_asset = next(event for event in events if "source_alias_name" not in event)
     of_alias = next(event for event in events if "source_alias_name" in event)
     for event in (of_asset, of_alias):
-        assert event["extra"]["uri"] == f"s3://films/{id_}.mp4"
+        assert event["extra"]["uri"] == f"s3://videos/{id_}.mp4"
         assert event["extra"]["usage"] == attempt.result["usage"]
         assert "signature" not in str(event).lower()
-    assert of_alias["dest_asset_key"]["uri"] == f"s3://films/{id_}.mp4"
+    assert of_alias["dest_asset_key"]["uri"] == f"s3://videos/{id_}.mp4"
 
 
 def test_lineage_names_the_references_and_the_file(s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3) -> None:
@@ -287,7 +287,7 @@ def test_lineage_names_the_references_and_the_file(s3_runner: TaskRunner, sandbo
         (f"anyfast://{host}", asset),
         ("https://example.com", "cat.png"),
     ]
-    assert [(part.namespace, part.name) for part in lineage.outputs] == [("s3://films", "x.mp4")]
+    assert [(part.namespace, part.name) for part in lineage.outputs] == [("s3://videos", "x.mp4")]
 
 
 def test_the_lineage_of_a_download_leads_from_the_generation_to_the_file(
@@ -297,7 +297,7 @@ def test_the_lineage_of_a_download_leads_from_the_generation_to_the_file(
     fake_clock.advance(60)
     path = tmp_path / "x.mp4"
     attempt = runner.attempt(
-        partial(DownloadVideoOperator, task_id="home", generation_id=id_, output_path=str(path), outlets=[Asset("f")])
+        partial(DownloadVideoOperator, task_id="save", generation_id=id_, output_path=str(path), outlets=[Asset("f")])
     )
     assert isinstance(attempt.task, DownloadVideoOperator), attempt.log_text
     lineage = attempt.task.get_openlineage_facets_on_complete(None)

@@ -51,7 +51,7 @@ def test_any_name_is_written_read_and_told_apart(airflow_s3: S3, key: str) -> No
     file.write_text("new")
     assert airflow_s3.keys() == [key]
     assert (file.read_text(), file.size(), file.path) == ("new", 3, airflow_s3.path(key))
-    assert file.uri == f"s3://films/{KEYS[key]}"
+    assert file.uri == f"s3://videos/{KEYS[key]}"
     assert file.sibling("z").path == airflow_s3.path(key.rpartition("/")[0] + "/z" if "/" in key else "z")
 
 
@@ -251,7 +251,7 @@ def test_an_object_whose_ending_is_longer_than_a_name_on_a_disk_is_written(airfl
 def remote(fs: Any) -> RemoteFile:
     """An object in a storage that behaves like ``fs``."""
     path: Any = SimpleNamespace(
-        fs=fs, path="films/x.mp4", name="x.mp4", suffix=".mp4", bucket="films", __str__=lambda: ""
+        fs=fs, path="videos/x.mp4", name="x.mp4", suffix=".mp4", bucket="videos", __str__=lambda: ""
     )
     return RemoteFile(path)
 
@@ -276,8 +276,8 @@ def _raise(error: Exception | None) -> None:
         raise error
 
 
-MISSING = FileNotFoundError("films")
-FORBIDDEN = OSError("Forbidden: b/films/o\nno permission storage.objects.list")
+MISSING = FileNotFoundError("videos")
+FORBIDDEN = OSError("Forbidden: b/videos/o\nno permission storage.objects.list")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_key_that_can_only_write_is_enough(bucket: Bucket) -> None:
 
 
 def test_a_bucket_is_missing_only_if_it_cannot_be_listed_either() -> None:
-    with pytest.raises(errors.InvalidRequestError, match="no bucket 'films'"):
+    with pytest.raises(errors.InvalidRequestError, match="no bucket 'videos'"):
         remote(Bucket(MISSING, MISSING)).check_writable()
 
 
@@ -332,7 +332,7 @@ def test_a_secret_in_what_a_storage_says_stays_there() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [Path("s3://films/x.mp4"), "s3:films/x.mp4", "s3:/films/x.mp4", "gs:films/x.mp4", "foo:/films/x.mp4"],
+    [Path("s3://videos/x.mp4"), "s3:videos/x.mp4", "s3:/videos/x.mp4", "gs:videos/x.mp4", "foo:/videos/x.mp4"],
 )
 def test_a_path_that_is_almost_a_url_is_refused(path: Any) -> None:
     with pytest.raises(errors.InvalidRequestError, match="is almost a URL") as caught:
@@ -340,13 +340,13 @@ def test_a_path_that_is_almost_a_url_is_refused(path: Any) -> None:
     assert "://" in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["12:30.mp4", "C:/x.mp4", "scene:1.mp4", "./s3:films/x.mp4", "/data/s3:/x.mp4"])
+@pytest.mark.parametrize("path", ["12:30.mp4", "C:/x.mp4", "scene:1.mp4", "./s3:videos/x.mp4", "/data/s3:/x.mp4"])
 def test_a_local_path_may_hold_a_colon(path: str) -> None:
     assert stored_file(path).path == str(Path(path))
 
 
 def test_blanks_around_a_url_are_not_part_of_it(s3: S3) -> None:
-    assert stored_file(" s3://films/x.mp4\n").path == "s3://films/x.mp4"
+    assert stored_file(" s3://videos/x.mp4\n").path == "s3://videos/x.mp4"
 
 
 def test_two_spellings_of_one_local_file_have_one_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,8 +360,8 @@ def test_two_spellings_of_one_local_file_have_one_identity(tmp_path: Path, monke
 
 
 def test_objects_are_compared_by_bucket_and_key_and_not_by_the_connection(s3: S3) -> None:
-    assert stored_file("s3://films/a/x.mp4").identity == stored_file(s3.path("a/x.mp4")).identity
-    assert stored_file("s3://films/a/x.mp4").identity != stored_file("s3://films/b/x.mp4").identity
+    assert stored_file("s3://videos/a/x.mp4").identity == stored_file(s3.path("a/x.mp4")).identity
+    assert stored_file("s3://videos/a/x.mp4").identity != stored_file("s3://videos/b/x.mp4").identity
 
 
 def test_an_error_about_a_name_with_an_id_shows_it_as_it_was_written(tmp_path: Path) -> None:

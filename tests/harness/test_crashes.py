@@ -134,7 +134,7 @@ class WriteFile(BaseOperator):
     def execute(self, context: Context) -> None:
         part = self.path.with_suffix(".part")
         try:
-            part.write_text("film")
+            part.write_text("video")
             os.replace(part, self.path)  # noqa: PTH105  # what the recorder watches; Path.replace of 3.10 has its own
         finally:
             part.unlink(missing_ok=True)
@@ -142,13 +142,13 @@ class WriteFile(BaseOperator):
 
 def test_a_killed_process_does_not_tidy_up(tmp_path: Path) -> None:
     def make() -> BaseOperator:
-        return WriteFile(task_id="t", path=tmp_path / "film.mp4")
+        return WriteFile(task_id="t", path=tmp_path / "video.mp4")
 
     clean = TaskRunner().attempt(make)
-    (tmp_path / "film.mp4").unlink()
-    TaskRunner().attempt(make, crash_at=point(clean, "before", "file move to film.mp4"))
+    (tmp_path / "video.mp4").unlink()
+    TaskRunner().attempt(make, crash_at=point(clean, "before", "file move to video.mp4"))
 
-    assert os.listdir(tmp_path) == ["film.part"]  # noqa: PTH208  # names are what is compared
+    assert os.listdir(tmp_path) == ["video.part"]  # noqa: PTH208  # names are what is compared
 
 
 def test_a_fork_that_ends_by_itself_is_an_error() -> None:

@@ -264,7 +264,7 @@ class Task(RuleBasedStateMachine):
         return f"request {self.request}, rendered as {self.rendering}"
 
     def run(self, plan: Plan) -> str | None:
-        """The generation whose file the attempt has brought home."""
+        """The generation whose file the attempt has saved."""
         self.plan, self.steps = plan, 0
         self.sends = list(plan.sends)
         self.clock.advance(60.0)

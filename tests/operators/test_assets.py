@@ -251,7 +251,7 @@ def test_a_mistake_in_an_asset_shows_when_the_dag_is_parsed(parameters: dict[str
         ({"file": "nowhere.png"}, "cannot be read"),
         ({"file": __file__}, "neither an image, a video nor audio"),
         ({"url": "https://example.com/a"}, "asset_type cannot be told"),
-        ({"url": "s3://films/cat.png"}, "is neither a link"),
+        ({"url": "s3://videos/cat.png"}, "is neither a link"),
         ({"url": "/data/cat.png"}, "is neither a link"),
         ({"url": "cat.png"}, "is neither a link"),
         ({"url": "http:///cat.png"}, "no host"),

@@ -39,7 +39,7 @@ def generation_id(runner: TaskRunner) -> str:
 
 def download(generation_id: str, path: Path, **parameters: Any) -> Callable[[], DownloadVideoOperator]:
     return partial(
-        DownloadVideoOperator, task_id="home", generation_id=generation_id, output_path=str(path), **parameters
+        DownloadVideoOperator, task_id="save", generation_id=generation_id, output_path=str(path), **parameters
     )
 
 

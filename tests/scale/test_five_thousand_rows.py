@@ -67,7 +67,7 @@ def test_every_row_is_billed_once_and_has_its_line(
         wait_until(lambda: airflow.rest.task(task).triggerer_id, "a triggerer", seconds=60)
         airflow.replace_triggerer()
         mark("the triggerer is killed")
-        wait_until(lambda: progress("succeeded") > ROWS / 4, "videos to come home", seconds=600)
+        wait_until(lambda: progress("succeeded") > ROWS / 4, "videos to be saved", seconds=600)
         airflow.kill_task(task)
         mark("the task is killed")
         state = airflow.rest.wait_for_run(DAG_ID, run_id, seconds=900)

@@ -1,4 +1,4 @@
-"""Runs a piece of work in a forked process that kills itself with SIGKILL, and brings its last words home.
+"""Runs a piece of work in a forked process that kills itself with SIGKILL, and returns its last words.
 
 Nothing that Python would still run after an exception (``finally``, ``except BaseException``, ``atexit``) runs.
 """

@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BUCKET = "films"
+BUCKET = "videos"
 
 
 class S3:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.media.media_samples import video
 from tests.support.s3 import running_s3
-from tests.transfers.film_host import film_host
+from tests.transfers.video_host import video_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.s3 import S3
-    from tests.transfers.film_host import FilmHost
+    from tests.transfers.video_host import VideoHost
     from tests.transfers.work import Report
 
 STARTED_SECONDS = 60.0
@@ -98,9 +98,9 @@ def workers(s3_server: S3, scratch: Path) -> Iterator[Workers]:
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+def sized_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """Makes an MP4 of exactly so many bytes: a real one, and a box of nothing that anybody needs."""
-    folder = tmp_path_factory.mktemp("films")
+    folder = tmp_path_factory.mktemp("videos")
     real = video(size=(1280, 720))
 
     def make(size: int) -> Path:
@@ -117,12 +117,12 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
 
 @pytest.fixture
-def host(film: Callable[[int], Path]) -> Iterator[Callable[[int], FilmHost]]:
-    """Serves a film of so many bytes."""
-    served: list[AbstractContextManager[FilmHost]] = []
+def host(sized_video: Callable[[int], Path]) -> Iterator[Callable[[int], VideoHost]]:
+    """Serves a video of so many bytes."""
+    served: list[AbstractContextManager[VideoHost]] = []
 
-    def serve(size: int) -> FilmHost:
-        served.append(film_host(film(size)))
+    def serve(size: int) -> VideoHost:
+        served.append(video_host(sized_video(size)))
         return served[-1].__enter__()
 
     yield serve
@@ -131,8 +131,8 @@ def host(film: Callable[[int], Path]) -> Iterator[Callable[[int], FilmHost]]:
 
 
 @pytest.fixture
-def small_film(host: Callable[[int], FilmHost]) -> str:
-    """The link to a film that warms a process up."""
+def small_video(host: Callable[[int], VideoHost]) -> str:
+    """The link to a video that warms a process up."""
     return host(1_000_000).url
 
 

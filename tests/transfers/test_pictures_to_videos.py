@@ -81,8 +81,8 @@ def test_each_picture_in_a_bucket_becomes_one_video_in_a_bucket_and_one_that_has
         s3.put(f"shop/new/{name} lamp #1.png", picture(name))
     (tmp_path / "red lamp #1.png").write_bytes(picture("red"))
     done = create_asset(sandbox, tmp_path / "red lamp #1.png")
-    film = video()
-    s3.put(f"shop/videos/{done}.mp4", film)
+    content = video()
+    s3.put(f"shop/videos/{done}.mp4", content)
 
     stored = paths(run(airflow, pictures=s3.path("shop/new/*.png"), output_folder=s3.path("shop/videos")))
 
@@ -91,7 +91,7 @@ def test_each_picture_in_a_bucket_becomes_one_video_in_a_bucket_and_one_that_has
     assert sorted(stored) == sorted(s3.path(f"shop/videos/{asset_id}.mp4") for asset_id in ids)
     new = [asset_id for asset_id in ids if asset_id != done]
     assert [frames_of(s3.get(f"shop/videos/{asset_id}.mp4")) for asset_id in new] == [96, 96]
-    assert s3.get(f"shop/videos/{done}.mp4") == film
+    assert s3.get(f"shop/videos/{done}.mp4") == content
     assert (sandbox.billed.asset_groups, sandbox.billed.assets, sandbox.billed.generations) == (1, 3, 2)
 
 

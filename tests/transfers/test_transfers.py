@@ -1,4 +1,4 @@
-"""Large files, killed processes, bad lines and full disks: a film is whole, or there is none."""
+"""Large files, killed processes, bad lines and full disks: a video is whole, or there is none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_provider_anyfast.client.transport import AnyFastClient
 from airflow_provider_anyfast.files.storage import stored_file
 from tests.support.sandbox import running_sandbox
 from tests.transfers import work
-from tests.transfers.film_host import Manners, digest
+from tests.transfers.video_host import Manners, digest
 from tests.transfers.work import Limits
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.support.s3 import S3
     from tests.transfers.conftest import Workers
-    from tests.transfers.film_host import FilmHost
+    from tests.transfers.video_host import VideoHost
 
 pytestmark = [pytest.mark.files, pytest.mark.timeout(300)]
 
@@ -36,14 +36,14 @@ PLACES = pytest.mark.parametrize("place", ["local", "s3"])
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
+def output_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
     folder.mkdir()
     return folder
 
 
-def target_in(place: str, home: Path, s3: S3) -> str:
-    return s3.path("film.mp4") if place == "s3" else str(home / "film.mp4")
+def target_in(place: str, output_folder: Path, s3: S3) -> str:
+    return s3.path("video.mp4") if place == "s3" else str(output_folder / "video.mp4")
 
 
 def stored_digest(target: str) -> str:
@@ -64,21 +64,21 @@ def airflow_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 @pytest.mark.parametrize("size", [5 * MEGABYTE, 200 * MEGABYTE])
 def test_memory_does_not_grow_with_what_comes_home(
     workers: Workers,
-    host: Callable[[int], FilmHost],
-    small_film: str,
+    host: Callable[[int], VideoHost],
+    small_video: str,
     airflow_s3: S3,
-    home: Path,
+    output_folder: Path,
     scratch: Path,
     figure: Callable[[str], None],
     place: str,
     size: int,
 ) -> None:
-    film, target = host(size), target_in(place, home, airflow_s3)
-    report = workers.start(work.save, film.url, small_film, target, Limits()).report()
-    figure(told(f"{size // MEGABYTE} MB home, {place}", size, report))
+    hosted, target = host(size), target_in(place, output_folder, airflow_s3)
+    report = workers.start(work.save, hosted.url, small_video, target, Limits()).report()
+    figure(told(f"{size // MEGABYTE} MB saved, {place}", size, report))
     assert (report.error, report.result) == ("", target)
-    assert stored_digest(target) == digest(film.film)
-    assert film.sent == size
+    assert stored_digest(target) == digest(hosted.video)
+    assert hosted.sent == size
     assert report.memory < MEMORY[place]
     assert list(scratch.iterdir()) == []
 
@@ -87,7 +87,7 @@ def test_memory_does_not_grow_with_what_comes_home(
 @pytest.mark.parametrize("size", [5 * MEGABYTE, 200 * MEGABYTE])
 def test_memory_does_not_grow_with_what_goes_up(
     workers: Workers,
-    film: Callable[[int], Path],
+    sized_video: Callable[[int], Path],
     airflow_s3: S3,
     figure: Callable[[str], None],
     scratch: Path,
@@ -97,7 +97,7 @@ def test_memory_does_not_grow_with_what_goes_up(
 ) -> None:
     # AnyFast's gateway takes 128 MiB at a time, and so does the sandbox; its library takes videos of 200 MiB.
     monkeypatch.setattr("airflow_provider_anyfast.sandbox.api.routing._LARGEST_BODY", 300 * MEGABYTE)
-    files = [film(1_000_000), film(size)]
+    files = [sized_video(1_000_000), sized_video(size)]
     if place == "s3":
         names = [f"{path.stat().st_size}.mp4" for path in files]
         for name, path in zip(names, files, strict=True):
@@ -118,7 +118,7 @@ def test_memory_does_not_grow_with_what_goes_up(
 
 def create_group(url: str, key: str) -> str:
     with AnyFastClient(Settings(key, url)) as client:
-        return client.send(endpoints.create_asset_group("films"))
+        return client.send(endpoints.create_asset_group("videos"))
 
 
 def told(what: str, size: int, report: work.Report) -> str:
@@ -130,44 +130,44 @@ def told(what: str, size: int, report: work.Report) -> str:
 
 
 @pytest.mark.parametrize(("place", "kills", "longest"), [("local", 20, 0.6), ("s3", 12, 1.0)])
-def test_a_process_killed_at_any_moment_leaves_nothing_partial_and_the_next_run_brings_the_film_home(
+def test_a_process_killed_at_any_moment_leaves_nothing_partial_and_the_next_run_saves_the_video(
     workers: Workers,
-    host: Callable[[int], FilmHost],
-    small_film: str,
+    host: Callable[[int], VideoHost],
+    small_video: str,
     airflow_s3: S3,
-    home: Path,
+    output_folder: Path,
     scratch: Path,
     figure: Callable[[str], None],
     place: str,
     kills: int,
     longest: float,
 ) -> None:
-    films, target = host(20 * MEGABYTE), target_in(place, home, airflow_s3)
-    whole = digest(films.film)
-    films.usual = Manners(rate=40 * MEGABYTE)  # half a second
+    hosted, target = host(20 * MEGABYTE), target_in(place, output_folder, airflow_s3)
+    whole = digest(hosted.video)
+    hosted.usual = Manners(rate=40 * MEGABYTE)  # half a second
     chance = random.Random(4)
     killed_on_the_way = 0
     for _ in range(kills):
-        worker = workers.start(work.save, films.url, small_film, target, Limits())
+        worker = workers.start(work.save, hosted.url, small_video, target, Limits())
         end = time.monotonic() + chance.uniform(0, longest)
         while time.monotonic() < end:
             worker.process.join(0.01)
-            assert sizes_of(target) in ([], [films.size]), "something partial has been seen"
+            assert sizes_of(target) in ([], [hosted.size]), "something partial has been seen"
         worker.process.kill()
         worker.process.join()
-        assert sizes_of(target) in ([], [films.size])
+        assert sizes_of(target) in ([], [hosted.size])
         killed_on_the_way += not sizes_of(target)
-        assert len(leftovers(home, scratch)) <= (1 if place == "local" else kills), "nothing is swept away"
+        assert len(leftovers(output_folder, scratch)) <= (1 if place == "local" else kills), "nothing is swept away"
         remove(target, airflow_s3)
     assert killed_on_the_way >= kills / 2
-    assert leftovers(home, scratch)
+    assert leftovers(output_folder, scratch)
     for folder in scratch.glob("airflow-anyfast-*"):
         os.utime(folder, (0, 0))  # a minute later
 
-    films.usual = Manners()
-    report = workers.start(work.save, films.url, small_film, target, Limits()).report()
+    hosted.usual = Manners()
+    report = workers.start(work.save, hosted.url, small_video, target, Limits()).report()
     assert (report.error, stored_digest(target)) == ("", whole)
-    assert leftovers(home, scratch) == []
+    assert leftovers(output_folder, scratch) == []
     figure(f"{kills} kills, {place}: {killed_on_the_way} on the way, none with a partial file")
 
 
@@ -177,12 +177,12 @@ def sizes_of(target: str) -> list[int]:
     return [] if size is None else [size]
 
 
-def leftovers(home: Path, scratch: Path) -> list[str]:
+def leftovers(output_folder: Path, scratch: Path) -> list[str]:
     return [
         path.name
-        for folder in (home, scratch)
+        for folder in (output_folder, scratch)
         for path in folder.iterdir()
-        if path.name.startswith((".film.mp4.", "airflow-anyfast-"))
+        if path.name.startswith((".video.mp4.", "airflow-anyfast-"))
     ]
 
 
@@ -198,51 +198,61 @@ def remove(target: str, s3: S3) -> None:
 
 @PLACES
 def test_a_line_that_breaks_again_and_again_costs_no_byte_twice(
-    workers: Workers, host: Callable[[int], FilmHost], small_film: str, airflow_s3: S3, home: Path, place: str
+    workers: Workers,
+    host: Callable[[int], VideoHost],
+    small_video: str,
+    airflow_s3: S3,
+    output_folder: Path,
+    place: str,
 ) -> None:
-    films, target = host(8 * MEGABYTE), target_in(place, home, airflow_s3)
-    films.manners = [Manners(stops_after=3 * MEGABYTE), Manners(stops_after=2 * MEGABYTE)]
-    report = workers.start(work.save, films.url, small_film, target, Limits()).report()
-    assert (report.error, stored_digest(target)) == ("", digest(films.film))
-    assert films.ranges == ["", "bytes=3000000-", "bytes=5000000-"]
-    assert films.sent == films.size
+    hosted, target = host(8 * MEGABYTE), target_in(place, output_folder, airflow_s3)
+    hosted.manners = [Manners(stops_after=3 * MEGABYTE), Manners(stops_after=2 * MEGABYTE)]
+    report = workers.start(work.save, hosted.url, small_video, target, Limits()).report()
+    assert (report.error, stored_digest(target)) == ("", digest(hosted.video))
+    assert hosted.ranges == ["", "bytes=3000000-", "bytes=5000000-"]
+    assert hosted.sent == hosted.size
 
 
 def test_a_line_that_falls_silent_is_given_up_and_the_rest_is_asked_for(
-    workers: Workers, host: Callable[[int], FilmHost], small_film: str, home: Path
+    workers: Workers, host: Callable[[int], VideoHost], small_video: str, output_folder: Path
 ) -> None:
-    films, target = host(8 * MEGABYTE), home / "film.mp4"
-    films.manners = [Manners(stops_after=5 * MEGABYTE, silent=True)]
-    report = workers.start(work.save, films.url, small_film, str(target), Limits(timeout=1)).report()
-    assert (report.error, digest(target)) == ("", digest(films.film))
-    assert films.ranges == ["", "bytes=5000000-"]
-    assert films.sent == films.size
+    hosted, target = host(8 * MEGABYTE), output_folder / "video.mp4"
+    hosted.manners = [Manners(stops_after=5 * MEGABYTE, silent=True)]
+    report = workers.start(work.save, hosted.url, small_video, str(target), Limits(timeout=1)).report()
+    assert (report.error, digest(target)) == ("", digest(hosted.video))
+    assert hosted.ranges == ["", "bytes=5000000-"]
+    assert hosted.sent == hosted.size
     assert 1 < report.seconds < 10
 
 
 def test_a_slow_line_is_no_broken_line(
-    workers: Workers, host: Callable[[int], FilmHost], small_film: str, home: Path
+    workers: Workers, host: Callable[[int], VideoHost], small_video: str, output_folder: Path
 ) -> None:
-    films, target = host(2 * MEGABYTE), home / "film.mp4"
-    films.usual = Manners(rate=0.7 * MEGABYTE)
-    report = workers.start(work.save, films.url, small_film, str(target), Limits(timeout=1)).report()
-    assert (report.error, digest(target)) == ("", digest(films.film))
-    assert films.ranges == [""]
+    hosted, target = host(2 * MEGABYTE), output_folder / "video.mp4"
+    hosted.usual = Manners(rate=0.7 * MEGABYTE)
+    report = workers.start(work.save, hosted.url, small_video, str(target), Limits(timeout=1)).report()
+    assert (report.error, digest(target)) == ("", digest(hosted.video))
+    assert hosted.ranges == [""]
     assert report.seconds > 2
 
 
 def test_a_line_that_never_gets_anywhere_is_given_up_and_leaves_nothing(
-    workers: Workers, host: Callable[[int], FilmHost], small_film: str, airflow_s3: S3, home: Path, scratch: Path
+    workers: Workers,
+    host: Callable[[int], VideoHost],
+    small_video: str,
+    airflow_s3: S3,
+    output_folder: Path,
+    scratch: Path,
 ) -> None:
-    films, target = host(8 * MEGABYTE), airflow_s3.path("film.mp4")
-    films.usual = Manners(stops_after=0)
-    report = workers.start(work.save, films.url, small_film, target, Limits()).report()
+    hosted, target = host(8 * MEGABYTE), airflow_s3.path("video.mp4")
+    hosted.usual = Manners(stops_after=0)
+    report = workers.start(work.save, hosted.url, small_video, target, Limits()).report()
     assert report.error.startswith("DownloadError: ")
     assert "without a new submission" in report.error
     assert "ab12" not in report.error
-    assert len(films.ranges) == 4
+    assert len(hosted.ranges) == 4
     assert sizes_of(target) == []
-    assert leftovers(home, scratch) == []
+    assert leftovers(output_folder, scratch) == []
 
 
 # Full disks.
@@ -251,33 +261,35 @@ def test_a_line_that_never_gets_anywhere_is_given_up_and_leaves_nothing(
 @PLACES
 def test_a_full_disk_is_told_and_leaves_what_was_there(
     workers: Workers,
-    host: Callable[[int], FilmHost],
-    small_film: str,
+    host: Callable[[int], VideoHost],
+    small_video: str,
     airflow_s3: S3,
-    home: Path,
+    output_folder: Path,
     scratch: Path,
     place: str,
 ) -> None:
-    films, target = host(8 * MEGABYTE), target_in(place, home, airflow_s3)
-    stored_file(target).write_text("an older film")
-    report = workers.start(work.save, films.url, small_film, target, Limits(file_size=3 * MEGABYTE)).report()
+    hosted, target = host(8 * MEGABYTE), target_in(place, output_folder, airflow_s3)
+    stored_file(target).write_text("an older video")
+    report = workers.start(work.save, hosted.url, small_video, target, Limits(file_size=3 * MEGABYTE)).report()
     assert report.error.startswith("DownloadError: ")
     assert "File too large" in report.error
     assert "without a new submission" in report.error
-    assert stored_file(target).read_text() == "an older film"
-    assert leftovers(home, scratch) == []
-    assert len(films.ranges) == 1
+    assert stored_file(target).read_text() == "an older video"
+    assert leftovers(output_folder, scratch) == []
+    assert len(hosted.ranges) == 1
 
 
 def test_a_folder_that_may_only_be_read_is_told_and_stays_as_it_is(
-    workers: Workers, host: Callable[[int], FilmHost], small_film: str
+    workers: Workers, host: Callable[[int], VideoHost], small_video: str
 ) -> None:
-    films = host(1_000_000)
+    hosted = host(1_000_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o555)
-        report = workers.start(work.save, films.url, small_film, str(folder / "film.mp4"), Limits(nobody=True)).report()
+        report = workers.start(
+            work.save, hosted.url, small_video, str(folder / "video.mp4"), Limits(nobody=True)
+        ).report()
         folder.chmod(0o755)
-        assert [path.name for path in folder.iterdir()] == ["film.mp4.first"]
+        assert [path.name for path in folder.iterdir()] == ["video.mp4.first"]
     assert report.error.startswith("DownloadError: ")
     assert "Permission denied" in report.error

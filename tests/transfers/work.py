@@ -1,4 +1,4 @@
-"""What the processes of these tests do: bring a film home, or send one up, as the operators do it."""
+"""What the processes of these tests do: save a video, or upload one, as the operators do it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Limits:
 
 
 def save(pipe: Connection, environment: dict[str, str], url: str, small: str, target: str, limits: Limits) -> None:
-    """Bring ``url`` home, after a ``small`` film that has everything imported and connected."""
+    """Save ``url``, after a ``small`` video that has everything imported and connected."""
     _settle(environment)
     with AnyFastClient(limits.settings()) as client:
         VideoOutput(f"{target}.first").save(client, _finished(small))

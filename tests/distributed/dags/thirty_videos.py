@@ -1,4 +1,4 @@
-"""A batch as one mapped task: each video waits in a triggerer and comes home to a shared folder."""
+"""A batch as one mapped task: each video waits in a triggerer and is saved to a shared folder."""
 
 from __future__ import annotations
 

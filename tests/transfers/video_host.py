@@ -33,8 +33,8 @@ class Manners:
 
 
 @dataclass
-class FilmHost:
-    """A film, and what was sent of it.
+class VideoHost:
+    """A video, and what was sent of it.
 
     Attributes:
         manners: of the next answers, the first one first; afterwards every answer is ``usual``.
@@ -42,7 +42,7 @@ class FilmHost:
         sent: bytes of all answers.
     """
 
-    film: Path
+    video: Path
     url: str = ""
     usual: Manners = field(default_factory=Manners)
     manners: list[Manners] = field(default_factory=list)
@@ -53,12 +53,12 @@ class FilmHost:
     @property
     def etag(self) -> str:
         """It names the content, as storage hosts' do."""
-        return f'"{digest(self.film)}"'
+        return f'"{digest(self.video)}"'
 
     @property
     def size(self) -> int:
-        """Bytes of the film."""
-        return self.film.stat().st_size
+        """Bytes of the video."""
+        return self.video.stat().st_size
 
 
 def digest(file: Path) -> str:
@@ -71,9 +71,9 @@ def digest(file: Path) -> str:
 
 
 @contextmanager
-def film_host(film: Path) -> Iterator[FilmHost]:
-    """Serve a film on a free loopback port for as long as the block lasts."""
-    host = FilmHost(film)
+def video_host(video: Path) -> Iterator[VideoHost]:
+    """Serve a video on a free loopback port for as long as the block lasts."""
+    host = VideoHost(video)
     etag, size = host.etag, host.size
 
     class Answer(BaseHTTPRequestHandler):
@@ -99,7 +99,7 @@ def film_host(film: Path) -> Iterator[FilmHost]:
         def _send(self, start: int, manners: Manners) -> None:
             left = size - start if manners.stops_after is None else min(size - start, manners.stops_after)
             begun, sent = time.monotonic(), 0
-            with film.open("rb") as content:
+            with video.open("rb") as content:
                 content.seek(start)
                 while sent < left:
                     piece = content.read(min(_PIECE, left - sent))
@@ -120,7 +120,7 @@ def film_host(film: Path) -> Iterator[FilmHost]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     server.daemon_threads = True
-    host.url = f"http://127.0.0.1:{server.server_port}/film.mp4?X-Tos-Signature=ab12"
+    host.url = f"http://127.0.0.1:{server.server_port}/video.mp4?X-Tos-Signature=ab12"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
