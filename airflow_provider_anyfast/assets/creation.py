@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_anyfast.client import clock, endpoints
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.assets.source import AssetSource
     from airflow_provider_anyfast.client.responses import Asset, AssetGroup
-    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.ledger.record import Ledger
 
     FoundT = TypeVar("FoundT")
@@ -96,7 +97,7 @@ class GroupCreation:
     def _create(self, ledger: Ledger, name: str) -> str:
         """Creates the group, and looks once more: another task may have created one of this name at the same moment."""
         log.info("Creating the asset group %r, which is billed.", name)
-        group_id = create_once(ledger, lambda: self.client.send(endpoints.create_asset_group(name)))
+        group_id = create_once(ledger, partial(self.client.send, endpoints.create_asset_group(name)))
         oldest = self.find(name) if self.if_exists == "reuse" else None
         if oldest is None or oldest.id == group_id:
             return group_id
@@ -155,7 +156,7 @@ class AssetCreation:
         while True:
             log.info("Creating the asset %r in %s, which is billed.", source.name, self.group_id)
             try:
-                return create_once(ledger, lambda: source.create(self.client, self.group_id))
+                return create_once(ledger, partial(source.create, self.client, self.group_id))
             except AssetGroupNotFoundError as error:
                 namesake = self.find(source.name)
                 if namesake is not None and self.if_exists == "fail":
@@ -188,7 +189,7 @@ class AssetCreation:
         )
 
 
-def create_once(ledger: Ledger, send: Callable[[], str]) -> str:
+def create_once(ledger: Ledger, send: Callable[[Guard], str]) -> str:
     """Sends one billed creation, as ``submit_once`` does; one whose answer is lost can be found for some time.
 
     Raises:

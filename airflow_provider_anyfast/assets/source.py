@@ -31,7 +31,7 @@ from airflow_provider_anyfast.parameters import FilledText, is_blank
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.files.storage import Place
 
 UploadWay = Literal["auto", "data_uri", "multipart"]
@@ -80,15 +80,16 @@ class AssetSource:
     media: MediaFile | None = None
     upload: UploadWay = "auto"
 
-    def create(self, client: AnyFastClient, group_id: str) -> str:
-        """Creates the asset and returns its id. Billed."""
+    def create(self, client: AnyFastClient, group_id: str, guard: Guard) -> str:
+        """Creates the asset and returns its id. Billed. ``guard`` surrounds each request."""
         create = partial(endpoints.create_asset, group_id=group_id, name=self.name, asset_type=self.asset_type)
         if self.media is None:
-            return client.send(create(url=self.url))
+            return client.send(create(url=self.url), guard)
         if self.upload == "data_uri" or (self.upload == "auto" and self.asset_type == "Image"):
-            return client.send(create(url=self.media.data_uri()))
+            return client.send(create(url=self.media.data_uri()), guard)
         with self.media.open() as content:
-            return client.send(create(upload=Upload(self.media.file_name, content, self.media.media_type)))
+            upload = Upload(self.media.file_name, content, self.media.media_type)
+            return client.send(create(upload=upload), guard)
 
 
 @contextmanager

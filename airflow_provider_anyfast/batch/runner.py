@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,14 +28,14 @@ from airflow_provider_anyfast.ledger.record import Ledger, Stage, record_of
 from airflow_provider_anyfast.seedance.fresh_assets import submit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.queue import Intake
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.batch.segment import Segment
     from airflow_provider_anyfast.client.responses import Generation
-    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
 
 log = logging.getLogger(__name__)
 
@@ -286,10 +288,10 @@ class BatchRunner:
         is_paid = row.number in self._paid
         self._record_known_id(row, ledger)
 
-        def send() -> str:
+        def send(guard: Guard) -> str:
             if is_paid:
                 raise _NeedsSubmissionError("What was paid for is of no more use: the row is submitted in its turn.")
-            return submit(self._client, row.request)
+            return submit(self._client, row.request, partial(self._while_open, guard))
 
         generation = get_or_submit(
             ledger,
@@ -304,6 +306,18 @@ class BatchRunner:
         if not generation.reattached:
             self._events.obtained(reattached=False)
         return generation
+
+    @contextmanager
+    def _while_open(self, guard: Guard) -> Iterator[None]:
+        """``guard``, unless submissions have ended while this one waited for its turn, or for its record."""
+        self._refuse_if_closed()
+        with guard():
+            self._refuse_if_closed()
+            yield
+
+    def _refuse_if_closed(self) -> None:
+        if self.intake.state >= BatchState.CLOSED:
+            raise _NeedsSubmissionError("Submissions have ended, and this one was not sent.")
 
     def _record_known_id(self, row: BatchRow, ledger: Ledger) -> None:
         """Records the id that an earlier segment of this attempt knows and could not write."""
@@ -391,4 +405,4 @@ class BatchRunner:
 
 
 class _NeedsSubmissionError(AnyFastError):
-    """Nothing was sent: a row that is to be bought again takes its turn like any other that is to be submitted."""
+    """Nothing was sent: the row still has to be submitted, in its turn."""

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import platform
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -39,12 +39,20 @@ from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from types import TracebackType
+    from typing import TypeAlias
 
     from typing_extensions import Self
 
     from airflow_provider_anyfast.client.endpoints import AnswerT, Call, Flow
     from airflow_provider_anyfast.client.network import Exchange
+
+    Guard: TypeAlias = Callable[[], AbstractContextManager[None]]
+    """Surrounds one exchange: entered when nothing has to be waited for any more, left with the error of the exchange.
+
+    What it raises at its beginning keeps the request from being sent.
+    """
 
 log = logging.getLogger(__name__)
 
@@ -187,21 +195,25 @@ class AnyFastClient(_Driver):
         self._storage: httpx.Client | None = None
         self._making_storage = threading.Lock()
 
-    def send(self, call: Call[AnswerT]) -> AnswerT:
+    def send(self, call: Call[AnswerT], guard: Guard = nullcontext) -> AnswerT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
+
+        Args:
+            call: what to send.
+            guard: surrounds each exchange, and none of the waits before it and between two of them.
 
         Raises:
             AnyFastError: as described in ``errors``; ``LostAnswerError`` only for a billed call.
         """
-        answer: AnswerT = Retrying(sleep=clock.sleep, **self._retry_options())(self.send_once, call)
+        answer: AnswerT = Retrying(sleep=clock.sleep, **self._retry_options())(self.send_once, call, guard)
         return answer
 
-    def send_once(self, call: Call[AnswerT]) -> AnswerT:
+    def send_once(self, call: Call[AnswerT], guard: Guard = nullcontext) -> AnswerT:
         """Sends ``call`` exactly once; for a caller that is itself a loop, such as polling."""
         while wait := self._rate_limiter_of(call).acquire(clock.now()):
             clock.sleep(wait)
         request = self._request(self._http, call)
-        with self._rate_limited(call), self._watched(call, request) as exchange:
+        with guard(), self._rate_limited(call), self._watched(call, request) as exchange:
             request.extensions["trace"] = exchange.trace
             response = self._http.send(request, stream=True)
             body = Body(response)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_anyfast.client import clock
@@ -20,7 +22,9 @@ from airflow_provider_anyfast.ledger.record import Attach, Ledger, Unconfirmed
 from airflow_provider_anyfast.polling.poller import NOT_FOUND_GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_anyfast.client.transport import Guard
 
 log = logging.getLogger(__name__)
 
@@ -46,23 +50,23 @@ class PaidGeneration:
     reattached: bool = False
 
 
-def submit_once(ledger: Ledger, send: Callable[[], str], *, is_resubmission: bool = False) -> str:
+def submit_once(ledger: Ledger, send: Callable[[Guard], str], *, is_resubmission: bool = False) -> str:
     """Sends one billed call, recorded in the ledger before and after it, and returns the id that AnyFast answers.
+
+    Args:
+        ledger: where it is recorded.
+        send: sends the call and returns the id. It enters the guard that it is given right before the request leaves,
+            each time where it is sent again: an attempt that is killed while it waits must not look like one that paid.
+        is_resubmission: whether the call repeats a submission that was lost.
 
     Raises:
         LostAnswerError: the answer is unknown; the intent stays in the ledger for the next attempt.
-        AnyFastError: nothing was accepted, and the intent is taken back.
+        AnyFastError: nothing was accepted, and no intent is left.
     """
-    ledger.record_intent(is_resubmission=is_resubmission)
     id_ = ""
     try:
-        id_ = send()
+        id_ = send(partial(_intent, ledger, is_resubmission=is_resubmission))
         ledger.record_submitted(id_)
-    except LostAnswerError:
-        raise
-    except AnyFastError:
-        ledger.clear_intent()
-        raise
     except BaseException:
         if id_:  # Airflow's execution_timeout strikes wherever the task is, also between the answer and its record.
             log.error("%s is accepted and billed, and this attempt is stopped before that was recorded.", id_)  # noqa: TRY400 - Airflow logs the cause
@@ -71,10 +75,23 @@ def submit_once(ledger: Ledger, send: Callable[[], str], *, is_resubmission: boo
     return id_
 
 
+@contextmanager
+def _intent(ledger: Ledger, *, is_resubmission: bool) -> Iterator[None]:
+    """The time in which a request may be accepted; leaves no intent where AnyFast has certainly not accepted it."""
+    ledger.record_intent(is_resubmission=is_resubmission)
+    try:
+        yield
+    except LostAnswerError:
+        raise
+    except AnyFastError:
+        ledger.clear_intent()
+        raise
+
+
 def get_or_submit(
     ledger: Ledger,
     *,
-    submit: Callable[[], str],
+    submit: Callable[[Guard], str],
     query: Callable[[str], Generation],
     on_lost_submission: OnLostSubmission = "fail",
     resubmit_failed: bool = True,
@@ -84,7 +101,7 @@ def get_or_submit(
 
     Args:
         ledger: what was paid for before.
-        submit: sends the submission and returns the id that it answers. Billed.
+        submit: sends the submission and returns the id that it answers, as ``submit_once`` has it. Billed.
         query: asks how a generation is doing.
         on_lost_submission: what to do where a submission has no answer.
         resubmit_failed: whether a new one takes the place of one that failed for a reason that can go away.
@@ -179,7 +196,7 @@ def _unknown(ledger: Ledger, paid: Attach, error: AnyFastError, *, is_retained: 
 
 def _settle_lost(
     ledger: Ledger,
-    submit: Callable[[], str],
+    submit: Callable[[Guard], str],
     on_lost_submission: OnLostSubmission,
     lost: Unconfirmed,
     error: LostAnswerError | None = None,

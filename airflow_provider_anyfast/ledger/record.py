@@ -302,11 +302,11 @@ class Ledger:
         }
 
     def _restore(self) -> None:
-        if self._before_intent is None:
+        before = self._stored = self._before_intent  # even if the write fails
+        if before is None:
             self._store.delete()
         else:
-            self._write(self._before_intent)
-        self._stored = self._before_intent
+            self._write(before)
 
     def _read(self) -> Record | None:
         try:

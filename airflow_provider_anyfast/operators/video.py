@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -227,7 +227,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
             with self.hook.get_conn() as client:
                 generation = get_or_submit(
                     ledger,
-                    submit=lambda: submit(client, self.request),
+                    submit=partial(submit, client, self.request),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     on_lost_submission=self._options.on_lost_submission,
                     wait_if_unknown=True,

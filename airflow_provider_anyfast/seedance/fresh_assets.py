@@ -11,16 +11,21 @@ from airflow_provider_anyfast.client.errors import AnyFastError, AssetNotFoundEr
 from airflow_provider_anyfast.client.responses import Outcome
 
 if TYPE_CHECKING:
-    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.seedance.request import VideoRequest
 
 log = logging.getLogger(__name__)
 
 
-def submit(client: AnyFastClient, request: VideoRequest) -> str:
+def submit(client: AnyFastClient, request: VideoRequest, guard: Guard) -> str:
     """Submits, and answers the generation's id. Billed once.
 
     An asset that AnyFast's library knows already may be unknown to its models for a while, which is waited for.
+
+    Args:
+        client: of the account that pays.
+        request: what is to be made.
+        guard: surrounds each submission, and none of the waits between them.
 
     Raises:
         AssetNotFoundError: a referenced asset is not there for this key, and has not just become Active.
@@ -29,7 +34,7 @@ def submit(client: AnyFastClient, request: VideoRequest) -> str:
     give_up_at = clock.now() + ACTIVE_ASSET_APPEARS
     while True:
         try:
-            return client.send(endpoints.submit_generation(request.body()))
+            return client.send(endpoints.submit_generation(request.body()), guard)
         except AssetNotFoundError as error:
             if clock.now() >= give_up_at or not _any_fresh(client, request):
                 raise

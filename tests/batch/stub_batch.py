@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.errors import AnyFastError
+    from airflow_provider_anyfast.client.transport import Guard
     from airflow_provider_anyfast.ledger.record import Store
 
 TEMPLATE = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "duration": 4}
@@ -47,8 +49,8 @@ class StubClient:
         self._answer = answer
         self._lock = Lock()
 
-    def send(self, call: Call[Any]) -> Any:
-        with self._lock:
+    def send(self, call: Call[Any], guard: Guard = nullcontext) -> Any:
+        with guard(), self._lock:
             self.calls[call.method] += 1
             if self._answer is not None and (odd := self._answer(call)) is not None:
                 return odd

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from tests.batch.stub_batch import StubBatch, StubClient, rows_of
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.responses import Generation
+    from airflow_provider_anyfast.client.transport import Guard
     from tests.support.clock import FakeClock
 
 
@@ -299,20 +301,23 @@ def test_a_task_that_has_to_end_waits_only_some_seconds_for_an_answer_and_record
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(runner_module, "DRAIN_SECONDS", 0.3)
-    never = threading.Event()
+    sent, never = threading.Event(), threading.Event()
 
     class Silent(StubClient):
-        def send(self, call: Call[Any]) -> Any:
-            if call.method == "POST" and call.json is not None and "boat 1" in str(call.json):
+        def send(self, call: Call[Any], guard: Guard = nullcontext) -> Any:
+            if call.method != "POST" or "boat 1" not in str(call.json):
+                return super().send(call, guard)
+            with guard():
+                sent.set()
                 never.wait(timeout=20)
-            return super().send(call)
+                return super().send(call)
 
     batch = batch_of(tmp_path, 2, client=Silent())
     flush = PagedLedger.flush_pending
 
     def flush_until_both_are_under_way(ledger: PagedLedger, seconds: float) -> None:
         flush(ledger, seconds)
-        if batch.client.generations and not over:
+        if batch.client.generations and sent.is_set() and not over:
             over.append(True)
             raise TimeIsUpError
 
@@ -334,3 +339,34 @@ def test_a_task_that_has_to_end_waits_only_some_seconds_for_an_answer_and_record
     batch.clear()
     batch.segment()
     assert batch.client.calls["POST"] == 1, "a clear is an answer to what was said to be lost"
+
+
+def test_a_submission_that_still_waits_for_its_turn_when_the_task_ends_is_not_sent_and_not_lost(tmp_path: Path) -> None:
+    turn = threading.Event()
+    intake = Intake()
+
+    class Throttled(StubClient):
+        def send(self, call: Call[Any], guard: Guard = nullcontext) -> Any:
+            if "boat 1" in str(call.json):
+                intake.advance(BatchState.ABORTED)
+                turn.wait(timeout=20)
+            return super().send(call, guard)
+
+    batch = batch_of(tmp_path, 2, client=Throttled(), max_in_flight=1)
+    flush = PagedLedger.flush_pending
+
+    def flush_and_open(ledger: PagedLedger, seconds: float) -> None:
+        flush(ledger, seconds)
+        if intake.state is BatchState.ABORTED:
+            turn.set()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PagedLedger, "flush_pending", flush_and_open)
+        runner = batch.segment(intake=intake)
+    assert batch.client.calls["POST"] == 1
+    assert runner.progress() == {
+        "rows": 2, "succeeded": 0, "failed": 0, "lost": 0, "active": 1, "waiting": 1, "tokens": 0,
+    }  # fmt: skip
+    batch.retry()
+    batch.segment()
+    assert batch.client.calls["POST"] == 2

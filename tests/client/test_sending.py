@@ -9,6 +9,7 @@ import asyncio
 import io
 import json
 import logging
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ from tests.client.driving import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 BODY = {"model": "seedance", "content": [{"type": "text", "text": "一只纸船 – a paper boat"}]}
 GOOD = httpx.Response(
@@ -576,6 +577,44 @@ def test_send_once_sends_once(make: Callable[[], Call[Any]], step: Step) -> None
             asyncio.run(ask(service_async))
     assert len(service.sent) == len(service_async.sent) == 1
     assert time.sleeps == []
+
+
+@pytest.mark.parametrize(
+    "first",
+    [answer(429, **{"retry-after": "7"}), answer(503, {"error": {"code": "asset_copy_not_ready", "message": "wait"}})],
+    ids=["throttled", "an asset is being copied"],
+)
+def test_a_guard_surrounds_each_exchange_and_none_of_the_waits(first: httpx.Response) -> None:
+    seen: list[Any] = []
+
+    @contextmanager
+    def guard() -> Iterator[None]:
+        seen.append(len(time.sleeps))
+        try:
+            yield
+        except errors.AnyFastError as error:
+            seen.append(type(error).__name__)
+            raise
+        finally:
+            seen.append(len(time.sleeps))
+
+    with held_clock() as time, ScriptedClient(Service([first, GOOD])) as client:
+        assert client.send(BILLED["submit"](), guard) == "asyntask_1"
+        (slept,) = {len(time.sleeps)}
+    assert slept > 0
+    assert [seen[0], *seen[2:]] == [0, 0, slept, slept]
+
+
+def test_a_guard_that_raises_keeps_the_request_from_being_sent() -> None:
+    @contextmanager
+    def guard() -> Iterator[None]:
+        raise errors.LedgerError("The record cannot be written.")
+        yield
+
+    service = Service([GOOD])
+    with held_clock(), ScriptedClient(service) as client, pytest.raises(errors.LedgerError):
+        client.send(BILLED["submit"](), guard)
+    assert service.sent == []
 
 
 def test_an_answer_is_parsed() -> None:

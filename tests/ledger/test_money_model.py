@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from hypothesis import settings
@@ -25,6 +25,9 @@ from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_su
 from airflow_provider_anyfast.ledger.record import Ledger
 from tests.ledger.memory_store import OutageError, Shelf
 from tests.support.clock import FakeClock
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.client.transport import Guard
 
 
 class KilledError(BaseException):
@@ -314,7 +317,17 @@ class Task(RuleBasedStateMachine):
             Stepping(self).delete()
         return generation.id
 
-    def submit(self) -> str:
+    def submit(self, guard: Guard) -> str:
+        """Waits for its turn, again where it is refused at first, and may be killed there."""
+        for _ in range(2):
+            self.step()
+            with suppress(errors.RateLimitError), guard():
+                return self.send()
+        self.step()
+        with guard():
+            return self.send()
+
+    def send(self) -> str:
         self.step()
         self.anyfast.sent += 1
         self.was_sent = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from tests.ledger.memory_store import Shelf
 from tests.support.clock import START
 
 if TYPE_CHECKING:
+    from airflow_provider_anyfast.client.transport import Guard
     from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.usefixtures("fake_clock")
@@ -51,9 +53,10 @@ class AnyFast:
     submitted: int = 0
     asked: list[str] = field(default_factory=list)
 
-    def submit(self) -> str:
-        self.submitted += 1
-        generation_id: str = _given(self.submissions.pop(0))
+    def submit(self, guard: Guard) -> str:
+        with guard():
+            self.submitted += 1
+            generation_id: str = _given(self.submissions.pop(0))
         return generation_id
 
     def query(self, generation_id: str) -> Generation:
@@ -99,16 +102,39 @@ def test_the_first_attempt_submits_and_writes_it_down(fake_clock: FakeClock) -> 
     assert (shelf.value["stage"], shelf.value["id"]) == ("submitted", "asyntask_new")
 
 
-def test_the_intent_is_written_before_the_request_is_sent() -> None:
+def test_an_intent_stands_while_a_request_is_under_way_and_not_while_one_is_waited_for() -> None:
     shelf = Shelf()
     seen: list[Any] = []
 
-    def submit() -> str:
-        seen.append(shelf.value["stage"])
+    def submit(guard: Guard) -> str:
+        seen.append(shelf.value)
+        with suppress(errors.RateLimitError), guard():
+            seen.append(shelf.value["stage"])
+            raise errors.RateLimitError("busy")
+        seen.append(shelf.value)
+        with guard():
+            seen.append(shelf.value["stage"])
         return "asyntask_new"
 
     submit_once(Ledger(shelf, fingerprint="f", max_tries=3), submit)
-    assert seen == ["intent"]
+    assert seen == [None, "intent", None, "intent"]
+    assert shelf.value["stage"] == "submitted"
+
+
+def test_an_intent_that_could_not_be_taken_back_is_not_what_a_later_one_leaves() -> None:
+    shelf = Shelf()
+
+    def submit(guard: Guard) -> str:
+        with suppress(errors.RateLimitError), guard():
+            shelf.failures = {"delete": 1}
+            raise errors.RateLimitError("busy")
+        with guard():
+            raise errors.RateLimitError("busy")
+        return "asyntask_new"
+
+    with pytest.raises(errors.RateLimitError):
+        submit_once(Ledger(shelf, fingerprint="f", max_tries=3), submit)
+    assert shelf.value is None
 
 
 # A paid generation was found.
@@ -429,8 +455,9 @@ def test_nothing_is_paid_while_the_ledger_cannot_be_written() -> None:
 def test_a_paid_generation_is_used_although_its_id_could_not_be_written() -> None:
     shelf = Shelf()
 
-    def submit() -> str:
-        shelf.failures = {"set": 100}
+    def submit(guard: Guard) -> str:
+        with guard():
+            shelf.failures = {"set": 100}
         return "asyntask_new"
 
     ledger = Ledger(shelf, fingerprint="f", max_tries=3)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 from tests.support.installed_airflow import LEDGER_PLACES
@@ -166,6 +168,23 @@ def test_a_user_who_prefers_to_pay_twice_gets_two_submissions_and_a_line_in_the_
     assert attempt.state == "success"
     assert sandbox.billed.generations == 2
     assert "submitting once more" in attempt.log_text
+
+
+@pytest.mark.parametrize("fault", ["rate_limited", "asset_copy_not_ready"])
+def test_an_attempt_that_ends_while_it_waits_for_its_turn_has_sent_nothing_and_says_so(
+    runner: TaskRunner, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def time_is_up(_: float) -> None:
+        raise AirflowTaskTimeout
+
+    sandbox.fault(fault, times=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "sleep", time_is_up)
+        first = runner.attempt(video())
+    assert isinstance(first.error, AirflowTaskTimeout)
+    assert first.state == "up_for_retry"
+    assert runner.retry(video()).state == "success"
+    assert sandbox.billed.generations == 1
 
 
 def test_a_clear_after_being_told_of_a_lost_answer_is_the_users_word_to_go_on(
