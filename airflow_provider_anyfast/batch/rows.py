@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import posixpath
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ class BatchRow:
         number: from 1, among all rows that were given.
         fingerprint: of the request and the connection that it is billed to.
         key: the same for this row among those with the same request; names its ledger.
+        formerly_billed_to: what version 0.1.0 had in place of the connection.
     """
 
     number: int
@@ -48,6 +49,24 @@ class BatchRow:
     output: VideoOutput | None
     label: str = ""
     """How logs and messages name it."""
+    formerly_billed_to: str = ""
+
+    def recorded_as(self, key: str) -> BatchRow | None:
+        """This row with the ``key`` that its record has; None where that is the key of another request."""
+        digest = key.partition("-")[0]
+        if self.fingerprint.startswith(digest):
+            return replace(self, key=key)
+        former = self._former_fingerprint
+        return replace(self, key=key, fingerprint=former) if former.startswith(digest) else None
+
+    @property
+    def former_key(self) -> str:
+        """The key that version 0.1.0 gave it."""
+        return _key(self._former_fingerprint, self.key.partition("-")[2])
+
+    @property
+    def _former_fingerprint(self) -> str:
+        return fingerprint_of(self.request.body(), self.formerly_billed_to)
 
 
 def read_rows(rows: Any) -> list[Row]:
@@ -81,6 +100,7 @@ def prepare(
     context: Mapping[str, Any],
     billed_to: str,
     *,
+    formerly_billed_to: str = "",
     key_column: str | None = None,
     duplicate_rows: DuplicateRows = "keep",
 ) -> list[BatchRow]:
@@ -91,6 +111,7 @@ def prepare(
         template: renders a row's parameters.
         context: Airflow's, for the template.
         billed_to: the connection that the requests are billed to.
+        formerly_billed_to: what version 0.1.0 had in its place.
         key_column: whose value names a row in messages; None takes the first column.
         duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` it (two videos
             are made and billed), ``skip`` it, or ``fail``.
@@ -117,13 +138,17 @@ def prepare(
             repeated.append(label)
             if duplicate_rows == "skip":
                 continue
-        key = f"{fingerprint[:32]}-{seen[fingerprint]}"
+        key = _key(fingerprint, seen[fingerprint])
         seen[fingerprint] += 1
         output = VideoOutput(output_path) if output_path else None
-        prepared.append(BatchRow(row.number, row, request, fingerprint, key, output, label))
+        prepared.append(BatchRow(row.number, row, request, fingerprint, key, output, label, formerly_billed_to))
     problems.refuse(len(given))
     _mention(repeated, duplicate_rows)
     return prepared
+
+
+def _key(fingerprint: str, number: int | str) -> str:
+    return f"{fingerprint[:32]}-{number}"
 
 
 def _rendered(

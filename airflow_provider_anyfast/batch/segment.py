@@ -18,7 +18,7 @@ from airflow_provider_anyfast.ledger.purchase import PaidGeneration
 from airflow_provider_anyfast.ledger.record import record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
     from airflow_provider_anyfast.batch.options import BatchOptions
@@ -112,10 +112,12 @@ class SegmentStart:
         if not is_resumed:
             check_places(rows, self.source.rows, self.manifest)
             self.check(self.manifest)
-        self.index = RowIndex.of(rows, self.source.digest)
         ledger, manifest = PagedLedger(self.store_of), Manifest(self.manifest, options.attempt)
+        written = _own_entries(manifest, options)
+        rows = _as_recorded(rows, {*written, *(key for key, _ in ledger.items())})
+        self.index = RowIndex.of(rows, self.source.digest)
         _refuse_changed_rows(rows, ledger, options)
-        for entry in _final_entries(rows, ledger, manifest, options):
+        for entry in _final_entries(rows, ledger, written, options):
             manifest.add(entry)
         if len(manifest):
             log.info("%d of %d rows have ended before.", len(manifest), len(rows))
@@ -164,6 +166,15 @@ class SegmentStart:
         )
 
 
+def _as_recorded(rows: Sequence[BatchRow], recorded: Collection[str]) -> list[BatchRow]:
+    """The rows, each with the key of its record, which version 0.1.0 made in another way."""
+    found = []
+    for row in rows:
+        former = row.former_key if recorded and row.key not in recorded else row.key
+        found.append((row.recorded_as(former) if former in recorded else None) or row)
+    return found
+
+
 def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options: BatchOptions) -> None:
     """Refuses rows that a retry would pay for as other requests. Only a clear asks for these."""
     keys = {row.key for row in rows}
@@ -186,14 +197,13 @@ def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options:
 
 
 def _final_entries(
-    rows: Sequence[BatchRow], ledger: PagedLedger, manifest: Manifest, options: BatchOptions
+    rows: Sequence[BatchRow], ledger: PagedLedger, written: Mapping[str, ManifestEntry], options: BatchOptions
 ) -> Iterator[ManifestEntry]:
     """The entries of rows that succeeded at any time, and of those that failed in this very attempt.
 
     A success is what the ledger says. The manifest is believed where the ledger says nothing: it was written by version
     0.1.0, or its Variables went with the task's success.
     """
-    written = _own_entries(manifest, options)
     for row in rows:
         entry = written.get(row.key)
         value = ledger.get(row.key) or {}

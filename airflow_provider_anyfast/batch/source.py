@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,8 @@ class RowSource:
         template: likewise.
         environment: Airflow's, of Jinja.
         context: Airflow's, for the template.
-        billed_to: names the connection and its host.
+        billed_to: the connection's id. Its host is no part of a request, since it has many spellings.
+        formerly_billed_to: the connection and its host, which version 0.1.0 made part of a request.
         key_column: whose value names a row in messages.
         duplicate_rows: what becomes of rows that make the same request.
         required: columns that must have a value in every row.
@@ -60,6 +61,7 @@ class RowSource:
     environment: Environment
     context: Mapping[str, Any]
     billed_to: str
+    formerly_billed_to: str = ""
     key_column: str | None = None
     duplicate_rows: DuplicateRows = "keep"
     required: Sequence[str] = ()
@@ -97,12 +99,12 @@ class RowSource:
         found = []
         for number in numbers:
             (row,) = self._prepare([self._by_number[number]])
-            key = index.keys[number]
-            if row.key.partition("-")[0] != key.partition("-")[0]:
+            same = row.recorded_as(index.keys[number])
+            if same is None:
                 raise InvalidRequestError(
                     CHANGED.format(rows=f"row {number} renders to another request"), advice=CHANGED_ADVICE
                 )
-            found.append(replace(row, key=key))
+            found.append(same)
         return found
 
     @cached_property
@@ -127,6 +129,7 @@ class RowSource:
             self._compiled,
             self.context,
             self.billed_to,
+            formerly_billed_to=self.formerly_billed_to,
             key_column=self.key_column,
             duplicate_rows=self.duplicate_rows,
         )

@@ -217,7 +217,8 @@ class CreateAssetOperator(DeferrableJobMixin):
 def _ledger(context: Context, identity: dict[str, str], hook: AnyFastHook) -> Ledger:
     return Ledger(
         store_for(context, LEDGER_KEY),
-        fingerprint=fingerprint_of(identity, f"{hook.anyfast_conn_id} {hook.settings.base_url}"),
+        fingerprint=fingerprint_of(identity, hook.anyfast_conn_id),
+        former_fingerprints=[fingerprint_of(identity, f"{hook.anyfast_conn_id} {hook.settings.base_url}")],
         max_tries=context["ti"].max_tries,
     )
 

@@ -125,6 +125,7 @@ class StubBatch:
     attempt: int = 1
     max_tries: int = 2
     template: dict[str, Any] = field(default_factory=lambda: dict(TEMPLATE))
+    billed_to: str = "anyfast_default"
     began_at: float = 1_000.0
     timeout: float = 10**10
     course: str = ""
@@ -138,7 +139,9 @@ class StubBatch:
             BatchCheckpoint.from_xcom(json.loads(self.course)) if self.course else BatchCheckpoint(self.began_at)
         )
         start = SegmentStart(
-            source=_CountingSource(self.rows, self.template, Environment(), {}, "anyfast_default", batch=self),
+            source=_CountingSource(
+                self.rows, self.template, Environment(), {}, self.billed_to, "anyfast_default https://host", batch=self
+            ),
             store_of=self.shelf,
             manifest=stored_file(self.manifest, "manifest_path"),
             check=lambda _: None,

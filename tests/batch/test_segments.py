@@ -275,6 +275,57 @@ def test_a_success_that_only_a_manifest_of_version_010_knows_is_believed(tmp_pat
     assert batch.client.calls["POST"] == 3
 
 
+def as_version_010(batch: StubBatch) -> StubBatch:
+    """Lets ``batch`` identify its rows as 0.1.0 did, by the address of AnyFast too."""
+    batch.billed_to = "anyfast_default https://host"
+    return batch
+
+
+def upgraded(batch: StubBatch) -> None:
+    """Leaves what 0.1.0 had stored, without the fields that its records did not have."""
+    batch.billed_to = "anyfast_default"
+    for name, text in list(batch.shelf.kept.items()):
+        if name != "pages":
+            page = json.loads(text)
+            fields = ("stage", "fingerprint", "max_tries", "at", "id")
+            batch.shelf.kept[name] = json.dumps(
+                {key: {field: record[field] for field in fields} for key, record in page.items()}
+            )
+
+
+@pytest.mark.parametrize("cleared", [False, True], ids=["retry", "clear"])
+def test_rows_that_version_010_has_paid_for_are_gone_on_with_over_all_segments(
+    tmp_path: Path, *, cleared: bool
+) -> None:
+    batch = as_version_010(batch_of(tmp_path, 6, max_active=3))
+    batch.segment()
+    upgraded(batch)
+    if cleared:
+        batch.clear()
+    else:
+        batch.retry()
+    batch.segment()
+    assert batch.client.calls["POST"] == 3
+    while len(batch.entries()) < 6:
+        batch.segment(batch.client.finish(2))
+    assert batch.client.calls["POST"] == 6
+    assert {entry["status"] for entry in batch.entries()} == {"SUCCESS"}
+
+
+def test_successes_that_only_a_manifest_of_version_010_knows_are_believed_where_its_variables_are_gone(
+    tmp_path: Path,
+) -> None:
+    batch = as_version_010(batch_of(tmp_path, 3))
+    batch.segment()
+    batch.segment(batch.client.finish(3))
+    batch.shelf.kept.clear()
+    upgraded(batch)
+    batch.clear()
+    batch.segment()
+    assert [entry["status"] for entry in batch.entries()] == ["SUCCESS"] * 3
+    assert batch.client.calls["POST"] == 3
+
+
 # Size.
 
 

@@ -53,6 +53,16 @@ def prompts(sandbox: SandboxHandle) -> list[str]:
     return sorted(str(generation.prompt) for generation in sandbox.account().generations)
 
 
+def test_another_spelling_of_the_host_buys_no_row_again(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path), run_trigger=False)
+    runner.metadata.connections["anyfast_default"].host = sandbox.url.replace("127.0.0.1", "localhost")
+    runner.clear()
+    assert runner.attempt(batch(tmp_path)).state == "success"
+    assert sandbox.billed.generations == 5
+
+
 @BOTH_WAYS
 def test_every_row_becomes_a_file_and_a_line_for_one_payment(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, deferrable: bool

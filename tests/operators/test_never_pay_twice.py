@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -418,3 +419,60 @@ def test_another_spelling_of_the_host_buys_nothing(runner: TaskRunner, sandbox: 
     runner.clear()
     assert runner.attempt(make).state == "success"
     assert sandbox.billed.generations == 1
+
+
+class TestCreations:
+    """A group or an asset whose task was killed before Airflow stored its success."""
+
+    @dataclass
+    class Killed:
+        make: Callable[[], BaseOperator]
+        identity: dict[str, str]
+        record: dict[str, Any]
+
+    @pytest.fixture(params=["group", "asset"])
+    def killed(self, runner: TaskRunner, sandbox: SandboxHandle, request: pytest.FixtureRequest) -> Killed:
+        def fresh() -> tuple[Callable[[], BaseOperator], dict[str, str]]:
+            sandbox.reset(clock=sandbox.clock)
+            group = runner.fresh().attempt(lambda: CreateAssetGroupOperator(task_id="group", name="g")).result
+            common = {"task_id": "create", "name": "n", "retries": 3}
+            if request.param == "group":
+                return partial(CreateAssetGroupOperator, **common, if_exists="create"), {"group": "n"}
+            make = partial(CreateAssetOperator, **common, group_id=group, url="https://example.com/a.png")
+            return make, {"group": group, "name": "n"}
+
+        points = runner.fresh().attempt(fresh()[0]).crash_points
+        make, identity = fresh()
+        point = next(point for point in points if point.name == "state success" and point.side == "before")
+        assert runner.attempt(make, crash_at=point).crashed
+        (stored,) = runner.metadata.variables.values()
+        return self.Killed(make, identity, json.loads(stored or ""))
+
+    def expect_found(self, runner: TaskRunner, sandbox: SandboxHandle, killed: Killed) -> None:
+        attempt = runner.attempt(killed.make)
+        assert attempt.state == "success"
+        assert "was created by an earlier attempt" in attempt.log_text
+        assert sandbox.billed.asset_groups + sandbox.billed.assets == 2
+
+    def test_another_spelling_of_the_host_creates_nothing(
+        self, runner: TaskRunner, sandbox: SandboxHandle, killed: Killed
+    ) -> None:
+        runner.metadata.connections["anyfast_default"].host = sandbox.url.replace("127.0.0.1", "localhost")
+        runner.clear()
+        self.expect_found(runner, sandbox, killed)
+
+    def test_a_record_that_version_0_1_0_wrote_is_gone_on_with(
+        self, runner: TaskRunner, sandbox: SandboxHandle, killed: Killed
+    ) -> None:
+        request = json.dumps([killed.identity, f"anyfast_default {sandbox.url}"], sort_keys=True)
+        old = {field: killed.record[field] for field in ("stage", "max_tries", "at", "id")}
+        old["fingerprint"] = hashlib.sha256(request.encode()).hexdigest()
+        (name,) = runner.metadata.variables
+        if runner.state_store:
+            del runner.metadata.variables[name]
+            runner.metadata.state_store[TaskKey("create"), "anyfast_asset"] = old
+        else:
+            runner.metadata.variables[name] = json.dumps(old)
+        runner.clear(keep_task_state=True)
+        self.expect_found(runner, sandbox, killed)
+        assert (runner.metadata.variables, runner.metadata.state_store) == ({}, {})
