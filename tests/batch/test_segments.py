@@ -217,7 +217,7 @@ def test_a_generation_that_stays_unknown_ends_its_row(tmp_path: Path, fake_clock
     batch.client.generations = generations
     batch.segment([first, *others])
     batch.segment([first])
-    assert [entry["status"] for entry in batch.entries()] == ["FAILURE", "SUCCESS", "SUCCESS"]
+    assert sorted(entry["status"] for entry in batch.entries()) == ["FAILURE", "SUCCESS", "SUCCESS"]
 
 
 @pytest.mark.parametrize("rows", [5, 40])
