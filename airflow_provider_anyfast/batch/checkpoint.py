@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.manifest import Tally
+from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.errors import AnyFastError, Cost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,7 @@ class BatchCheckpoint:
         located: rows that have not ended and have a record: the row, and its page of the ledger.
         manifest: digest of the manifest as it was written.
         tally: what was in it; None where a version wrote this that has no such fields.
+        closed_by: the error that ended the submissions of this attempt.
     """
 
     began_at: float
@@ -45,6 +48,7 @@ class BatchCheckpoint:
     located: Sequence[tuple[int, int]] = ()
     manifest: str = ""
     tally: Tally | None = None
+    closed_by: AnyFastError | None = None
 
     @classmethod
     def from_xcom(cls, stored: Mapping[str, Any]) -> BatchCheckpoint:
@@ -54,13 +58,30 @@ class BatchCheckpoint:
         values = {name: value for name, value in renamed.items() if name in known}
         if tally := values.get("tally"):
             values["tally"] = Tally(**{**tally, "examples": [(row, error) for row, error in tally["examples"]]})
+        if closed_by := values.get("closed_by"):
+            values["closed_by"] = _error_of(closed_by)
         return cls(**values)
 
     def to_xcom(self) -> dict[str, Any]:
         """Plain JSON, in lists: Airflow stores each tuple as an object of its own."""
         found = {own.name: getattr(self, own.name) for own in fields(self)}
         lists = {name: [list(item) for item in found[name]] for name in ("active", "located")}
-        return {**found, **lists, "tally": None if self.tally is None else asdict(self.tally)}
+        tally = None if self.tally is None else asdict(self.tally)
+        return {**found, **lists, "tally": tally, "closed_by": self.closed_by and _facts_of(self.closed_by)}
+
+
+def _facts_of(error: AnyFastError) -> dict[str, Any]:
+    facts = {name: value for name, value in vars(error).items() if name in _FACTS_OF_ERRORS}
+    return {"type": type(error).__name__, **facts, "cost": error.cost.value}
+
+
+def _error_of(facts: Mapping[str, Any]) -> AnyFastError:
+    kind: type[AnyFastError] = getattr(errors, facts["type"], AnyFastError)
+    given = {name: facts[name] for name in _FACTS_OF_ERRORS if name in facts}
+    return kind(**given, cost=Cost(facts["cost"]))
+
+
+_FACTS_OF_ERRORS = ("what", "advice", "status", "code", "request_id", "generation_id")
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,16 @@ class BatchState(IntEnum):
 
 
 class Intake:
-    """The state of a batch, which only moves on. Saturation alone passes, at the start of the next segment."""
+    """The state of a batch, which only moves on. Saturation alone passes, at the start of the next segment.
 
-    def __init__(self) -> None:
+    Args:
+        closed_by: the error that ended the submissions of this attempt before its last deferral, if one did.
+    """
+
+    def __init__(self, closed_by: AnyFastError | None = None) -> None:
         self._reached: list[tuple[BatchState, AnyFastError | None]] = []
+        if closed_by is not None:
+            self.advance(BatchState.CLOSED, closed_by)
 
     @property
     def state(self) -> BatchState:

@@ -242,6 +242,7 @@ class BatchRunner:
             located=[(number, page) for number, page in located.items() if number not in self.manifest],
             manifest=self.manifest.digest,
             tally=self.manifest.tally,
+            closed_by=self.intake.error if self.intake.state is BatchState.CLOSED else None,
         )
 
     def deadline_of(self, generation: PaidGeneration) -> float:

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.ledger.record import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -85,9 +86,7 @@ class PagedLedger:
             self._wakeup.get(timeout=seconds)
             while True:
                 self._wakeup.get_nowait()
-        for page in self._pages:
-            if page.in_doubt:
-                self._take_back(page)
+        self._rewrite_doubtful()
         by_page: dict[_Page, list[_Change]] = {}
         for change in [change for change in self._pending if not change.done.done()]:
             try:
@@ -102,6 +101,7 @@ class PagedLedger:
         with self._lock:
             self._closed = True
         self._settle(tuple(self._pending), LedgerError("The task ended before this could be stored."))
+        self._rewrite_doubtful()
 
     @staticmethod
     def stores(store_of: Callable[[str], StoreT]) -> list[StoreT]:
@@ -173,6 +173,10 @@ class PagedLedger:
             page.store.set(ledgers)
         except Exception as error:  # noqa: BLE001 - raised in the threads that wait
             if not self._is_stored(page, ledgers):
+                # An intent is taken back, for its request is not sent now. All else is true, and is stored later.
+                page.ledgers = {key: value for key, value in ledgers.items() if not _is_intent(value)} | {
+                    key: value for key, value in page.ledgers.items() if _is_intent(ledgers.get(key))
+                }
                 self._settle(changes, error)
                 return
         page.ledgers = ledgers
@@ -189,14 +193,17 @@ class PagedLedger:
         page.in_doubt = True
         return False
 
-    def _take_back(self, page: _Page) -> None:
-        """Stores what is certain once more, over a write that may have been stored: its intents were never sent."""
-        try:
-            page.store.set(page.ledgers)
-        except Exception as error:  # noqa: BLE001 - tried again at the next flush
-            log.warning("A page of the ledger still cannot be written: %s", error)
-        else:
-            page.in_doubt = False
+    def _rewrite_doubtful(self) -> None:
+        """Stores once more what is true, over writes of which it is unknown whether they were stored."""
+        for page in self._pages:
+            if not page.in_doubt:
+                continue
+            try:
+                page.store.set(page.ledgers)
+            except Exception as error:  # noqa: BLE001 - tried again at the next flush
+                log.warning("A page of the ledger still cannot be written: %s", error)
+            else:
+                page.in_doubt = False
 
     def _settle(self, changes: Iterable[_Change], error: Exception | None = None) -> None:
         for change in changes:
@@ -217,7 +224,7 @@ class _Page:
     store: Store
     ledgers: dict[str, Any] = field(default_factory=dict)
     in_doubt: bool = False
-    """Whether the stored page may hold more than ``ledgers``."""
+    """Whether the stored page may differ from ``ledgers``."""
     keys: set[str] = field(default_factory=set)
     """Of all that have or had a place here."""
     is_read: bool = False
@@ -261,6 +268,10 @@ class _Entry:
 
 _INDEX = "pages"
 """The record that counts the pages."""
+
+
+def _is_intent(value: Any) -> bool:
+    return bool(value) and value.get("stage") == Stage.INTENT.value
 
 
 def _page_stores(store_of: Callable[[str], StoreT], index: dict[str, Any]) -> list[StoreT]:

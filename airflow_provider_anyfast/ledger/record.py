@@ -293,6 +293,15 @@ class Ledger:
         """Records that nothing more can come of ``id_``, which was paid for."""
         self._advance(Stage.CLOSED, id_)
 
+    def submitted_at(self, id_: str) -> float | None:
+        """Unix seconds at which ``id_`` was recorded; None where the record does not tell, or cannot be read."""
+        try:
+            record = self._read()
+        except LedgerError as error:
+            log.warning("%s", error.what)
+            return None
+        return record.at if record is not None and record.id == id_ else None
+
     @property
     def _identity(self) -> dict[str, Any]:
         return {

@@ -197,9 +197,9 @@ class CreateAssetOperator(DeferrableJobMixin):
             asset_id = event.get("job_id") or ti.xcom_pull(
                 task_ids=self.task_id, key="asset_id", map_indexes=ti.map_index
             )
-            started_at = float(event.get("started_at") or clock.now())
-            trigger = self._trigger(read(self, WaitParameters), asset_id, started_at)
             ledger = _ledger(context, {}, self.hook)
+            started_at = float(event.get("started_at") or ledger.submitted_at(asset_id) or clock.now())
+            trigger = self._trigger(read(self, WaitParameters), asset_id, started_at)
             with self.hook.get_conn() as client, _given_up_if_unknown(ledger, trigger):
                 _conclude(self.resume(client, trigger, event), ledger)
             return str(asset_id)

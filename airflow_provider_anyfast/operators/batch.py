@@ -185,7 +185,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         )
 
     def _run(self, context: Context, checkpoint: BatchCheckpoint, event: JobsEvent) -> dict[str, Any]:
-        self._intake = intake = Intake()
+        self._intake = intake = Intake(checkpoint.closed_by)
         with fail_fast(context, self.anyfast_conn_id):
             options = self._options(context, checkpoint)
             hook = AnyFastHook(self.anyfast_conn_id)

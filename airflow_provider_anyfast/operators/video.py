@@ -248,12 +248,12 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 task_ids=self.task_id, key="generation_id", map_indexes=context["ti"].map_index
             )
             self._generation_id = generation_id
-            started_at = float(event.get("started_at") or clock.now())
+            ledger = Ledger(self._store(context), max_tries=context["ti"].max_tries)
+            started_at = float(event.get("started_at") or ledger.submitted_at(generation_id) or clock.now())
             trigger = self._trigger(generation_id, started_at)
             self.video_link = task_log_page(self.hook.settings.base_url, generation_id)
             with self.hook.get_conn() as client:
                 task = self.resume(client, trigger, event)
-                ledger = Ledger(self._store(context), max_tries=context["ti"].max_tries)
                 return self._save(context, client, ledger, task, started_at)
 
     def on_kill(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -115,6 +116,10 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         """Unix seconds after which no job is waited for any more."""
         return max((deadline for _, _, deadline in self.jobs), default=clock.now())
 
+    @cached_property
+    def _created_at(self) -> dict[str, float]:
+        return {job_id: started_at for job_id, started_at, _ in self.jobs}
+
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments: ids, times and the name of the connection, nothing secret."""
         return f"{type(self).__module__}.{type(self).__qualname__}", {
@@ -212,7 +217,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         else:
             ended = watch.answered(job_id, answer, clock.now())
         if isinstance(ended, Finished):
-            self.trigger_class.learn(self.anyfast_conn_id, self.kind, ended.job, self.started_at)
+            self.trigger_class.learn(self.anyfast_conn_id, self.kind, ended.job, self._created_at[job_id])
         elif isinstance(ended, GaveUp):
             self.log.warning("Polling %s failed permanently: %s", job_id, ended.error.what)
         elif ended is not None:

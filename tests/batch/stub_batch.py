@@ -149,7 +149,8 @@ class StubBatch:
         )
         options = self.options(first_segment=not checkpoint.resumed)
         segment = start.segment(checkpoint, None if ended is None else frozenset(ended), options)
-        runner = BatchRunner(options, segment, self.client, intake or Intake(), NoEvents())  # type: ignore[arg-type]
+        intake = intake or Intake(checkpoint.closed_by)
+        runner = BatchRunner(options, segment, self.client, intake, NoEvents())  # type: ignore[arg-type]
         runner.run()
         self.course = json.dumps(runner.checkpoint(None).to_xcom())
         assert start.index is not None

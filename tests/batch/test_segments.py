@@ -24,7 +24,7 @@ from airflow_provider_anyfast.client.errors import (
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.video_output import SavedVideo, VideoOutput
 from airflow_provider_anyfast.ledger.pages import PagedLedger
-from tests.batch.stub_batch import StubBatch, StubClient, rows_of
+from tests.batch.stub_batch import StubBatch, StubClient, _Kept, rows_of
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.endpoints import Call
@@ -162,6 +162,47 @@ def test_what_refuses_submissions_never_stops_the_download_of_what_is_paid_for(
     batch.segment(batch.client.finish(8), intake=intake)
     assert [entry["status"] for entry in batch.entries()] == ["SUCCESS"] * 8
     assert batch.client.calls["POST"] == 9
+
+
+def test_what_ended_the_submissions_still_holds_after_a_deferral(tmp_path: Path) -> None:
+    refusal = QuotaError("用户额度不足", status=403, code="insufficient_user_quota")
+    batch = batch_of(tmp_path, 30, client=only_submissions(refusal, after=8), max_in_flight=1)
+    batch.segment()
+    generations = batch.client.generations
+    batch.client = StubClient()
+    batch.client.generations = generations
+    intake = batch.segment(batch.client.finish(3)).intake
+    assert (intake.state, str(intake.error)) == (BatchState.CLOSED, str(refusal))
+    assert (type(intake.error), intake.error.status, intake.error.code) == (
+        QuotaError,
+        403,
+        "insufficient_user_quota",
+    )  # type: ignore[union-attr]  # the type is compared first
+    assert batch.client.calls["POST"] == 0
+    batch.retry()
+    batch.segment()
+    assert batch.client.calls["POST"] == 22
+
+
+def test_an_id_that_could_not_be_recorded_is_known_and_recorded_after_a_deferral(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of(tmp_path, 2)
+
+    def refuse_ids(page: _Kept, value: dict[str, Any]) -> None:
+        if "asyntask" in json.dumps(value):
+            raise OSError("Airflow's API server is away.")
+        write(page, value)
+
+    write = _Kept.set
+    with monkeypatch.context() as patched:
+        patched.setattr(_Kept, "set", refuse_ids)
+        runner = batch.segment()
+    assert len(runner.active) == 2
+    assert "asyntask" not in str(batch.shelf.kept)
+    batch.segment(batch.client.finish(1))
+    assert batch.segment(batch.client.finish(1)).progress()["succeeded"] == 2
+    assert batch.client.calls["POST"] == 2
 
 
 def test_a_lost_submission_ends_its_row_and_no_other(tmp_path: Path) -> None:

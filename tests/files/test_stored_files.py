@@ -8,12 +8,13 @@ import os
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.files.storage import RemoteFile, files_in, stored_file
 from airflow_provider_anyfast.files.video_output import VideoOutput
 
@@ -274,6 +275,25 @@ class Bucket:
 def _raise(error: Exception | None) -> None:
     if error is not None:
         raise error
+
+
+def test_a_last_frame_whose_link_has_expired_gives_up_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(_open_link: Any, link: str, path: Path, **_: Any) -> None:
+        if link.endswith(".png"):
+            raise errors.LinkExpiredError("The link of the last frame has expired.")
+        path.write_bytes(b"video")
+
+    monkeypatch.setattr("airflow_provider_anyfast.files.video_output.download", download)
+    task = Generation(
+        "asyntask_1",
+        "SUCCESS",
+        Outcome.SUCCEEDED,
+        video_url="https://host/x.mp4",
+        last_frame_url="https://host/x.png",
+    )
+    saved = VideoOutput(f"{tmp_path}/x.mp4").save(cast("Any", SimpleNamespace(open_link=None)), task)
+    assert (saved.path, saved.last_frame_path) == (f"{tmp_path}/x.mp4", None)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.mp4"]
 
 
 MISSING = FileNotFoundError("videos")

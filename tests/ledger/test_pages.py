@@ -119,15 +119,36 @@ def test_the_store_of_one_ledger_reads_writes_and_forgets(shelf: Shelf) -> None:
             assert store.get() == kept
 
 
-@pytest.mark.parametrize("is_first", [True, False], ids=["the cover", "a page"])
-def test_a_write_that_fails_is_told_to_all_who_wait_and_nothing_is_believed_to_be_stored(
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_doubtful_write_takes_back_an_intent_and_never_an_id(shelf: Shelf, *, is_stored: bool) -> None:
+    paged = PagedLedger(shelf)
+    fill(
+        paged, a={"stage": "intent"}, b={"stage": "submitted", "id": "asyntask_1"}, c={"stage": "submitted", "id": "2"}
+    )
+    submitted = {"stage": "submitted", "id": "asyntask_3"}
+    with threads(paged) as pool:
+        waiting = want(paged, pool, a=submitted, b={"stage": "intent"}, c=None)
+        shelf.error = OSError("away")
+        paged.flush_pending(MOMENT)
+        for change in waiting:
+            with pytest.raises(OSError, match="away"):
+                change.result(timeout=5)
+        shelf.error = None
+        if is_stored:
+            shelf.kept["page_0"] = {"a": submitted, "b": {"stage": "intent"}}
+        paged.flush_pending(MOMENT)
+    assert shelf.kept["page_0"] == {"a": submitted, "b": {"stage": "submitted", "id": "asyntask_1"}}
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["the index", "a page"])
+def test_a_write_that_fails_is_told_to_all_who_wait_and_no_intent_is_believed_to_be_stored(
     shelf: Shelf, *, is_first: bool
 ) -> None:
     book = PagedLedger(shelf)
     if not is_first:
         fill(book, a={"n": 0}, b={"n": 0})
     with threads(book) as pool:
-        waiting = want(book, pool, a={"n": 1}, b={"n": 1})
+        waiting = want(book, pool, a={"stage": "intent"}, b={"stage": "intent"})
         shelf.error = OSError("away")
         book.flush_pending(MOMENT)
         for change in waiting:

@@ -7,6 +7,7 @@ import datetime as dt
 import errno
 import json
 import pathlib
+import re
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -378,6 +379,20 @@ def test_a_link_that_is_refused_for_a_while_is_waited_for_in_the_same_attempt(
 ) -> None:
     sandbox.fault("link_refused", times=4)
     assert runner.attempt(video(output_path=str(tmp_path / "x.mp4"))).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_a_trigger_that_is_too_late_leaves_the_time_of_the_submission_known(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path
+) -> None:
+    make = video(output_path=str(tmp_path / "x.mp4"), deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    fake_clock.advance(3000)
+    attempt = runner.resume(make, timed_out=True)
+    assert attempt.state == "success", attempt.log_text
+    took = re.search(r"took (-?\d+) s", attempt.log_text)
+    assert took is not None
+    assert 0 < int(took[1]) < 3000
     assert sandbox.billed.generations == 1
 
 

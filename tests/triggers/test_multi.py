@@ -87,6 +87,17 @@ def test_the_worker_is_woken_when_enough_has_ended_or_it_is_time_and_something_h
     assert earliest <= woken <= earliest + 6
 
 
+def test_how_long_a_video_took_counts_from_its_own_submission(
+    fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[float] = []
+    monkeypatch.setattr(VideoTrigger, "learn", lambda *given: learned.append(given[-1]))
+    jobs = [("g0", START, START + HOUR), ("g1", START + 40, START + HOUR)]
+    trigger = VideosTrigger(jobs=jobs, anyfast_conn_id="one", kind="seedance", poll_interval=5.0)
+    seconds_until_woken(trigger, ready_after(300, 100))
+    assert learned == [START + 40, START]
+
+
 def test_without_videos_it_is_only_an_alarm_clock(fake_clock: FakeClock) -> None:
     assert seconds_until_woken(trigger_for({}, resume_at=START + 120), {}) == 120
     assert trigger_for({}).deadline == clock.now()
