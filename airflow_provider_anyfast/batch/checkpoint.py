@@ -92,26 +92,29 @@ class RowIndex:
         digest: of the rows, the template and the connection, which proves that nothing has changed.
         kind: what the videos have in common that says how long they take; empty if they differ.
         keys: of the ledger, by the numbers of the rows.
+        left_out: rows beyond the limit of the batch.
     """
 
     digest: str
     kind: str
     keys: dict[int, str]
+    left_out: int = 0
 
     @classmethod
-    def of(cls, rows: Sequence[BatchRow], digest: str) -> RowIndex:
+    def of(cls, rows: Sequence[BatchRow], digest: str, *, left_out: int = 0) -> RowIndex:
         """The index of rows that are rendered."""
         kinds = {f"{row.request.model} {row.request.resolution or ''} {row.request.duration or ''}" for row in rows}
         kind = kinds.pop() if len(kinds) == 1 else ""
-        return cls(digest, kind, {row.number: row.key for row in rows})
+        return cls(digest, kind, {row.number: row.key for row in rows}, left_out)
 
     @classmethod
     def from_xcom(cls, stored: Mapping[str, str]) -> RowIndex:
         """What an earlier segment has pushed."""
         parts = (part.partition(":") for part in stored["keys"].split())
-        return cls(stored["digest"], stored["kind"], {int(number): key for number, _, key in parts})
+        keys = {int(number): key for number, _, key in parts}
+        return cls(stored["digest"], stored["kind"], keys, int(stored.get("left_out", 0)))
 
     def to_xcom(self) -> dict[str, str]:
-        """Three texts: Airflow walks through every list that it stores, item by item."""
+        """Texts alone: Airflow walks through every list that it stores, item by item."""
         keys = " ".join(f"{number}:{key}" for number, key in self.keys.items())
-        return {"digest": self.digest, "kind": self.kind, "keys": keys}
+        return {"digest": self.digest, "kind": self.kind, "keys": keys, "left_out": str(self.left_out)}

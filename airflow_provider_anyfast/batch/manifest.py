@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUCCEEDED, FAILED, LOST = "SUCCESS", "FAILURE", "LOST"
+SUCCEEDED, FAILED, LOST, SKIPPED = "SUCCESS", "FAILURE", "LOST", "SKIPPED"
 EXAMPLES = 5
 """Failures that a message names."""
 _ROW_AT = len('{"row": ')
@@ -43,7 +43,8 @@ class ManifestEntry:
         batch: names the task instance.
         attempt: the try of the task in which it ended.
         input: the row as it was given.
-        status: ``SUCCESS``, ``FAILURE``, or ``LOST`` where nobody knows whether a video was bought.
+        status: ``SUCCESS``, ``FAILURE``, ``LOST`` where nobody knows whether a video was bought, or ``SKIPPED`` where
+            its whole video was there before.
         error_type, error: why it failed.
         retryable: whether a retry of the task tries it again.
         result: as of ``GenerateVideoOperator``; a signed link only where no file was wanted.
@@ -72,6 +73,7 @@ class Tally:
 
     Attributes:
         ended_now: rows that have ended in this try of the task.
+        skipped: rows whose whole video was there before.
         retryable: failed rows that a retry tries again.
         examples: the first failures, each a row's number and why it failed.
     """
@@ -82,6 +84,7 @@ class Tally:
     tokens: int = 0
     ended_now: int = 0
     retryable: int = 0
+    skipped: int = 0
     examples: list[tuple[int, str]] = field(default_factory=list)
 
     @property
@@ -91,6 +94,9 @@ class Tally:
 
     def add(self, entry: ManifestEntry, attempt: int) -> None:
         """Counts a row that has ended; ``attempt`` is the current try of the task."""
+        if entry.status == SKIPPED:
+            self.skipped += 1
+            return
         self.ended_now += entry.attempt == attempt
         self.tokens += entry.tokens
         if entry.status == SUCCEEDED:
@@ -187,6 +193,11 @@ def success_entry(
     if path is not None:
         result |= {"video_url": None, "expires_at": None, "last_frame_url": None}
     return replace(entry, status=SUCCEEDED, result=result)
+
+
+def skipped_entry(entry: ManifestEntry, *, prompt: str | None, path: str) -> ManifestEntry:
+    """``entry`` of a row whose whole video is there already, so that nothing is submitted for it."""
+    return replace(entry, status=SKIPPED, result={"generation_id": None, "prompt": prompt, "path": path})
 
 
 def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str) -> ManifestEntry:

@@ -21,6 +21,7 @@ from airflow_provider_anyfast.parameters import (
 
 OnRowFailure = Literal["continue", "fail"]
 DuplicateRows = Literal["keep", "skip", "fail"]
+IfExists = Literal["overwrite", "skip"]
 
 MOST_IN_FLIGHT = 100
 """The connections in httpx's pool."""
@@ -40,6 +41,8 @@ class BatchParameters(Parameters):
     key_column: OptionalText = None
     duplicate_rows: DuplicateRows = "keep"
     required: Texts = ()
+    if_exists: IfExists = "overwrite"
+    limit: OptionalWhole = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class BatchOptions:
         timeout: seconds from a row's submission, or from ``began_at`` if that is later.
         max_in_flight: submissions, polls and downloads at a time.
         max_active: videos that may render at the same time; None sets no limit.
+        if_exists: what becomes of a row whose whole video is where it would go.
+        limit: rows that are made in this run, the first ones of the table first; None makes all.
     """
 
     identity: str
@@ -67,3 +72,5 @@ class BatchOptions:
     max_active: int | None
     on_lost_submission: OnLostSubmission
     on_row_failure: OnRowFailure
+    if_exists: IfExists = "overwrite"
+    limit: int | None = None

@@ -103,6 +103,7 @@ def prepare(
     formerly_billed_to: str = "",
     key_column: str | None = None,
     duplicate_rows: DuplicateRows = "keep",
+    overwrite: bool = True,
 ) -> list[BatchRow]:
     """Renders and checks every row.
 
@@ -115,6 +116,7 @@ def prepare(
         key_column: whose value names a row in messages; None takes the first column.
         duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` it (two videos
             are made and billed), ``skip`` it, or ``fail``.
+        overwrite: False keeps whole videos that are there already, so each row must name its own file.
 
     Raises:
         InvalidRequestError: naming every problem once, with the rows that have it.
@@ -130,6 +132,8 @@ def prepare(
             first = outputs.setdefault(posixpath.normpath(output_path), label)
             if first != label:
                 found.append(f"output_path={output_path!r} is that of {first} too")
+        if not overwrite and (not output_path or PLACEHOLDER in output_path):
+            found.append("if_exists='skip' needs an output_path that names the row, without {generation_id}")
         if request is None or found:
             problems.add(label, found)
             continue
@@ -140,7 +144,7 @@ def prepare(
                 continue
         key = _key(fingerprint, seen[fingerprint])
         seen[fingerprint] += 1
-        output = VideoOutput(output_path) if output_path else None
+        output = VideoOutput(output_path, overwrite=overwrite) if output_path else None
         prepared.append(BatchRow(row.number, row, request, fingerprint, key, output, label, formerly_billed_to))
     problems.refuse(len(given))
     _mention(repeated, duplicate_rows)

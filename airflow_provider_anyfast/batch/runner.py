@@ -86,6 +86,7 @@ class BatchRunner:
     ) -> None:
         self.options = options
         self.total = segment.total
+        self.left_out = segment.left_out
         self.manifest = segment.manifest
         self.intake = intake
         self.active = dict(segment.active)
@@ -206,12 +207,17 @@ class BatchRunner:
     def progress(self) -> dict[str, int]:
         """How far the batch is, in numbers of rows and tokens."""
         tally, paid = self.manifest.tally, len(self._paid)
+        in_flight = {row.number for row in self._queue.in_flight}
+        downloading = len(in_flight & self._paid)
         return {
             "rows": self.total,
             "succeeded": tally.succeeded,
             "failed": tally.failed,
             "lost": tally.lost,
+            "skipped": tally.skipped,
             "active": paid,
+            "downloading": downloading,
+            "submitting": len(in_flight) - downloading,
             "waiting": max(0, self.total - len(self.manifest) - paid),
             "tokens": tally.tokens,
         }
@@ -253,8 +259,9 @@ class BatchRunner:
     def summary(self) -> dict[str, Any]:
         """What the task returns."""
         counts = self.progress()
-        names = ("rows", "succeeded", "failed", "lost", "tokens")
-        return {**{name: counts[name] for name in names}, "manifest_path": self.manifest.path}
+        names = ("rows", "succeeded", "failed", "lost", "skipped", "tokens")
+        numbers = {name: counts[name] for name in names}
+        return {**numbers, "left_out": self.left_out, "manifest_path": self.manifest.path}
 
     # Rows, in threads of their own
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.checkpoint import RowIndex
 from airflow_provider_anyfast.batch.manifest import SUCCEEDED, Manifest, ManifestEntry, digest_of, entry_from_facts
+from airflow_provider_anyfast.batch.selection import select_rows
 from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import Cost, InvalidRequestError, LedgerError
@@ -48,6 +49,7 @@ class Segment:
         known: generations of the rows to ask about, as an earlier segment of the attempt knows them.
         doubted: rows whose generation AnyFast did not know when it was last asked.
         located: the pages of rows that this segment does not look at, by their numbers.
+        left_out: rows beyond the limit of the batch.
     """
 
     total: int
@@ -59,6 +61,7 @@ class Segment:
     known: dict[int, PaidGeneration] = field(default_factory=dict)
     doubted: set[int] = field(default_factory=set)
     located: dict[int, int] = field(default_factory=dict)
+    left_out: int = 0
 
 
 @dataclass
@@ -115,15 +118,23 @@ class SegmentStart:
         ledger, manifest = PagedLedger(self.store_of), Manifest(self.manifest, options.attempt)
         written = _own_entries(manifest, options)
         rows = _as_recorded(rows, {*written, *(key for key, _ in ledger.items())})
-        self.index = RowIndex.of(rows, self.source.digest)
         _refuse_changed_rows(rows, ledger, options)
-        for entry in _final_entries(rows, ledger, written, options):
-            manifest.add(entry)
+        entries = {entry.row: entry for entry in _final_entries(rows, ledger, written, options)}
+        selection = select_rows(rows, ledger, ended=entries.keys(), options=options)
+        self.source.refuse_if_over_budget(selection.made)
+        for entry in selection.skipped:
+            entries[entry.row] = entry
+        chosen = sorted((*selection.made, *selection.existing), key=lambda row: row.number)
+        self.index = RowIndex.of(chosen, self.source.digest, left_out=len(rows) - len(chosen))
+        for row in chosen:
+            if row.number in entries:
+                manifest.add(entries[row.number])
         if len(manifest):
-            log.info("%d of %d rows have ended before.", len(manifest), len(rows))
-        left = [row for row in rows if row.number not in manifest]
+            log.info("%d of %d rows have ended before.", len(manifest), len(chosen))
+        left = [row for row in selection.made if row.number not in manifest]
         return Segment(
-            total=len(rows),
+            total=len(chosen),
+            left_out=self.index.left_out,
             ledger=ledger,
             manifest=manifest,
             paid=[row for row in left if ledger.get(row.key) is not None],
@@ -163,6 +174,7 @@ class SegmentStart:
             known={number: generations[number] for number in asked if number in generations},
             doubted=set(checkpoint.doubted),
             located=located,
+            left_out=self.index.left_out,
         )
 
 

@@ -54,6 +54,7 @@ class RowSource:
         duplicate_rows: what becomes of rows that make the same request.
         required: columns that must have a value in every row.
         max_tokens: a batch that would cost more is refused.
+        overwrite: False keeps whole videos that are there already.
     """
 
     rows: Any
@@ -66,6 +67,7 @@ class RowSource:
     duplicate_rows: DuplicateRows = "keep"
     required: Sequence[str] = ()
     max_tokens: float | None = None
+    overwrite: bool = True
 
     @cached_property
     def digest(self) -> str:
@@ -77,10 +79,9 @@ class RowSource:
         """Renders and checks every row.
 
         Raises:
-            InvalidRequestError: some would be refused, they would cost too much, or they render differently each time.
+            InvalidRequestError: some would be refused, or they render differently each time.
         """
         rows = self._prepare(self._given)
-        self._refuse_if_over_budget(rows)
         again = self._prepare(self._given[:_SAMPLE])
         if [row.fingerprint for row in again] != [row.fingerprint for row in rows[: len(again)]]:
             raise InvalidRequestError(
@@ -132,9 +133,11 @@ class RowSource:
             formerly_billed_to=self.formerly_billed_to,
             key_column=self.key_column,
             duplicate_rows=self.duplicate_rows,
+            overwrite=self.overwrite,
         )
 
-    def _refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:
+    def refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:
+        """Raises an ``InvalidRequestError`` if the estimates of these rows are above ``max_tokens`` together."""
         estimates = [row.request.estimated_tokens() for row in rows]
         tokens = sum(estimate or 0 for estimate in estimates)
         unknown = sum(estimate is None for estimate in estimates)

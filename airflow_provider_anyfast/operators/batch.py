@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
 from airflow_provider_anyfast.batch.claim import claim_manifest
-from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters, DuplicateRows, OnRowFailure
+from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters, DuplicateRows, IfExists, OnRowFailure
 from airflow_provider_anyfast.batch.queue import BatchState, Intake
 from airflow_provider_anyfast.batch.runner import BatchRunner
 from airflow_provider_anyfast.batch.segment import SegmentStart
@@ -87,11 +87,16 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` makes and bills
             both, ``skip`` leaves it out, ``fail`` refuses the batch.
         required: columns that must exist and have a value in every row.
+        if_exists: what becomes of a row whose whole video is at its ``output_path`` already: ``overwrite`` makes and
+            bills a new one, ``skip`` submits nothing, so that a nightly run pays for new rows alone. Each
+            ``output_path`` must then name its row, without ``{generation_id}``.
+        limit: rows that this run makes, the first ones of the table first; all rows are checked. With
+            ``if_exists="skip"`` the next run goes on with the rest.
         anyfast_conn_id: the connection.
 
     Returns:
-        ``{"rows", "succeeded", "failed", "lost", "tokens", "manifest_path"}``. While it runs, the XCom ``progress``
-        has the same numbers.
+        ``{"rows", "succeeded", "failed", "lost", "skipped", "tokens", "left_out", "manifest_path"}``. While it runs,
+        the XCom ``progress`` has these numbers and what the rest of the rows is doing.
 
     Raises:
         InvalidRequestError: naming every row that AnyFast would refuse; nothing was spent.
@@ -114,6 +119,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         "key_column",
         "duplicate_rows",
         "required",
+        "if_exists",
+        "limit",
         "anyfast_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
@@ -140,6 +147,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         key_column: str | None = None,
         duplicate_rows: DuplicateRows = "keep",
         required: Sequence[str] | str = (),
+        if_exists: IfExists = "overwrite",
+        limit: int | str | None = None,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -159,6 +168,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.key_column = key_column
         self.duplicate_rows = duplicate_rows
         self.required = required
+        self.if_exists = if_exists
+        self.limit = limit
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
 
@@ -220,6 +231,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 duplicate_rows=self._parameters.duplicate_rows,
                 required=self._parameters.required,
                 max_tokens=self._parameters.max_tokens,
+                overwrite=self._parameters.if_exists == "overwrite",
             ),
             store_of=batch_store_of(context, LEDGER_KEY),
             manifest=stored_file(self.manifest_path, "manifest_path"),
@@ -258,6 +270,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             max_active=given.max_active,
             on_lost_submission=given.on_lost_submission,
             on_row_failure=given.on_row_failure,
+            if_exists=given.if_exists,
+            limit=given.limit,
         )
 
     @cached_property
@@ -270,9 +284,13 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         context["ti"].xcom_push("progress", progress)
         left = run.seconds_left()
         self.log.info(  # one by one: Airflow 3.1.0 logs no mapping
-            "%d of %d rows have succeeded, %d failed, %d are unconfirmed. %d videos are rendering or being downloaded, "
-            "%d rows are not submitted yet.%s",
-            *(progress[name] for name in ("succeeded", "rows", "failed", "lost", "active", "waiting")),
+            "%d of %d rows have succeeded, %d were skipped, %d failed, %d are unconfirmed. %d videos are rendering, %d "
+            "are being downloaded, %d rows are being submitted, %d wait for their submission.%s",
+            *(progress[name] for name in ("succeeded", "rows", "skipped", "failed", "lost")),
+            progress["active"] - progress["downloading"],
+            progress["downloading"],
+            progress["submitting"],
+            progress["waiting"] - progress["submitting"],
             f" About {left:,.0f} s are left." if left is not None else "",
         )
 

@@ -48,7 +48,8 @@ def test_a_later_segment_renders_and_asks_about_nothing_but_what_has_ended_or_is
     assert batch.rendered == 25 + 25, "those that have ended, and those that took their place"
     assert sum(batch.shelf.reads.values()) - reads <= 3, "the index, the page of those that ended, the last page"
     assert runner.progress() == {
-        "rows": 400, "succeeded": 25, "failed": 0, "lost": 0, "active": 100, "waiting": 275, "tokens": 175,
+        "rows": 400, "succeeded": 25, "failed": 0, "lost": 0, "skipped": 0, "active": 100, "waiting": 275,
+        "downloading": 0, "submitting": 0, "tokens": 175,
     }  # fmt: skip
 
 

@@ -81,7 +81,9 @@ def test_every_row_becomes_a_file_and_a_line_for_one_payment(
         "succeeded": 5,
         "failed": 0,
         "lost": 0,
+        "skipped": 0,
         "tokens": sum(line["usage"]["total_tokens"] for line in lines),
+        "left_out": 0,
         "manifest_path": f"{tmp_path}/manifest.jsonl",
     }
     assert "signature" not in (tmp_path / "manifest.jsonl").read_text().lower()
