@@ -458,7 +458,8 @@ def test_a_submission_that_still_waits_for_its_turn_when_the_task_ends_is_not_se
         runner = batch.segment(intake=intake)
     assert batch.client.calls["POST"] == 1
     assert runner.progress() == {
-        "rows": 2, "succeeded": 0, "failed": 0, "lost": 0, "active": 1, "waiting": 1, "tokens": 0,
+        "rows": 2, "succeeded": 0, "failed": 0, "lost": 0, "skipped": 0, "active": 1, "waiting": 1,
+            "downloading": 0, "submitting": 0, "tokens": 0,
     }  # fmt: skip
     batch.retry()
     batch.segment()
