@@ -2,7 +2,8 @@
 
 Hypothesis invents the courses: attempts that are killed at any step or whose store fails, stores what it refuses or
 finds nothing, submissions whose answers are lost, questions whose answers lie, generations that end in any way or are
-forgotten, retries whose request renders differently, clears, changed requests and changed numbers of retries.
+forgotten, retries whose request renders differently, clears (also those that discard the task state, as Airflow 3.4
+does), changed requests, changed numbers of retries, and records that version 0.1.0 left in the task state.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 from hypothesis import settings
@@ -23,11 +24,13 @@ from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_submit
 from airflow_provider_anyfast.ledger.record import Ledger
+from airflow_provider_anyfast.ledger.stores import TaskStore
 from tests.ledger.memory_store import OutageError, Shelf
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import Guard
+    from airflow_provider_anyfast.ledger.stores import TaskStateStore, VariableStore
 
 
 class KilledError(BaseException):
@@ -141,6 +144,8 @@ class Task(RuleBasedStateMachine):
         for name in ("now", "sleep", "sleep_async"):
             self.patch.setattr(f"airflow_provider_anyfast.client.clock.{name}", getattr(self.clock, name))
         self.shelf = OddShelf()
+        self.task_state = Shelf()
+        self.was_upgraded = False
         self.anyfast = AnyFast()
         self.wanted = True  # the user wants one video paid for, and it has not been
         self.paid_for: str | None = None  # what an attempt has certainly noted
@@ -173,16 +178,32 @@ class Task(RuleBasedStateMachine):
 
     @rule(
         plan=PLANS,
-        way=st.sampled_from(["retry", "retry", "render differently", "clear", "clear with fewer retries", "change"]),
+        way=st.sampled_from(
+            [
+                *["retry"] * 2,
+                "render differently",
+                "clear",
+                "clear with fewer retries",
+                "clear that discards the task state",
+                "change",
+            ]
+        ),
+        is_upgraded=st.sampled_from([False] * 5 + [True]),
     )
-    def attempt(self, plan: Plan, way: str) -> None:
+    def attempt(self, plan: Plan, way: str, *, is_upgraded: bool) -> None:
+        is_old = self.was_upgraded and self.shelf.value is None  # a record of 0.1.0 is lost with the task state
+        if way == "clear that discards the task state" and not is_old:
+            self.task_state.value = None
+        if is_upgraded and self.shelf.value is not None:  # version 0.1.0 has written the record
+            self.task_state.value, self.shelf.value = self.shelf.value, None
+            self.was_upgraded = True
         if way == "change":
             self.change()
         elif way.startswith("clear") or not self.may_run:
             self.clear(has_fewer_retries=way == "clear with fewer retries")
         elif way == "render differently":
             self.rendering += 1
-            record = self.shelf.value
+            record = self.record
             if record and record["max_tries"] != self.max_tries:  # no attempt has come so far as to see the clear
                 self.wanted, self.ended = True, False
         owned = self.owned()
@@ -202,7 +223,7 @@ class Task(RuleBasedStateMachine):
         """
         self.max_tries += 0 if has_fewer_retries else 2
         self.has_resubmitted = False
-        record = self.shelf.value or {"fingerprint": self.fingerprint}
+        record = self.record or {"fingerprint": self.fingerprint}
         if self.ended or record["fingerprint"] != self.fingerprint:
             self.wanted, self.ended = True, False
 
@@ -242,7 +263,7 @@ class Task(RuleBasedStateMachine):
 
     def was_about_to_be_told(self) -> bool:
         """Whether the worker was killed after its note of an end and before anyone was told."""
-        value = self.shelf.value or {}
+        value = self.record or {}
         id_ = value.get("id", "")
         gone = id_ in self.anyfast.forgotten | self.anyfast.dead_links or self.anyfast.ends.get(id_) is End.MODERATED
         return {"lost": True, "closed": gone}.get(value.get("stage", ""), False)
@@ -254,13 +275,23 @@ class Task(RuleBasedStateMachine):
 
     def owned(self) -> str | None:
         """The generation that an attempt must go on with: known, wanted still, and running or finished."""
-        id_ = self.paid_for or (self.shelf.value or {}).get("id")
+        id_ = self.paid_for or (self.record or {}).get("id")
         if self.wanted or not id_:
             return None
         well = id_ not in self.anyfast.forgotten and self.anyfast.ends.get(id_) in (None, End.SUCCESS)
         return id_ if well else None
 
     # One attempt, as the operator goes through it.
+
+    @property
+    def record(self) -> Any:
+        """What an attempt would find."""
+        return self.task_state.value if self.shelf.value is None else self.shelf.value
+
+    def store(self) -> TaskStore:
+        """Both places of a record, as ``ledger.stores`` uses them."""
+        variable, task_state = Stepping(self, self.shelf), Stepping(self, self.task_state)
+        return TaskStore(cast("VariableStore", variable), cast("TaskStateStore", task_state), doubts_absence=False)
 
     @property
     def fingerprint(self) -> str:
@@ -272,10 +303,10 @@ class Task(RuleBasedStateMachine):
         self.sends = list(plan.sends)
         self.clock.advance(60.0)
         self.anyfast.sent = 0
-        store = Stepping(self)
+        store = self.store()
         self.shelf.failures = dict(plan.outages)
         self.may_have_left_an_intent |= plan.may_leave_an_intent
-        is_unconfirmed = bool(self.shelf.value) and not self.shelf.value["id"]
+        is_unconfirmed = bool(self.record) and not self.record["id"]
         if self.policy == "resubmit" and is_unconfirmed and not (self.wanted or self.has_resubmitted):
             self.wanted = self.has_resubmitted = True  # an answer was lost, and the user wants another for it
         try:
@@ -300,7 +331,7 @@ class Task(RuleBasedStateMachine):
             self.anyfast.ends[generation.id] = self.plan.ends
         task = self.query(generation.id)
         if self.plan.deferred:
-            ledger = Ledger(Stepping(self), max_tries=self.max_tries)
+            ledger = Ledger(self.store(), max_tries=self.max_tries)
         if task.outcome is Outcome.PENDING:
             raise errors.GenerationTimeoutError("not ready")
         if task.outcome is Outcome.FAILED:
@@ -314,7 +345,7 @@ class Task(RuleBasedStateMachine):
         self.ended = True  # Airflow has stored the success
         self.may_run = False
         with suppress(OutageError):
-            Stepping(self).delete()
+            self.store().delete()
         return generation.id
 
     def submit(self, guard: Guard) -> str:
@@ -368,25 +399,26 @@ class Task(RuleBasedStateMachine):
 
 
 class Stepping:
-    """The shelf of a task, with a step before and after each call."""
+    """A shelf of a task, with a step before and after each call."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, shelf: Shelf) -> None:
         self._task = task
+        self._shelf = shelf
 
     def get(self) -> Any:
         self._task.step()
         if self._task.plan.finds_nothing:
             raise errors.LedgerError("Airflow does not find what it has just stored.")
-        return self._task.shelf.get()
+        return self._shelf.get()
 
     def set(self, value: dict[str, Any]) -> None:
         self._task.step()
-        self._task.shelf.set(value)
+        self._shelf.set(value)
         self._task.step()
 
     def delete(self) -> None:
         self._task.step()
-        self._task.shelf.delete()
+        self._shelf.delete()
         self._task.step()
 
 
