@@ -30,6 +30,7 @@ __all__ = [
     "CLEAR_DISCARDS_STATE",
     "HAS_STATE_STORE",
     "LEDGER_PLACES",
+    "LOADS_ANY_EXTRA",
     "MASKS_SYNCHRONOUSLY",
     "RUN_FIELDS",
     "TRIGGERER_HAS_ONE_LOOP",
@@ -73,6 +74,9 @@ LEDGER_PLACES = (
 
 MASKS_SYNCHRONOUSLY = not hasattr(Connection, "aextra_dejson")
 """Whether ``aget_connection`` masks secrets by a call that nobody awaits, and lives with its failure (before 3.3.2)."""
+
+LOADS_ANY_EXTRA = not IS_3_1
+"""Whether Airflow loads a connection whose extra is JSON but no object; 3.1 calls it undefined, or malformed."""
 
 RUN_FIELDS: dict[str, Any] = {} if IS_3_1 else {"partition_key": None}
 """What Airflow tells a task about its DAG run beyond what all versions tell."""
