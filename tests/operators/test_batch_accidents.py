@@ -94,22 +94,24 @@ def test_an_execution_timeout_in_the_middle_of_a_note_loses_no_row(
     def time_is_up() -> None:
         raise AirflowTaskTimeout
 
+    make = batch(tmp_path, rows=rows_of(12))  # four times as many as go out together: no note concerns all of them
     at_note(number, monkeypatch, time_is_up)
-    first = runner.attempt(batch(tmp_path))
+    first = runner.attempt(make)
     assert first.state == "up_for_retry", first.log_text
-    assert sandbox.billed.generations < 6
-    expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+    assert sandbox.billed.generations < 12
+    expect_all_home(runner.retry(make), sandbox, tmp_path, rows=12)
 
 
 def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make = batch(tmp_path, rows=rows_of(12))
     at_note(3, monkeypatch, partial(signal.raise_signal, signal.SIGTERM))
-    first = runner.attempt(batch(tmp_path))
+    first = runner.attempt(make)
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, exceptions.WaitInterruptedError)
-    assert sandbox.billed.generations < 6
-    expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+    assert sandbox.billed.generations < 12
+    expect_all_home(runner.retry(make), sandbox, tmp_path, rows=12)
 
 
 def in_the_first_wait(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
