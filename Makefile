@@ -8,7 +8,7 @@ INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test e2e files scale browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
+.PHONY: help setup demo ui check test crash-points e2e files scale browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,10 +41,13 @@ check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
 	$(BIN)/lint-imports
 
 test: $(VENV)/stamp ## every test but those of the targets below, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,e2e transfers scale browser distributed compat) --cov
+	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,crash_points e2e transfers scale browser distributed compat) --cov
 
-e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; about ten minutes
-	$(BIN)/pytest tests/e2e
+crash-points: $(VENV)/stamp ## one task at a time, killed at each of its steps and run to its end; three minutes
+	$(BIN)/pytest --numprocesses 2 tests/crash_points
+
+e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed, two of each; about ten minutes
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/e2e
 
 compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.4 and Python 3.10 to 3.14, and at its lower bounds; two hours
 	$(NOX) $(NOXFLAGS)

@@ -80,7 +80,7 @@ AIRFLOW_3_1_0 = "structlog<25.5"
 PYPROJECT = str(ROOT / "pyproject.toml")
 TEST_GROUP = ("--group", f"{PYPROJECT}:test")
 
-OF_OTHER_TARGETS = frozenset({"browser", "distributed", "e2e", "scale", "transfers"})
+OF_OTHER_TARGETS = frozenset({"browser", "crash_points", "distributed", "e2e", "scale", "transfers"})
 """Folders of tests with a make target of their own."""
 TESTS = (
     *sorted({path.parent.name for path in ROOT.glob("tests/*/test_*.py")} - OF_OTHER_TARGETS),
@@ -152,12 +152,13 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST_PYTHON, default=False)
 def e2e(session: nox.Session) -> None:
-    """Kill processes of the newest Airflow, and clear its tasks from everywhere; pytest's options may follow ``--``."""
+    """Kill the newest Airflow's tasks at each step and its processes, and clear tasks from everywhere."""
     release = AIRFLOWS["3.4"]
     beside = (*release.requirements, *release.resolution(session))
     session.install(f"{_wheel(session)}[media,sandbox]", *TEST_GROUP, *beside)
     _stage(session)
-    session.run("pytest", "tests/e2e", *session.posargs)
+    session.run("pytest", "--numprocesses", "2", "tests/crash_points", *session.posargs)
+    session.run("pytest", "--numprocesses", "2", "--dist", "loadfile", "tests/e2e", *session.posargs)
 
 
 @nox.session(default=False)

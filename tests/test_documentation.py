@@ -12,10 +12,8 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from functools import cache
 from importlib.metadata import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -38,12 +36,12 @@ from tests.support.snippets import DOCS, PAGES, ROOT, SNIPPETS, Snippet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.sandbox import SandboxHandle
 
 PACKAGE = ROOT / "airflow_provider_anyfast"
 SERVED_IN_THE_DOCS = "http://127.0.0.1:8765"
-MADE_OF_FILES = [snippet for snippet in SNIPPETS if snippet.file]
 RUN_IN_A_PROJECT = [snippet for snippet in SNIPPETS if snippet.kind == "sh" and "pytest" in snippet.text]
 
 
@@ -78,32 +76,12 @@ CHECKS: dict[str, Callable[[Snippet, SandboxHandle], object]] = {
 
 
 ALONE = [s for s in SNIPPETS if not s.file and not s.has_dags and s not in RUN_IN_A_PROJECT]
-"""What tests/test_guides does not run."""
+"""What neither tests/test_guides nor tests/e2e/test_project_of_the_docs runs."""
 
 
 @pytest.mark.parametrize("snippet", ALONE, ids=str)
 def test_a_snippet_does_what_its_page_says(snippet: Snippet, sandbox: SandboxHandle) -> None:
     CHECKS[snippet.kind](snippet, sandbox)
-
-
-@pytest.mark.timeout(400)
-def test_the_project_of_a_page_passes_its_own_tests(tmp_path: Path) -> None:
-    for snippet in MADE_OF_FILES:
-        file = tmp_path / str(snippet.file)
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(snippet.text)
-    (commands,) = RUN_IN_A_PROJECT
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands.text],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
 
 
 # Commands

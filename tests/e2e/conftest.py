@@ -1,4 +1,4 @@
-"""One Airflow (scheduler, triggerer, DAG processor, API server) and one sandbox for all end-to-end tests."""
+"""One Airflow (scheduler, triggerer, DAG processor, API server) and one sandbox for each process of pytest."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class Comparison:
             yield f"{event:<46}" + "".join(f"{cell:<24}" for cell in cells)
 
 
-_COMPARISON = pytest.StashKey[Comparison]()
+OUTCOMES = "outcomes_{}.jsonl"
+"""In pytest's own directory: what a process of pytest has seen, by its name."""
 
 
 @pytest.fixture(scope="session")
@@ -98,17 +99,20 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox) -> 
 
 
 @pytest.fixture(scope="session")
-def comparison(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
-    """Takes the outcomes; they are printed at the end and written to ``comparison.json`` in pytest's directory."""
-    found = pytestconfig.stash[_COMPARISON] = Comparison()
+def comparison(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Comparison]:
+    """Takes the outcomes that this process of pytest sees, for the table at the end."""
+    found = Comparison()
     yield found
-    file = tmp_path_factory.getbasetemp() / "comparison.json"
-    file.write_text(json.dumps([asdict(outcome) for outcome in found.outcomes], indent=2))
+    lines = [json.dumps(asdict(outcome)) for outcome in found.outcomes]
+    (tmp_path_factory.getbasetemp() / OUTCOMES.format(worker_id)).write_text("\n".join(lines))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the comparison."""
-    if comparison := config.stash.get(_COMPARISON, None):
+    """Print what every process of pytest has seen."""
+    base: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # no other way from here
+    files = sorted(base.rglob(OUTCOMES.format("*")))
+    outcomes = [Outcome(**json.loads(line)) for file in files for line in file.read_text().splitlines()]
+    if outcomes:
         terminalreporter.section("what an accident costs")
-        for line in comparison.lines():
+        for line in Comparison(outcomes).lines():
             terminalreporter.write_line(line)

@@ -11,13 +11,11 @@ from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
-from tests.support.installed_airflow import LEDGER_PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.clock import FakeClock
     from tests.support.s3 import S3
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import TaskRunner
@@ -384,40 +382,6 @@ def test_a_submission_whose_answer_is_lost_fails_its_row_and_no_other(
     runner.clear()
     assert runner.attempt(make).state == "success"
     assert sandbox.billed.generations == 6, "a clear is the user's word for another one"
-
-
-@pytest.mark.timeout(600)  # one attempt, killed, and its retries for each step
-@pytest.mark.parametrize("state_store", LEDGER_PLACES)
-def test_a_worker_that_dies_at_any_step_costs_nothing(
-    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, *, state_store: bool
-) -> None:
-    def fresh(name: str) -> tuple[TaskRunner, Any]:
-        sandbox.reset(clock=fake_clock.now)
-        tried = runner.fresh()
-        tried.state_store = state_store
-        return tried, batch(tmp_path / name, rows=rows_of(2), template=TEMPLATE, max_in_flight=1)
-
-    clean, make = fresh("clean")
-    steps = ("variable", "http POST") if not state_store else ("",)  # what else there is, the state store's turn sees
-    points = [
-        point for point in clean.attempt(make).crash_points if point.side == "after" and point.name.startswith(steps)
-    ]
-    in_doubt = []
-    for number, point in enumerate(points):
-        tried, make = fresh(str(number))
-        tried.attempt(make, crash_at=point)
-        end = tried.run_to_end(make)
-        billed = sandbox.billed.generations
-        assert billed <= 2, point
-        if end.state == "success":
-            assert billed == len(manifest(tmp_path / str(number))) == 2, point
-        else:
-            statuses = [line["status"] for line in manifest(tmp_path / str(number))]
-            assert statuses.count("LOST") == 1, (point, end.log_text)
-            assert statuses.count("SUCCESS") == 1, point
-            in_doubt.append(point.name)
-    # Between the note of the intent and the note of the answer nobody can know.
-    assert len(in_doubt) == 2 * 2, in_doubt
 
 
 def test_the_ledgers_in_variables_go_away_on_success(runner: TaskRunner, tmp_path: Path) -> None:
