@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, NotFoundError, WaitInterruptedError
 from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHookMixin
 from airflow_provider_anyfast.polling.inline import ask_all, wait_here
 from airflow_provider_anyfast.polling.poller import Finished, GaveUp
 from airflow_provider_anyfast.polling.watch import Watch
@@ -35,7 +36,7 @@ _MAX_NAMED = 5
 """Ids that one message names."""
 
 
-class DeferrableJobMixin(BaseOperator):
+class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
     """Base of the tasks that wait for jobs. A trigger describes the wait, wherever it takes place.
 
     Attributes:

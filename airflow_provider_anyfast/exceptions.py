@@ -1,6 +1,7 @@
 """The exceptions of this provider, for ``except`` clauses, callbacks and ``retry_policy`` rules.
 
-They are the tree of ``client.errors``. Those that no retry can cure are subclasses here that are Airflow's
+Operators, sensors, ``hook.run`` and the clients of ``hook.get_conn`` and ``hook.get_async_conn`` raise these. They are
+the tree of ``client.errors``. Those that no retry can cure are subclasses here that are Airflow's
 ``AirflowFailException`` too, so that Airflow does not spend the task's retries on them.
 """
 

@@ -72,10 +72,22 @@ _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
 
 class _Driver:
-    """What both drivers share: making a request, its limits, and deciding whether to try again."""
+    """What both drivers share: making a request, its limits, and deciding whether to try again.
 
-    def __init__(self, settings: Settings, user_agent: str = "") -> None:
+    Args:
+        settings: of the connection.
+        user_agent: what the client calls itself.
+        as_raised: makes of an error the one that callers get, such as its public class.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        user_agent: str = "",
+        as_raised: Callable[[AnyFastError], AnyFastError] = lambda error: error,
+    ) -> None:
         self.settings = settings
+        self._as_raised = as_raised
         self._user_agent = user_agent or f"airflow-provider-anyfast Python/{platform.python_version()}"
         self._rate_limiters = {True: RateLimiter(), False: RateLimiter()}
 
@@ -124,13 +136,13 @@ class _Driver:
         with network.exchange(network.seconds_for(request)) as exchange:
             try:
                 yield exchange
-            except AnyFastError:
-                raise
+            except AnyFastError as error:
+                raise self._as_raised(error) from error.__cause__
             # Not httpx's errors alone: whatever broke a billed call off, the steps tell whether it was sent.
             except Exception as failure:
                 if isinstance(failure, RuntimeError) and not exchange.last_step:
                     raise  # the client is closed: a mistake of its user, and nothing was sent
-                raise read_failure(call, failure, exchange, self.settings) from failure
+                raise self._as_raised(read_failure(call, failure, exchange, self.settings)) from failure
 
     def _rate_limiter_of(self, call: Call[Any]) -> RateLimiter:
         """Submissions that the model cannot take now say nothing about questions, and the other way round."""
@@ -187,8 +199,8 @@ class AnyFastClient(_Driver):
         ConfigurationError: the proxies or certificates that the environment names cannot be used.
     """
 
-    def __init__(self, settings: Settings, user_agent: str = "") -> None:
-        super().__init__(settings, user_agent)
+    def __init__(self, settings: Settings, user_agent: str = "", **options: Any) -> None:
+        super().__init__(settings, user_agent, **options)
         with network.explained_environment():
             self._http = httpx.Client(**self._http_options())
         network.watch(self._http)
@@ -293,8 +305,8 @@ class AsyncAnyFastClient(_Driver):
         ConfigurationError: as ``AnyFastClient`` does.
     """
 
-    def __init__(self, settings: Settings, user_agent: str = "") -> None:
-        super().__init__(settings, user_agent)
+    def __init__(self, settings: Settings, user_agent: str = "", **options: Any) -> None:
+        super().__init__(settings, user_agent, **options)
         self._http = self._new_http(FIRST_REQUESTS)
         self._gate = asyncio.Semaphore(FIRST_REQUESTS)
         self._multiplexes: bool | None = None

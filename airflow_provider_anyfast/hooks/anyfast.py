@@ -17,11 +17,11 @@ from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
 from airflow_provider_anyfast import __version__
-from airflow_provider_anyfast.client import endpoints
-from airflow_provider_anyfast.client.errors import AnyFastError, ConfigurationError
+from airflow_provider_anyfast.client import endpoints, errors
+from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.settings import DEFAULT_BASE_URL, Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient, AsyncAnyFastClient
-from airflow_provider_anyfast.exceptions import as_final
+from airflow_provider_anyfast.exceptions import ConfigurationError, as_final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ class AnyFastHook(BaseHook):
 
     For most uses, ``run`` is enough::
 
-        from airflow_provider_anyfast.client import endpoints
+        from airflow_provider_anyfast.client import endpoints, errors
 
         asset = AnyFastHook().run(endpoints.get_asset("asset-…"))
 
@@ -66,17 +66,17 @@ class AnyFastHook(BaseHook):
         return settings_of(connection, connection.extra_dejson)
 
     def get_conn(self) -> AnyFastClient:
-        """A new synchronous client, to be used as a context manager or closed.
+        """A new synchronous client, to be used as a context manager or closed. It raises the classes of ``exceptions``.
 
         Raises:
             ConfigurationError: naming the connection's field, or the environment's variable, that cannot be used.
         """
         settings = self.settings
         with _named(self.anyfast_conn_id):
-            return AnyFastClient(settings, USER_AGENT)
+            return AnyFastClient(settings, USER_AGENT, as_raised=as_final)
 
     async def get_async_conn(self) -> AsyncAnyFastClient:
-        """A new asynchronous client, to be used as a context manager or closed.
+        """A new asynchronous client, to be used as a context manager or closed. It raises what ``get_conn``'s does.
 
         Raises:
             ConfigurationError: as ``get_conn`` does.
@@ -84,7 +84,7 @@ class AnyFastHook(BaseHook):
         connection = await _look_up(self.anyfast_conn_id)
         settings = settings_of(connection, await _extra_of(connection))
         with _named(self.anyfast_conn_id):
-            return AsyncAnyFastClient(settings, USER_AGENT)
+            return AsyncAnyFastClient(settings, USER_AGENT, as_raised=as_final)
 
     def run(self, work: Call[AnswerT] | Flow[AnswerT]) -> AnswerT:
         """Sends one call of ``client.endpoints``, or several with one result, and returns the typed answer.
@@ -92,11 +92,8 @@ class AnyFastHook(BaseHook):
         Raises:
             AnyFastError: one class per cause; see ``exceptions``.
         """
-        try:
-            with self.get_conn() as client:
-                return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
-        except AnyFastError as error:
-            raise as_final(error) from None  # so that an except clause may name the classes of ``exceptions``
+        with self.get_conn() as client:
+            return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
 
     def test_connection(self) -> tuple[bool, str]:
         """Lists the models that the key may use, and says what is wrong if that fails. Not billed.
@@ -109,6 +106,20 @@ class AnyFastHook(BaseHook):
         except AnyFastError as error:
             return False, str(error)
         return True, f"The key works at {self.settings.base_url}: {len(models)} models are available to it."
+
+
+class AnyFastHookMixin:
+    """Of every operator: one hook for its connection.
+
+    It comes last among a class's bases: Airflow wraps the ``__init__`` of a class whose first base has none.
+    """
+
+    anyfast_conn_id: str
+
+    @cached_property
+    def hook(self) -> AnyFastHook:
+        """Talks to AnyFast with the connection's key."""
+        return AnyFastHook(self.anyfast_conn_id)
 
 
 def settings_of(connection: Connection, extra: Any) -> Settings:
@@ -139,7 +150,7 @@ def _named(conn_id: str) -> Iterator[None]:
     """Names the connection in its configuration errors."""
     try:
         yield
-    except ConfigurationError as error:
+    except errors.ConfigurationError as error:
         raise ConfigurationError(f"Connection {conn_id!r}, {error.what}", advice=error.advice) from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -18,7 +17,7 @@ from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.ledger.record import Ledger, fingerprint_of
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
@@ -47,7 +46,7 @@ __all__ = [
 LEDGER_KEY = "anyfast_asset"
 
 
-class CreateAssetGroupOperator(BaseOperator):
+class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
     """Creates an asset group, or finds the one of that name. Creating is billed, finding is free.
 
     Args:
@@ -77,11 +76,6 @@ class CreateAssetGroupOperator(BaseOperator):
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
         check_literals(self, GroupParameters)
-
-    @cached_property
-    def hook(self) -> AnyFastHook:
-        """Talks to AnyFast with the connection's key."""
-        return AnyFastHook(self.anyfast_conn_id)
 
     def execute(self, context: Context) -> str:
         """Looks for the group, and creates it where there is none."""
@@ -167,11 +161,6 @@ class CreateAssetOperator(DeferrableJobMixin):
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
         check_literals(self, AssetParameters)
-
-    @cached_property
-    def hook(self) -> AnyFastHook:
-        """Talks to AnyFast with the connection's key."""
-        return AnyFastHook(self.anyfast_conn_id)
 
     def execute(self, context: Context) -> str:
         """Looks for the asset, creates it where there is none, and waits until it can be used."""

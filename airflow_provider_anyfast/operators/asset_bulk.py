@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -87,11 +86,6 @@ class CreateAssetsOperator(DeferrableJobMixin):
         self.max_in_flight = max_in_flight
         self.anyfast_conn_id = anyfast_conn_id
         check_literals(self, BulkParameters)
-
-    @cached_property
-    def hook(self) -> AnyFastHook:
-        """Talks to AnyFast with the connection's key."""
-        return AnyFastHook(self.anyfast_conn_id)
 
     def execute(self, context: Context) -> list[str]:
         """Looks at every file, creates the assets that are missing, and waits until all can be used."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -12,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import InvalidRequestError, NotFoundError
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class DeleteAssetOperator(BaseOperator):
+class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
     """Deletes assets; what is gone already is fine, so it serves as a teardown task too. Free.
 
     Args:
@@ -57,11 +56,6 @@ class DeleteAssetOperator(BaseOperator):
         self.name = name
         self.anyfast_conn_id = anyfast_conn_id
 
-    @cached_property
-    def hook(self) -> AnyFastHook:
-        """Talks to AnyFast with the connection's key."""
-        return AnyFastHook(self.anyfast_conn_id)
-
     def execute(self, context: Context) -> list[str]:
         """Finds out which assets are meant, and deletes them."""
         with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
@@ -80,7 +74,7 @@ class DeleteAssetOperator(BaseOperator):
         return [endpoints.bare_asset_id(_one_id(asset_id)) for asset_id in ids]
 
 
-class DeleteAssetGroupOperator(BaseOperator):
+class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
     """Deletes a group with every asset in it; one that is gone already is fine, as for a teardown task. Free.
 
     Args:
@@ -110,11 +104,6 @@ class DeleteAssetGroupOperator(BaseOperator):
         self.group_id = group_id
         self.name = name
         self.anyfast_conn_id = anyfast_conn_id
-
-    @cached_property
-    def hook(self) -> AnyFastHook:
-        """Talks to AnyFast with the connection's key."""
-        return AnyFastHook(self.anyfast_conn_id)
 
     def execute(self, context: Context) -> list[str]:
         """Finds out which groups are meant, and deletes their assets and then them."""

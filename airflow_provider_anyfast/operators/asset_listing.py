@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator
@@ -10,7 +9,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.responses import Asset, AssetGroup
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.parameters import Ids, OptionalText, Parameters, check_literals, read
 from airflow_provider_anyfast.seedance.result import asset_facts
 
@@ -34,7 +33,7 @@ class ListParameters(Parameters):
     group_type: OptionalText = None
 
 
-class _ListOperator(BaseOperator):
+class _ListOperator(BaseOperator, AnyFastHookMixin):
     """What both lists have in common."""
 
     template_fields: Sequence[str] = ("name", "group_ids", "group_type", "anyfast_conn_id")
@@ -56,11 +55,6 @@ class _ListOperator(BaseOperator):
         self.group_type = group_type
         self.anyfast_conn_id = anyfast_conn_id
         check_literals(self, ListParameters)
-
-    @cached_property
-    def hook(self) -> AnyFastHook:
-        """Talks to AnyFast with the connection's key."""
-        return AnyFastHook(self.anyfast_conn_id)
 
     def _read(self, context: Context, list_all: Callable[..., endpoints.Flow[list[ItemT]]]) -> list[ItemT]:
         with fail_fast(context, self.anyfast_conn_id):

@@ -199,9 +199,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self._intake = intake = Intake(checkpoint.closed_by)
         with fail_fast(context, self.anyfast_conn_id):
             options = self._options(context, checkpoint)
-            hook = AnyFastHook(self.anyfast_conn_id)
-            start = self._start(context, hook.settings, is_resumed=checkpoint.resumed)
-            with hook.get_conn() as client:
+            start = self._start(context, self.hook.settings, is_resumed=checkpoint.resumed)
+            with self.hook.get_conn() as client:
                 while True:
                     segment = start.segment(checkpoint, event.ended, options)
                     run = BatchRunner(options, segment, client, intake, _Events(self, context))

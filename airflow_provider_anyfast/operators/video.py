@@ -22,7 +22,7 @@ from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
-from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit
 from airflow_provider_anyfast.ledger.record import Attach, Ledger, Submit, fingerprint_of
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
@@ -273,11 +273,6 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.log.warning("Task stopped. %s %s", what, follows)
 
     @cached_property
-    def hook(self) -> AnyFastHook:
-        """Talks to AnyFast with the connection's key."""
-        return AnyFastHook(self.anyfast_conn_id)
-
-    @cached_property
     def _given(self) -> tuple[VideoRequest, WaitAndBudget]:
         """The rendered parameters.
 
@@ -424,7 +419,7 @@ def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-class DownloadVideoOperator(BaseOperator):
+class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
     """Downloads a finished video. Free; works until its link expires, 24 hours after the video was finished.
 
     Args:
@@ -467,7 +462,7 @@ class DownloadVideoOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Asks for the link and downloads it."""
         output = VideoOutput(self.output_path, overwrite=self.overwrite)
-        with fail_fast(context, self.anyfast_conn_id), AnyFastHook(self.anyfast_conn_id).get_conn() as client:
+        with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
             output.check()
             task = client.send(endpoints.query_generation(self.generation_id))
             if task.outcome is Outcome.FAILED:

@@ -91,7 +91,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         """The result of a job that has ended; raises if it failed."""
 
     def connect(self) -> AnyFastClient:
-        """A new client, to be used as a context manager."""
+        """A client of the connection as it is now: somebody may correct it while a sensor waits for hours."""
         return AnyFastHook(self.anyfast_conn_id).get_conn()
 
     def execute(self, context: Context) -> Any:

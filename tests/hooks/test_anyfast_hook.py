@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import Connection
 
+from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import AnyFastError, ConfigurationError
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, settings_of
@@ -255,6 +256,30 @@ def test_both_clients_come_from_the_same_connection(
             return await client.send(endpoints.list_models())
 
     assert asyncio.run(models()) == hook.run(endpoints.list_models())
+
+
+def test_what_the_hook_and_its_clients_raise_is_one_family(
+    connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
+) -> None:
+    hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": "sk-wrong"}))
+
+    async def ask() -> None:
+        async with await hook.get_async_conn() as client:
+            await client.send(endpoints.list_models())
+
+    with hook.get_conn() as client:
+        asked = [
+            lambda: hook.run(endpoints.list_models()),
+            lambda: client.send(endpoints.list_models()),
+            lambda: client.send_once(endpoints.list_models()),
+            lambda: client.run(endpoints.list_assets()),
+            lambda: asyncio.run(ask()),
+        ]
+        for ask_once in asked:
+            with pytest.raises(exceptions.AuthenticationError):
+                ask_once()
+    with pytest.raises(exceptions.ConfigurationError):
+        connect(json.dumps({"conn_type": "anyfast"})).get_conn()
 
 
 def test_a_flow_is_run_like_a_call(connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle) -> None:
