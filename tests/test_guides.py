@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("fake_clock")
 WITH_DAGS = [snippet for snippet in SNIPPETS if snippet.has_dags]
 NEEDS_3_3 = {"patient"}
 """DAGs whose page says that they need Airflow 3.3."""
-ANSWER = {"chosen_options": ["Approve"], "params_input": {"skus": ["1002"]}}
+ANSWER = {"chosen_options": ["Approve"], "params_input": {}}
 """What a person answers to a question that a DAG asks."""
 FILLED_BY_EVENTS = {"publish_daily_video"}
 """DAGs that only events start; they have a test of their own."""
@@ -88,8 +88,11 @@ class GuideRun:
         runner.metadata.run_id = f"manual__2026-01-{self.number:02}T00:00:00+00:00"
         for task in self.place.dags(self.snippet)[dag_id].topological_sort():
             task_id = task.task_id
-            if task.task_type in ("ApprovalOperator", "HITLEntryOperator"):
+            if task.task_type == "ApprovalOperator":
                 runner.push_xcom(task_id, ANSWER)
+                continue
+            if task.task_type == "ReviewVideosOperator":
+                yield self._reviewed(task_id, dag_id)
                 continue
             for map_index in self._map_indexes(task):
                 yield runner.run_to_end(
@@ -99,6 +102,16 @@ class GuideRun:
             if task.is_mapped:
                 ended = [runner.metadata.xcoms_of(TaskKey(task_id, index)) for index in self._map_indexes(task)]
                 runner.push_xcom(task_id, [xcoms.get("return_value") for xcoms in ended])
+
+    def _reviewed(self, task_id: str, dag_id: str) -> Attempt:
+        """A person approves the last video."""
+
+        def make() -> Any:
+            return self.place.dags(self.snippet)[dag_id].get_task(task_id)
+
+        waiting = self.runner.attempt(make, run_trigger=False)
+        self.runner.answer(make().APPROVE, videos=waiting.xcoms["review"]["videos"][-1:], notes={})
+        return self.runner.run_to_end(make)
 
     def _map_indexes(self, task: Any) -> range:
         if not task.is_mapped:

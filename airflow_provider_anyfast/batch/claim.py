@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.files.storage import StoredFile
 
 CLAIM_KEY = "manifest"
-"""Of the XCom that tells the other batches of a run where this one writes."""
+"""Of the XCom that tells the other batches of a run, and the page that shows the run, where this one writes."""
 
 
 def claim_manifest(ti: Any, manifest: StoredFile, batch: str, task_ids: Iterable[str]) -> None:
@@ -27,7 +27,7 @@ def claim_manifest(ti: Any, manifest: StoredFile, batch: str, task_ids: Iterable
     Raises:
         InvalidRequestError: another one writes there too, so each would replace the other's lines.
     """
-    ti.xcom_push(CLAIM_KEY, {"manifest": manifest.identity, "batch": batch})
+    ti.xcom_push(CLAIM_KEY, {"manifest": manifest.identity, "batch": batch, "path": manifest.path})
     for task_id in task_ids:
         found = ti.xcom_pull(task_ids=task_id, key=CLAIM_KEY)
         for other in found if isinstance(found, list) else [found]:  # of a mapped task, the claim of each instance

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from decimal import Decimal
 
+    from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.client.errors import AnyFastError
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.files.storage import StoredFile
@@ -171,6 +172,12 @@ class Manifest:
         self._written, self._digest = len(lines), digest_of(text)
 
 
+def new_entry(row: BatchRow, batch: str, attempt: int) -> ManifestEntry:
+    """The entry of a row that has not ended: what was asked for."""
+    parameters = {"parameters": row.request.given()}
+    return ManifestEntry(row.number, row.key, batch, attempt, row.data, status="", result=parameters)
+
+
 def success_entry(
     entry: ManifestEntry,
     task: Generation,
@@ -192,12 +199,12 @@ def success_entry(
     )
     if path is not None:
         result |= {"video_url": None, "expires_at": None, "last_frame_url": None}
-    return replace(entry, status=SUCCEEDED, result=result)
+    return replace(entry, status=SUCCEEDED, result=result | entry.result)
 
 
 def skipped_entry(entry: ManifestEntry, *, prompt: str | None, path: str) -> ManifestEntry:
     """``entry`` of a row whose whole video is there already, so that nothing is submitted for it."""
-    return replace(entry, status=SKIPPED, result={"generation_id": None, "prompt": prompt, "path": path})
+    return replace(entry, status=SKIPPED, result=entry.result | {"generation_id": None, "prompt": prompt, "path": path})
 
 
 def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str) -> ManifestEntry:
@@ -208,7 +215,7 @@ def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str)
         error_type=type(error).__name__,
         error=str(error),
         retryable=error.retryable,
-        result={"generation_id": error.generation_id or generation_id or None},
+        result=entry.result | {"generation_id": error.generation_id or generation_id or None},
     )
 
 
@@ -262,6 +269,7 @@ def entry_from_facts(
     if path and (ending := facts.get("frame")):
         frame = f"{path.removesuffix(PurePosixPath(path).suffix)}.last_frame{ending}"
     result = {
+        **entry.result,
         **dict.fromkeys((*_KEPT, "video_url", "last_frame_url")),
         **{name: facts[name] for name in (*_KEPT, "usage") if name in facts},
         "generation_id": generation_id,

@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
-from airflow_provider_anyfast.batch.manifest import ManifestEntry, facts_of, failure_entry, success_entry
+from airflow_provider_anyfast.batch.manifest import ManifestEntry, facts_of, failure_entry, new_entry, success_entry
 from airflow_provider_anyfast.batch.queue import BatchState, RowQueue
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import (
@@ -397,7 +397,7 @@ class BatchRunner:
             self.intake.advance(BatchState.ABORTED, error)
 
     def _entry(self, row: BatchRow) -> ManifestEntry:
-        return ManifestEntry(row.number, row.key, self.options.identity, self.options.attempt, row.data, status="")
+        return new_entry(row, self.options.identity, self.options.attempt)
 
     def _record_failure(self, row: BatchRow, error: AnyFastError, generation_id: str) -> None:
         log.warning("%s failed: %s", row.label, error)

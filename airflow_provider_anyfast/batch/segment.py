@@ -9,7 +9,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.checkpoint import RowIndex
-from airflow_provider_anyfast.batch.manifest import SUCCEEDED, Manifest, ManifestEntry, digest_of, entry_from_facts
+from airflow_provider_anyfast.batch.manifest import (
+    SUCCEEDED,
+    Manifest,
+    ManifestEntry,
+    digest_of,
+    entry_from_facts,
+    new_entry,
+)
 from airflow_provider_anyfast.batch.selection import select_rows
 from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places
 from airflow_provider_anyfast.client import clock
@@ -258,5 +265,5 @@ def _has_live_link(facts: dict[str, Any], row: BatchRow) -> bool:
 
 def _restored(row: BatchRow, facts: dict[str, Any], generation_id: str, options: BatchOptions) -> ManifestEntry:
     path = row.output.path_of(generation_id) if row.output is not None else None
-    entry = ManifestEntry(row.number, row.key, options.identity, options.attempt, row.data, status="")
+    entry = new_entry(row, options.identity, options.attempt)
     return entry_from_facts(entry, facts, generation_id, prompt=row.request.prompt, path=path)

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyfast.batch.manifest import ManifestEntry, skipped_entry
+from airflow_provider_anyfast.batch.manifest import new_entry, skipped_entry
 from airflow_provider_anyfast.ledger.record import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from airflow_provider_anyfast.batch.manifest import ManifestEntry
     from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.ledger.pages import PagedLedger
@@ -77,7 +78,7 @@ def _existing(rows: Sequence[BatchRow], options: BatchOptions) -> dict[int, Mani
         found = list(pool.map(lambda row: row.output and row.output.existing_video(), rows))
     return {
         row.number: skipped_entry(
-            ManifestEntry(row.number, row.key, options.identity, options.attempt, row.data, status=""),
+            new_entry(row, options.identity, options.attempt),
             prompt=row.request.prompt,
             path=video.path,
         )

@@ -113,10 +113,11 @@ class GenerateVideoOperator(DeferrableJobMixin):
         anyfast_conn_id: the connection.
 
     Returns:
-        ``{"generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url",
-        "last_frame_path", "duration", "resolution", "ratio", "seed", "usage", "estimated_tokens", "estimated_cost",
-        "cost", "submitted_at", "finished_at"}``; missing facts are None, and money is text. An ``Asset`` or
-        ``AssetAlias`` among the outlets gets the file's URI and these facts, without links, as the extra of its event.
+        ``{"generation_id", "status", "model", "prompt", "parameters", "video_url", "expires_at", "path",
+        "last_frame_url", "last_frame_path", "duration", "resolution", "ratio", "seed", "usage", "estimated_tokens",
+        "estimated_cost", "cost", "submitted_at", "finished_at"}``; missing facts are None, and money is text. An
+        ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these facts, without links, as the extra
+        of its event.
 
     Raises:
         AnyFastError: one class per cause, see ``exceptions``. Those that no retry can cure fail the task at once.
@@ -223,7 +224,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 if existing is not None:
                     self.log.info("%s exists already and is complete: nothing is submitted.", existing.path)
                     nothing = Generation("", status="", outcome=Outcome.PENDING)
-                    return publish(context, video_result(nothing, prompt=self.request.prompt, path=existing.path))
+                    return publish(context, video_result(nothing, **self._asked, path=existing.path))
             with self.hook.get_conn() as client:
                 generation = get_or_submit(
                     ledger,
@@ -285,6 +286,10 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def request(self) -> VideoRequest:
         """The rendered request."""
         return self._given[0]
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        return {"prompt": self.request.prompt, "parameters": self.request.given()}
 
     @property
     def _options(self) -> WaitAndBudget:
@@ -373,7 +378,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 raise
         result = video_result(
             task,
-            prompt=self.request.prompt,
+            **self._asked,
             path=saved.path if saved else None,
             last_frame_path=saved.last_frame_path if saved else None,
             submitted_at=submitted_at,
@@ -403,9 +408,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
             generation.id, status="", outcome=Outcome.PENDING, model=self.request.model
         )
         tokens = self.request.estimated_tokens()
-        return video_result(
-            task, prompt=self.request.prompt, submitted_at=generation.submitted_at, estimated_tokens=tokens
-        )
+        return video_result(task, **self._asked, submitted_at=generation.submitted_at, estimated_tokens=tokens)
 
 
 def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 64 * 1024 * 1024
 """Bytes of a request body that AnyFast's clients have sent with success."""
+LEFT_OUT = "data:left-out"
+"""Stands for a data URI in what a task returns: a picture in a result would be stored with every copy of it."""
 _REFERENCES = frozenset({"first_frame", "last_frame", "reference_images", "reference_videos", "reference_audios"})
 
 
@@ -81,6 +83,11 @@ class VideoRequest(Parameters):
             **{name: value for name, value in options.items() if value is not None},
             **self.extra_body,
         }
+
+    def given(self) -> dict[str, Any]:
+        """The parameters that differ from their defaults, as plain JSON, to ask for the same video again."""
+        given: dict[str, Any] = _without_data_uris(self.model_dump(mode="json", exclude_defaults=True))
+        return {"model": self.model, **given}
 
     def estimated_tokens(self) -> int | None:
         """What the video will be billed at about, see ``cost``; None if that is not known."""
@@ -211,6 +218,16 @@ class VideoRequest(Parameters):
         if self.duration == CHOSEN_BY_MODEL:
             return spec.chooses_duration
         return self.duration is not None and spec.shortest <= self.duration <= spec.longest
+
+
+def _without_data_uris(value: Any) -> Any:
+    if isinstance(value, str):
+        return LEFT_OUT if value.startswith("data:") else value
+    if isinstance(value, list):
+        return [_without_data_uris(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _without_data_uris(item) for name, item in value.items()}
+    return value
 
 
 def _is_asset(reference: str) -> bool:

@@ -20,6 +20,7 @@ def video_result(
     task: Generation,
     *,
     prompt: str | None = None,
+    parameters: dict[str, Any] | None = None,
     path: str | None = None,
     last_frame_path: str | None = None,
     submitted_at: float | None = None,
@@ -31,6 +32,7 @@ def video_result(
     Args:
         task: AnyFast's answer.
         prompt: what was asked for, where the task knows it.
+        parameters: the request as the user gave it, likewise.
         path: where the file is, once it is saved.
         last_frame_path: likewise of the last frame.
         submitted_at: Unix seconds, where AnyFast does not tell.
@@ -43,6 +45,7 @@ def video_result(
         "status": task.status or None,
         "model": task.model,
         "prompt": prompt,
+        "parameters": parameters,
         "video_url": task.video_url,
         "expires_at": clock.iso(expires_at),
         "path": path,

@@ -81,8 +81,8 @@ def test_both_ways_of_waiting_give_the_same_result(runner: TaskRunner, sandbox: 
     on_the_worker = facts(deferrable=False)
     assert on_the_worker == facts(deferrable=True)
     assert list(on_the_worker) == [
-        *("status", "model", "prompt", "path", "last_frame_url", "last_frame_path", "duration", "resolution", "ratio"),
-        *("seed", "usage", "estimated_tokens", "estimated_cost", "cost"),
+        *("status", "model", "prompt", "parameters", "path", "last_frame_url", "last_frame_path"),
+        *("duration", "resolution", "ratio", "seed", "usage", "estimated_tokens", "estimated_cost", "cost"),
     ]
     assert on_the_worker["usage"]["total_tokens"] > 0
 

@@ -11,7 +11,7 @@ from airflow_provider_anyfast.client.responses import Asset, Generation, Outcome
 from airflow_provider_anyfast.seedance.result import LINK_LIFE, asset_facts, video_result
 
 FIELDS = [
-    *("generation_id", "status", "model", "prompt", "video_url", "expires_at", "path", "last_frame_url"),
+    *("generation_id", "status", "model", "prompt", "parameters", "video_url", "expires_at", "path", "last_frame_url"),
     *(
         "last_frame_path",
         "duration",
@@ -44,11 +44,14 @@ DONE = Generation(
 
 
 def test_a_result_holds_every_fact() -> None:
-    assert video_result(DONE, prompt="A boat", path="/data/x.mp4", last_frame_path="/data/x.last_frame.png") == {
+    assert video_result(
+        DONE, prompt="A boat", parameters={"seed": 7}, path="/data/x.mp4", last_frame_path="/data/x.last_frame.png"
+    ) == {
         "generation_id": "asyntask_1",
         "status": "SUCCESS",
         "model": "doubao-seedance-2-0-260128",
         "prompt": "A boat",
+        "parameters": {"seed": 7},
         "video_url": "https://host/x.mp4",
         "expires_at": "2026-04-28T11:20:00Z",
         "path": "/data/x.mp4",

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from tests.support.installed_airflow import RUN_FIELDS, sdk_http
+from tests.support.installed_airflow import QUESTION_OUTLIVES_RETRY, RUN_FIELDS, sdk_http
 from tests.support.metadata import Deferral, OutletReport, TaskInstanceRow, TaskKey, XComKey
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class ExecutionApi:
         row.rendered_map_index = body.get("rendered_map_index") or row.rendered_map_index
         if state == "deferred":
             row.defer(_deferral(body))
+        elif state == "awaiting_input":
+            row.await_input(body["next_method"], body.get("next_kwargs") or {})
         elif state == "up_for_reschedule":
             row.state = state
             row.reschedules += 1
@@ -120,6 +122,25 @@ class ExecutionApi:
             report = OutletReport(body.get("task_outlets") or [], body.get("outlet_events") or [])
             self._metadata.outlet_reports.append(report)
         return sdk_http.Response(HTTPStatus.NO_CONTENT)
+
+    def ask(self, call: Call) -> sdk_http.Response:
+        """Before 3.4 the first question of a task stays, and an answer to it is forgotten."""
+        row = self._row(call)
+        row.answer = None
+        if row.question is None or not QUESTION_OUTLIVES_RETRY:
+            row.question = call.json()
+        return sdk_http.Response(HTTPStatus.CREATED, json=row.question)
+
+    def question(self, call: Call) -> sdk_http.Response:
+        answer = self._row(call).answer or {}
+        body = {
+            "response_received": bool(answer),
+            "responded_by_user": answer.get("responded_by_user"),
+            "responded_at": STARTED if answer else None,
+            "chosen_options": answer.get("chosen_options"),
+            "params_input": answer.get("params_input", {}),
+        }
+        return sdk_http.Response(HTTPStatus.OK, json=body)
 
     def set_rendered_fields(self, call: Call) -> sdk_http.Response:
         self._row(call).rendered_fields = call.json()
@@ -290,6 +311,8 @@ ROUTES = (
     _route("PATCH /task-instances/{ti}/rendered-map-index", "map index set", ExecutionApi.set_rendered_map_index),
     _route("GET /task-instances/{ti}/validate-inlets-and-outlets", "assets check", ExecutionApi.inactive_assets),
     _route("GET /task-reschedules/{ti}/start_date", "reschedule start get", ExecutionApi.reschedule_start),
+    _route("POST /hitlDetails/{ti}", "question asked", ExecutionApi.ask),
+    _route("GET /hitlDetails/{ti}", "answer get", ExecutionApi.question),
     _route("GET /connections/{id}", "connection get {id}", ExecutionApi.connection),
     _route("GET /variables/{key}", "variable get {key}", ExecutionApi.get_variable),
     _route("PUT /variables/{key}", "variable put {key}", ExecutionApi.put_variable),

@@ -32,6 +32,7 @@ __all__ = [
     "LEDGER_PLACES",
     "LOADS_ANY_EXTRA",
     "MASKS_SYNCHRONOUSLY",
+    "QUESTION_OUTLIVES_RETRY",
     "RUN_FIELDS",
     "TRIGGERER_HAS_ONE_LOOP",
     "DagBag",
@@ -63,8 +64,12 @@ else:
 HAS_STATE_STORE = hasattr(comms, "GetTaskStateStore")
 """Whether a task's context holds ``task_state_store``."""
 
-CLEAR_DISCARDS_STATE = Version(Version(__version__).base_version) >= Version("3.4")
+_RELEASE = Version(Version(__version__).base_version)
+CLEAR_DISCARDS_STATE = Version("3.4") <= _RELEASE
 """Whether clearing a task instance empties its state store unless the user asks to keep it (3.4)."""
+
+QUESTION_OUTLIVES_RETRY = Version("3.4") > _RELEASE
+"""Whether the next try of a task that asks a person has the question of the last one, and the answer to it."""
 
 LEDGER_PLACES = (
     pytest.param(True, id="state store", marks=pytest.mark.state_store),

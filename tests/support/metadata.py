@@ -12,6 +12,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.support.installed_airflow import QUESTION_OUTLIVES_RETRY, read_kwargs, stored_kwargs
+
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator
@@ -58,6 +60,10 @@ class TaskInstanceRow:
     reschedules: int = 0
     rendered_fields: dict[str, JsonValue] = field(default_factory=dict)
     rendered_map_index: str | None = None
+    question: dict[str, Any] | None = None
+    """What a person is asked."""
+    answer: dict[str, Any] | None = None
+    """What a person has answered."""
 
     @property
     def may_retry(self) -> bool:
@@ -76,6 +82,8 @@ class TaskInstanceRow:
     def start_next_try(self) -> None:
         """Give the row to the next try: a new id, nothing else."""
         self.id = uuid.uuid4()
+        if not QUESTION_OUTLIVES_RETRY:
+            self.question = self.answer = None
         self.reschedules = 0
         self.first_poke = None
 
@@ -97,6 +105,18 @@ class TaskInstanceRow:
         self.deferral = deferral
         self.next_method = deferral.next_method
         self.next_kwargs = deferral.next_kwargs
+
+    def await_input(self, next_method: str, next_kwargs: dict[str, Any]) -> None:
+        """Wait for a person, or go on at once with the answer that is there."""
+        self.state = "awaiting_input"
+        self.next_method, self.next_kwargs = next_method, next_kwargs
+        if self.answer:
+            self.take_answer()
+
+    def take_answer(self) -> None:
+        """A worker goes on with the answer."""
+        kwargs = read_kwargs(self.next_kwargs or {})
+        self.resume(str(self.next_method), stored_kwargs({**kwargs, "event": self.answer}))
 
     def resume(self, next_method: str, next_kwargs: dict[str, Any]) -> None:
         """The trigger has ended: a worker goes on with ``next_method``."""

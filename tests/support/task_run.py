@@ -184,6 +184,8 @@ class TaskRunner:
             run_trigger: applies to a further deferral; this one's trigger runs.
             crash_at: see `attempt`.
         """
+        if self._row(map_index).state == "scheduled":  # by an answer
+            return self._run(make, self._row(map_index).key, run_trigger=run_trigger, crash_at=crash_at)
         row = self._expect_state("deferred", map_index)
         deferral = cast("Deferral", row.deferral)
         if timed_out:
@@ -223,6 +225,18 @@ class TaskRunner:
         row.clear()
         if not keep_task_state:
             self.metadata.discard_state(row.key)
+
+    def answer(self, option: str, **fields: object) -> None:
+        """Answer the one question of the run with the form's fields, as a user does in the UI."""
+        (row,) = (row for row in self.metadata.task_instances.values() if row.question)
+        row.answer = {
+            "chosen_options": [option],
+            "params_input": fields,
+            "responded_at": dt.datetime.now(dt.timezone.utc),
+            "responded_by_user": {"id": "1", "name": "reviewer"},
+        }
+        if row.state == "awaiting_input":
+            row.take_answer()
 
     def mark(self, state: str, *, map_index: int = -1) -> None:
         """Mark the task as ``success`` or ``failed``."""
@@ -284,6 +298,8 @@ class TaskRunner:
                 progress.result = supervisor.run_task(
                     self._identity(row), self._task(make), api, with_state_store=self.state_store
                 )
+                if row.state == "scheduled":  # with an answer that was there before the task waited for it
+                    continue
                 if row.state != "deferred":
                     return
                 progress.deferrals += 1

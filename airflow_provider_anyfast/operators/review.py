@@ -1,0 +1,220 @@
+"""Asking a person which videos may go on."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.providers.standard.triggers.hitl import HITLTrigger
+from airflow.sdk import Param
+from airflow.sdk import __version__ as sdk_version
+from airflow.sdk.definitions.param import ParamsDict
+from airflow.sdk.timezone import utcnow
+
+from airflow_provider_anyfast.batch import review
+from airflow_provider_anyfast.batch.review import Answer
+from airflow_provider_anyfast.batch.rows import verbatim
+from airflow_provider_anyfast.exceptions import fail_fast
+from airflow_provider_anyfast.ledger.stores import after_success, store_for
+from airflow_provider_anyfast.links.page import page_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from airflow.sdk import BaseNotifier, Context
+    from airflow.sdk.execution_time.hitl import HITLUser
+
+    from airflow_provider_anyfast.batch.review import Draft
+
+try:
+    from airflow.sdk.exceptions import TaskAwaitingInput  # since Airflow 3.3; before, a trigger waits for the answer
+except ImportError:
+    TaskAwaitingInput = TaskDeferred  # type: ignore[assignment,misc]  # see above
+
+LEDGER_KEY = "anyfast_review"
+REVIEW_KEY = "review"
+"""Of the XCom that tells the page which videos are asked about, and which manifests hold them."""
+_NAMES = inspect.signature(HITLOperator.__init__).parameters
+_TIMEOUT = "response_timeout" if "response_timeout" in _NAMES else "execution_timeout"
+"""How the installed Airflow calls the time for an answer."""
+_QUESTION_OUTLIVES_RETRY = tuple(map(int, sdk_version.split(".")[:2])) < (1, 4)
+"""Before Airflow 3.4, the next attempt of a task has the question of the last one, with the answer to it."""
+
+
+class ReviewVideosOperator(HITLOperator):
+    """Asks a person once which of a run's videos are approved, and returns what their finals need. Not billed.
+
+    While it waits it holds no worker. The person watches and selects on the page "Videos" of the run, or answers in
+    Airflow's own form. Only what the answer names is approved, so what nobody looked at is never made: an answer to
+    an earlier question, about videos that were made anew since, is refused. A retry goes on with the answer that was
+    given; a clear asks again.
+
+    Args:
+        videos: what is asked about: the output of ``GenerateVideoBatchOperator`` or of ``GenerateVideoOperator``,
+            mapped or not, the path of a manifest, or a list of these. Videos that failed are left out.
+        final: parameters that differ in the finals, such as ``{"resolution": "1080p"}``.
+        returns: ``rows`` for ``GenerateVideoBatchOperator(rows=…)``, or ``keywords`` for
+            ``GenerateVideoOperator.partial(…).expand_kwargs(…)``.
+        on_none: what follows if no video is approved: ``skip`` this task and with it the finals, or ``fail``.
+        subject: the headline of the question.
+        body: Markdown above the list of videos.
+        defaults: the answer if nobody gives one within ``response_timeout``: ``ReviewVideosOperator.APPROVE`` approves
+            all videos, ``ReviewVideosOperator.REJECT`` none. None fails the task.
+        response_timeout: how long to wait for an answer; None waits without an end.
+        assigned_users: who may answer; anyone with the right to in this DAG if there is nobody.
+        notifiers: called when the question is asked.
+
+    Returns:
+        With ``returns="rows"``, for each approved video its row of the table and the column ``review``:
+        ``{"row", "note", "prompt", "seed", "parameters", "generation_id", "path"}``. With ``keywords``, its parameters
+        and its seed. The XCom ``rejected`` lists the others: ``{"row", "note", "generation_id"}``.
+
+    Raises:
+        InvalidRequestError: ``videos`` are no videos, or the answer is about others.
+        AirflowSkipException, AirflowFailException: no video was approved, or nobody answered.
+        StorageError: a manifest cannot be read. A retry reads it again, and keeps the answer.
+    """
+
+    APPROVE, REJECT = review.APPROVE, review.REJECT
+    template_fields: Sequence[str] = ("subject", "body", "videos", "final")
+    ui_color = "#e8f0ff"
+
+    def __init__(
+        self,
+        *,
+        videos: Any,
+        final: dict[str, Any] | None = None,
+        returns: Literal["rows", "keywords"] = "rows",
+        on_none: Literal["skip", "fail"] = "skip",
+        subject: str = "Which videos are approved?",
+        body: str | None = None,
+        defaults: str | None = None,
+        response_timeout: timedelta | None = None,
+        assigned_users: HITLUser | list[HITLUser] | None = None,
+        notifiers: Sequence[BaseNotifier] | BaseNotifier | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            subject=subject,
+            body=body,
+            options=[review.APPROVE, review.REJECT],
+            defaults=defaults,
+            params=_form({}),
+            assigned_users=assigned_users,
+            notifiers=notifiers,
+            **{_TIMEOUT: response_timeout},
+            **kwargs,
+        )
+        self.videos = videos
+        self.final = final or {}
+        self.returns = returns
+        self.on_none = on_none
+        self.response_timeout = response_timeout
+        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
+        self.on_skipped_callback = [*(self.on_skipped_callback or ()), after_success(LEDGER_KEY)]
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Asks, or goes on with the answer that an earlier attempt was given."""
+        with fail_fast(context):
+            drafts = review.drafts_of(self.videos)
+            if not drafts:
+                return self._end_without_approval("There is no finished video to ask about.")
+            asked = {"question": review.question_of(drafts), "max_tries": context["ti"].max_tries}
+            record = store_for(context, LEDGER_KEY).get() or {}
+            is_asked = all(record.get(name) == value for name, value in asked.items())
+            if is_asked and record.get("answer"):
+                return self._end(context, drafts, Answer.parse(record["answer"]))
+            self._tell_page(context, drafts)
+            try:
+                self._ask(context, drafts, again=not is_asked)
+            except (TaskDeferred, TaskAwaitingInput):
+                store_for(context, LEDGER_KEY).set(asked)  # only now is there a question that a retry can wait for
+                raise
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Stores the answer before anything can fail, and returns the approved videos."""
+        with fail_fast(context):
+            if "error" in event:
+                raise AirflowFailException(
+                    f"Nobody answered: {event['error']} Nothing was billed. Clear this task to ask again."
+                )
+            store = store_for(context, LEDGER_KEY)
+            record = store.get() or {}
+            answer = Answer.of_event(event, record.get("question", ""))
+            store.set({**record, "answer": answer.to_json()})
+            self.log.info(
+                "%s", "Nobody answered in time." if answer.timed_out else f"Answered by {event['responded_by_user']}."
+            )
+            return self._end(context, review.drafts_of(self.videos), answer)
+
+    def _ask(self, context: Context, drafts: Sequence[Draft], *, again: bool) -> NoReturn:
+        """Ends this segment until there is an answer.
+
+        Airflow forgets an answer when the same question is asked once more. So a retry of a task that has asked only
+        waits. Since 3.4 a retry has no question of its own, and asks.
+        """
+        page = page_address(context["ti"].dag_id, context["ti"].run_id)
+        self.body = "\n\n".join(filter(None, [self.body, review.text_of(drafts, page)]))
+        self.params = _form(review.labels_of(drafts))
+        if again or not _QUESTION_OUTLIVES_RETRY:
+            super().execute(context)
+        if TaskAwaitingInput is not TaskDeferred:
+            raise TaskAwaitingInput(method_name="execute_complete", timeout=self.response_timeout)
+        self.defer(
+            trigger=HITLTrigger(
+                ti_id=context["ti"].id,
+                options=self.options,
+                defaults=self.defaults,
+                params=self.serialized_params,
+                timeout_datetime=utcnow() + self.response_timeout if self.response_timeout else None,
+            ),
+            method_name="execute_complete",
+        )
+
+    def _tell_page(self, context: Context, drafts: Sequence[Draft]) -> None:
+        told = {
+            "question": review.question_of(drafts),
+            "videos": [draft.key for draft in drafts],
+            "manifests": review.manifests_of(self.videos),
+        }
+        context["ti"].xcom_push(REVIEW_KEY, told)
+
+    def _end(self, context: Context, drafts: Sequence[Draft], answer: Answer) -> list[dict[str, Any]]:
+        approved = review.chosen(drafts, answer)
+        taken = {draft.key for draft, _ in approved}
+        rejected = [
+            {"row": draft.row, "note": review.note_for(draft, answer) or None, "generation_id": draft.key}
+            for draft in drafts
+            if draft.key not in taken
+        ]
+        context["ti"].xcom_push("rejected", rejected)
+        self.log.info("%d of %d videos are approved.", len(approved), len(drafts))
+        if not approved:
+            return self._end_without_approval(f"None of {len(drafts)} videos is approved.")
+        if self.returns == "keywords":
+            return [verbatim(review.keywords_of(draft, self.final)) for draft, _ in approved]
+        return [review.row_of(draft, note, self.final) for draft, note in approved]
+
+    def _end_without_approval(self, reason: str) -> NoReturn:
+        kind = AirflowFailException if self.on_none == "fail" else AirflowSkipException
+        raise kind(f"{reason} No final is made, and nothing more is billed. Clear this task to ask again.")
+
+
+def _form(labels: Mapping[str, str]) -> ParamsDict:
+    """The fields of the question: a list to select from, and the notes."""
+    return ParamsDict(
+        {
+            review.VIDEOS: Param(
+                [],
+                title="Videos to approve",
+                type=["array", "null"],
+                items={"type": "string"},
+                examples=list(labels),
+                values_display=dict(labels),
+            ),
+            review.NOTES: Param({}, title="Notes by row", type=["object", "null"]),
+        }
+    )

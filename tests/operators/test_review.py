@@ -1,0 +1,172 @@
+"""The review as Airflow runs it: an answer survives retries and crashes, and approves nothing but what it names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+from airflow_provider_anyfast.operators.review import ReviewVideosOperator
+from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+from tests.support.installed_airflow import QUESTION_OUTLIVES_RETRY
+from tests.support.task_run import TaskRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WAITING = ("awaiting_input", "deferred")
+RESULTS = [
+    {
+        "generation_id": f"g{number}",
+        "prompt": f"Film {number}",
+        "parameters": {"model": "seedance", "prompt": f"Film {number} {{x}}", "resolution": "480p"},
+        "path": f"/videos/{number}.mp4",
+        "seed": number,
+    }
+    for number in (1, 2, 3)
+]
+
+
+def review(results: list[dict[str, Any]] = RESULTS, **arguments: Any) -> Callable[[], ReviewVideosOperator]:
+    return lambda: ReviewVideosOperator(task_id="review", retries=2, **{"videos": results, **arguments})
+
+
+@pytest.fixture
+def runner() -> TaskRunner:
+    return TaskRunner()
+
+
+def row_of(runner: TaskRunner) -> Any:
+    (row,) = runner.metadata.task_instances.values()
+    return row
+
+
+def ledger_of(runner: TaskRunner) -> list[str]:
+    return [name for name, value in runner.metadata.variables.items() if "review" in name and value]
+
+
+def test_what_a_person_approves_is_returned_with_what_a_final_needs(runner: TaskRunner) -> None:
+    make = review(final={"resolution": "1080p"})
+    asked = runner.attempt(make, run_trigger=False)
+    assert asked.state in WAITING
+    assert asked.xcoms["review"]["videos"] == ["g1", "g2", "g3"]
+    question = row_of(runner).question
+    assert question["options"] == [ReviewVideosOperator.APPROVE, ReviewVideosOperator.REJECT]
+    assert "Film 2" in question["body"]
+    assert question["params"]["videos"]["schema"]["values_display"]["g2"] == "2: Film 2"
+
+    runner.answer(ReviewVideosOperator.APPROVE, videos=["g2"], notes={"2": "warmer"})
+    ended = runner.resume(make)
+    assert ended.state == "success"
+    (row,) = ended.result
+    assert (row["row"], row["review"]["note"], row["review"]["seed"]) == (2, "warmer", 2)
+    assert row["review"]["parameters"]["resolution"] == "1080p"
+    assert [left["row"] for left in ended.xcoms["rejected"]] == [1, 3]
+    assert ledger_of(runner) == []
+
+
+@pytest.mark.parametrize(("on_none", "state"), [("skip", "skipped"), ("fail", "failed")])
+def test_without_an_approval_the_finals_are_skipped_or_the_task_fails(
+    runner: TaskRunner, on_none: str, state: str
+) -> None:
+    make = review(on_none=on_none)
+    runner.attempt(make, run_trigger=False)
+    runner.answer(ReviewVideosOperator.REJECT, videos=["g1"], notes={})
+    ended = runner.resume(make)
+    assert ended.state == state
+    assert "None of 3 videos is approved" in ended.log_text
+    assert len(ended.xcoms["rejected"]) == 3
+
+
+def test_where_nothing_is_finished_nobody_is_asked(runner: TaskRunner) -> None:
+    ended = runner.attempt(review([{"generation_id": "g1", "path": None, "video_url": None}]))
+    assert ended.state == "skipped"
+    assert row_of(runner).question is None
+
+
+def test_an_answer_survives_a_killed_worker_at_every_moment(runner: TaskRunner) -> None:
+    make = review()
+
+    def answered() -> TaskRunner:
+        fresh = runner.fresh()
+        fresh.attempt(make, run_trigger=False)
+        fresh.answer(ReviewVideosOperator.APPROVE, videos=["g1", "g3"], notes={})
+        return fresh
+
+    points = answered().resume(make).crash_points
+    for point in points[::2]:  # the moment after a step is the one before the next
+        killed = answered()
+        if killed.resume(make, crash_at=point).state != "up_for_retry":
+            continue  # the task had reported its end
+        ended = killed.attempt(make, run_trigger=QUESTION_OUTLIVES_RETRY)
+        if ended.state == "awaiting_input":  # since 3.4, before the answer was stored: the person is asked again
+            assert not QUESTION_OUTLIVES_RETRY
+            killed.answer(ReviewVideosOperator.APPROVE, videos=["g1", "g3"], notes={})
+            ended = killed.resume(make)
+        assert [row["row"] for row in ended.result] == [1, 3]
+
+
+def test_an_answer_that_comes_between_two_attempts_counts(runner: TaskRunner) -> None:
+    if not QUESTION_OUTLIVES_RETRY:
+        pytest.skip("Since 3.4 Airflow asks anew with every attempt.")
+    make = review()
+    runner.attempt(make, run_trigger=False)
+    row_of(runner).end_try("up_for_retry")
+    runner.answer(ReviewVideosOperator.APPROVE, videos=["g2"], notes={})
+    ended = runner.attempt(make)
+    assert [row["row"] for row in ended.result] == [2]
+
+
+def test_a_clear_asks_again(runner: TaskRunner) -> None:
+    make = review()
+    runner.attempt(make, run_trigger=False)
+    runner.answer(ReviewVideosOperator.APPROVE, videos=["g1"], notes={})
+    assert runner.resume(make).state == "success"
+    runner.clear()
+    assert runner.attempt(make, run_trigger=False).state in WAITING
+    assert row_of(runner).answer is None
+
+
+def test_videos_that_were_made_anew_are_not_approved_by_an_answer_about_the_old_ones(runner: TaskRunner) -> None:
+    runner.attempt(review(), run_trigger=False)
+    runner.answer(ReviewVideosOperator.APPROVE, videos=["g1"], notes={})
+    made_anew = review([{**RESULTS[0], "generation_id": "g1-again"}])
+    ended = runner.resume(made_anew)
+    assert ended.state == "failed"
+    assert "not among the drafts any more" in ended.log_text
+
+
+def test_nobody_answers_in_time(runner: TaskRunner) -> None:
+    make = review()
+    runner.attempt(make, run_trigger=False)
+    row = row_of(runner)
+    row.answer = {"error": "The timeout has passed.", "error_type": "timeout"}
+    if row.state == "awaiting_input":
+        row.take_answer()
+        ended = runner.resume(make)
+    else:
+        ended = runner.resume(make, event=row.answer)
+    assert ended.state == "failed"
+    assert "Clear this task to ask again" in ended.log_text
+
+
+def test_keywords_of_finals_are_rendered_as_they_are(runner: TaskRunner) -> None:
+    make = review(returns="keywords", final={"resolution": "1080p"})
+    runner.attempt(make, run_trigger=False)
+    runner.answer(ReviewVideosOperator.APPROVE, videos=["g1"], notes={})
+    (keywords,) = runner.resume(make).result
+    assert keywords["resolution"] == "1080p"
+    assert keywords["seed"] == 1
+    assert keywords["prompt"] == "{{ 'Film 1 {x}' }}"
+
+
+def test_the_output_goes_into_the_operators_of_the_finals() -> None:
+    with DAG("dag", schedule=None):
+        asked = ReviewVideosOperator(task_id="review", videos="/drafts.jsonl")
+        batch = GenerateVideoBatchOperator(
+            task_id="batch", rows=asked.output, template={"prompt": "{{ row.review.prompt }}"}, manifest_path="/m.jsonl"
+        )
+        mapped = GenerateVideoOperator.partial(task_id="mapped").expand_kwargs(asked.output)
+    assert batch.upstream_task_ids == mapped.upstream_task_ids == {"review"}
