@@ -21,7 +21,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from airflow.sdk import XComArg
     from typing_extensions import Self
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 LONGEST_DURATION = timedelta(days=366)
 """A longer wait is a mistake, such as milliseconds; AnyFast itself forgets a generation after 7 days."""
 _TEMPLATED = "_anyfast_templated"
-"""The attribute of an operator that holds which of its parameters Airflow resolves: what of these comes to nothing was
-meant to be something, which its value alone does not tell."""
+"""The attribute of an operator that names the parameters that Airflow resolves. One of these that is empty was meant to
+be something, which its value alone does not tell."""
 _LONGEST_SHOWN = 80
 
 
@@ -47,15 +47,19 @@ def is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip() in ("", "None", "null"))
 
 
-def decode(text: str) -> Any:
+def decode(text: str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """The list or object in a text: JSON, or what a template makes of a Python list or dict.
+
+    Args:
+        text: what is decoded.
+        make_object: makes each object of JSON from its pairs of names and values; None makes dicts.
 
     Raises:
         ValueError: it is neither.
     """
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return json.loads(text, object_pairs_hook=make_object)
+    except (json.JSONDecodeError, RecursionError):
         pass
     try:
         return ast.literal_eval(text.strip())
@@ -187,8 +191,8 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, defer_build=True)
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset()
-    """Parameters that may be left out, and must not come to nothing where they are given: without its picture, another
-    video would be billed than the one that was wanted."""
+    """Parameters that may be left out, and must not be empty where they are given: without its picture, another video
+    would be billed than the one that was wanted."""
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with several parameters together."""
@@ -283,9 +287,9 @@ def _parse_known(
     """The parameters, if they can be made of the values, and everything that is wrong with what is not ``unknown``."""
     known = {name: value for name, value in values.items() if name not in unknown}
     found = {
-        name: f"{name}={shown(known[name])}: it is given, and comes to nothing; leave it out, or give a value"
+        name: f"{name}={shown(known[name])}: given but empty; leave it out, or give a value"
         for name in kind.meant_if_given & known.keys()
-        if _comes_to_nothing(known[name], meant=name in meant)
+        if _is_empty(known[name], meant=name in meant)
     }
     known = {name: value for name, value in known.items() if name not in found}
     try:
@@ -303,7 +307,7 @@ def _joint_problems(parameters: Parameters, unknown: Collection[str]) -> list[st
     return [problem.sentence for problem in parameters.problems() if not problem.parameters & set(unknown)]
 
 
-def _comes_to_nothing(value: Any, *, meant: bool) -> bool:
+def _is_empty(value: Any, *, meant: bool) -> bool:
     """Whether nothing is left of a value that was given."""
     if is_blank(value):
         return meant or value is not None

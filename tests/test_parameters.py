@@ -187,7 +187,7 @@ def test_a_template_where_airflow_renders_none_is_refused() -> None:
 def test_what_was_given_and_renders_to_nothing_is_refused(rendered: str | None) -> None:
     operator = PairOperator(task_id="pair", url="{{ params.url }}", file="a.png")
     operator.url = rendered
-    with pytest.raises(InvalidRequestError, match=r"url=.*comes to nothing"):
+    with pytest.raises(InvalidRequestError, match=r"url=.*given but empty"):
         read(operator, Pair)
 
 
@@ -195,7 +195,7 @@ def test_what_was_given_and_renders_to_nothing_is_refused(rendered: str | None) 
 def test_a_list_that_was_given_and_renders_to_nothing_is_refused(rendered: Any) -> None:
     operator = PairOperator(task_id="pair", url="u", files="{{ params.files }}")
     operator.files = rendered
-    with pytest.raises(InvalidRequestError, match=r"files=.*comes to nothing"):
+    with pytest.raises(InvalidRequestError, match=r"files=.*given but empty"):
         read(operator, Pair)
 
 

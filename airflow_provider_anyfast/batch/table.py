@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import codecs
 import csv
 import io
@@ -12,7 +11,10 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import PydanticCustomError
+
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.parameters import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -257,17 +259,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _literal(text: str) -> Any:
     """The list in the text that a template makes of one."""
     try:
-        return _json(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return decode(text, _object)
+    except PydanticCustomError:
         raise InvalidRequestError(
             "rows is a text that begins like a list and is neither JSON nor a Python literal. Give the output of the "
             "task itself, as in rows=task.output, instead of a template that renders it to text."
         ) from None
+    except ValueError as error:
+        raise InvalidRequestError(f"rows cannot be read: {error}.") from None
 
 
 def _article(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -88,14 +88,14 @@ def create_asset(
 
 
 def get_asset(asset_id: str) -> Call[Asset]:
-    """One asset. Free."""
+    """One asset. Not billed."""
     return _asset_call("GetAsset", {"Id": bare_asset_id(asset_id)}, responses.parse_asset)
 
 
 def list_assets(
     *, group_ids: Sequence[str] = (), name: str | None = None, group_type: str | None = "AIGC"
 ) -> Flow[list[Asset]]:
-    """All pages of assets; ``name`` matches in part. Free.
+    """All pages of assets; ``name`` matches in part. Not billed.
 
     ``group_type=None`` leaves the filter out, which AnyFast has refused at times.
     """
@@ -106,31 +106,31 @@ def list_assets(
 def list_asset_groups(
     *, group_ids: Sequence[str] = (), name: str | None = None, group_type: str | None = "AIGC"
 ) -> Flow[list[AssetGroup]]:
-    """All pages of asset groups; ``name`` matches in part. Free."""
+    """All pages of asset groups; ``name`` matches in part. Not billed."""
     filters = _filters(GroupIds=list(group_ids), Name=name, GroupType=group_type)
     return _all_pages("ListAssetGroups", filters, responses.parse_asset_groups)
 
 
 def update_asset(asset_id: str, *, name: str) -> Call[str]:
-    """Renames an asset and answers its id. Free."""
+    """Renames an asset and answers its id. Not billed."""
     body = {"model": "volc-asset", "Id": bare_asset_id(asset_id), "Name": name}
     return _asset_call("UpdateAsset", body, _id_of("UpdateAsset"))
 
 
 def update_asset_group(group_id: str, *, name: str) -> Call[str]:
-    """Renames an asset group and answers its id. Free."""
+    """Renames an asset group and answers its id. Not billed."""
     body = {"model": "volc-asset", "Id": group_id, "Name": name}
     return _asset_call("UpdateAssetGroup", body, _id_of("UpdateAssetGroup"))
 
 
 def delete_asset(asset_id: str) -> Call[str]:
-    """Deletes an asset and answers its id. Free."""
+    """Deletes an asset and answers its id. Not billed."""
     body = {"model": "volc-asset", "Id": bare_asset_id(asset_id)}
     return _asset_call("DeleteAsset", body, _id_of("DeleteAsset"))
 
 
 def delete_asset_group(group_id: str) -> Call[str]:
-    """Deletes an asset group with the assets in it and answers its id. Free."""
+    """Deletes an asset group with the assets in it and answers its id. Not billed."""
     return _asset_call("DeleteAssetGroup", {"model": "volc-asset", "Id": group_id}, _id_of("DeleteAssetGroup"))
 
 
@@ -141,7 +141,7 @@ def submit_generation(body: Mapping[str, Any]) -> Call[str]:
 
 
 def query_generation(generation_id: str) -> Call[Generation]:
-    """How a generation is doing. Free.
+    """How a generation is doing. Not billed.
 
     Raises:
         InvalidRequestError: the id is empty, or cannot be one.

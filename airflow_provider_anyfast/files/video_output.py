@@ -92,7 +92,7 @@ class VideoOutput:
         return target if target.is_whole_video() else None
 
     def save(self, client: AnyFastClient, task: Generation, submitted_at: float | None = None) -> SavedVideo:
-        """Fetches the files of a generation that has succeeded. Free.
+        """Fetches the files of a generation that has succeeded. Not billed.
 
         Args:
             client: of the account that made it.

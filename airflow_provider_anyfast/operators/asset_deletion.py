@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
-    """Deletes assets; what is gone already is fine, so it serves as a teardown task too. Free.
+    """Deletes assets; what is gone already is fine, so it serves as a teardown task too. Not billed.
 
     Args:
         asset_id: the id of an asset, or a list of ids as ``CreateAssetsOperator`` returns them; or
@@ -75,7 +75,7 @@ class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
 
 
 class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
-    """Deletes a group with every asset in it; one that is gone already is fine, as for a teardown task. Free.
+    """Deletes a group with every asset in it; one that is gone already is fine, as for a teardown task. Not billed.
 
     Args:
         group_id: the id of the group; or

@@ -65,7 +65,7 @@ class _ListOperator(BaseOperator, AnyFastHookMixin):
 
 
 class ListAssetGroupsOperator(_ListOperator):
-    """Lists the asset groups of the key, every page. Free.
+    """Lists the asset groups of the key, every page. Not billed.
 
     Args:
         name: part of the name; None lists all.
@@ -86,7 +86,7 @@ class ListAssetGroupsOperator(_ListOperator):
 
 
 class ListAssetsOperator(_ListOperator):
-    """Lists the assets of the key, every page. Free.
+    """Lists the assets of the key, every page. Not billed.
 
     Args:
         name: part of the name; None lists all.

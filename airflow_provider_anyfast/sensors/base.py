@@ -36,7 +36,7 @@ class SensorParameters(Parameters):
 
 
 class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
-    """Succeeds when the job does, and fails at once when the job has failed. Free.
+    """Succeeds when the job does, and fails at once when the job has failed. Not billed.
 
     A subclass ends its ``__init__`` with ``check_parameters``.
 

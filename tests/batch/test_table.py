@@ -61,7 +61,7 @@ def test_a_file_is_read_as_what_its_name_says(name: str, text: str, rows: list[d
         ("a.csv", "sku,,\n1,2,3\n", "more than one column ''"),
         ("a.csv", "a,b;c\n1,2;3\n", "may be separated by ',' or ';'"),
         ("a.json", '[{"n": 1, "n": 2}]', "more than one column 'n'"),
-        ("a.json", "[1]", "row 1 is a int"),
+        ("a.json", "[1]", "row 1 is an int"),
         ("a.json", "[" * 100_000, "cannot be read"),
         ("a.jsonl", '{"n": 1}\n[]\n', "row 2 is a list"),
         ("a.jsonl", "nothing", "cannot be read"),
@@ -142,7 +142,7 @@ def test_the_text_that_a_template_makes_of_a_list_is_read_as_the_list(text: str)
     ("rows", "phrase"),
     [
         (None, "rows is None, and not a list of objects"),
-        (5, "rows is a int"),
+        (5, "rows is an int"),
         ("[<LazyXComSequence>]", "begins like a list"),
         (["a"], "row 1 is a str"),
     ],
@@ -197,3 +197,8 @@ def test_whatever_is_read_of_a_table_is_what_was_written(
         assert found == expected
     else:
         assert found == [], "a table that is read with other columns buys nothing that its reader would not expect"
+
+
+def test_a_text_of_objects_that_name_a_column_twice_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="sku"):
+        checked_rows('[{"sku": "A1", "sku": "A2"}]')

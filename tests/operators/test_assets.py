@@ -231,7 +231,7 @@ def test_a_data_uri_or_raw_base64_becomes_an_image(
         ({"url": "https://example.com/a.png", "if_exists": "maybe"}, "if_exists='maybe'"),
         ({"url": "https://example.com/a.png", "group_id": " "}, "group_id=' ': it is empty"),
         ({"url": "https://example.com/a.png", "timeout": 0}, "timeout=0"),
-        ({"url": "None"}, "url='None': it is given, and comes to nothing"),
+        ({"url": "None"}, "url='None': given but empty"),
         ({"url": "https://example.com/a.png", "name": "x" * 65}, "1 to 64"),
     ],
 )
@@ -245,9 +245,9 @@ def test_a_mistake_in_an_asset_shows_when_the_dag_is_parsed(parameters: dict[str
     [
         ({"url": rendered("https://example.com/a.png"), "asset_type": rendered("Picture")}, "asset_type='Picture'"),
         ({"url": rendered("https://example.com/a.png"), "group_id": rendered(" ")}, "it is empty"),
-        ({"url": rendered("https://example.com/a.png"), "name": rendered("None")}, "comes to nothing"),
-        ({"url": rendered("None")}, "comes to nothing"),
-        ({"file": rendered("")}, "comes to nothing"),
+        ({"url": rendered("https://example.com/a.png"), "name": rendered("None")}, "given but empty"),
+        ({"url": rendered("None")}, "given but empty"),
+        ({"file": rendered("")}, "given but empty"),
         ({"file": "nowhere.png"}, "cannot be read"),
         ({"file": __file__}, "neither an image, a video nor audio"),
         ({"url": "https://example.com/a"}, "asset_type cannot be told"),
@@ -494,7 +494,7 @@ def test_a_filter_that_renders_to_nothing_does_not_list_everything(
 ) -> None:
     attempt = runner.attempt(partial(ListAssetsOperator, task_id="list", **{parameter: rendered("None")}))
     assert attempt.state == "failed"
-    assert "comes to nothing" in str(attempt.error)
+    assert "given but empty" in str(attempt.error)
     assert sandbox.requests() == []
 
 

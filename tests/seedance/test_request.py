@@ -357,7 +357,7 @@ def test_references_that_are_given_and_come_to_nothing_are_refused(name: str, bl
 @pytest.mark.parametrize("name", ["first_frame", "last_frame"])
 def test_a_frame_that_is_given_and_comes_to_nothing_is_refused(name: str, blank: str) -> None:
     told = problems(**{"first_frame": "asset-1", name: blank})
-    assert f"{name}={blank!r}: it is given, and comes to nothing" in told
+    assert f"{name}={blank!r}: given but empty" in told
 
 
 def test_references_that_are_left_out_may_be_nothing() -> None:
