@@ -140,6 +140,12 @@ class Manifest:
     def __len__(self) -> int:
         return len(self._lines)
 
+    def generation_ids(self) -> set[str]:
+        """The generations of the rows that have ended."""
+        with self._lock:
+            text = "".join(self._lines.values())
+        return {str(entry.result["generation_id"]) for entry in from_text(text) if entry.result.get("generation_id")}
+
     def read(self) -> list[ManifestEntry]:
         """What the file holds, whoever wrote it."""
         return from_text(self._file.read_text() or "")

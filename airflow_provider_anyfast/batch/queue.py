@@ -66,6 +66,8 @@ class Intake:
 class RowQueue:
     """The rows of one segment: those that are paid for first, then new ones as far as the limits allow.
 
+    Rows that are postponed come when no other row is left or in flight.
+
     Args:
         intake: the state of the batch.
         paid: rows that an earlier segment or attempt has submitted.
@@ -88,7 +90,10 @@ class RowQueue:
         self._new = deque(new)
         self._active = active
         self._max_active = max_active
+        self._postponed: deque[BatchRow] = deque()
         self._in_flight: dict[str, BatchRow] = {}
+        self._second_time: set[str] = set()
+        """Keys of the rows in flight that had been postponed."""
         self._changed = Condition()
 
     def take(self) -> BatchRow | None:
@@ -96,16 +101,19 @@ class RowQueue:
         with self._changed:
             while self._intake.state < BatchState.ABORTED:
                 rows = self._paid or (self._new if self._intake.state is BatchState.OPEN else None)
-                if not rows:
-                    return None
-                if rows is self._paid or not self._is_full:
-                    row = rows.popleft()
-                    self._in_flight[row.key] = row
-                    return row
-                if not self._in_flight:
+                if rows and (rows is self._paid or not self._is_full):
+                    return self._taken(rows.popleft())
+                if self._postponed and self._in_flight.keys() <= self._second_time:
+                    self._second_time.add(self._postponed[0].key)
+                    return self._taken(self._postponed.popleft())
+                if not self._postponed and not (rows and self._in_flight):
                     return None
                 self._changed.wait(timeout=1.0)  # the state may change without a notification, by a signal
         return None
+
+    def postpone(self, row: BatchRow) -> None:
+        """Lets a row that was taken wait until no other is left."""
+        self._postponed.append(row)
 
     def put_back(self, row: BatchRow) -> None:
         """Lets a row that turned out to need a new submission wait for its turn like any other."""
@@ -115,14 +123,19 @@ class RowQueue:
         """Says that a row that was taken is dealt with; ``is_active`` if its video is rendering now."""
         with self._changed:
             del self._in_flight[row.key]
+            self._second_time.discard(row.key)
             self._active += is_active
             self._changed.notify_all()
 
     @property
-    def in_flight(self) -> list[BatchRow]:
-        """The rows that were taken and are not released."""
+    def unanswered(self) -> list[BatchRow]:
+        """The rows that were taken and are not released, and those that are postponed."""
         with self._changed:
-            return list(self._in_flight.values())
+            return [*self._in_flight.values(), *self._postponed]
+
+    def _taken(self, row: BatchRow) -> BatchRow:
+        self._in_flight[row.key] = row
+        return row
 
     @property
     def _is_full(self) -> bool:

@@ -13,7 +13,7 @@ from airflow_provider_anyfast.batch.table import MAX_FILE, Row, checked_rows, de
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.files.video_output import PLACEHOLDER, VideoOutput
-from airflow_provider_anyfast.ledger.record import fingerprint_of
+from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.seedance.request import VideoRequest
 
 if TYPE_CHECKING:

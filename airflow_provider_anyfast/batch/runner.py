@@ -23,7 +23,9 @@ from airflow_provider_anyfast.client.errors import (
     Scope,
 )
 from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.ledger.lookup import Lookup
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration, get_or_submit
+from airflow_provider_anyfast.ledger.receipts import Asked
 from airflow_provider_anyfast.ledger.record import Ledger, Stage, record_of
 from airflow_provider_anyfast.seedance.fresh_assets import submit
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.segment import Segment
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
+    from airflow_provider_anyfast.ledger.receipts import Lost, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +109,9 @@ class BatchRunner:
         """Rows that AnyFast has answered about."""
         self._consecutive_failures = 0
         self._crashes: list[BaseException] = []
+        self._lookup = Lookup(
+            client, others=self._known_ids, is_stopped=lambda: self.intake.state is BatchState.ABORTED
+        )
         if options.on_row_failure == "fail" and self.manifest.tally.failures:
             intake.advance(BatchState.CLOSED)
         self._queue = RowQueue(
@@ -170,7 +176,7 @@ class BatchRunner:
 
     def _mark_unanswered(self) -> None:
         """Records as unconfirmed what was submitted and has no answer yet."""
-        for row in self._queue.in_flight:
+        for row in self._queue.unanswered:
             value = self._ledger.get(row.key)
             record = None if value is None else record_of(value)
             if record is None or record.stage is not Stage.INTENT:
@@ -278,7 +284,10 @@ class BatchRunner:
 
     def _process(self, row: BatchRow) -> None:
         ledger = Ledger(
-            self._ledger.ledger_store(row.key), fingerprint=row.fingerprint, max_tries=self.options.max_tries
+            self._ledger.ledger_store(row.key),
+            fingerprint=row.fingerprint,
+            max_tries=self.options.max_tries,
+            asked=Asked.of(row.request.body()),
         )
         generation: PaidGeneration | None = None
         try:
@@ -287,6 +296,9 @@ class BatchRunner:
         except _NeedsSubmissionError:
             self._paid.discard(row.number)
             self._queue.put_back(row)
+        except _LookLaterError:
+            self._paid.add(row.number)
+            self._queue.postpone(row)
         except AnyFastError as error:
             self._handle_error(row, ledger, error, generation)
             return
@@ -305,6 +317,7 @@ class BatchRunner:
             ledger,
             submit=send,
             query=lambda generation_id: self._client.send(endpoints.query_generation(generation_id)),
+            look=partial(self._look, row),
             on_lost_submission=self.options.on_lost_submission,
             # What fails while this attempt waits for it ends its row; what an earlier attempt left is submitted again.
             resubmit_failed=self.options.first_segment or not is_paid,
@@ -326,6 +339,18 @@ class BatchRunner:
     def _refuse_if_closed(self) -> None:
         if self.intake.state >= BatchState.CLOSED:
             raise _NeedsSubmissionError("Submissions have ended, and this one was not sent.")
+
+    def _look(self, row: BatchRow, lost: Lost) -> Verdict:
+        """What became of a row's lost submission. The rows that lost theirs come last, so that one look serves all."""
+        key = f"{row.key} {lost.sent_at}"
+        if self._lookup.expect(key, lost):
+            raise _LookLaterError("The answer to the submission was lost, and it is looked for after all other rows.")
+        return self._lookup.verdict(key)
+
+    def _known_ids(self) -> set[str]:
+        """The generations of all rows, as far as this segment knows them."""
+        recorded = {record_of(value).id for _, value in self._ledger.items()}
+        return recorded | {found.id for found in self.active.values()} | self.manifest.generation_ids()
 
     def _record_known_id(self, row: BatchRow, ledger: Ledger) -> None:
         """Records the id that an earlier segment of this attempt knows and could not write."""
@@ -410,6 +435,10 @@ class BatchRunner:
         self.manifest.add(entry)
         self._paid.discard(row.number)
         self.progressed += 1
+
+
+class _LookLaterError(AnyFastError):
+    """The answer to a row's submission is lost: it is looked for when all other rows are dealt with."""
 
 
 class _NeedsSubmissionError(AnyFastError):

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, Any, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_anyfast.client import responses
+from airflow_provider_anyfast.client import billing, responses
 from airflow_provider_anyfast.client.errors import InvalidRequestError, UnexpectedAnswerError
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.responses import Asset, AssetGroup, Generation, Page
+
+if TYPE_CHECKING:
+    from airflow_provider_anyfast.client.billing import KeyUsage, LogRow, ModelPrice
 
 AnswerT = TypeVar("AnswerT")
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
@@ -45,6 +48,7 @@ class Call(Generic[AnswerT]):
         name: what messages call it.
         billed: whether an accepted request costs money. A billed call whose answer is lost is never sent again.
         long_poll: whether the gateway holds the answer back for minutes, as it does with a submission.
+        limited_apart: whether the gateway limits it apart from other calls, so that its 429 says nothing about them.
         parse: makes the typed answer from the decoded body.
     """
 
@@ -56,6 +60,7 @@ class Call(Generic[AnswerT]):
     upload: Upload | None = field(default=None, repr=False)
     billed: bool = False
     long_poll: bool = False
+    limited_apart: bool = False
 
 
 Flow = Generator[Call[Any], Any, AnswerT]
@@ -162,6 +167,27 @@ def query_generation(generation_id: str) -> Call[Generation]:
 def list_models() -> Call[tuple[str, ...]]:
     """The ids of the models that the key may use. Free, and so the probe of a connection."""
     return Call("list models", "GET", "/v1/models", responses.parse_models)
+
+
+def billing_log() -> Call[tuple[LogRow, ...]]:
+    """The last 1,000 charges and refunds of the key, the newest first. Free; AnyFast may not offer it.
+
+    Source: new-api, ``GetLogByKey``. 20 requests within 20 minutes are allowed there: ask ``client.billing_pages``.
+    """
+    return Call("read the billing log", "GET", "/api/log/token", billing.parse_billing_log, limited_apart=True)
+
+
+def key_usage() -> Call[KeyUsage]:
+    """What the key has spent and may spend. Free; AnyFast may not offer it.
+
+    Source: new-api, ``GetTokenUsage``, under the same limit as the billing log.
+    """
+    return Call("read the balance", "GET", "/api/usage/token/", billing.parse_key_usage, limited_apart=True)
+
+
+def list_prices() -> Call[tuple[ModelPrice, ...]]:
+    """AnyFast's price list. Free, and needs no key. Source: new-api, ``GetPricing``; AnyFast's rows hold rules."""
+    return Call("read the prices", "GET", "/api/pricing", billing.parse_prices, limited_apart=True)
 
 
 def bare_asset_id(reference: str) -> str:

@@ -171,6 +171,7 @@ class Generation:
     resolution: str | None = None
     ratio: str | None = None
     seed: int | None = None
+    prompt: str | None = None
     usage: Usage = field(default_factory=Usage)
     submitted_at: float | None = None
     finished_at: float | None = None
@@ -274,6 +275,7 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
         resolution=_text(upstream.get("resolution")),
         ratio=_text(upstream.get("ratio")),
         seed=_integer(upstream.get("seed")),
+        prompt=_text(_dict(task.get("properties")).get("input") or task.get("prompt") or upstream.get("prompt")),
         usage=_usage(upstream.get("usage")),
         submitted_at=_seconds(task.get("submit_time") or task.get("created_at") or upstream.get("created_at")),
         finished_at=_seconds(task.get("finish_time") or task.get("completed_at")),

@@ -16,7 +16,9 @@ import asyncio
 import logging
 import platform
 import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from email.utils import parsedate_to_datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -89,7 +91,9 @@ class _Driver:
         self.settings = settings
         self._as_raised = as_raised
         self._user_agent = user_agent or f"airflow-provider-anyfast Python/{platform.python_version()}"
-        self._rate_limiters = {True: RateLimiter(), False: RateLimiter()}
+        self._rate_limiters = {kind: RateLimiter() for kind in product((True, False), repeat=2)}
+        self.server_ahead = 0.0
+        """Seconds by which AnyFast's clock is ahead of this one, by the ``Date`` of its last answer, to a second."""
 
     def _http_options(self) -> dict[str, Any]:
         settings = self.settings
@@ -144,9 +148,15 @@ class _Driver:
                     raise  # the client is closed: a mistake of its user, and nothing was sent
                 raise self._as_raised(read_failure(call, failure, exchange, self.settings)) from failure
 
+    def _compare_clocks(self, response: httpx.Response) -> None:
+        """``Date`` is cut to whole seconds, so half of one is added."""
+        with suppress(TypeError, ValueError, OverflowError):
+            date = parsedate_to_datetime(response.headers.get("date", ""))
+            self.server_ahead = date.timestamp() + 0.5 - clock.now()
+
     def _rate_limiter_of(self, call: Call[Any]) -> RateLimiter:
         """Submissions that the model cannot take now say nothing about questions, and the other way round."""
-        return self._rate_limiters[call.billed]
+        return self._rate_limiters[call.billed, call.limited_apart]
 
     @contextmanager
     def _rate_limited(self, call: Call[Any]) -> Iterator[None]:
@@ -234,6 +244,7 @@ class AnyFastClient(_Driver):
                     body.add(chunk)
             finally:
                 response.close()
+            self._compare_clocks(response)
             return read_answer(call, body.whole(), self.settings)
 
     def run(self, flow: Flow[AnswerT]) -> AnswerT:
@@ -342,6 +353,7 @@ class AsyncAnyFastClient(_Driver):
                         body.add(chunk)
                 finally:
                     await response.aclose()
+                self._compare_clocks(response)
                 return read_answer(call, body.whole(), self.settings)
 
     @contextmanager

@@ -1,4 +1,8 @@
-"""One purchase, made at most once: what an attempt does with what earlier ones left in the ledger."""
+"""One purchase, made at most once: what an attempt does with what earlier ones left in the ledger.
+
+A submission whose answer is lost is looked for before anything else: in the attempt that has lost it, in a retry, after
+a clear, and before it is sent again.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from airflow_provider_anyfast.client.errors import (
 )
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.ledger.receipts import Billed, Found, Lost, Unknown, Verdict
 from airflow_provider_anyfast.ledger.record import Attach, Ledger, Unconfirmed
 from airflow_provider_anyfast.polling.poller import NOT_FOUND_GRACE
 
@@ -88,11 +93,18 @@ def _intent(ledger: Ledger, *, is_resubmission: bool) -> Iterator[None]:
         raise
 
 
+def look_nowhere(lost: Lost) -> Verdict:
+    """Where there is no billing log to look into."""
+    del lost
+    return Unknown()
+
+
 def get_or_submit(
     ledger: Ledger,
     *,
     submit: Callable[[Guard], str],
     query: Callable[[str], Generation],
+    look: Callable[[Lost], Verdict] = look_nowhere,
     on_lost_submission: OnLostSubmission = "fail",
     resubmit_failed: bool = True,
     wait_if_unknown: bool = False,
@@ -103,77 +115,139 @@ def get_or_submit(
         ledger: what was paid for before.
         submit: sends the submission and returns the id that it answers, as ``submit_once`` has it. Billed.
         query: asks how a generation is doing.
-        on_lost_submission: what to do where a submission has no answer.
+        look: looks for a submission whose answer is lost. Free.
+        on_lost_submission: what to do where a submission has no answer and is not found.
         resubmit_failed: whether a new one takes the place of one that failed for a reason that can go away.
         wait_if_unknown: whether a paid generation that AnyFast says it does not know is waited for like any other. The
             caller then polls it, and one such answer proves nothing.
 
     Raises:
         GenerationFailedError: ``resubmit_failed`` is False, and it failed.
-        LostSubmissionError: a submission may have been billed and cannot be found again.
+        LostSubmissionError: a submission was, or may have been, billed and cannot be found again.
         GenerationRejectedError, ModerationError: the paid one failed for a reason that a new one would meet too.
         GenerationNotFoundError: AnyFast does not know the paid one. Nothing was submitted, and its record stays.
         AnyFastError: AnyFast could not be asked, so nothing was submitted; or it refused the submission.
     """
+    purchase = _Purchase(ledger, submit, query, look, on_lost_submission, wait_if_unknown=wait_if_unknown)
     decision = ledger.plan()
+    verdict: Verdict = Unknown()
+    if not isinstance(decision, Attach) and decision.lost is not None:
+        verdict = look(decision.lost)
+        if isinstance(verdict, Found):
+            changed = isinstance(decision, Unconfirmed) and decision.changed
+            decision = purchase.found(verdict, decision.lost, changed=changed)
     if isinstance(decision, Unconfirmed):
-        return _settle_lost(ledger, submit, on_lost_submission, decision)
+        return purchase.settle(decision, verdict)
     if isinstance(decision, Attach):
-        generation = _attach(ledger, decision, query, resubmit_failed=resubmit_failed, wait_if_unknown=wait_if_unknown)
-        if generation is not None:
-            return generation
-    elif decision.reason:
+        return purchase.attach(decision, resubmit_failed=resubmit_failed)
+    if decision.reason:
         log.warning("Submitting a new video, which is billed: %s.", decision.reason)
-    try:
-        return PaidGeneration(submit_once(ledger, submit), clock.now())
-    except LostAnswerError as error:
-        lost = Unconfirmed(clock.now(), may_resubmit=ledger.may_resubmit)
-        return _settle_lost(ledger, submit, on_lost_submission, lost, error)
+    return purchase.submit_new()
 
 
-def _attach(
-    ledger: Ledger,
-    paid: Attach,
-    query: Callable[[str], Generation],
-    *,
-    resubmit_failed: bool,
-    wait_if_unknown: bool,
-) -> PaidGeneration | None:
-    if paid.changed:
-        log.warning(
-            "The request renders differently than the one that generation %s was paid for. A retry goes on with that "
-            "generation. To submit, and pay for, the changed request, clear the task.",
-            paid.id,
+@dataclass(frozen=True)
+class _Purchase:
+    """The ways in which an attempt comes to its generation; see ``get_or_submit``."""
+
+    ledger: Ledger
+    submit: Callable[[Guard], str]
+    query: Callable[[str], Generation]
+    look: Callable[[Lost], Verdict]
+    on_lost_submission: OnLostSubmission
+    wait_if_unknown: bool
+
+    def submit_new(self, *, is_resubmission: bool = False) -> PaidGeneration:
+        """Submits, and looks for what it has submitted where the answer is lost."""
+        try:
+            return PaidGeneration(submit_once(self.ledger, self.submit, is_resubmission=is_resubmission), clock.now())
+        except LostAnswerError as error:
+            lost = self.ledger.record_lost_answer(error.request_id)
+            verdict = self.look(lost)
+            if isinstance(verdict, Found):
+                # If it has failed already, it ends this attempt like one whose answer had come.
+                return self.attach(self.found(verdict, lost), resubmit_failed=False)
+            decision = Unconfirmed(lost.sent_at, may_resubmit=self.ledger.may_resubmit, lost=lost)
+            return self.settle(decision, verdict, error)
+
+    def found(self, verdict: Found, lost: Lost, *, changed: bool = False) -> Attach:
+        """What is paid for, after all."""
+        log.info(
+            "The answer to the submission of %s was lost. AnyFast's billing log has it: generation %s. Nothing is "
+            "submitted again.",
+            clock.iso(lost.sent_at),
+            verdict.id,
         )
-    ledger.acknowledge_clear()
-    try:
-        task = query(paid.id)
-    except GenerationNotFoundError as error:
-        age = clock.now() - paid.submitted_at
-        if age <= NOT_FOUND_GRACE or (wait_if_unknown and age <= RETENTION):
-            log.warning("AnyFast does not know generation %s yet, or not at this moment: waiting for it.", paid.id)
-            return PaidGeneration(paid.id, paid.submitted_at, reattached=True)
-        raise _unknown(ledger, paid, error, is_retained=age <= RETENTION) from error
-    except AnyFastError as error:
-        raise error.with_context(
-            f"Generation {paid.id} was submitted and paid for at {clock.iso(paid.submitted_at)}, so nothing was "
-            "submitted.",
-            cost=Cost.PAID,
+        self.ledger.record_found(verdict.id)
+        return Attach(verdict.id, lost.sent_at, changed=changed)
+
+    def attach(self, paid: Attach, *, resubmit_failed: bool) -> PaidGeneration:
+        """Goes on with what is paid for; submits again only where that has failed and a new one can help."""
+        if paid.changed:
+            log.warning(
+                "The request renders differently than the one that generation %s was paid for. A retry goes on with "
+                "that generation. To submit, and pay for, the changed request, clear the task.",
+                paid.id,
+            )
+        self.ledger.acknowledge_clear()
+        try:
+            task = self.query(paid.id)
+        except GenerationNotFoundError as error:
+            age = clock.now() - paid.submitted_at
+            if age <= NOT_FOUND_GRACE or (self.wait_if_unknown and age <= RETENTION):
+                log.warning("AnyFast does not know generation %s yet, or not at this moment: waiting for it.", paid.id)
+                return PaidGeneration(paid.id, paid.submitted_at, reattached=True)
+            raise _unknown(self.ledger, paid, error, is_retained=age <= RETENTION) from error
+        except AnyFastError as error:
+            raise error.with_context(
+                f"Generation {paid.id} was submitted and paid for at {clock.iso(paid.submitted_at)}, so nothing was "
+                "submitted.",
+                cost=Cost.PAID,
+            ) from error
+        if task.outcome is Outcome.FAILED:
+            failure = generation_failure(task)
+            self.ledger.mark_closed(paid.id)
+            if not (failure.retryable and resubmit_failed):
+                raise failure
+            log.warning("%s %s Submitting a new one.", failure.what, failure.cost_sentence)
+            return self.submit_new()
+        log.info(
+            "Resuming generation %s, which was submitted at %s and is %s. Nothing is billed again.",
+            paid.id,
+            clock.iso(paid.submitted_at),
+            task.status or "accepted",
+        )
+        return PaidGeneration(paid.id, paid.submitted_at, task, reattached=True)
+
+    def settle(
+        self, decision: Unconfirmed, verdict: Billed | Unknown, error: LostAnswerError | None = None
+    ) -> PaidGeneration:
+        """Submits once more where the user said so and none was sent again yet; else fails for a person to look.
+
+        Without that limit, a network that drops every answer would be billed twice at each attempt. What was certainly
+        billed is never sent again without a person.
+        """
+        if isinstance(verdict, Unknown) and self.on_lost_submission == "resubmit" and decision.may_resubmit:
+            log.warning(
+                "%s on_lost_submission='resubmit': submitting once more, which may be billed too.",
+                self._lost_at(decision.at),
+            )
+            return self.submit_new(is_resubmission=True)
+        self.ledger.mark_unconfirmed()
+        how = error.what if error else "An earlier attempt ended while it waited for the answer."
+        again = " It was sent once more already since the last clear." if not self.ledger.may_resubmit else ""
+        what = f"{how} {self._lost_at(decision.at)}{again} Nothing more was submitted.{_told_by_log(verdict)}"
+        is_billed = isinstance(verdict, Billed)
+        raise LostSubmissionError(
+            what,
+            cost=Cost.PAID if is_billed else None,
+            advice=_BILLED_ADVICE if is_billed else None,
+            status=error.status if error else None,
+            code=error.code if error else "",
+            request_id=error.request_id if error else "",
         ) from error
-    if task.outcome is Outcome.FAILED:
-        failure = generation_failure(task)
-        ledger.mark_closed(paid.id)
-        if not (failure.retryable and resubmit_failed):
-            raise failure
-        log.warning("%s %s Submitting a new one.", failure.what, failure.cost_sentence)
-        return None
-    log.info(
-        "Resuming generation %s, which was submitted at %s and is %s. Nothing is billed again.",
-        paid.id,
-        clock.iso(paid.submitted_at),
-        task.status or "accepted",
-    )
-    return PaidGeneration(paid.id, paid.submitted_at, task, reattached=True)
+
+    def _lost_at(self, at: float) -> str:
+        return f"The submission of {clock.iso(at)} (request {self.ledger.fingerprint[:12]}) has no answer."
 
 
 def _unknown(ledger: Ledger, paid: Attach, error: AnyFastError, *, is_retained: bool) -> AnyFastError:
@@ -194,36 +268,31 @@ def _unknown(ledger: Ledger, paid: Attach, error: AnyFastError, *, is_retained: 
     )
 
 
-def _settle_lost(
-    ledger: Ledger,
-    submit: Callable[[Guard], str],
-    on_lost_submission: OnLostSubmission,
-    lost: Unconfirmed,
-    error: LostAnswerError | None = None,
-) -> PaidGeneration:
-    """Submits once more where the user said so and none was sent again yet; else fails for a person to look.
-
-    Without that limit, a network that drops every answer would be billed twice at each attempt.
-    """
-    at = lost.at
-    if on_lost_submission == "resubmit" and lost.may_resubmit:
-        log.warning(
-            "%s on_lost_submission='resubmit': submitting once more, which may be billed too.", _lost_at(ledger, at)
+def _told_by_log(verdict: Billed | Unknown) -> str:
+    """What AnyFast's billing log says about a lost submission, as the end of a message; empty where there is no log."""
+    charges = "; ".join(
+        f"{charge.model} at {clock.iso(charge.created_at)}, {charge.quota:,} units of quota"
+        + (f", request id {charge.request_id}" if charge.request_id else "")
+        + (f", generation {charge.task_id}" if charge.task_id else "")
+        for charge in verdict.charges[:_SHOWN]
+    )
+    if isinstance(verdict, Billed):
+        if len(verdict.charges) == 1:
+            return f" AnyFast's billing log has a charge that can only be this one: {charges}."
+        return (
+            f" {len(verdict.charges)} submissions were lost, and AnyFast's billing log has as many charges, but does "
+            f"not tell which is whose: {charges}."
         )
-        try:
-            return PaidGeneration(submit_once(ledger, submit, is_resubmission=True), clock.now())
-        except LostAnswerError as second:
-            at, error = clock.now(), second
-    ledger.mark_unconfirmed()
-    first = error.what if error else "An earlier attempt ended while it waited for the answer."
-    again = " It was sent once more already since the last clear." if not ledger.may_resubmit else ""
-    raise LostSubmissionError(
-        f"{first} {_lost_at(ledger, at)}{again} Nothing more was submitted.",
-        status=error.status if error else None,
-        code=error.code if error else "",
-        request_id=error.request_id if error else "",
-    ) from error
+    if charges:
+        return f" AnyFast's billing log does not tell whether it is among these charges: {charges}."
+    if verdict.is_log_read:
+        return " AnyFast's billing log does not show it, which does not prove that it was not billed."
+    return ""
 
 
-def _lost_at(ledger: Ledger, at: float) -> str:
-    return f"The submission of {clock.iso(at)} (request {ledger.fingerprint[:12]}) has no answer."
+_SHOWN = 10
+"""Charges that a message names."""
+_BILLED_ADVICE = (
+    "Look the charge up in the AnyFast console's log. Clear the task to look again: if the log names the video by "
+    "then, the task continues with it, and otherwise it submits and pays for a new one."
+)

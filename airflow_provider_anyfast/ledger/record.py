@@ -22,6 +22,8 @@ CLOSED      attach         submit                submit
 FINISHED    submit         submit                submit
 ==========  =============  ====================  ========================
 
+Unconfirmed means that the submission is looked for in the key's billing log, where AnyFast offers one (``receipts``).
+
 A retry never buys a request that renders differently: it goes on with what is paid for. Only a person can want the
 changed one, and says so by a clear. FINISHED is written by version 0.1.0 after Airflow has stored the success, so only
 a clear can follow it, also where ``max_tries`` stayed the same because the DAG's ``retries`` were lowered.
@@ -29,25 +31,22 @@ a clear can follow it, also where ``max_tries`` stayed the same because the DAG'
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 from tenacity import Retrying, stop_after_attempt, wait_exponential
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, LedgerError
+from airflow_provider_anyfast.ledger.receipts import Asked, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +76,9 @@ class Record(BaseModel):
         id: what AnyFast answered; empty until then.
         resubmitted: whether a lost submission has been sent again since the last clear.
         token: of the attempt that wrote it, so that an attempt can tell its own intent from another's.
+        asked: what the request asked for, until its id is known.
+        lost_at: Unix seconds when its answer was given up, if it was lost and the worker lived to see that.
+        request_id: of that answer, if its headers had come.
     """
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -88,11 +90,20 @@ class Record(BaseModel):
     id: str = ""
     resubmitted: bool = False
     token: str = ""
+    asked: Asked | None = None
+    lost_at: float | None = None
+    request_id: str | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether something was paid for, or may have been, whose end was not reported yet."""
         return self.stage not in (Stage.CLOSED, Stage.LOST)
+
+    @property
+    def lost(self) -> Lost:
+        """The submission without an answer, for whoever looks for it now."""
+        noticed_at = clock.now() if self.lost_at is None else self.lost_at
+        return Lost(self.asked, self.at, self.lost_at, noticed_at, self.request_id or "")
 
 
 class Store(Protocol):
@@ -110,9 +121,15 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Submit:
-    """Nothing usable was paid for: submit. ``reason`` says why, if there was a record."""
+    """Nothing usable was paid for: submit.
+
+    Attributes:
+        reason: why, if there was a record.
+        lost: a submission without an answer that is to be looked for before.
+    """
 
     reason: str = ""
+    lost: Lost | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -136,10 +153,14 @@ class Unconfirmed:
     Attributes:
         at: Unix seconds of the submission.
         may_resubmit: False where one was sent again already since the last clear.
+        changed: whether it differs from what this attempt would send.
+        lost: what is known of it.
     """
 
     at: float
     may_resubmit: bool = True
+    changed: bool = field(default=False, compare=False)
+    lost: Lost | None = field(default=None, compare=False)
 
 
 Decision = Submit | Attach | Unconfirmed
@@ -159,9 +180,11 @@ def decide(record: Record | None, *, is_same_request: bool, is_clear: bool) -> D
         paid = f"generation {record.id}" if record.id else "a submission whose answer is unknown"
         return Submit(f"the task was cleared, and the request has changed since {paid} of {clock.iso(record.at)}")
     if record.stage is Stage.FINISHED or (is_clear and not record.is_open):
-        return Submit(f"the task was cleared after {record.id or 'its submission'} {_ENDED[record.stage]}")
+        lost = record.lost if record.stage is Stage.LOST else None
+        return Submit(f"the task was cleared after {record.id or 'its submission'} {_ENDED[record.stage]}", lost)
     if record.stage in (Stage.INTENT, Stage.LOST):
-        return Unconfirmed(record.at, may_resubmit=is_clear or not record.resubmitted)
+        may_resubmit = is_clear or not record.resubmitted
+        return Unconfirmed(record.at, may_resubmit, changed=not is_same_request, lost=record.lost)
     return Attach(record.id, record.at, changed=not is_same_request)
 
 
@@ -176,15 +199,23 @@ class Ledger:
         max_tries: ``ti.max_tries`` of this attempt. It grows when the task is cleared, and stays on a retry.
         fingerprint: of the request that this attempt would send; not needed where only an end is recorded.
         former_fingerprints: of the same request, as earlier versions computed them.
+        asked: what that request asks for, by which it can be told from others if its answer is lost.
     """
 
     def __init__(
-        self, store: Store, *, max_tries: int, fingerprint: str = "", former_fingerprints: Collection[str] = ()
+        self,
+        store: Store,
+        *,
+        max_tries: int,
+        fingerprint: str = "",
+        former_fingerprints: Collection[str] = (),
+        asked: Asked | None = None,
     ) -> None:
         self._store = store
         self._max_tries = max_tries
         self._fingerprint = fingerprint
         self._former_fingerprints = former_fingerprints
+        self._asked = asked
         self._stored: Record | None = None
         self._before_intent: Record | None = None
         self._has_resubmitted = False
@@ -234,7 +265,9 @@ class Ledger:
         """
         self._has_resubmitted |= is_resubmission
         self._before_intent = self._stored
-        record = Record(stage=Stage.INTENT, at=clock.now(), token=secrets.token_hex(8), **self._identity)
+        record = Record(
+            stage=Stage.INTENT, at=clock.now(), token=secrets.token_hex(8), asked=self._asked, **self._identity
+        )
         try:
             self._write(record)
             stored = self._read()
@@ -285,6 +318,20 @@ class Ledger:
         )
         self._try(f"record {id_}, which is paid for", lambda: write(self._write, record))
 
+    def record_lost_answer(self, request_id: str = "") -> Lost:
+        """Records that the answer to this attempt's submission is lost, and what it may be found by.
+
+        The record stays an intent, since nobody was told yet: if the worker is killed now, the next attempt looks.
+        """
+        record = self._stored or Record(stage=Stage.INTENT, at=clock.now(), asked=self._asked, **self._identity)
+        self._stored = record.model_copy(update={"lost_at": clock.now(), "request_id": request_id or None})
+        self._try("record the loss of an answer", partial(self._write, self._stored))
+        return self._stored.lost
+
+    def record_found(self, id_: str) -> None:
+        """Records the generation of a submission whose answer was lost, as paid for at the time of that submission."""
+        self._advance(Stage.SUBMITTED, id_)
+
     def mark_unconfirmed(self) -> None:
         """Records that the task fails with a message about a lost answer."""
         self._advance(Stage.LOST)
@@ -330,7 +377,7 @@ class Ledger:
         return None if value is None else record_of(value)
 
     def _write(self, record: Record) -> None:
-        self._store.set(record.model_dump(mode="json"))
+        self._store.set(record.model_dump(mode="json", exclude_none=True))
 
     def _advance(self, stage: Stage, id_: str = "") -> None:
         """Also mends a record in which the id is missing, because it could not be written."""
@@ -339,6 +386,8 @@ class Ledger:
             record = self._read()
             if record is not None:
                 reached = {"stage": stage, "max_tries": self._max_tries, "id": id_ or record.id}
+                if reached["id"]:
+                    reached |= {"asked": None, "lost_at": None, "request_id": None}
                 self._stored = record.model_copy(update=reached)
                 self._write(self._stored)
 
@@ -375,34 +424,3 @@ def record_of(value: Any) -> Record:
             advice="Delete the Variable anyfast_ledger_… of this task, or its task state, to submit anew.",
         ) from error
     return record
-
-
-def fingerprint_of(request: Mapping[str, Any], billed_to: str) -> str:
-    """A digest of a rendered request and the connection it is billed to.
-
-    The signatures of links are left out: they differ at every rendering, and the file is the same.
-    """
-    canonical = json.dumps([request, billed_to], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(
-        _LINK.sub(lambda link: _unsigned(link[0]), canonical).encode("utf-8", "surrogatepass")
-    ).hexdigest()
-
-
-_LINK = re.compile(r"https?://[^\s\"'<>\\]+")
-_SIGNATURE = re.compile(
-    r"(?i)^(x-(amz|goog|tos|oss|cos|bce)-.*|q-[a-z-]+|x-expires|x-signature|security-token|signature|sig|sign|expires"
-    r"|awsaccesskeyid|googleaccessid|ossaccesskeyid|policy|key-pair-id|token|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks"
-    r"|skv|auth_key|e|ex|is|hm|hdnea|hdnts|__token__|tempauth|jwt|authorization|access_token)$"
-)
-"""Names that hold a signature, its validity or its holder, with the clouds and hosts whose links people pass on."""
-_JWT = re.compile(r"^eyJ[\w-]+\.[\w-]+\.[\w-]*$")
-
-
-def _unsigned(link: str) -> str:
-    try:
-        parts = urlsplit(link)
-    except ValueError:
-        return link
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(name, value) for name, value in query if not (_SIGNATURE.match(name) or _JWT.match(value))]
-    return urlunsplit(parts._replace(query=urlencode(kept)))

@@ -23,8 +23,11 @@ from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
+from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
+from airflow_provider_anyfast.ledger.lookup import Lookup
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit
-from airflow_provider_anyfast.ledger.record import Attach, Ledger, Submit, fingerprint_of
+from airflow_provider_anyfast.ledger.receipts import Asked
+from airflow_provider_anyfast.ledger.record import Attach, Ledger, Submit
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events, lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
@@ -226,10 +229,12 @@ class GenerateVideoOperator(DeferrableJobMixin):
                     nothing = Generation("", status="", outcome=Outcome.PENDING)
                     return publish(context, video_result(nothing, **self._asked, path=existing.path))
             with self.hook.get_conn() as client:
+                lookup = Lookup(client, others=lambda: self._ids_of_siblings(context), is_stopped=lambda: self.stopped)
                 generation = get_or_submit(
                     ledger,
                     submit=partial(submit, client, self.request),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
+                    look=lookup.look,
                     on_lost_submission=self._options.on_lost_submission,
                     wait_if_unknown=True,
                 )
@@ -325,7 +330,16 @@ class GenerateVideoOperator(DeferrableJobMixin):
             max_tries=context["ti"].max_tries,
             fingerprint=fingerprint_of(body, self.anyfast_conn_id),
             former_fingerprints=[former],
+            asked=Asked.of(body),
         )
+
+    def _ids_of_siblings(self, context: Context) -> set[str]:
+        """The generations of the other mapped instances of this task, as far as they are known."""
+        ti = context["ti"]
+        if ti.map_index < 0:
+            return set()
+        pushed = ti.xcom_pull(task_ids=self.task_id, key="generation_id", map_indexes=None)
+        return {str(id_) for id_ in pushed or ()}
 
     def _announce(self, context: Context, generation: PaidGeneration) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""

@@ -7,7 +7,6 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment
@@ -18,7 +17,9 @@ from airflow_provider_anyfast.batch.queue import Intake
 from airflow_provider_anyfast.batch.runner import BatchRunner
 from airflow_provider_anyfast.batch.segment import SegmentStart
 from airflow_provider_anyfast.batch.source import RowSource
+from airflow_provider_anyfast.client.errors import NotFoundError
 from airflow_provider_anyfast.client.responses import Generation, Outcome, Usage
+from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.files.storage import stored_file
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def rows_of(number: int) -> list[dict[str, Any]]:
 class StubClient:
     """AnyFast in memory. ``finish`` ends videos; ``answer`` may put itself in place of an answer, or raise."""
 
-    settings = SimpleNamespace(price_per_million_tokens=None)
+    settings = Settings("key")
+    server_ahead = 0.0
 
     def __init__(self, answer: Callable[[Call[Any]], Any] | None = None) -> None:
         self.generations: dict[str, Outcome] = {}
@@ -48,6 +50,10 @@ class StubClient:
         self.asked: list[str] = []
         self._answer = answer
         self._lock = Lock()
+
+    def send_once(self, call: Call[Any]) -> Any:
+        """The pages about money, which it does not offer."""
+        raise NotFoundError(f"{call.name}: Invalid URL", status=404)
 
     def send(self, call: Call[Any], guard: Guard = nullcontext) -> Any:
         with guard(), self._lock:

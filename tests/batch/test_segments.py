@@ -250,7 +250,7 @@ def test_one_answer_that_a_paid_generation_is_unknown_ends_nothing(tmp_path: Pat
 
 
 def test_a_generation_that_stays_unknown_ends_its_row(tmp_path: Path, fake_clock: FakeClock) -> None:
-    batch = batch_of(tmp_path, 3)
+    batch = batch_of(tmp_path, 3, max_in_flight=1)
     batch.segment()
     fake_clock.advance(60)
     generations = batch.client.generations

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from airflow_provider_anyfast.ledger.record import fingerprint_of
+from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.seedance.request import VideoRequest
 
 CONNECTION = "anyfast_default https://www.anyfast.ai"

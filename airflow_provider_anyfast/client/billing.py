@@ -1,0 +1,189 @@
+"""What AnyFast's gateway can tell a key about its own money, as types: the billing log, the balance and the prices.
+
+The pages are the gateway's own (new-api, ``controller/log.go``, ``token.go``, ``pricing.go``). It is not known whether
+AnyFast serves the first two, so nothing depends on them. Tolerant: unknown fields are ignored, missing ones are empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from airflow_provider_anyfast.client.error_parsing import decode
+from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
+from airflow_provider_anyfast.client.responses import is_id
+
+CONSUME = 2
+"""The type of a row that charges the key. A top-up is 1, a refund 6; others are not about single requests."""
+_EARLIEST, _LATEST = 1_577_836_800.0, 4_102_444_800.0
+"""The years 2020 and 2100 in Unix seconds."""
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """One row of a key's billing log.
+
+    Attributes:
+        created_at: Unix seconds by the gateway's clock.
+        type: the gateway's number for what it is about; see ``is_charge``.
+        model: what was asked for.
+        quota: the amount in the gateway's own unit.
+        request_id: of the response header ``X-Oneapi-Request-Id``; empty where the row has none.
+        task_id: of the generation; empty where the row names none, as upstream's charges do.
+    """
+
+    created_at: float
+    type: int
+    model: str = ""
+    quota: int = 0
+    request_id: str = ""
+    task_id: str = ""
+
+    @property
+    def is_charge(self) -> bool:
+        """Whether it charges a request that the gateway has accepted."""
+        return self.type == CONSUME
+
+
+@dataclass(frozen=True)
+class KeyUsage:
+    """What a key has spent and may spend, in the gateway's own unit.
+
+    Attributes:
+        is_unlimited: the key itself has no limit. What the account holds is not known then.
+        expires_at: Unix seconds; None for a key that does not expire.
+    """
+
+    name: str
+    granted: int
+    used: int
+    available: int
+    is_unlimited: bool
+    expires_at: float | None = None
+
+    def __str__(self) -> str:
+        if self.is_unlimited:
+            return f"The key has no limit of its own; it has used {self.used:,} units of AnyFast's quota."
+        return f"The key's balance is {self.available:,} of {self.granted:,} units of AnyFast's quota."
+
+
+@dataclass(frozen=True)
+class PriceRule:
+    """One rule of AnyFast's price list; prices are in AnyFast's own unit, None where the rule names none."""
+
+    kind: str
+    input_price: Decimal | None
+    output_price: Decimal | None
+
+
+@dataclass(frozen=True)
+class ModelPrice:
+    """What the price list says of one model."""
+
+    model: str
+    rules: tuple[PriceRule, ...] = ()
+
+
+def parse_billing_log(body: Any) -> tuple[LogRow, ...]:
+    """The rows of a billing log, in the order of the answer.
+
+    Raises:
+        UnexpectedAnswerError: it is not one.
+    """
+    data = _data(body, "read the billing log")
+    rows = data.get("items") if isinstance(data, dict) else data
+    if not isinstance(rows, list):
+        raise UnexpectedAnswerError("read the billing log: AnyFast's answer holds no list of rows.")
+    return tuple(row for row in map(_row, rows) if row is not None)
+
+
+def parse_key_usage(body: Any) -> KeyUsage:
+    """The balance of a key.
+
+    Raises:
+        UnexpectedAnswerError: it is not one.
+    """
+    data = _data(body, "read the balance")
+    if not isinstance(data, dict) or not {"total_available", "unlimited_quota"} & data.keys():
+        raise UnexpectedAnswerError("read the balance: AnyFast's answer holds none.")
+    return KeyUsage(
+        name=_text(data.get("name")),
+        granted=_integer(data.get("total_granted")),
+        used=_integer(data.get("total_used")),
+        available=_integer(data.get("total_available")),
+        is_unlimited=data.get("unlimited_quota") is True,
+        expires_at=_moment(data.get("expires_at")),
+    )
+
+
+def parse_prices(body: Any) -> tuple[ModelPrice, ...]:
+    """The price list.
+
+    Raises:
+        UnexpectedAnswerError: it is not one.
+    """
+    data = _data(body, "read the prices")
+    if not isinstance(data, list):
+        raise UnexpectedAnswerError("read the prices: AnyFast's answer holds no list of models.")
+    return tuple(
+        ModelPrice(_text(item["model_name"]), tuple(_rules(item)))
+        for item in data
+        if isinstance(item, dict) and item.get("model_name")
+    )
+
+
+def _data(body: Any, call: str) -> Any:
+    if not isinstance(body, dict) or "data" not in body or body.get("success", body.get("code", True)) is False:
+        raise UnexpectedAnswerError(f"{call}: AnyFast's answer has another shape than its gateway's.")
+    return body["data"]
+
+
+def _row(item: Any) -> LogRow | None:
+    created_at = _moment(item.get("created_at")) if isinstance(item, dict) else None
+    if created_at is None:
+        return None
+    other = item.get("other")
+    other = decode(other) if isinstance(other, str) else other
+    named = [part.get("task_id") for part in (other, item) if isinstance(part, dict)]
+    return LogRow(
+        created_at=created_at,
+        type=_integer(item.get("type")),
+        model=_text(item.get("model_name")),
+        quota=_integer(item.get("quota")),
+        request_id=_text(item.get("request_id")),
+        task_id=next((str(id_) for id_ in named if is_id(id_)), ""),
+    )
+
+
+def _rules(item: dict[str, Any]) -> list[PriceRule]:
+    config = item.get("billing_config")
+    rules = config.get("rules") if isinstance(config, dict) else None
+    return [
+        PriceRule(_text(rule.get("type")), _price(rule.get("inputPrice")), _price(rule.get("outputPrice")))
+        for rule in (rules if isinstance(rules, list) else [])
+        if isinstance(rule, dict)
+    ]
+
+
+def _text(value: Any) -> str:
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _integer(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _moment(value: Any) -> float | None:
+    seconds = float(_integer(value))
+    return seconds if _EARLIEST <= seconds <= _LATEST else None
+
+
+def _price(value: Any) -> Decimal | None:
+    try:
+        return Decimal(str(value)) if value is not None and not isinstance(value, bool) else None
+    except InvalidOperation:
+        return None
