@@ -54,9 +54,11 @@ def sandbox_server() -> Iterator[SandboxHandle]:
 
 
 @pytest.fixture
-def sandbox(sandbox_server: SandboxHandle) -> SandboxHandle:
+def sandbox(sandbox_server: SandboxHandle, monkeypatch: pytest.MonkeyPatch) -> SandboxHandle:
     """A sandbox with nothing in it: no assets, no videos, no bills, no faults."""
     sandbox_server.reset()
+    # What one test was refused must not keep the next one from asking.
+    monkeypatch.setattr("airflow_provider_anyfast.client.billing_pages._pages", {})
     return sandbox_server
 
 

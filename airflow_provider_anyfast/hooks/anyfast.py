@@ -17,7 +17,7 @@ from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
 from airflow_provider_anyfast import __version__
-from airflow_provider_anyfast.client import endpoints, errors
+from airflow_provider_anyfast.client import billing_pages, endpoints, errors
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.settings import DEFAULT_BASE_URL, Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient, AsyncAnyFastClient
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Connection
 
+    from airflow_provider_anyfast.client.billing import KeyUsage
     from airflow_provider_anyfast.client.endpoints import AnswerT, Call, Flow
 
 USER_AGENT = f"airflow-provider-anyfast/{__version__} Airflow/{airflow_version} Python/{platform.python_version()}"
@@ -95,17 +96,27 @@ class AnyFastHook(BaseHook):
         with self.get_conn() as client:
             return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
 
+    def get_usage(self) -> KeyUsage | None:
+        """What the key has spent and may spend; None where AnyFast does not let it read that. Not billed.
+
+        Asked at most 20 times within 20 minutes in one process, since the gateway allows no more.
+        """
+        with self.get_conn() as client:
+            return billing_pages.usage_of(client)
+
     def test_connection(self) -> tuple[bool, str]:
-        """Lists the models that the key may use, and says what is wrong if that fails. Not billed.
+        """Lists the models that the key may use, and says what is wrong if that fails, and its balance. Not billed.
 
         Asks once, without retries, because somebody is waiting for the result.
         """
         try:
             with self.get_conn() as client:
                 models = client.send_once(endpoints.list_models())
+                usage = billing_pages.usage_of(client)
         except AnyFastError as error:
             return False, str(error)
-        return True, f"The key works at {self.settings.base_url}: {len(models)} models are available to it."
+        balance = f" {usage}" if usage is not None else ""
+        return True, f"The key works at {self.settings.base_url}: {len(models)} models are available to it.{balance}"
 
 
 class AnyFastHookMixin:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_anyfast.client import billing_pages, clock, endpoints
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, WaitInterruptedError
 from airflow_provider_anyfast.ledger.receipts import (
+    CLOCK_SLACK,
     Evidence,
     Lost,
     Unknown,
@@ -120,6 +121,8 @@ class Lookup:
 
     def _evidence(self, rows: Sequence[LogRow], lost: Sequence[Lost], give_up_at: float) -> Evidence:
         ahead = self._client.server_ahead
+        if abs(ahead) < CLOCK_SLACK:
+            ahead = 0.0  # as much as ``Date`` is rounded
         rows = [replace(row, created_at=row.created_at - ahead) for row in rows]
         evidence = Evidence(rows, clock.now(), frozenset(self._others()))
         ids = ids_to_ask_for(lost, evidence)[:MOST_GENERATIONS]

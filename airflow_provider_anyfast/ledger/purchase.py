@@ -130,14 +130,16 @@ def get_or_submit(
     """
     purchase = _Purchase(ledger, submit, query, look, on_lost_submission, wait_if_unknown=wait_if_unknown)
     decision = ledger.plan()
-    verdict: Verdict = Unknown()
+    unfound: Billed | Unknown = Unknown()
     if not isinstance(decision, Attach) and decision.lost is not None:
         verdict = look(decision.lost)
         if isinstance(verdict, Found):
             changed = isinstance(decision, Unconfirmed) and decision.changed
             decision = purchase.found(verdict, decision.lost, changed=changed)
+        else:
+            unfound = verdict
     if isinstance(decision, Unconfirmed):
-        return purchase.settle(decision, verdict)
+        return purchase.settle(decision, unfound)
     if isinstance(decision, Attach):
         return purchase.attach(decision, resubmit_failed=resubmit_failed)
     if decision.reason:

@@ -16,7 +16,7 @@ from airflow_provider_anyfast.batch.queue import BatchState, Intake
 from airflow_provider_anyfast.batch.runner import BatchRunner
 from airflow_provider_anyfast.batch.segment import SegmentStart
 from airflow_provider_anyfast.batch.source import RowSource
-from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client import billing_pages, clock
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     BatchFailedError,
@@ -203,6 +203,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             with self.hook.get_conn() as client:
                 while True:
                     segment = start.segment(checkpoint, event.ended, options)
+                    if options.first_segment and segment.new and intake.state is BatchState.OPEN:
+                        self._log_balance(client)
                     run = BatchRunner(options, segment, client, intake, _Events(self, context))
                     run.run()
                     if self._is_over(run, event.reason):
@@ -214,6 +216,11 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                         event = self._wait(client, run, start.kind)
                     intake.forget_saturation()
                     options = replace(options, first_segment=False)
+
+    def _log_balance(self, client: AnyFastClient) -> None:
+        usage = billing_pages.usage_of(client)
+        if usage is not None:
+            self.log.info("Before the first submission: %s", usage)
 
     def _start(self, context: Context, settings: Settings, *, is_resumed: bool) -> SegmentStart:
         stored = self._pull(context, INDEX_KEY) if is_resumed else None

@@ -336,10 +336,9 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def _ids_of_siblings(self, context: Context) -> set[str]:
         """The generations of the other mapped instances of this task, as far as they are known."""
         ti = context["ti"]
-        if ti.map_index < 0:
+        if ti.map_index is None or ti.map_index < 0:
             return set()
-        pushed = ti.xcom_pull(task_ids=self.task_id, key="generation_id", map_indexes=None)
-        return {str(id_) for id_ in pushed or ()}
+        return {str(id_) for id_ in ti.xcom_pull(task_ids=[self.task_id], key="generation_id") or () if id_}
 
     def _announce(self, context: Context, generation: PaidGeneration) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""

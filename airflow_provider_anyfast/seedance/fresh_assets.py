@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyfast.client import clock, endpoints
+from airflow_provider_anyfast.client import billing_pages, clock, endpoints
 from airflow_provider_anyfast.client.consistency import ACTIVE_ASSET_APPEARS, ACTIVE_ASSET_PAUSE
-from airflow_provider_anyfast.client.errors import AnyFastError, AssetNotFoundError
+from airflow_provider_anyfast.client.errors import AnyFastError, AssetNotFoundError, QuotaError
 from airflow_provider_anyfast.client.responses import Outcome
 
 if TYPE_CHECKING:
@@ -29,12 +29,18 @@ def submit(client: AnyFastClient, request: VideoRequest, guard: Guard) -> str:
 
     Raises:
         AssetNotFoundError: a referenced asset is not there for this key, and has not just become Active.
+        QuotaError: no money is left; it names the balance where that can be read.
         AnyFastError: as ``AnyFastClient.send`` does.
     """
     give_up_at = clock.now() + ACTIVE_ASSET_APPEARS
     while True:
         try:
             return client.send(endpoints.submit_generation(request.body()), guard)
+        except QuotaError as error:
+            usage = billing_pages.usage_of(client)
+            if usage is None:
+                raise
+            raise error.with_context(str(usage)) from error
         except AssetNotFoundError as error:
             if clock.now() >= give_up_at or not _any_fresh(client, request):
                 raise

@@ -199,7 +199,31 @@ def test_the_connection_test_is_free_and_counts_the_models(
     worked, message = hook.test_connection()
     assert worked, message
     assert "models" in message
-    assert [request.call for request in sandbox.requests()] == ["models"]
+    assert message.endswith("models are available to it.")
+    assert [request.call for request in sandbox.requests()] == ["models", "usage"]
+
+
+def test_the_connection_test_names_the_balance_where_the_key_may_read_it(
+    connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
+) -> None:
+    sandbox.reset(billing_pages="on", quota_tokens=1_000_000)
+    hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key}))
+    worked, message = hook.test_connection()
+    assert worked
+    assert message.endswith("The key's balance is 1,000,000 of 1,000,000 units of AnyFast's quota.")
+    usage = hook.get_usage()
+    assert usage is not None
+    assert (usage.available, usage.is_unlimited, usage.expires_at) == (1_000_000, False, None)
+
+
+@pytest.mark.parametrize("pages", ["off", "off-html", "unauthorized", "forbidden", "limited"])
+def test_a_balance_that_cannot_be_read_is_none_and_asked_for_once(
+    connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle, pages: str
+) -> None:
+    sandbox.reset(billing_pages=pages)
+    hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key}))
+    assert [hook.get_usage() for _ in range(3)] == [None] * 3
+    assert len(sandbox.requests("usage")) == 1
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.api.datamodels._generated import TaskInstance
 from airflow.sdk.bases.operator import TRIGGER_FAIL_REPR, TriggerFailureReason
 
+from airflow_provider_anyfast.client import billing_pages
 from tests.support import installed_airflow, supervisor
 from tests.support.execution_api import ExecutionApi, Outages
 from tests.support.killed_process import last_words_of
@@ -295,6 +296,7 @@ class TaskRunner:
                     first_trigger = False
                 if row.state == "scheduled":
                     row.schedule()
+                billing_pages._pages.clear()  # a worker is a process of its own
                 progress.result = supervisor.run_task(
                     self._identity(row), self._task(make), api, with_state_store=self.state_store
                 )
