@@ -128,10 +128,16 @@ class RowQueue:
             self._changed.notify_all()
 
     @property
-    def unanswered(self) -> list[BatchRow]:
-        """The rows that were taken and are not released, and those that are postponed."""
+    def in_flight(self) -> list[BatchRow]:
+        """The rows that were taken and are not released."""
         with self._changed:
-            return [*self._in_flight.values(), *self._postponed]
+            return list(self._in_flight.values())
+
+    @property
+    def postponed(self) -> list[BatchRow]:
+        """The rows that wait until no other is left."""
+        with self._changed:
+            return list(self._postponed)
 
     def _taken(self, row: BatchRow) -> BatchRow:
         self._in_flight[row.key] = row

@@ -176,7 +176,7 @@ class BatchRunner:
 
     def _mark_unanswered(self) -> None:
         """Records as unconfirmed what was submitted and has no answer yet."""
-        for row in self._queue.unanswered:
+        for row in (*self._queue.in_flight, *self._queue.postponed):
             value = self._ledger.get(row.key)
             record = None if value is None else record_of(value)
             if record is None or record.stage is not Stage.INTENT:
