@@ -3,7 +3,8 @@
 Hypothesis invents the courses: attempts that are killed at any step or whose store fails, stores what it refuses or
 finds nothing, submissions whose answers are lost, questions whose answers lie, generations that end in any way or are
 forgotten, retries whose request renders differently, clears (also those that discard the task state, as Airflow 3.4
-does), changed requests, changed numbers of retries, and records that version 0.1.0 left in the task state.
+does), changed requests, changed numbers of retries, and records that version 0.1.0 left in the task state. Lost
+submissions are looked for in billing logs of every kind, with rows of other programs in them.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.billing import CONSUME, LogRow
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_submit
+from airflow_provider_anyfast.ledger.receipts import Asked, Evidence, Found, Lost, Unknown, Verdict, judge
 from airflow_provider_anyfast.ledger.record import Ledger
 from airflow_provider_anyfast.ledger.stores import TaskStore
 from tests.ledger.memory_store import OutageError, Shelf
@@ -31,6 +34,9 @@ from tests.support.clock import FakeClock
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import Guard
     from airflow_provider_anyfast.ledger.stores import TaskStateStore, VariableStore
+
+
+REQUEST = {"model": "seedance", "content": [{"type": "text", "text": "A boat"}], "duration": 4}
 
 
 class KilledError(BaseException):
@@ -45,6 +51,7 @@ class End(str, Enum):
     MODERATED = "MODERATED"
 
 
+Log = Literal["none", "with ids", "without ids", "late"]
 Send = Literal["accepted", "accepted, answer lost", "not accepted, answer lost", "refused"]
 
 
@@ -58,6 +65,8 @@ class Plan:
     query_fails: AnyFastError | None = None
     status_goes_back: bool = False
     finds_nothing: bool = False
+    log: Log = "none"
+    foreign_rows: int = 0
     ends: End | None = None
     deferred: bool = False
     killed_after_all: bool = False
@@ -92,6 +101,8 @@ PLANS = st.builds(
     deferred=st.booleans(),
     status_goes_back=st.sampled_from([False] * 5 + [True]),
     finds_nothing=st.sampled_from([False] * 5 + [True]),
+    log=st.sampled_from(["none", "with ids", "with ids", "without ids", "late"]),
+    foreign_rows=st.sampled_from([0, 0, 1, 3]),
     ends=st.sampled_from([None, End.SUCCESS, End.SUCCESS, End.FAILURE, End.MODERATED]),
     killed_after_all=st.booleans(),
 )
@@ -160,6 +171,8 @@ class Task(RuleBasedStateMachine):
         self.may_run = True
         self.ended = False  # the user has the file, or was told that none will come
         self.refunded: set[str] = set()
+        self.accepted_at: dict[str, float] = {}
+        self.was_granted = False  # in this attempt, another submission for one that was lost
         self.plan = Plan()
         self.sends: list[Send] = []
         self.steps = 0
@@ -301,7 +314,8 @@ class Task(RuleBasedStateMachine):
         """The generation whose file the attempt has saved."""
         self.plan, self.steps = plan, 0
         self.sends = list(plan.sends)
-        self.clock.advance(60.0)
+        self.was_granted = False
+        self.clock.advance(300.0)
         self.anyfast.sent = 0
         store = self.store()
         self.shelf.failures = dict(plan.outages)
@@ -309,8 +323,11 @@ class Task(RuleBasedStateMachine):
         is_unconfirmed = bool(self.record) and not self.record["id"]
         if self.policy == "resubmit" and is_unconfirmed and not (self.wanted or self.has_resubmitted):
             self.wanted = self.has_resubmitted = True  # an answer was lost, and the user wants another for it
+            self.was_granted = True
         try:
-            return self.go(Ledger(store, fingerprint=self.fingerprint, max_tries=self.max_tries))
+            return self.go(
+                Ledger(store, fingerprint=self.fingerprint, max_tries=self.max_tries, asked=Asked.of(REQUEST))
+            )
         except KilledError:
             self.may_run = not self.ended
             self.ended = self.ended or self.was_about_to_be_told()
@@ -326,7 +343,11 @@ class Task(RuleBasedStateMachine):
         return None
 
     def go(self, ledger: Ledger) -> str:
-        generation = get_or_submit(ledger, submit=self.submit, query=self.query, on_lost_submission=self.policy)
+        generation = get_or_submit(
+            ledger, submit=self.submit, query=self.query, look=self.look, on_lost_submission=self.policy
+        )
+        # Until what was found is recorded, a clear that no attempt has acknowledged still asks for a new one.
+        self.wanted = self.wanted and self.made_for[generation.id] != self.request
         if self.plan.ends is not None and generation.id in self.running():
             self.anyfast.ends[generation.id] = self.plan.ends
         task = self.query(generation.id)
@@ -370,14 +391,53 @@ class Task(RuleBasedStateMachine):
         self.wanted, self.paid_for = False, None
         if kind != "not accepted, answer lost":
             self.made_for[self.anyfast.accept()] = self.request
+            self.accepted_at[self.anyfast.accepted[-1]] = self.clock.now()
         if kind != "accepted":
             self.wanted = self.policy == "resubmit" and not self.has_resubmitted
             self.has_resubmitted |= self.wanted
+            self.was_granted = self.wanted
             raise errors.LostAnswerError("lost")
         self.step()
         if self.plan.killed_at is None and not self.plan.outages:
             self.paid_for = self.anyfast.accepted[-1]
         return self.anyfast.accepted[-1]
+
+    def look(self, lost: Lost) -> Verdict:
+        """Looks into the log of this attempt. Other programs have sent other requests, or several at that moment."""
+        if self.plan.log == "none":
+            return Unknown()
+        self.step()
+        self.clock.advance(60.0)
+        ours = {
+            id_: LogRow(at, CONSUME, "seedance", 1, f"r{id_}", id_ if self.plan.log != "without ids" else "")
+            for id_, at in self.accepted_at.items()
+            if self.plan.log != "late" or at < self.clock.now() - 400
+        }
+        foreign = [
+            LogRow(lost.sent_at, CONSUME, "seedance", 1, f"f{n}", f"f{n}") for n in range(self.plan.foreign_rows)
+        ]
+        answers = {id_: self.answer_about(id_) for id_ in ours if self.plan.log != "without ids"}
+        others = {row.task_id: Generation(row.task_id, "SUCCESS", Outcome.SUCCEEDED, duration=9) for row in foreign[:1]}
+        (verdict,) = judge([lost], Evidence([*ours.values(), *foreign], self.clock.now(), shown={**answers, **others}))
+        if isinstance(verdict, Found):
+            assert verdict.id in ours, "attached to a foreign video"
+            assert self.accepted_at[verdict.id] == lost.sent_at, "attached to another submission's video"
+        elif self.proves_one(lost, foreign_rows=len(foreign)):
+            id_ = next(id_ for id_, at in self.accepted_at.items() if at == lost.sent_at)
+            assert answers[id_] is None, "the log proves it, and it was not found"
+        if not isinstance(verdict, Unknown) and self.was_granted:
+            self.wanted = self.has_resubmitted = self.was_granted = False
+        return verdict
+
+    def proves_one(self, lost: Lost, *, foreign_rows: int) -> bool:
+        """Whether the log names the lost submission, and no other one within a minute of its time."""
+        near = [at for at in self.accepted_at.values() if lost.sent_at - 70 < at < lost.sent_at + 500]
+        return self.plan.log == "with ids" and not foreign_rows and near == [lost.sent_at]
+
+    def answer_about(self, generation_id: str) -> Generation | None:
+        with suppress(AnyFastError):
+            return self.anyfast.task(generation_id)
+        return None
 
     def query(self, generation_id: str) -> Generation:
         self.step()
