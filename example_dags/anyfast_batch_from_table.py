@@ -85,7 +85,7 @@ def check() -> list[dict[str, Any]]:
             "input": row.data,
             "video": {
                 **row.request.model_dump(mode="json", exclude_defaults=True),
-                "output_path": row.delivery and row.delivery.output_path,
+                "output_path": row.output and row.output.output_path,
             },
         }
         for row in rows

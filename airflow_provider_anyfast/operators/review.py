@@ -97,6 +97,7 @@ class ReviewVideosOperator(HITLOperator):
         notifiers: Sequence[BaseNotifier] | BaseNotifier | None = None,
         **kwargs: Any,
     ) -> None:
+        kwargs.pop("params", None)  # Airflow hands those of the DAG to every operator, and the form has its own
         super().__init__(
             subject=subject,
             body=body,

@@ -163,10 +163,11 @@ def test_keywords_of_finals_are_rendered_as_they_are(runner: TaskRunner) -> None
 
 
 def test_the_output_goes_into_the_operators_of_the_finals() -> None:
-    with DAG("dag", schedule=None):
+    with DAG("dag", schedule=None, params={"folder": "/videos"}):
         asked = ReviewVideosOperator(task_id="review", videos="/drafts.jsonl")
         batch = GenerateVideoBatchOperator(
             task_id="batch", rows=asked.output, template={"prompt": "{{ row.review.prompt }}"}, manifest_path="/m.jsonl"
         )
         mapped = GenerateVideoOperator.partial(task_id="mapped").expand_kwargs(asked.output)
+    assert set(asked.params) == {"videos", "notes"}
     assert batch.upstream_task_ids == mapped.upstream_task_ids == {"review"}
