@@ -103,7 +103,7 @@ class RowIndex:
     @classmethod
     def of(cls, rows: Sequence[BatchRow], digest: str, *, left_out: int = 0) -> RowIndex:
         """The index of rows that are rendered."""
-        kinds = {f"{row.request.model} {row.request.resolution or ''} {row.request.duration or ''}" for row in rows}
+        kinds = {row.request.kind for row in rows}
         kind = kinds.pop() if len(kinds) == 1 else ""
         return cls(digest, kind, {row.number: row.key for row in rows}, left_out)
 

@@ -1,28 +1,20 @@
-"""Generating a video, and downloading one."""
+"""Generating a video."""
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import conf
-from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.errors import (
-    Cost,
-    GenerationTimeoutError,
-    InvalidRequestError,
-    LinkExpiredError,
-)
+from airflow_provider_anyfast.client.errors import LinkExpiredError
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
-from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.lookup import Lookup
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit
@@ -32,6 +24,7 @@ from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events, lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.metrics import count_obtained, count_stored_success, failures_counted
+from airflow_provider_anyfast.operators.video_download import DownloadVideoOperator
 from airflow_provider_anyfast.parameters import (
     OptionalSeconds,
     OptionalWhole,
@@ -41,9 +34,10 @@ from airflow_provider_anyfast.parameters import (
     read,
 )
 from airflow_provider_anyfast.seedance.fresh_assets import submit
-from airflow_provider_anyfast.seedance.pricing import money
+from airflow_provider_anyfast.seedance.pricing import check_budget, describe_estimate
 from airflow_provider_anyfast.seedance.request import VideoRequest
-from airflow_provider_anyfast.seedance.result import video_result
+from airflow_provider_anyfast.seedance.result import describe_result, video_result
+from airflow_provider_anyfast.xcoms import publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +52,9 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.seedance.catalog import KnownModel, Ratio, Resolution
     from airflow_provider_anyfast.triggers.video import VideoTrigger
 
-log = logging.getLogger(__name__)
+__all__ = ["DownloadVideoOperator", "GenerateVideoOperator"]
 
 LEDGER_KEY = "anyfast_generation"
-PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path")
-"""Fields of the result that are XComs of their own too."""
 
 
 class WaitAndBudget(Parameters):
@@ -217,7 +209,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or goes on with the one that an earlier attempt paid for."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
-            self._refuse_if_over_budget()
+            check_budget(self.request.estimated_tokens(), self._options.max_tokens)
             ledger = self._ledger_for_request(context)
             decision = ledger.plan()
             if self._video_output is not None and not isinstance(decision, Attach):
@@ -304,20 +296,6 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def _video_output(self) -> VideoOutput | None:
         return VideoOutput(str(self.output_path), overwrite=self.overwrite) if self.output_path is not None else None
 
-    def _refuse_if_over_budget(self) -> None:
-        """Ends the task before the payment if the request is expected to cost more than ``max_tokens``."""
-        most, tokens = self._options.max_tokens, self.request.estimated_tokens()
-        if most is not None and (tokens is None or tokens > most):
-            expected = "an unknown number of tokens" if tokens is None else f"about {tokens:,} tokens"
-            raise InvalidRequestError(f"This video would cost {expected}, and max_tokens={most:,}.")
-
-    def _estimate(self) -> str:
-        tokens = self.request.estimated_tokens()
-        if tokens is None:
-            return "no estimate of its cost"
-        cost = money(tokens, self.hook.settings.price_per_million_tokens)
-        return f"about {tokens:,} tokens" + (f", which is {cost}" if cost else "")
-
     def _store(self, context: Context) -> Store:
         return store_for(context, LEDGER_KEY, durable=self.durable)
 
@@ -347,17 +325,8 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.video_link = task_log_page(self.hook.settings.base_url, generation.id)
         count_obtained(reattached=generation.reattached)
         if not generation.reattached:
-            request = self.request
-            size = f"{request.resolution or 'default resolution'}, {request.ratio or 'default ratio'}"
-            self.log.info(
-                "Submitted generation %s: %s, %s, %s s, seed %s; %s.",
-                generation.id,
-                request.model,
-                size,
-                request.duration or "default",
-                "random" if request.seed in (None, -1) else request.seed,
-                self._estimate(),
-            )
+            estimate = describe_estimate(self.request.estimated_tokens(), self.hook.settings.price_per_million_tokens)
+            self.log.info("Submitted generation %s: %s; %s.", generation.id, self.request.describe(), estimate)
 
     def _trigger(self, generation_id: str, submitted_at: float) -> VideoTrigger:
         """The wait; its deadline counts from the submission, and an attempt that begins after it gets a new one."""
@@ -371,7 +340,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
             started_at=submitted_at,
             deadline=deadline if deadline > now else now + timeout,
             poll_interval=self._options.poll_interval,
-            kind=f"{self.request.model} {self.request.resolution or ''} {self.request.duration or ''}",
+            kind=self.request.kind,
         )
 
     def _save(
@@ -398,14 +367,8 @@ class GenerateVideoOperator(DeferrableJobMixin):
             estimated_tokens=self.request.estimated_tokens(),
             price=client.settings.price_per_million_tokens,
         )
-        self.log.info(
-            "Generation %s took %.0f s: seed %s, %s tokens%s.",
-            task.generation_id,
-            (task.finished_at or clock.now()) - submitted_at,
-            task.seed,
-            result["usage"].get("total_tokens", "an unknown number of"),
-            f", {result['cost']}" if result["cost"] else "",
-        )
+        seconds = (task.finished_at or clock.now()) - submitted_at
+        self.log.info("Generation %s took %.0f s: %s.", task.generation_id, seconds, describe_result(result))
         if saved is not None:
             emit_asset_events(context, self.outlets, saved.uri, result)
             self._lineage = (asset_uris(self.request.references, client.settings.base_url), [saved.uri])
@@ -422,87 +385,3 @@ class GenerateVideoOperator(DeferrableJobMixin):
         )
         tokens = self.request.estimated_tokens()
         return video_result(task, **self._asked, submitted_at=generation.submitted_at, estimated_tokens=tokens)
-
-
-def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
-    """Pushes the fields that other tasks take as XComs of their own, since ``video.output["path"]`` reads an XCom.
-
-    A missing fact is not pushed: Airflow's API refuses an XCom without a value.
-    """
-    for name in PUBLISHED:
-        if result[name] is not None:
-            context["ti"].xcom_push(name, result[name])
-    return result
-
-
-class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
-    """Downloads a finished video. Free; works until its link expires, 24 hours after the video was finished.
-
-    Args:
-        generation_id: what ``GenerateVideoOperator`` pushed under this name.
-        output_path: local file, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in, and a
-            local folder is made. A last frame goes beside it.
-        overwrite: False keeps a whole video that is there already, and fetches nothing.
-        anyfast_conn_id: a connection of the account that made the video.
-
-    Returns:
-        The result as of ``GenerateVideoOperator``, with ``path``.
-
-    Raises:
-        GenerationTimeoutError: the video is not finished yet.
-        LinkExpiredError: the link has expired.
-        DownloadError: the bytes did not arrive whole; nothing partial is left behind.
-    """
-
-    template_fields: Sequence[str] = ("generation_id", "output_path", "anyfast_conn_id")
-    operator_extra_links = (AnyFastVideoLink(),)
-    video_link = ""
-    _lineage: tuple[Sequence[str], Sequence[str]] = ((), ())
-    ui_color = "#e8f0ff"
-
-    def __init__(
-        self,
-        *,
-        generation_id: str,
-        output_path: str,
-        overwrite: bool = True,
-        anyfast_conn_id: str = AnyFastHook.default_conn_name,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.generation_id = generation_id
-        self.output_path = output_path
-        self.overwrite = overwrite
-        self.anyfast_conn_id = anyfast_conn_id
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Asks for the link and downloads it."""
-        output = VideoOutput(self.output_path, overwrite=self.overwrite)
-        with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
-            output.check()
-            task = client.send(endpoints.query_generation(self.generation_id))
-            if task.outcome is Outcome.FAILED:
-                raise generation_failure(task)
-            if task.outcome is Outcome.PENDING:
-                raise GenerationTimeoutError(
-                    f"Generation {task.generation_id} is not finished ({task.status}).",
-                    cost=Cost.NOTHING,
-                    advice="Put a VideoStatusSensor before this task. A retry of this task asks again.",
-                )
-            self.video_link = link_of(task)
-            saved = output.save(client, task)
-            result = video_result(
-                task,
-                path=saved.path,
-                last_frame_path=saved.last_frame_path,
-                price=client.settings.price_per_million_tokens,
-            )
-            emit_asset_events(context, self.outlets, saved.uri, result)
-            base_url = urlsplit(client.settings.base_url).netloc
-            self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [saved.uri])
-            return publish(context, result)
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """The generation, and the file that it went to."""
-        del task_instance
-        return lineage_of(*self._lineage)

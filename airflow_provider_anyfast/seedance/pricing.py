@@ -9,6 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -54,6 +56,25 @@ def estimate_tokens(body: Mapping[str, Any], *, longest: int, reference_seconds:
     if str(body.get("model", "")).endswith("-ultra") and resolution in _RENDERED_AT:
         tokens += _tokens(_pixels(_RENDERED_AT[resolution], "adaptive") or 0, seconds)
     return tokens
+
+
+def check_budget(tokens: int | None, most: int | None) -> None:
+    """Refuses a video that is expected to cost more than ``most`` tokens, or of which that is not known.
+
+    Raises:
+        InvalidRequestError: saying how many tokens are expected.
+    """
+    if most is not None and (tokens is None or tokens > most):
+        expected = "an unknown number of tokens" if tokens is None else f"about {tokens:,} tokens"
+        raise InvalidRequestError(f"This video would cost {expected}, and max_tokens={most:,}.")
+
+
+def describe_estimate(tokens: int | None, price_per_million: Decimal | None) -> str:
+    """An estimate as a log line says it."""
+    if tokens is None:
+        return "no estimate of its cost"
+    cost = money(tokens, price_per_million)
+    return f"about {tokens:,} tokens" + (f", which is {cost}" if cost else "")
 
 
 def billed_tokens(usage: Usage) -> int | None:

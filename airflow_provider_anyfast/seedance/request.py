@@ -95,6 +95,17 @@ class VideoRequest(Parameters):
         return estimate_tokens(self.body(), longest=spec.longest, reference_seconds=spec.reference_seconds)
 
     @property
+    def kind(self) -> str:
+        """What it has in common with other requests whose videos take about as long."""
+        return f"{self.model} {self.resolution or ''} {self.duration or ''}"
+
+    def describe(self) -> str:
+        """What the video is to be, as a log line says it."""
+        size = f"{self.resolution or 'default resolution'}, {self.ratio or 'default ratio'}"
+        seed = "random" if self.seed in (None, -1) else self.seed
+        return f"{self.model}, {size}, {self.duration or 'default'} s, seed {seed}"
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Every reference, in the order of the request."""
         frames = tuple(frame for frame in (self.first_frame, self.last_frame) if frame)

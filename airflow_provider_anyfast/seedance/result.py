@@ -8,6 +8,7 @@ from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.seedance.pricing import billed_tokens, money
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from decimal import Decimal
 
     from airflow_provider_anyfast.client.responses import Asset, Generation
@@ -62,6 +63,12 @@ def video_result(
         "submitted_at": clock.iso(task.submitted_at or submitted_at),
         "finished_at": clock.iso(task.finished_at),
     }
+
+
+def describe_result(result: Mapping[str, Any]) -> str:
+    """What a video has become, as a log line says it."""
+    tokens = result["usage"].get("total_tokens", "an unknown number of")
+    return f"seed {result['seed']}, {tokens} tokens" + (f", {result['cost']}" if result["cost"] else "")
 
 
 def asset_facts(asset: Asset) -> dict[str, Any]:

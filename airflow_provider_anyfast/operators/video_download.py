@@ -1,0 +1,99 @@
+"""Downloading a finished video."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client.errors import Cost, GenerationTimeoutError
+from airflow_provider_anyfast.client.job_failures import generation_failure
+from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.exceptions import fail_fast
+from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
+from airflow_provider_anyfast.lineage import emit_asset_events, lineage_of
+from airflow_provider_anyfast.links.video import AnyFastVideoLink
+from airflow_provider_anyfast.seedance.result import video_result
+from airflow_provider_anyfast.xcoms import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
+
+
+class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
+    """Downloads a finished video. Free; works until its link expires, 24 hours after the video was finished.
+
+    Args:
+        generation_id: what ``GenerateVideoOperator`` pushed under this name.
+        output_path: local file, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in, and a
+            local folder is made. A last frame goes beside it.
+        overwrite: False keeps a whole video that is there already, and fetches nothing.
+        anyfast_conn_id: a connection of the account that made the video.
+
+    Returns:
+        The result as of ``GenerateVideoOperator``, with ``path``.
+
+    Raises:
+        GenerationTimeoutError: the video is not finished yet.
+        LinkExpiredError: the link has expired.
+        DownloadError: the bytes did not arrive whole; nothing partial is left behind.
+    """
+
+    template_fields: Sequence[str] = ("generation_id", "output_path", "anyfast_conn_id")
+    operator_extra_links = (AnyFastVideoLink(),)
+    video_link = ""
+    _lineage: tuple[Sequence[str], Sequence[str]] = ((), ())
+    ui_color = "#e8f0ff"
+
+    def __init__(
+        self,
+        *,
+        generation_id: str,
+        output_path: str,
+        overwrite: bool = True,
+        anyfast_conn_id: str = AnyFastHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.generation_id = generation_id
+        self.output_path = output_path
+        self.overwrite = overwrite
+        self.anyfast_conn_id = anyfast_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Asks for the link and downloads it."""
+        output = VideoOutput(self.output_path, overwrite=self.overwrite)
+        with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
+            output.check()
+            task = client.send(endpoints.query_generation(self.generation_id))
+            if task.outcome is Outcome.FAILED:
+                raise generation_failure(task)
+            if task.outcome is Outcome.PENDING:
+                raise GenerationTimeoutError(
+                    f"Generation {task.generation_id} is not finished ({task.status}).",
+                    cost=Cost.NOTHING,
+                    advice="Put a VideoStatusSensor before this task. A retry of this task asks again.",
+                )
+            self.video_link = link_of(task)
+            saved = output.save(client, task)
+            result = video_result(
+                task,
+                path=saved.path,
+                last_frame_path=saved.last_frame_path,
+                price=client.settings.price_per_million_tokens,
+            )
+            emit_asset_events(context, self.outlets, saved.uri, result)
+            base_url = urlsplit(client.settings.base_url).netloc
+            self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [saved.uri])
+            return publish(context, result)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """The generation, and the file that it went to."""
+        del task_instance
+        return lineage_of(*self._lineage)
