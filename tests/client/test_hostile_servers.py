@@ -23,7 +23,7 @@ from tests.client.hostile_server import Peer, hostile_server
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIMIT = 0.6
+LIMIT = 1.0
 """Seconds to connect, and again for the answer, where the test waits for them to pass."""
 ENOUGH = 8.0
 """Where it does not."""

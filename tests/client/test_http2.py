@@ -44,7 +44,7 @@ def test_slow_answers_end_and_the_connection_serves_others_again() -> None:
             return type(error).__name__
 
     async def run() -> None:
-        async with http2_server(serve) as url, AsyncAnyFastClient(settings(url, timeout=1.5)) as client:
+        async with http2_server(serve) as url, AsyncAnyFastClient(settings(url, timeout=2.5)) as client:
             assert await ask(client, "asyntask_0") == "QUEUED"
             begun = time.monotonic()
             slow = await asyncio.gather(*(ask(client, f"slow_{number}") for number in range(STREAMS)))
