@@ -29,7 +29,7 @@ from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.ledger.stores import after_batch_success, batch_store_of
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
-from airflow_provider_anyfast.parameters import read
+from airflow_provider_anyfast.parameters import check_literals, read
 from airflow_provider_anyfast.triggers.multi import JobsEvent
 from airflow_provider_anyfast.triggers.video import VideosTrigger
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.files.storage import StoredFile
     from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
+    from airflow_provider_anyfast.parameters import Templated
 
 LEDGER_KEY = "anyfast_batch"
 CHECKPOINT_KEY, INDEX_KEY = "course", "row_index"
@@ -132,7 +133,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
     def __init__(
         self,
         *,
-        rows: str | Sequence[dict[str, Any]],
+        rows: Templated[Sequence[dict[str, Any]]],
         template: dict[str, Any],
         manifest_path: str,
         on_row_failure: OnRowFailure = "continue",
@@ -172,6 +173,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.limit = limit
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
+        check_literals(self, BatchParameters)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Checks every row, and submits them or goes on with those that an earlier attempt submitted."""

@@ -40,6 +40,7 @@ from tests.client.driving import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 BODY = {"model": "seedance", "content": [{"type": "text", "text": "一只纸船 – a paper boat"}]}
 GOOD = httpx.Response(
@@ -606,10 +607,8 @@ def test_a_guard_surrounds_each_exchange_and_none_of_the_waits(first: httpx.Resp
 
 
 def test_a_guard_that_raises_keeps_the_request_from_being_sent() -> None:
-    @contextmanager
-    def guard() -> Iterator[None]:
+    def guard() -> AbstractContextManager[None]:
         raise errors.LedgerError("The record cannot be written.")
-        yield
 
     service = Service([GOOD])
     with held_clock(), ScriptedClient(service) as client, pytest.raises(errors.LedgerError):

@@ -292,7 +292,7 @@ def test_what_the_hook_and_its_clients_raise_is_one_family(
             await client.send(endpoints.list_models())
 
     with hook.get_conn() as client:
-        asked = [
+        asked: list[Callable[[], object]] = [
             lambda: hook.run(endpoints.list_models()),
             lambda: client.send(endpoints.list_models()),
             lambda: client.send_once(endpoints.list_models()),

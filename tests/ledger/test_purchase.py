@@ -130,7 +130,6 @@ def test_an_intent_that_could_not_be_taken_back_is_not_what_a_later_one_leaves()
             raise errors.RateLimitError("busy")
         with guard():
             raise errors.RateLimitError("busy")
-        return "asyntask_new"
 
     with pytest.raises(errors.RateLimitError):
         submit_once(Ledger(shelf, fingerprint="f", max_tries=3), submit)

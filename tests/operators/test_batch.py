@@ -10,6 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 
 if TYPE_CHECKING:
@@ -171,11 +172,11 @@ def test_every_bad_row_is_told_before_the_first_one_is_paid(
         ({"rows": __file__}, "ends in none of"),
         ({"template": {"promt": "x"}}, "promt"),
         ({"template": {"prompt": "{{ row.name"}}, "template['prompt']"),
-        ({"failure_threshold": 2}, "failure_threshold=2"),
-        ({"max_in_flight": 0}, "max_in_flight=0"),
-        ({"max_active": "-1"}, "max_active='-1'"),
-        ({"timeout": "soon"}, "timeout='soon'"),
-        ({"on_row_failure": "shrug"}, "on_row_failure='shrug'"),
+        ({"failure_threshold": "{{ 2 }}"}, "failure_threshold='2'"),
+        ({"max_in_flight": "{{ 0 }}"}, "max_in_flight='0'"),
+        ({"max_active": "{{ -1 }}"}, "max_active='-1'"),
+        ({"timeout": "{{ 'soon' }}"}, "timeout='soon'"),
+        ({"on_row_failure": "{{ 'shrug' }}"}, "on_row_failure='shrug'"),
         ({"manifest_path": "gs://b/m.jsonl"}, "manifest_path"),
     ],
 )
@@ -186,6 +187,25 @@ def test_what_can_never_work_is_found_before_anything_is_paid(
     assert attempt.state == "failed", attempt.log_text
     assert phrase in str(attempt.error)
     assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"failure_threshold": 2},
+        {"max_in_flight": 101},
+        {"max_active": "0.5"},
+        {"timeout": "soon"},
+        {"on_row_failure": "shrug"},
+        {"limit": 0},
+    ],
+)
+def test_a_literal_that_can_never_work_is_found_while_the_dag_is_parsed(
+    tmp_path: Path, parameters: dict[str, Any]
+) -> None:
+    (name,) = parameters
+    with pytest.raises(InvalidRequestError, match=f"{name}="):
+        batch(tmp_path, **parameters)()
 
 
 def test_a_row_without_a_required_value_is_found_before_anything_is_paid(

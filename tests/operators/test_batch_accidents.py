@@ -463,11 +463,11 @@ def test_separators_that_only_unicode_knows_break_no_line(
 @pytest.mark.parametrize(
     ("parameters", "phrase"),
     [
-        ({"max_active": 0.5}, "max_active=0.5: "),
-        ({"max_in_flight": "2.5"}, "max_in_flight='2.5': "),
-        ({"max_in_flight": 101}, "max_in_flight=101: it should be less than or equal to 100"),
-        ({"poll_interval": "soon"}, "poll_interval='soon'"),
-        ({"failure_threshold": "few"}, "failure_threshold='few'"),
+        ({"max_active": "{{ 0.5 }}"}, "max_active='0.5': "),
+        ({"max_in_flight": "{{ 2.5 }}"}, "max_in_flight='2.5': "),
+        ({"max_in_flight": "{{ 101 }}"}, "max_in_flight='101': it should be less than or equal to 100"),
+        ({"poll_interval": "{{ 'soon' }}"}, "poll_interval='soon'"),
+        ({"failure_threshold": "{{ 'few' }}"}, "failure_threshold='few'"),
         ({"manifest_path": "{folder}/rows.json"}, "is also the path of the rows"),
         ({"template": {**TEMPLATE, "output_path": "{folder}/manifest.jsonl"}, "rows": rows_of(1)}, "also the path of"),
     ],

@@ -12,7 +12,6 @@ import pytest
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.s3 import S3
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("fake_clock")
 
 
-def nightly(folder: Path | str, rows: int = 5, **parameters: Any) -> Callable[[], GenerateVideoBatchOperator]:
+def nightly(folder: Path | str, rows: int = 5, **parameters: Any) -> partial[GenerateVideoBatchOperator]:
     given = {
         "task_id": "batch",
         "rows": [{"name": f"boat {number}"} for number in range(1, rows + 1)],

@@ -346,7 +346,7 @@ class TestCreations:
         def fresh() -> tuple[Callable[[], BaseOperator], dict[str, str]]:
             sandbox.reset(clock=sandbox.clock)
             group = runner.fresh().attempt(lambda: CreateAssetGroupOperator(task_id="group", name="g")).result
-            common = {"task_id": "create", "name": "n", "retries": 3}
+            common: dict[str, Any] = {"task_id": "create", "name": "n", "retries": 3}
             if request.param == "group":
                 return partial(CreateAssetGroupOperator, **common, if_exists="create"), {"group": "n"}
             make = partial(CreateAssetOperator, **common, group_id=group, url="https://example.com/a.png")
