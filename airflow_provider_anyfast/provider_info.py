@@ -62,6 +62,23 @@ PROVIDER_INFO: dict[str, Any] = {
         }
     ],
     "extra-links": ["airflow_provider_anyfast.links.video.AnyFastVideoLink"],
+    "config": {
+        "anyfast": {
+            "description": "The AnyFast provider.",
+            "options": {
+                "videos_page": {
+                    "description": (
+                        "Whether Airflow's API server serves the page Videos of DAG runs and task instances. Set it "
+                        "alike for all components."
+                    ),
+                    "type": "boolean",
+                    "version_added": "0.1.0",
+                    "example": None,
+                    "default": "True",
+                }
+            },
+        }
+    },
     "connection-types": [
         {
             "connection-type": "anyfast",

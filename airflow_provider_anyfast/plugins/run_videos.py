@@ -1,0 +1,245 @@
+"""The videos of a DAG run, from what its tasks have stored: results, manifests, and what is under way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.batch.manifest import LOST, SKIPPED, SUCCEEDED, ManifestEntry, from_text
+from airflow_provider_anyfast.client.errors import AnyFastError
+from airflow_provider_anyfast.client.responses import Usage
+from airflow_provider_anyfast.files.storage import LocalFile, stored_file
+from airflow_provider_anyfast.plugins.airflow_records import RETURN_VALUE, TaskRecord
+from airflow_provider_anyfast.seedance.pricing import billed_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+READY, UNSAVED, RENDERING, FAILED, UNKNOWN = "ready", "unsaved", "rendering", "failed", "unknown"
+"""Kinds of a status, by which the page colours and filters."""
+_REFERENCES = ("first_frame", "last_frame", "reference_images", "reference_videos", "reference_audios")
+_ASKED = ("model", "resolution", "ratio", "duration", "seed")
+_CAME = ("resolution", "ratio", "duration", "seed")
+_LONGEST_CELL = 200
+_OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
+_WAITING = ("awaiting_input", "deferred")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video as the page shows it.
+
+    Attributes:
+        row: its number in the table; 0 for a task of one video.
+        key: as an answer of a review names it.
+        kind, status: of its state, and the words for it.
+        path, poster: where its files are; they never leave the server.
+    """
+
+    task_id: str
+    map_index: int
+    row: int
+    kind: str
+    status: str
+    key: str = ""
+    generation_id: str = ""
+    prompt: str = ""
+    input: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    came: Mapping[str, Any] = field(default_factory=dict)
+    tokens: int | None = None
+    cost: str | None = None
+    error: str = ""
+    path: str = ""
+    poster: str = ""
+
+    @property
+    def id(self) -> str:
+        """Names it in addresses. Another file gets another address, so a browser may keep what it has loaded."""
+        place = "\n".join((self.task_id, str(self.map_index), str(self.row), self.generation_id, self.path))
+        return sha256(place.encode(errors="surrogatepass")).hexdigest()[:24]
+
+    def to_json(self) -> dict[str, Any]:
+        """What the page gets: no path, and no link of AnyFast."""
+        hidden = {"path": bool(self.path), "poster": bool(self.poster)}
+        return {**self.__dict__, **hidden, "id": self.id}
+
+
+@dataclass(frozen=True)
+class RunVideos:
+    """Everything that the page shows of a run.
+
+    Attributes:
+        batches: how far each batch is.
+        reviews: the questions about videos.
+        problems: what could not be read, in words.
+    """
+
+    videos: Sequence[Video]
+    batches: Sequence[dict[str, Any]] = ()
+    reviews: Sequence[dict[str, Any]] = ()
+    problems: Sequence[str] = ()
+
+
+def videos_of(records: Iterable[TaskRecord]) -> RunVideos:
+    """Reads the manifests that the tasks have stored, and puts everything together."""
+    records = list(records)
+    videos: list[Video] = []
+    problems: list[str] = []
+    read: set[str] = set()
+    for record in records:
+        for path in _manifests_of(record):
+            if path in read:
+                continue
+            read.add(path)
+            try:
+                videos += _of_manifest(record, path)
+            except AnyFastError as error:
+                problems.append(error.what)
+        if "manifest" not in record.xcoms and "review" not in record.xcoms:
+            videos += _of_task(record)
+    return RunVideos(_each_once(videos), _batches(records), _reviews(records), problems)
+
+
+def _manifests_of(record: TaskRecord) -> Iterator[str]:
+    """Where the videos of a task are listed, as the task itself has stored it."""
+    claim, returned, review = (record.xcoms.get(key) for key in ("manifest", RETURN_VALUE, "review"))
+    if isinstance(claim, dict):
+        returned = returned if isinstance(returned, dict) else {}
+        if path := returned.get("manifest_path") or claim.get("path"):
+            yield str(path)
+    if isinstance(review, dict):
+        yield from map(str, review.get("manifests") or ())
+
+
+def _of_manifest(record: TaskRecord, path: str) -> Iterator[Video]:
+    file = stored_file(path, "manifest_path")
+    entries = from_text(file.read_text() or "") if file.size() is not None else []
+    for entry in entries:
+        yield _of_entry(record, entry, is_local=isinstance(file, LocalFile))
+    ended = {entry.row for entry in entries}
+    checkpoint = record.xcoms.get("course")
+    active = checkpoint.get("active") if isinstance(checkpoint, dict) and record.state not in _OVER else None
+    for row, generation_id, *_ in active or ():
+        if row not in ended:
+            yield Video(
+                record.task_id, record.map_index, row, RENDERING, "Rendering", generation_id, str(generation_id)
+            )
+
+
+def _of_entry(record: TaskRecord, entry: ManifestEntry, *, is_local: bool) -> Video:
+    kind, status = {
+        SUCCEEDED: (READY, "Ready"),
+        SKIPPED: (READY, "Ready, was there before"),
+        LOST: (UNKNOWN, "May have been billed, and nobody knows its id"),
+    }.get(entry.status, (FAILED, "Failed, a retry tries again" if entry.retryable else "Failed"))
+    if kind is READY and not entry.result.get("path"):
+        kind, status = UNSAVED, "Ready, not saved to a file"
+    found = _of_result(record, entry.result, kind, status, row=entry.row, error=entry.error or "")
+    cells = {str(name): str(value)[:_LONGEST_CELL] for name, value in entry.input.items() if value is not None}
+    allowed = {
+        name: path if is_local or "://" in path else ""  # whoever can write into a bucket must not choose local files
+        for name, path in (("path", found.path), ("poster", found.poster))
+    }
+    return Video(**{**found.__dict__, **allowed, "input": cells})
+
+
+def _of_task(record: TaskRecord) -> Iterator[Video]:
+    returned = record.xcoms.get(RETURN_VALUE)
+    if isinstance(returned, dict) and "generation_id" in returned:
+        if returned.get("path"):
+            kind, status = READY, "Ready"
+        elif returned.get("video_url"):
+            kind, status = UNSAVED, "Ready, not saved to a file"
+        else:
+            kind, status = RENDERING, "Submitted"
+        yield _of_result(record, returned, kind, status)
+    elif "generation_id" in record.xcoms:
+        kind, status = {
+            "success": (READY, "Ready") if record.xcoms.get("path") else (UNSAVED, "Ready, not saved to a file"),
+            "failed": (FAILED, "Failed"),
+            "up_for_retry": (RENDERING, "Waits for a retry"),
+        }.get(record.state, (RENDERING, "Rendering"))
+        given = {name: value for name, value in record.rendered.items() if value not in (None, "", "None", [], "[]")}
+        result = {
+            "generation_id": record.xcoms["generation_id"],
+            "path": record.xcoms.get("path"),  # where a result is stored outside of Airflow's database
+            "prompt": given.get("prompt"),
+            "parameters": given,
+        }
+        yield _of_result(record, result, kind, status)
+
+
+def _of_result(
+    record: TaskRecord, result: Mapping[str, Any], kind: str, status: str, *, row: int = 0, error: str = ""
+) -> Video:
+    asked = result.get("parameters")
+    asked = asked if isinstance(asked, dict) else {}
+    usage = result.get("usage")
+    references = sum(len(value) if isinstance(value, list) else 1 for name in _REFERENCES if (value := asked.get(name)))
+    return Video(
+        record.task_id,
+        record.map_index,
+        row,
+        kind,
+        status,
+        key=str(result.get("generation_id") or result.get("path") or ""),
+        generation_id=str(result.get("generation_id") or ""),
+        prompt=str(result.get("prompt") or asked.get("prompt") or ""),
+        asked=_facts(asked, _ASKED) | ({"references": references} if references else {}),
+        came=_facts(result, _CAME) if kind in (READY, UNSAVED) else {},
+        tokens=billed_tokens(Usage.model_validate(usage)) if isinstance(usage, dict) else None,
+        cost=None if result.get("cost") is None else str(result["cost"]),
+        error=error,
+        path=str(result.get("path") or "") if kind is READY else "",
+        poster=str(result.get("poster_path") or result.get("last_frame_path") or "") if kind is READY else "",
+    )
+
+
+def _facts(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: found[name] for name in names if isinstance(found.get(name), str | int | float)}
+
+
+def _each_once(videos: Iterable[Video]) -> list[Video]:
+    """One entry for each generation: the task that has the file, or else the first that knows of it."""
+    found: dict[str, Video] = {}
+    for video in videos:
+        key = video.generation_id or video.id
+        if key not in found or (video.path and not found[key].path):
+            found[key] = video
+    return list(found.values())
+
+
+def _batches(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
+    return [
+        {
+            "task_id": record.task_id,
+            "map_index": record.map_index,
+            "state": record.state,
+            "progress": {name: n for name, n in record.xcoms["progress"].items() if isinstance(n, int)},
+        }
+        for record in records
+        if isinstance(record.xcoms.get("progress"), dict)
+    ]
+
+
+def _reviews(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
+    found = []
+    for record in records:
+        review = record.xcoms.get("review")
+        if not isinstance(review, dict):
+            continue
+        rejected = record.xcoms.get("rejected")
+        found.append(
+            {
+                "task_id": record.task_id,
+                "map_index": record.map_index,
+                "state": record.state,
+                "waits": record.state in _WAITING,
+                "question": str(review.get("question", "")),
+                "videos": [str(key) for key in review.get("videos") or ()],
+                "rejected": [item.get("generation_id") for item in rejected] if isinstance(rejected, list) else None,
+            }
+        )
+    return found

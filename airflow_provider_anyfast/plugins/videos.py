@@ -1,0 +1,73 @@
+"""The plugin with which Airflow shows the page "Videos" as a tab of DAG runs and task instances.
+
+Every component of Airflow imports plugins, so the application itself is imported by its first request.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+from airflow_provider_anyfast.links.page import PREFIX, is_page_on
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Message = MutableMapping[str, Any]
+    Send = Callable[[Message], Awaitable[None]]
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Of every response: a page may load what this server has, run its own script alone, and be framed by Airflow alone."""
+_RUN = f"{PREFIX.lstrip('/')}/dags/{{DAG_ID}}/runs/{{RUN_ID}}/"
+
+
+class VideosApp:
+    """The application behind the page, with the security headers on everything that it sends."""
+
+    @cached_property
+    def _app(self) -> Any:
+        from airflow_provider_anyfast.plugins.routes import make_app  # noqa: PLC0415 - see the module's docstring
+
+        return make_app()
+
+    async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
+        """Serves one request."""
+
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_secured)
+
+
+class AnyFastVideosPlugin(AirflowPlugin):
+    """Nothing is served, and no tab is shown, with ``[anyfast] videos_page = False``."""
+
+    name = "anyfast_videos"
+    fastapi_apps: ClassVar[list[Any]] = (
+        [{"app": VideosApp(), "url_prefix": PREFIX, "name": "AnyFast videos"}] if is_page_on() else []
+    )
+    external_views: ClassVar[list[Any]] = (
+        [
+            {"name": "Videos", "href": _RUN, "destination": "dag_run", "url_route": "anyfast_videos"},
+            {
+                "name": "Videos",
+                "href": f"{_RUN}?task_id={{TASK_ID}}&map_index={{MAP_INDEX}}",
+                "destination": "task_instance",
+                "url_route": "anyfast_task_videos",
+            },
+        ]
+        if is_page_on()
+        else []
+    )
