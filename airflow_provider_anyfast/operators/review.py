@@ -34,6 +34,7 @@ try:
 except ImportError:
     TaskAwaitingInput = TaskDeferred  # type: ignore[assignment,misc]  # see above
 
+_HAS_A_STATE_FOR_IT: bool = TaskAwaitingInput is not TaskDeferred  # type: ignore[comparison-overlap]  # likewise
 LEDGER_KEY = "anyfast_review"
 REVIEW_KEY = "review"
 """Of the XCom that tells the page which videos are asked about, and which manifests hold them."""
@@ -97,6 +98,7 @@ class ReviewVideosOperator(HITLOperator):
         notifiers: Sequence[BaseNotifier] | BaseNotifier | None = None,
         **kwargs: Any,
     ) -> None:
+        timeout: dict[str, Any] = {_TIMEOUT: response_timeout}
         kwargs.pop("params", None)  # Airflow hands those of the DAG to every operator, and the form has its own
         super().__init__(
             subject=subject,
@@ -106,7 +108,7 @@ class ReviewVideosOperator(HITLOperator):
             params=_form({}),
             assigned_users=assigned_users,
             notifiers=notifiers,
-            **{_TIMEOUT: response_timeout},
+            **timeout,
             **kwargs,
         )
         self.videos = videos
@@ -162,7 +164,7 @@ class ReviewVideosOperator(HITLOperator):
         self.params = _form(review.labels_of(drafts))
         if again or not _QUESTION_OUTLIVES_RETRY:
             super().execute(context)
-        if TaskAwaitingInput is not TaskDeferred:
+        if _HAS_A_STATE_FOR_IT:
             raise TaskAwaitingInput(method_name="execute_complete", timeout=self.response_timeout)
         self.defer(
             trigger=HITLTrigger(

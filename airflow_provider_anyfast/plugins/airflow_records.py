@@ -83,6 +83,8 @@ def task_records(dag_id: str, run_id: str) -> list[TaskRecord]:
 
 def earlier_answer(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
     """The form of the last answer that an earlier try of a task was given; empty where Airflow keeps none."""
+    detail: Any
+    tries: Any
     if HITLDetailHistory is not None:
         detail, tries = HITLDetailHistory, TaskInstanceHistory
         joined = detail.ti_history_id == tries.task_instance_id

@@ -6,7 +6,7 @@ Every component of Airflow imports plugins, so the application itself is importe
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -55,10 +55,10 @@ class AnyFastVideosPlugin(AirflowPlugin):
     """Nothing is served, and no tab is shown, with ``[anyfast] videos_page = False``."""
 
     name = "anyfast_videos"
-    fastapi_apps: ClassVar[list[Any]] = (
+    fastapi_apps: list[Any] = (
         [{"app": VideosApp(), "url_prefix": PREFIX, "name": "AnyFast videos"}] if is_page_on() else []
     )
-    external_views: ClassVar[list[Any]] = (
+    external_views: list[Any] = (
         [
             {"name": "Videos", "href": _RUN, "destination": "dag_run", "url_route": "anyfast_videos"},
             {

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from airflow.api_fastapi.core_api import security
+from airflow.models.dag import DagModel
 from fastapi.testclient import TestClient
 
 from airflow_provider_anyfast.plugins import routes
@@ -48,7 +49,7 @@ def stored(tmp_path: Path) -> dict[tuple[str, str], list[TaskRecord]]:
 @pytest.fixture
 def client(stored: dict[tuple[str, str], list[TaskRecord]], monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setattr(security, "get_auth_manager", AuthManager)
-    monkeypatch.setattr(security.DagModel, "get_team_name", lambda dag_id: None)
+    monkeypatch.setattr(DagModel, "get_team_name", lambda dag_id: None)
     monkeypatch.setattr(routes, "task_records", lambda *run: stored.get(run, []))
     monkeypatch.setattr(routes, "run_state", lambda *run: "running" if run in stored else None)
     return TestClient(VideosApp(), raise_server_exceptions=False)
