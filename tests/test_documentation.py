@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import configparser
 import csv
 import importlib.util
 import inspect
@@ -65,10 +66,23 @@ def _read_manifest(snippet: Snippet, _sandbox: SandboxHandle) -> None:
     assert len(from_text(snippet.text)) == len(snippet.text.splitlines())
 
 
+def _check_settings(snippet: Snippet, _sandbox: SandboxHandle) -> None:
+    settings = configparser.ConfigParser()
+    settings.read_string(snippet.text)
+    provider = PROVIDER_INFO["config"]
+    for section in settings.sections():
+        known = (
+            provider[section]["options"] if section in provider else conf.configuration_description[section]["options"]
+        )
+        assert settings.options(section)
+        assert set(settings.options(section)) <= set(known)
+
+
 CHECKS: dict[str, Callable[[Snippet, SandboxHandle], object]] = {
     "python": _run_python,
     "sh": _check_shell,
     "csv": _read_csv,
+    "ini": _check_settings,
     "json": lambda snippet, _sandbox: json.loads(snippet.text),
     "jsonl": _read_manifest,
     "yaml": lambda snippet, _sandbox: _check_workflow(yaml.safe_load(snippet.text)),

@@ -185,7 +185,17 @@ def test_what_ended_the_submissions_still_holds_after_a_deferral(tmp_path: Path)
 def test_an_id_that_could_not_be_recorded_is_known_and_recorded_after_a_deferral(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = batch_of(tmp_path, 2)
+    both_intents_are_recorded = threading.Barrier(2)
+
+    class Slow(StubClient):
+        def send(self, call: Call[Any], guard: Guard = nullcontext) -> Any:
+            if call.method != "POST":
+                return super().send(call, guard)
+            with guard():
+                both_intents_are_recorded.wait(timeout=20)
+                return super().send(call)
+
+    batch = batch_of(tmp_path, 2, client=Slow())
 
     def refuse_ids(page: _Kept, value: dict[str, Any]) -> None:
         if "asyntask" in json.dumps(value):
