@@ -55,7 +55,7 @@ def test_what_a_person_approves_is_returned_with_what_a_final_needs(runner: Task
     question = row_of(runner).question
     assert question["options"] == [ReviewVideosOperator.APPROVE, ReviewVideosOperator.REJECT]
     assert "Film 2" in question["body"]
-    assert question["params"]["videos"]["schema"]["values_display"]["g2"] == "2: Film 2"
+    assert "2: Film 2" in str(question["params"])
 
     runner.answer(ReviewVideosOperator.APPROVE, videos=["g2"], notes={"2": "warmer"})
     ended = runner.resume(make)

@@ -128,7 +128,7 @@ class ExecutionApi:
         row = self._row(call)
         row.answer = None
         if row.question is None or not QUESTION_OUTLIVES_RETRY:
-            row.question = call.json()
+            row.question = {name: value for name, value in call.json().items() if name != "type"}  # the SDK's own
         return sdk_http.Response(HTTPStatus.CREATED, json=row.question)
 
     def question(self, call: Call) -> sdk_http.Response:
