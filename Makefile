@@ -46,8 +46,8 @@ test: $(VENV)/stamp ## every test but those of the targets below, on two cores, 
 crash-points: $(VENV)/stamp ## one task at a time, killed at each of its steps and run to its end; three minutes
 	$(BIN)/pytest --numprocesses 2 tests/crash_points
 
-e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed, two of each; about ten minutes
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/e2e
+e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; a quarter of an hour
+	$(BIN)/pytest tests/e2e
 
 compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.4 and Python 3.10 to 3.14, and at its lower bounds; two hours
 	$(NOX) $(NOXFLAGS)

@@ -1,4 +1,4 @@
-"""One Airflow (scheduler, triggerer, DAG processor, API server) and one sandbox for each process of pytest."""
+"""One Airflow (scheduler, triggerer, DAG processor, API server) and one sandbox for all end-to-end tests."""
 
 from __future__ import annotations
 
