@@ -58,7 +58,7 @@ _pages: dict[str, _KeyPages] = {}
 
 
 def ask(client: AnyFastClient, call: Call[AnswerT]) -> AnswerT | None:
-    """What a page about the key's money says. Free, sent once.
+    """What a page about the key's money says. Not billed, sent once.
 
     Returns:
         None where AnyFast does not offer the page or did not answer, or the key has asked often enough.
@@ -77,7 +77,7 @@ def ask(client: AnyFastClient, call: Call[AnswerT]) -> AnswerT | None:
 
 
 def usage_of(client: AnyFastClient) -> KeyUsage | None:
-    """The balance of the client's key; None where it cannot be read. Free."""
+    """The balance of the client's key; None where it cannot be read. Not billed."""
     return ask(client, endpoints.key_usage())
 
 

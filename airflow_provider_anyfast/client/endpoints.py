@@ -165,12 +165,12 @@ def query_generation(generation_id: str) -> Call[Generation]:
 
 
 def list_models() -> Call[tuple[str, ...]]:
-    """The ids of the models that the key may use. Free, and so the probe of a connection."""
+    """The ids of the models that the key may use. Not billed, and so the probe of a connection."""
     return Call("list models", "GET", "/v1/models", responses.parse_models)
 
 
 def billing_log() -> Call[tuple[LogRow, ...]]:
-    """The last 1,000 charges and refunds of the key, the newest first. Free; AnyFast may not offer it.
+    """The last 1,000 charges and refunds of the key, the newest first. Not billed; AnyFast may not offer it.
 
     Source: new-api, ``GetLogByKey``. 20 requests within 20 minutes are allowed there: ask ``client.billing_pages``.
     """
@@ -178,7 +178,7 @@ def billing_log() -> Call[tuple[LogRow, ...]]:
 
 
 def key_usage() -> Call[KeyUsage]:
-    """What the key has spent and may spend. Free; AnyFast may not offer it.
+    """What the key has spent and may spend. Not billed; AnyFast may not offer it.
 
     Source: new-api, ``GetTokenUsage``, under the same limit as the billing log.
     """
@@ -186,7 +186,7 @@ def key_usage() -> Call[KeyUsage]:
 
 
 def list_prices() -> Call[tuple[ModelPrice, ...]]:
-    """AnyFast's price list. Free, and needs no key. Source: new-api, ``GetPricing``; AnyFast's rows hold rules."""
+    """AnyFast's price list. Not billed; needs no key. Source: new-api, ``GetPricing``; AnyFast's rows hold rules."""
     return Call("read the prices", "GET", "/api/pricing", billing.parse_prices, limited_apart=True)
 
 

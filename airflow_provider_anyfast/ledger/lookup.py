@@ -45,7 +45,7 @@ class Lookup:
     """Looks for the lost submissions of one attempt. Safe to use from several threads.
 
     Args:
-        client: asks AnyFast. Everything that is asked is free.
+        client: asks AnyFast. Nothing that is asked is billed.
         others: the ids that are known to belong to other submissions.
         is_stopped: whether the task has to end.
     """

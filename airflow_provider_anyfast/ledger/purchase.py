@@ -115,7 +115,7 @@ def get_or_submit(
         ledger: what was paid for before.
         submit: sends the submission and returns the id that it answers, as ``submit_once`` has it. Billed.
         query: asks how a generation is doing.
-        look: looks for a submission whose answer is lost. Free.
+        look: looks for a submission whose answer is lost. Not billed.
         on_lost_submission: what to do where a submission has no answer and is not found.
         resubmit_failed: whether a new one takes the place of one that failed for a reason that can go away.
         wait_if_unknown: whether a paid generation that AnyFast says it does not know is waited for like any other. The
@@ -237,7 +237,7 @@ class _Purchase:
         self.ledger.mark_unconfirmed()
         how = error.what if error else "An earlier attempt ended while it waited for the answer."
         again = " It was sent once more already since the last clear." if not self.ledger.may_resubmit else ""
-        what = f"{how} {self._lost_at(decision.at)}{again} Nothing more was submitted.{_told_by_log(verdict)}"
+        what = f"{how} {self._lost_at(decision.at)}{again} Nothing more was submitted.{_log_sentence(verdict)}"
         is_billed = isinstance(verdict, Billed)
         raise LostSubmissionError(
             what,
@@ -270,7 +270,7 @@ def _unknown(ledger: Ledger, paid: Attach, error: AnyFastError, *, is_retained: 
     )
 
 
-def _told_by_log(verdict: Billed | Unknown) -> str:
+def _log_sentence(verdict: Billed | Unknown) -> str:
     """What AnyFast's billing log says about a lost submission, as the end of a message; empty where there is no log."""
     charges = "; ".join(
         f"{charge.model} at {clock.iso(charge.created_at)}, {charge.quota:,} units of quota"

@@ -42,7 +42,7 @@ ROWS_COME_LATE = 20.0
 ALONE = 60.0
 """Seconds around a submission in which no foreign charge may be, for one to be ours because it is the only one."""
 
-_SHORTEST_SEED = 0
+_LOWEST_SEED = 0
 _UPSCALED = "-ultra"
 
 
@@ -75,7 +75,7 @@ class Asked(BaseModel):
             # An up-scaled video shows the resolution that it was made at.
             resolution=None if model.endswith(_UPSCALED) else _text(body.get("resolution")),
             ratio=None if ratio == "adaptive" else ratio,
-            seed=_chosen(body.get("seed"), least=_SHORTEST_SEED),
+            seed=_chosen(body.get("seed"), least=_LOWEST_SEED),
         )
 
     def differs_from(self, shown: Generation) -> bool:

@@ -48,7 +48,7 @@ LEDGER_KEY = "anyfast_asset"
 
 
 class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
-    """Creates an asset group, or finds the one of that name. Creating is billed, finding is free.
+    """Creates an asset group, or finds the one of that name. Creating is billed, finding is not.
 
     Args:
         name: of the group, at most 64 characters. AnyFast allows several groups of one name: tasks that create it at
@@ -88,7 +88,7 @@ class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
 
 
 class CreateAssetOperator(DeferrableJobMixin):
-    """Puts an image, a video or an audio file into a group, once. Creating is billed, finding is free.
+    """Puts an image, a video or an audio file into a group, once. Creating is billed, finding is not.
 
     Names are unique in a group, and a name that is not given comes from the content: the same content in the same
     group is never billed twice.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class CreateAssetsOperator(DeferrableJobMixin):
-    """Puts many files into a group, each once. Each creation is billed, finding is free.
+    """Puts many files into a group, each once. Each creation is billed, finding is not.
 
     Every file is looked at before the first creation. Names come from the files' names and contents, so a retry finds
     what an earlier attempt created, and pays only for the rest.

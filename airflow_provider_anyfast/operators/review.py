@@ -130,7 +130,7 @@ class ReviewVideosOperator(HITLOperator):
             is_asked = all(record.get(name) == value for name, value in asked.items())
             if is_asked and record.get("answer"):
                 return self._end(context, drafts, Answer.parse(record["answer"]))
-            self._tell_page(context, drafts)
+            self._publish_question(context, drafts)
             try:
                 self._ask(context, drafts, again=not is_asked)
             except (TaskDeferred, TaskAwaitingInput):
@@ -177,7 +177,7 @@ class ReviewVideosOperator(HITLOperator):
             method_name="execute_complete",
         )
 
-    def _tell_page(self, context: Context, drafts: Sequence[Draft]) -> None:
+    def _publish_question(self, context: Context, drafts: Sequence[Draft]) -> None:
         told = {
             "question": review.question_of(drafts),
             "videos": [draft.key for draft in drafts],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
-    """Downloads a finished video. Free; works until its link expires, 24 hours after the video was finished.
+    """Downloads a finished video. Not billed; works until its link expires, 24 hours after the video was finished.
 
     Args:
         generation_id: what ``GenerateVideoOperator`` pushed under this name.

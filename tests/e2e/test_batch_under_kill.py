@@ -57,7 +57,7 @@ class Batch:
         lines = (self.folder / "manifest.jsonl").read_text().split("\n")
         return Counter(str(json.loads(line)["status"]) for line in lines if line)
 
-    def expect_all_home(self) -> None:
+    def expect_all_saved(self) -> None:
         assert self.end() == {"SUCCESS": ROWS}, self.airflow.rest.log(self.airflow.rest.task(self.task))
         assert self.billed == ROWS
         names = {"rows.csv", "manifest.jsonl", *(f"{number}.mp4" for number in range(ROWS))}
@@ -91,7 +91,7 @@ def test_a_worker_and_a_triggerer_killed_while_videos_are_made_and_fetched(
     wait_until(lambda: len(batch.anyfast.requests("download")) >= before + IN_FLIGHT, "downloads", seconds=90)
     batch.airflow.kill_task(batch.task)
 
-    batch.expect_all_home()
+    batch.expect_all_saved()
     comparison.add("triggerer and worker killed, a batch of 20", DAG_ID, billed=batch.billed, state="success")
 
 
@@ -115,5 +115,5 @@ def test_a_worker_told_to_stop_while_it_submits_loses_no_row(batch: Batch, compa
     wait_until(lambda: batch.airflow.rest.task(batch.task).try_number > 1, "the retry", seconds=60)
     batch.anyfast.clear_faults()
 
-    batch.expect_all_home()
+    batch.expect_all_saved()
     comparison.add("worker told to stop while it submits", DAG_ID, billed=batch.billed, state="success")

@@ -50,7 +50,7 @@ def frames_of(content: bytes) -> int:
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
-def test_a_video_and_its_last_frame_come_home_into_object_storage(
+def test_a_video_and_its_last_frame_are_saved_in_object_storage(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, *, deferrable: bool
 ) -> None:
     make = video(output_path=s3.path("new/{generation_id}.mp4"), return_last_frame=True, deferrable=deferrable)

@@ -252,7 +252,7 @@ def boats_1_and_3(sandbox: SandboxHandle, fault: str, **parameters: Any) -> None
 MODERATED = {"reason": "it may contain sensitive information", "code": "OutputVideoSensitiveContentDetected"}
 
 
-def test_a_row_that_fails_does_not_keep_the_others_from_coming_home(
+def test_a_row_that_fails_does_not_keep_the_others_from_being_saved(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     boats_1_and_3(sandbox, "fail_generation", **MODERATED)
@@ -302,7 +302,7 @@ def test_the_first_failure_can_end_the_batch_and_what_is_paid_is_not_lost(
     assert sandbox.billed.generations == 12
 
 
-def test_without_money_the_rest_is_not_tried_and_what_is_paid_comes_home(
+def test_without_money_the_rest_is_not_tried_and_what_is_paid_is_saved(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path, rows=rows_of(10), max_in_flight=1)

@@ -64,7 +64,7 @@ def statuses(folder: Path) -> list[str]:
     return [json.loads(line)["status"] for line in (folder / "manifest.jsonl").read_text().split("\n") if line]
 
 
-def expect_all_home(attempt: Attempt, sandbox: SandboxHandle, folder: Path, *, rows: int = 6) -> None:
+def expect_all_saved(attempt: Attempt, sandbox: SandboxHandle, folder: Path, *, rows: int = 6) -> None:
     assert attempt.state == "success", attempt.log_text
     assert statuses(folder) == ["SUCCESS"] * rows
     assert sandbox.billed.generations == rows
@@ -99,7 +99,7 @@ def test_an_execution_timeout_in_the_middle_of_a_note_loses_no_row(
     first = runner.attempt(make)
     assert first.state == "up_for_retry", first.log_text
     assert sandbox.billed.generations < 12
-    expect_all_home(runner.retry(make), sandbox, tmp_path, rows=12)
+    expect_all_saved(runner.retry(make), sandbox, tmp_path, rows=12)
 
 
 def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
@@ -111,7 +111,7 @@ def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, exceptions.WaitInterruptedError)
     assert sandbox.billed.generations < 12
-    expect_all_home(runner.retry(make), sandbox, tmp_path, rows=12)
+    expect_all_saved(runner.retry(make), sandbox, tmp_path, rows=12)
 
 
 def in_the_first_wait(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
@@ -145,7 +145,7 @@ def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submit
     assert "stopped while it waited. 0 of 6 rows are done and 2 videos are still being made" in str(first.error)
     assert fake_clock.now() - began < 900
     assert sandbox.billed.generations == 2
-    expect_all_home(runner.retry(make), sandbox, tmp_path)
+    expect_all_saved(runner.retry(make), sandbox, tmp_path)
 
 
 def test_a_worker_that_is_told_to_stop_while_it_reads_the_rows_submits_none(
@@ -161,7 +161,7 @@ def test_a_worker_that_is_told_to_stop_while_it_reads_the_rows_submits_none(
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, exceptions.WaitInterruptedError)
     assert sandbox.requests() == []
-    expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+    expect_all_saved(runner.retry(batch(tmp_path)), sandbox, tmp_path)
 
 
 def test_an_execution_timeout_while_the_worker_waits_ends_the_attempt_and_leaves_no_thread(
@@ -177,7 +177,7 @@ def test_an_execution_timeout_while_the_worker_waits_ends_the_attempt_and_leaves
         if thread.name.startswith("anyfast-poll"):  # one that the signal struck in its start is not waited for
             thread.join(timeout=10)
             assert not thread.is_alive()
-    expect_all_home(runner.retry(make), sandbox, tmp_path)
+    expect_all_saved(runner.retry(make), sandbox, tmp_path)
 
 
 def test_a_stop_before_there_is_a_row_only_says_what_goes_on(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_manifest_that_cannot_be_written_meanwhile_loses_no_row(
         assert isinstance(attempt.error, exceptions.StorageError)
         left[0] = 0
         attempt = runner.retry(batch(tmp_path))
-    expect_all_home(attempt, sandbox, tmp_path)
+    expect_all_saved(attempt, sandbox, tmp_path)
 
 
 def test_a_ledger_that_cannot_be_written_ends_the_submissions_and_nothing_is_paid(
@@ -220,7 +220,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_submissions_and_nothing_is_pai
     assert isinstance(first.error, exceptions.LedgerError)
     assert sandbox.requests("submit") == []
     runner.outages.variable_set = False
-    expect_all_home(runner.retry(batch(tmp_path)), sandbox, tmp_path)
+    expect_all_saved(runner.retry(batch(tmp_path)), sandbox, tmp_path)
 
 
 def test_a_batch_that_is_marked_as_failed_while_it_waits_goes_on_when_it_is_cleared(
@@ -229,7 +229,7 @@ def test_a_batch_that_is_marked_as_failed_while_it_waits_goes_on_when_it_is_clea
     runner.attempt(batch(tmp_path), run_trigger=False)
     runner.mark("failed")
     runner.clear()
-    expect_all_home(runner.attempt(batch(tmp_path)), sandbox, tmp_path)
+    expect_all_saved(runner.attempt(batch(tmp_path)), sandbox, tmp_path)
 
 
 def test_a_storage_that_is_away_is_not_tried_for_every_row(
@@ -315,7 +315,7 @@ def test_a_retry_that_would_ask_for_something_else_buys_nothing(
     assert sandbox.billed.generations == 6
     day[0] = "25 November"
     runner.clear()
-    expect_all_home(runner.attempt(make), sandbox, tmp_path)
+    expect_all_saved(runner.attempt(make), sandbox, tmp_path)
 
 
 def test_a_clear_runs_rows_that_ask_for_something_else_and_says_what_is_left_alone(
@@ -356,7 +356,7 @@ def test_a_connection_whose_host_is_spelt_otherwise_is_the_same(
     runner.metadata.connections["anyfast_default"] = Connection(
         conn_id="anyfast_default", conn_type="anyfast", host=host, password=sandbox.api_key
     )
-    expect_all_home(runner.resume(batch(tmp_path)), sandbox, tmp_path)
+    expect_all_saved(runner.resume(batch(tmp_path)), sandbox, tmp_path)
 
 
 def test_rows_that_are_added_in_mid_wait_count_against_the_budget(
@@ -396,7 +396,7 @@ def test_a_batch_that_comes_back_while_its_storage_is_away_is_retried(
     runner.attempt(make, run_trigger=False)
     away_while(monkeypatch, tmp_path / "videos", lambda: runner.resume(make), state="up_for_retry")
     away_while(monkeypatch, tmp_path / "videos", lambda: runner.attempt(make), state="up_for_retry")
-    expect_all_home(runner.attempt(make), sandbox, tmp_path)
+    expect_all_saved(runner.attempt(make), sandbox, tmp_path)
 
 
 def away_while(monkeypatch: pytest.MonkeyPatch, folder: Path, attempt: Callable[[], Attempt], *, state: str) -> None:
@@ -433,7 +433,7 @@ def test_many_more_rows_than_at_first_keep_each_record_of_the_ledger_small(
     runner.attempt(batch(tmp_path))
     runner.clear()
     many = runner.attempt(batch(tmp_path, rows=rows_of(200), max_in_flight=8))
-    expect_all_home(many, sandbox, tmp_path, rows=200)
+    expect_all_saved(many, sandbox, tmp_path, rows=200)
     assert max(len(json.dumps(value)) for value in runner.metadata.state_store.values()) < 32_000
 
 
@@ -443,7 +443,7 @@ def test_a_new_place_for_the_files_is_filled_and_nothing_is_paid_again_while_the
     runner.attempt(batch(tmp_path))
     runner.clear(keep_task_state=True)
     template = {**TEMPLATE, "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"}
-    expect_all_home(runner.attempt(batch(tmp_path, template=template)), sandbox, tmp_path)
+    expect_all_saved(runner.attempt(batch(tmp_path, template=template)), sandbox, tmp_path)
     assert len(list(tmp_path.glob("*.mp4"))) == 6
 
 
@@ -453,10 +453,10 @@ def test_separators_that_only_unicode_knows_break_no_line(
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"name": "a\u2028b\u0085c"}, ensure_ascii=False) + "\r\n", encoding="utf-8")
     make = batch(tmp_path, rows=str(rows))
-    expect_all_home(runner.attempt(make), sandbox, tmp_path, rows=1)
+    expect_all_saved(runner.attempt(make), sandbox, tmp_path, rows=1)
     before = len(sandbox.requests("query"))
     runner.clear()
-    expect_all_home(runner.attempt(make), sandbox, tmp_path, rows=1)
+    expect_all_saved(runner.attempt(make), sandbox, tmp_path, rows=1)
     assert len(sandbox.requests("query")) == before, "the manifest is understood"
 
 
@@ -548,10 +548,10 @@ def test_a_site_under_maintenance_costs_a_batch_a_retry_and_no_second_video(
     attempt = runner.resume(make, event={"ended": 6, "reason": ""})
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, exceptions.NoAnswerError)
-    expect_all_home(runner.retry(make), sandbox, tmp_path)
+    expect_all_saved(runner.retry(make), sandbox, tmp_path)
 
 
-def test_one_video_that_is_not_answered_for_keeps_no_other_from_coming_home(
+def test_one_video_that_is_not_answered_for_keeps_no_other_from_being_saved(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path, max_in_flight=1)

@@ -43,7 +43,7 @@ def download(generation_id: str, path: Path, **parameters: Any) -> Callable[[], 
     )
 
 
-def test_a_finished_video_comes_home_for_free(
+def test_a_finished_video_is_downloaded_and_not_billed(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, generation_id: str, tmp_path: Path
 ) -> None:
     fake_clock.advance(60)

@@ -62,7 +62,7 @@ def airflow_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 @PLACES
 @pytest.mark.parametrize("size", [5 * MEGABYTE, 200 * MEGABYTE])
-def test_memory_does_not_grow_with_what_comes_home(
+def test_memory_does_not_grow_with_what_is_downloaded(
     workers: Workers,
     host: Callable[[int], VideoHost],
     small_video: str,
