@@ -268,12 +268,15 @@ def facts_of(entry: ManifestEntry) -> dict[str, Any]:
 
 
 def entry_from_facts(
-    entry: ManifestEntry, facts: dict[str, Any], generation_id: str, *, prompt: str | None, path: str | None
+    entry: ManifestEntry,
+    facts: dict[str, Any],
+    generation_id: str,
+    *,
+    prompt: str | None,
+    path: str | None,
+    last_frame_path: str | None,
 ) -> ManifestEntry:
     """``entry`` of a row that succeeded, from what the ledger kept of it."""
-    frame = None
-    if path and (ending := facts.get("frame")):
-        frame = f"{path.removesuffix(PurePosixPath(path).suffix)}.last_frame{ending}"
     result = {
         **entry.result,
         **dict.fromkeys((*_KEPT, "video_url", "last_frame_url")),
@@ -281,7 +284,7 @@ def entry_from_facts(
         "generation_id": generation_id,
         "prompt": prompt,
         "path": path,
-        "last_frame_path": frame,
+        "last_frame_path": last_frame_path,
     }
     return replace(entry, attempt=int(facts.get("attempt", entry.attempt)), status=SUCCEEDED, result=result)
 

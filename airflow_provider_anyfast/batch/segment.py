@@ -264,6 +264,7 @@ def _has_live_link(facts: dict[str, Any], row: BatchRow) -> bool:
 
 
 def _restored(row: BatchRow, facts: dict[str, Any], generation_id: str, options: BatchOptions) -> ManifestEntry:
-    path = row.output.path_of(generation_id) if row.output is not None else None
     entry = new_entry(row, options.identity, options.attempt)
-    return entry_from_facts(entry, facts, generation_id, prompt=row.request.prompt, path=path)
+    path = row.output.path_of(generation_id) if row.output is not None else None
+    frame = row.output.last_frame_path_of(generation_id, facts["frame"]) if row.output and facts.get("frame") else None
+    return entry_from_facts(entry, facts, generation_id, prompt=row.request.prompt, path=path, last_frame_path=frame)

@@ -86,7 +86,7 @@ class VideoOutput:
 
     def existing_video(self) -> StoredFile | None:
         """The whole video that makes a new one unnecessary; only a path without ``{generation_id}`` can tell."""
-        if self.overwrite or PLACEHOLDER in str(self.output_path):
+        if self.overwrite or self.is_named_by_id:
             return None
         target = self._target("")
         return target if target.is_whole_video() else None
@@ -133,12 +133,16 @@ class VideoOutput:
         try:
             yield
         except LinkExpiredError:
-            if PLACEHOLDER not in str(self.output_path) or not is_there():
+            if not self.is_named_by_id or not is_there():
                 raise
 
     def path_of(self, generation_id: str) -> str:
         """Where the video of a generation is, once it is saved."""
         return self._target(generation_id).path
+
+    def last_frame_path_of(self, generation_id: str, ending: str) -> str:
+        """Where its last frame is, if it is an image with that ending."""
+        return _last_frame_of(self._target(generation_id), ending).path
 
     def _target(self, generation_id: str) -> StoredFile:
         return stored_file(str(self.output_path).replace(PLACEHOLDER, generation_id))

@@ -36,7 +36,7 @@ import secrets
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from tenacity import Retrying, stop_after_attempt, wait_exponential
@@ -46,9 +46,11 @@ from airflow_provider_anyfast.client.errors import AnyFastError, LedgerError
 from airflow_provider_anyfast.ledger.receipts import Asked, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 log = logging.getLogger(__name__)
+
+_ResultT = TypeVar("_ResultT")
 
 
 class Stage(str, Enum):
@@ -287,19 +289,16 @@ class Ledger:
 
         An intent that stayed would make the next attempt believe that a submission was lost.
         """
-        again = Retrying(
-            sleep=clock.sleep, stop=stop_after_attempt(4), wait=wait_exponential(multiplier=1, max=10), reraise=True
-        )
         left = ""
         try:
-            stored = again(self._read)
+            stored = _patiently(self._read)
             if stored is not None and stored.token == record.token:
                 self._stored = record
                 log.warning("Airflow reported an error but did store the intent to submit: %s", error)
                 return
         except Exception:  # noqa: BLE001 - it is unknown what is stored, so the record of before is put back
             try:
-                again(self._restore)
+                _patiently(self._restore)
             except Exception:  # noqa: BLE001 - all that is left is to say so
                 left = " It may hold an intent all the same, which the next attempt cannot tell from a lost submission."
         raise LedgerError(
@@ -313,10 +312,7 @@ class Ledger:
     def record_submitted(self, id_: str) -> None:
         """Records what AnyFast answered. Tries again where it fails, since this record is worth what was paid."""
         record = Record(stage=Stage.SUBMITTED, at=clock.now(), id=id_, **self._identity)
-        write = Retrying(
-            sleep=clock.sleep, stop=stop_after_attempt(4), wait=wait_exponential(multiplier=1, max=10), reraise=True
-        )
-        self._try(f"record {id_}, which is paid for", lambda: write(self._write, record))
+        self._try(f"record {id_}, which is paid for", lambda: _patiently(self._write, record))
 
     def record_lost_answer(self, request_id: str = "") -> Lost:
         """Records that the answer to this attempt's submission is lost, and what it may be found by.
@@ -401,6 +397,14 @@ class Ledger:
             log.exception(
                 "The ledger could not %s. This attempt continues; a later one may have to look this up again.", what
             )
+
+
+def _patiently(act: Callable[..., _ResultT], *given: Any) -> _ResultT:
+    """The result of ``act``, which talks to Airflow; tried again for some seconds where it fails."""
+    again = Retrying(
+        sleep=clock.sleep, stop=stop_after_attempt(4), wait=wait_exponential(multiplier=1, max=10), reraise=True
+    )
+    return again(act, *given)
 
 
 def _reason(error: Exception) -> str:

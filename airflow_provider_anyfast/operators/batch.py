@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
 from airflow_provider_anyfast.batch.claim import claim_manifest
+from airflow_provider_anyfast.batch.ending import conclude, how_far, is_over, saturated_since
 from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters, DuplicateRows, IfExists, OnRowFailure
 from airflow_provider_anyfast.batch.queue import BatchState, Intake
 from airflow_provider_anyfast.batch.runner import BatchRunner
@@ -19,8 +20,6 @@ from airflow_provider_anyfast.batch.source import RowSource
 from airflow_provider_anyfast.client import billing_pages, clock
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
-    BatchFailedError,
-    BatchRejectedError,
     WaitInterruptedError,
 )
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
@@ -209,9 +208,9 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                         self._log_balance(client)
                     run = BatchRunner(options, segment, client, intake, _Events(self, context))
                     run.run()
-                    if self._is_over(run, event.reason):
-                        return self._conclude(run)
-                    checkpoint = self._checkpoint(run, checkpoint)
+                    if is_over(run, event.reason):
+                        return conclude(run, self._parameters.failure_threshold)
+                    checkpoint = run.checkpoint(saturated_since(run, checkpoint))
                     event = JobsEvent(ended=frozenset())
                     if not run.has_room:
                         self._save_checkpoint(context, checkpoint, start.index)
@@ -302,42 +301,6 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             f" About {left:,.0f} s are left." if left is not None else "",
         )
 
-    def _is_over(self, run: BatchRunner, reason: str) -> bool:
-        """Whether nothing more can come of this attempt.
-
-        Raises:
-            AnyFastError: it has ended before its rows, and what is paid for is saved as far as that is possible.
-        """
-        state, error = run.intake.state, run.intake.error
-        if state is BatchState.ABORTED:
-            raise error.with_context(self._state(run)) if error else self._stopped(run)
-        if run.options.on_row_failure == "fail" and run.manifest.tally.failures:
-            return True
-        if reason and run.active and not run.progressed:
-            raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {self._state(run)}")
-        if run.active:
-            return False
-        if state is BatchState.CLOSED and error is not None:
-            raise error.with_context(self._state(run))
-        return len(run.manifest) == run.total
-
-    def _stopped(self, run: BatchRunner) -> AnyFastError:
-        return WaitInterruptedError(f"This task was told to stop. {self._state(run)}")
-
-    def _checkpoint(self, run: BatchRunner, last: BatchCheckpoint) -> BatchCheckpoint:
-        """What the next segment has to know.
-
-        Raises:
-            RateLimitError: AnyFast has taken no submission for too long.
-        """
-        saturated_since = None
-        error = run.intake.error
-        if run.intake.state is BatchState.SATURATED and error is not None and not run.active:
-            saturated_since = last.saturated_since or clock.now()
-            if clock.now() - saturated_since >= run.options.timeout:
-                raise error.with_context(self._state(run))
-        return run.checkpoint(saturated_since)
-
     def _wait(self, client: AnyFastClient, run: BatchRunner, kind: str) -> JobsEvent:
         """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
         more = run.progress()["waiting"] and run.intake.state < BatchState.CLOSED
@@ -355,23 +318,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         try:
             return self.wait_for_some(client, trigger)
         except WaitInterruptedError as error:
-            raise error.with_context(self._state(run)) from error
-
-    def _conclude(self, run: BatchRunner) -> dict[str, Any]:
-        tally = run.manifest.tally
-        allowed = self._parameters.failure_threshold * run.total
-        if (run.options.on_row_failure == "fail" and tally.failures) or tally.failures > allowed:
-            kind = BatchFailedError if tally.retryable else BatchRejectedError
-            examples = " ".join(f"Row {row}: {error}" for row, error in tally.examples)
-            raise kind(f"{tally.failures} of {run.total} rows failed. {examples} {self._state(run)}")
-        return run.summary
-
-    def _state(self, run: BatchRunner) -> str:
-        done = run.progress()
-        return (
-            f"{done['succeeded']} of {done['rows']} rows are done and {done['active']} videos are still being made; "
-            f"all of these are paid for, and a retry or a clear pays for none of them again. See {run.manifest.path}."
-        )
+            raise error.with_context(how_far(run)) from error
 
 
 @dataclass(frozen=True)
