@@ -46,7 +46,8 @@ test: $(VENV)/stamp ## every test but those of the targets below, on two cores, 
 crash-points: $(VENV)/stamp ## one task at a time, killed at each of its steps and run to its end; three minutes
 	$(BIN)/pytest --numprocesses 2 tests/crash_points
 
-e2e: $(VENV)/stamp ## scheduler, triggerer and API server while processes are killed; a quarter of an hour
+e2e: $(VENV)/e2e-stamp ## scheduler, triggerer and API server while processes are killed; a quarter of an hour
+	@$(BIN)/python -m scripts.system_programs initdb postgres pg_isready
 	$(BIN)/pytest tests/e2e
 
 compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.4 and Python 3.10 to 3.14, and at its lower bounds; two hours
@@ -89,7 +90,7 @@ docs: $(VENV)/docs-stamp ## the pages of docs/ and the reference as a web site i
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet docs .site
 
 # The one list of what the targets need of Debian beside Python and make.
-system-packages: ## install, as root, Chromium for browser, Redis and PostgreSQL for distributed
+system-packages: ## install, as root, Chromium for browser, PostgreSQL for e2e and distributed, Redis for distributed
 	apt-get update --quiet
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium postgresql redis-server
 

@@ -157,7 +157,7 @@ def e2e(session: nox.Session) -> None:
     """Kill the newest Airflow's tasks at each step and its processes, and clear tasks from everywhere."""
     release = AIRFLOWS["3.4"]
     beside = (*release.requirements, *release.resolution(session))
-    session.install(f"{_wheel(session)}[media,sandbox]", *TEST_GROUP, *beside)
+    session.install(f"{_wheel(session)}[media,sandbox]", "--group", f"{PYPROJECT}:e2e", *beside)
     _stage(session)
     session.run("pytest", "--numprocesses", "2", "tests/crash_points", *session.posargs)
     session.run("pytest", "tests/e2e", *session.posargs)

@@ -1,4 +1,7 @@
-"""One Airflow (scheduler, triggerer, DAG processor, API server) and one sandbox for all end-to-end tests."""
+"""One Airflow (scheduler, triggerer, DAG processor, API server) and one sandbox for all end-to-end tests.
+
+Its database is PostgreSQL: SQLite refuses a write now and then when several processes write for minutes.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pytest
 
 from scripts.local_airflow import LocalAirflow
 from scripts.local_sandbox import local_sandbox
+from scripts.local_services import local_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +95,15 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox) -> 
         "anyfast_default": anyfast.connection,
         "anyfast_http": {"conn_type": "http", "host": anyfast.url, "password": CANARY},
     }
-    with LocalAirflow(home, dags, connections=connections, settings=SETTINGS) as cluster:
+    with (
+        local_postgres(home / "postgres.log") as database,
+        LocalAirflow(
+            home,
+            dags,
+            connections=connections,
+            settings={**SETTINGS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database},
+        ) as cluster,
+    ):
         cluster.migrate()
         cluster.start_all()
         cluster.rest.add_pool(SETTINGS["ANYFAST_POOL"], POOL_SLOTS)

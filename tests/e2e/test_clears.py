@@ -6,8 +6,6 @@ Since Airflow 3.4 a clear of task instances also discards their state, unless th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from subprocess import CalledProcessError
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,19 +102,19 @@ class Run:
         rest = self.airflow.rest
         refs = list(map(self.ref, task_ids))
         if self.way == "task_instances":
-            _insist(lambda: rest.clear(*refs))
+            rest.clear(*refs)
         elif self.way == "keeping_their_state":
-            _insist(lambda: rest.clear(*refs, keep_task_state=True))
+            rest.clear(*refs, keep_task_state=True)
         elif self.way == "one_by_one":
             # What Airflow's UI sends for one task instance; upstream and downstream are switches of its dialog.
             options = {"include_upstream": False, "include_downstream": False, "run_on_latest_version": False}
             for view in [view for view in self.views() if view.ref.task_id in task_ids]:
-                _insist(partial(rest.clear, view.ref, **options))
+                rest.clear(view.ref, **options)
         elif self.way == "dag_run":
-            _insist(lambda: rest.clear_run(self.dag_id, self.run_id))
+            rest.clear_run(self.dag_id, self.run_id)
         else:
             chosen = () if len(task_ids) > 1 else ("--task-regex", *task_ids)
-            _insist(partial(self.airflow.command, "tasks", "clear", "--yes", self.dag_id, *chosen))
+            self.airflow.command("tasks", "clear", "--yes", self.dag_id, *chosen)
 
     def _wait_for(self, condition: Callable[[TaskView], bool]) -> None:
         def there() -> bool:
@@ -129,19 +127,6 @@ class Run:
             wait_until(there, f"the tasks of {self.dag_id}", seconds=150, pause=0.5)
         except TimeoutError as error:
             raise AssertionError(f"{self.dag_id} still has {missing}") from error
-
-
-def _insist(clear: Callable[[], None]) -> None:
-    """Clear again until it works: SQLite refuses a clear while another process writes for long."""
-
-    def cleared() -> bool:
-        try:
-            clear()
-        except (RuntimeError, CalledProcessError):
-            return False
-        return True
-
-    wait_until(cleared, "the clear", seconds=60, pause=1)
 
 
 @pytest.fixture(scope="module")
