@@ -64,11 +64,11 @@ class Comparison:
     def lines(self) -> Iterator[str]:
         """A table as text, one accident a line."""
         ways = (PROVIDER, *ALTERNATIVES.values())
-        yield f"{'event':<46}" + "".join(f"{way:<24}" for way in ways)
+        yield f"{'event':<50}" + "".join(f"{way:<24}" for way in ways)
         for event in dict.fromkeys(outcome.event for outcome in self.outcomes):
             found = {outcome.who: outcome for outcome in self.outcomes if outcome.event == event}
             cells = (f"{found[who].billed} billed, {found[who].state}" if who in found else "" for who in ways)
-            yield f"{event:<46}" + "".join(f"{cell:<24}" for cell in cells)
+            yield f"{event:<50}" + "".join(f"{cell:<24}" for cell in cells)
 
 
 OUTCOMES = "outcomes_{}.jsonl"
