@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks import detection, imports, tables
+from benchmarks import detection, imports, receipts, tables
 from benchmarks.files import runs as files
 from benchmarks.measured import RESULTS, running_server
 from benchmarks.plot import plot
@@ -87,6 +87,11 @@ def measure_detection(_: Options) -> Iterator[detection.Detection]:
     yield from detection.detections()
 
 
+def measure_receipts(_: Options) -> Iterator[receipts.Receipts]:
+    """Lost submissions, in each variety of billing log."""
+    yield from receipts.receipts()
+
+
 def measure_submitting(options: Options) -> Iterator[submitting.Submitted]:
     """Submissions from a pool; this provider's client is made for the smallest one."""
     with running_server() as server:
@@ -123,6 +128,7 @@ BENCHMARKS: dict[str, tuple[Table, Callable[[Options], Iterator[DataclassInstanc
     "burst": (tables.BURST, measure_burst),
     "refusals": (tables.REFUSALS, measure_refusals),
     "detection": (tables.DETECTION, measure_detection),
+    "receipts": (tables.RECEIPTS, measure_receipts),
     "submitting": (tables.SUBMITTING, measure_submitting),
     "files": (tables.FILES, measure_files),
     "imports": (tables.IMPORTS, measure_imports),

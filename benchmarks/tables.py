@@ -47,6 +47,20 @@ DETECTION = Table(
     (Figure("delay", "mean delay s"), Figure("delay_p95", "p95 s", 1), Figure("polls", "polls / video", 1)),
     (Ratio("delay", "fixed 15 s", "delay ratio"), Ratio("polls", "fixed 15 s", "polls ratio")),
 )
+RECEIPTS = Table(
+    "receipts",
+    "What the billing log tells of 100 submissions whose answers are lost (simulated)",
+    ("way",),
+    (
+        Figure("found", "found", 0),
+        Figure("billed", "billed, without a video", 0),
+        Figure("unknown", "unknown", 0),
+        Figure("billed_twice", "billed twice", 0),
+        Figure("foreign", "foreign video", 0),
+        Figure("seconds", "s each", 1),
+        Figure("requests", "log requests each", 1),
+    ),
+)
 SUBMITTING = Table(
     "submitting",
     "Submissions to a server that accepts 20 a second",

@@ -6,13 +6,14 @@ Each video has a seed of its own, by which its charge is told from those of the 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG
 
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
-SHAPE = {"resolution": "480p", "ratio": "16:9", "duration": 4}
+SHAPE: dict[str, Any] = {"resolution": "480p", "ratio": "16:9", "duration": 4}
 ACCIDENTS = ("dropped", "bad_gateway", "timed_out", "killed")
 IN_A_BATCH = ACCIDENTS[:2]
 
@@ -29,7 +30,7 @@ for log in ("read", "off"):
         },
     ):
         for seed, accident in enumerate(ACCIDENTS, start=1):
-            way = {"anyfast_conn_id": f"anyfast_log_{log}_impatient"} if accident == "timed_out" else {}
+            way: dict[str, Any] = {"anyfast_conn_id": f"anyfast_log_{log}_impatient"} if accident == "timed_out" else {}
             GenerateVideoOperator(task_id=accident, prompt=f"{log} {accident}", seed=seed, **SHAPE, **way)
         GenerateVideoBatchOperator(
             task_id="batch",
