@@ -40,6 +40,8 @@ _TEMPLATED = "_anyfast_templated"
 """The attribute of an operator that names the parameters that Airflow resolves. One of these that is empty was meant to
 be something, which its value alone does not tell."""
 _LONGEST_SHOWN = 80
+_IN_NO_ID = ",;[]{}'\""
+"""What stands in the text of several ids, and in none."""
 
 
 def is_blank(value: Any) -> bool:
@@ -131,8 +133,8 @@ def _id(value: Any) -> str:
     value = _filled(value)
     if not isinstance(value, str):
         raise _wrong("give one id, as text")
-    if not value.isprintable() or any(sign.isspace() for sign in value):
-        raise _wrong("an id has no blanks, line breaks or control characters")
+    if not value.isprintable() or any(sign.isspace() or sign in _IN_NO_ID for sign in value):
+        raise _wrong("give one id: it has no blanks, commas, brackets, quotes or control characters")
     return value
 
 
@@ -156,6 +158,8 @@ Ids = Annotated[tuple[Id, ...], BeforeValidator(_texts)]
 """Ids; a single one is a list of one."""
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 """Texts; a single one is a list of one."""
+GivenIds = Annotated[Ids, BeforeValidator(_filled)]
+"""The same, and not an empty text; a list without an id is one of nothing."""
 OptionalWhole = Annotated[Whole | None, _Optional]
 OptionalInteger = Annotated[Annotated[int, BeforeValidator(_not_a_flag)] | None, _Optional]
 """A whole number of any sign, or None."""
@@ -218,6 +222,11 @@ class Parameters(BaseModel):
 
 ParametersT = TypeVar("ParametersT", bound=Parameters)
 OtherT = TypeVar("OtherT", bound=Parameters)
+
+
+def literal_problems(kind: type[Parameters], values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with those of the ``values`` that hold no template."""
+    return _parse_known(kind, values, {name for name, value in values.items() if _is_templated(value)})[1]
 
 
 def check_literals(operator: Any, *kinds: type[Parameters]) -> None:

@@ -21,7 +21,9 @@ from airflow_provider_anyfast.assets.source import (
 )
 from airflow_provider_anyfast.parameters import (
     Flag,
+    GivenIds,
     Id,
+    OptionalId,
     OptionalSeconds,
     Parameters,
     Problem,
@@ -84,6 +86,37 @@ class AssetParameters(WaitParameters):
         if self.file is not None:
             return file_source(self.file, name=self.name, asset_type=self.asset_type, upload=self.upload)
         return nullcontext(url_source(self.url or "", name=self.name, asset_type=self.asset_type))
+
+
+class DeletionParameters(Parameters):
+    """Which assets are deleted: these, or the one of this name in this group."""
+
+    meant_if_given: ClassVar[frozenset[str]] = frozenset({"group_id", "name"})
+
+    asset_id: GivenIds | None = None
+    group_id: OptionalId = None
+    name: OptionalName = None
+
+    def problems(self) -> Iterator[Problem]:
+        """Nothing is deleted where it is not clear what is meant."""
+        by_name = (self.group_id is not None, self.name is not None)
+        if any(by_name) if self.asset_id is not None else not all(by_name):
+            sentence = "give either asset_id, or group_id and name"
+            yield Problem(frozenset({"asset_id", "group_id", "name"}), sentence)
+
+
+class GroupDeletionParameters(Parameters):
+    """Which groups are deleted: this one, or all of this name."""
+
+    meant_if_given: ClassVar[frozenset[str]] = frozenset({"group_id", "name"})
+
+    group_id: OptionalId = None
+    name: OptionalName = None
+
+    def problems(self) -> Iterator[Problem]:
+        """Nothing is deleted where it is not clear what is meant."""
+        if (self.group_id is None) == (self.name is None):
+            yield Problem(frozenset({"group_id", "name"}), "give either group_id or name")
 
 
 class BulkParameters(WaitParameters):

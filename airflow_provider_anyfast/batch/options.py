@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 from airflow_provider_anyfast.parameters import (
+    FilledText,
     OptionalSeconds,
     OptionalText,
     OptionalWhole,
@@ -17,7 +19,9 @@ from airflow_provider_anyfast.parameters import (
     Share,
     Texts,
     Whole,
+    literal_problems,
 )
+from airflow_provider_anyfast.seedance.request import VideoRequest
 
 OnRowFailure = Literal["continue", "fail"]
 DuplicateRows = Literal["keep", "skip", "fail"]
@@ -27,9 +31,26 @@ MOST_IN_FLIGHT = 100
 """The connections in httpx's pool."""
 
 
-class BatchParameters(Parameters):
-    """The parameters of a batch but for its rows, its template and its manifest."""
+TEMPLATE_PARAMETERS = frozenset(VideoRequest.model_fields) | {"output_path"}
+"""What a template may hold."""
 
+
+def _without_wrong_literals(template: dict[str, Any]) -> dict[str, Any]:
+    """The template. What holds no Jinja is the same in every row, so it is judged without one."""
+    if unknown := sorted(template.keys() - TEMPLATE_PARAMETERS):
+        known = ", ".join(sorted(TEMPLATE_PARAMETERS))
+        raise PydanticCustomError("anyfast", f"it has {', '.join(unknown)}, and takes {known}")
+    given = {name: value for name, value in template.items() if name != "output_path" and value is not None}
+    if sentences := literal_problems(VideoRequest, given):
+        raise PydanticCustomError("anyfast", "; ".join(sentences))
+    return template
+
+
+class BatchParameters(Parameters):
+    """The parameters of a batch but for its rows."""
+
+    template: Annotated[dict[str, Any], AfterValidator(_without_wrong_literals)] = Field(default_factory=dict)
+    manifest_path: FilledText = "manifest"
     failure_threshold: Share = 0.0
     max_in_flight: Annotated[Whole, Field(le=MOST_IN_FLIGHT)] = 16
     max_active: OptionalWhole = None

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PARAMETERS = frozenset(VideoRequest.model_fields) | {"output_path"}
-"""What a template may hold."""
 _SHOWN = 20
 """Problems in the error itself; the log has all."""
 

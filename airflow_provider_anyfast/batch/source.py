@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.manifest import digest_of
-from airflow_provider_anyfast.batch.rows import PARAMETERS, BatchRow, prepare, read_rows
+from airflow_provider_anyfast.batch.rows import BatchRow, prepare, read_rows
 from airflow_provider_anyfast.batch.table import check_required
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
@@ -120,8 +120,6 @@ class RowSource:
 
     @cached_property
     def _compiled(self) -> RowTemplate:
-        if unknown := sorted(self.template.keys() - PARAMETERS):
-            raise InvalidRequestError(f"template has {', '.join(unknown)}, and takes {', '.join(sorted(PARAMETERS))}.")
         return RowTemplate(self.template, self.environment)
 
     def _prepare(self, rows: Sequence[Row]) -> list[BatchRow]:

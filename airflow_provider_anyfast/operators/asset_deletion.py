@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_anyfast.assets.parameters import DeletionParameters, GroupDeletionParameters
 from airflow_provider_anyfast.client import endpoints
-from airflow_provider_anyfast.client.errors import InvalidRequestError, NotFoundError
+from airflow_provider_anyfast.client.errors import NotFoundError
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
+from airflow_provider_anyfast.parameters import check_literals, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.parameters import Templated, TemplatedText
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
     """Deletes assets; what is gone already is fine, so it serves as a teardown task too. Not billed.
 
     Args:
-        asset_id: the id of an asset, or a list of ids as ``CreateAssetsOperator`` returns them; or
+        asset_id: the id of an asset, or a list of ids as ``CreateAssetsOperator`` returns them, which may be empty; or
         group_id, name: the asset of exactly this name in this group. A whole group is ``DeleteAssetGroupOperator``'s.
         anyfast_conn_id: the connection; assets belong to its key.
 
@@ -35,7 +37,8 @@ class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
         The ids that were deleted.
 
     Raises:
-        InvalidRequestError: nothing is named, as when a template renders an empty string; nothing was deleted.
+        InvalidRequestError: nothing is named, as when a template renders an empty string; nothing was deleted. What
+            holds no template is judged while the DAG is parsed.
     """
 
     template_fields: Sequence[str] = ("asset_id", "group_id", "name", "anyfast_conn_id")
@@ -44,9 +47,9 @@ class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
     def __init__(
         self,
         *,
-        asset_id: str | Sequence[str] | None = None,
-        group_id: str | None = None,
-        name: str | None = None,
+        asset_id: Templated[Sequence[str]] | None = None,
+        group_id: TemplatedText | None = None,
+        name: TemplatedText | None = None,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -55,23 +58,15 @@ class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
         self.group_id = group_id
         self.name = name
         self.anyfast_conn_id = anyfast_conn_id
+        check_literals(self, DeletionParameters)
 
     def execute(self, context: Context) -> list[str]:
         """Finds out which assets are meant, and deletes them."""
-        with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
-            return [
-                asset_id for asset_id in self._meant(client) if _is_deleted(client, endpoints.delete_asset(asset_id))
-            ]
-
-    def _meant(self, client: AnyFastClient) -> list[str]:
-        if self.asset_id is None:
-            group_id, name = _given("group_id", self.group_id), _given("name", self.name)
-            assets = client.run(endpoints.list_assets(group_ids=[group_id], name=name))
-            return [asset.id for asset in assets if asset.name == name]
-        if self.group_id is not None or self.name is not None:
-            raise InvalidRequestError("Give either asset_id, or group_id and name. Nothing was deleted.")
-        ids = [self.asset_id] if isinstance(self.asset_id, str) else self.asset_id
-        return [endpoints.bare_asset_id(_one_id(asset_id)) for asset_id in ids]
+        with fail_fast(context, self.anyfast_conn_id):
+            meant = read(self, DeletionParameters)
+            with self.hook.get_conn() as client:
+                ids = _assets_of(client, meant)
+                return [asset_id for asset_id in ids if _is_deleted(client, endpoints.delete_asset(asset_id))]
 
 
 class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
@@ -86,7 +81,8 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         The ids of the groups that were deleted.
 
     Raises:
-        InvalidRequestError: nothing is named, as when a template renders an empty string; nothing was deleted.
+        InvalidRequestError: nothing is named, as when a template renders an empty string; nothing was deleted. What
+            holds no template is judged while the DAG is parsed.
     """
 
     template_fields: Sequence[str] = ("group_id", "name", "anyfast_conn_id")
@@ -95,8 +91,8 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
     def __init__(
         self,
         *,
-        group_id: str | None = None,
-        name: str | None = None,
+        group_id: TemplatedText | None = None,
+        name: TemplatedText | None = None,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -104,19 +100,14 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         self.group_id = group_id
         self.name = name
         self.anyfast_conn_id = anyfast_conn_id
+        check_literals(self, GroupDeletionParameters)
 
     def execute(self, context: Context) -> list[str]:
         """Finds out which groups are meant, and deletes their assets and then them."""
-        with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
-            return [group_id for group_id in self._meant(client) if self._delete(client, group_id)]
-
-    def _meant(self, client: AnyFastClient) -> list[str]:
-        if (self.group_id is None) == (self.name is None):
-            raise InvalidRequestError("Give either group_id or name. Nothing was deleted.")
-        if self.name is None:
-            return [_given("group_id", self.group_id)]
-        name = _given("name", self.name)
-        return [group.id for group in client.run(endpoints.list_asset_groups(name=name)) if group.plain_name == name]
+        with fail_fast(context, self.anyfast_conn_id):
+            meant = read(self, GroupDeletionParameters)
+            with self.hook.get_conn() as client:
+                return [group_id for group_id in _groups_of(client, meant) if self._delete(client, group_id)]
 
     def _delete(self, client: AnyFastClient, group_id: str) -> bool:
         """The assets first: whether AnyFast deletes them with their group is not documented."""
@@ -128,22 +119,18 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         return _is_deleted(client, endpoints.delete_asset_group(group_id))
 
 
-def _given(parameter: str, value: str | None) -> str:
-    value = (value or "").strip()
-    if not value or value == "None":
-        raise InvalidRequestError(f"{parameter} is empty, so nothing was deleted.")
-    return value
+def _assets_of(client: AnyFastClient, meant: DeletionParameters) -> list[str]:
+    if meant.asset_id is not None:
+        return [endpoints.bare_asset_id(asset_id) for asset_id in meant.asset_id]
+    assets = client.run(endpoints.list_assets(group_ids=[meant.group_id or ""], name=meant.name))
+    return [asset.id for asset in assets if asset.name == meant.name]
 
 
-def _one_id(value: str) -> str:
-    """The id, if it can be one: AnyFast would say of anything else that it is gone already."""
-    asset_id = _given("asset_id", value)
-    if not re.fullmatch(r"[\w.:/-]+", asset_id):
-        raise InvalidRequestError(
-            f"asset_id={asset_id[:100]!r} is not an id, so nothing was deleted. To pass a list, use an output such as "
-            "assets.output; a template turns it into text unless the DAG has render_template_as_native_obj=True."
-        )
-    return asset_id
+def _groups_of(client: AnyFastClient, meant: GroupDeletionParameters) -> list[str]:
+    if meant.group_id is not None:
+        return [meant.group_id]
+    groups = client.run(endpoints.list_asset_groups(name=meant.name))
+    return [group.id for group in groups if group.plain_name == meant.name]
 
 
 def _is_deleted(client: AnyFastClient, call: endpoints.Call[str]) -> bool:

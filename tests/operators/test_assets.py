@@ -700,6 +700,11 @@ def delete(**parameters: Any) -> Callable[[], DeleteAssetOperator]:
     return partial(DeleteAssetOperator, task_id="delete", **parameters)
 
 
+def as_templates(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Templates that render to the same."""
+    return {name: f"{{{{ {value!r} }}}}" for name, value in parameters.items()}
+
+
 def delete_group(**parameters: Any) -> Callable[[], DeleteAssetGroupOperator]:
     return partial(DeleteAssetGroupOperator, task_id="delete", **parameters)
 
@@ -709,9 +714,15 @@ def test_assets_are_deleted_by_their_ids_and_what_is_gone_is_fine(
 ) -> None:
     ids = runner.fresh().attempt(assets_of(group_id=group, files=str(pictures))).result
     assert runner.fresh().attempt(delete(asset_id=f"asset://{ids[0]}")).result == [ids[0]]
-    again = runner.fresh().attempt(delete(asset_id=ids))
+    again = runner.fresh().attempt(delete(asset_id="{{ params.ids }}", params={"ids": ids}))
     assert (again.state, again.result) == ("success", ids[1:])
     assert sandbox.account().assets == []
+
+
+def test_an_empty_list_of_assets_is_deleted_already(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    attempt = runner.attempt(delete(asset_id=[]))
+    assert (attempt.state, attempt.result) == ("success", [])
+    assert sandbox.requests() == []
 
 
 def test_an_asset_is_deleted_by_its_exact_name(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
@@ -724,11 +735,12 @@ def test_an_asset_is_deleted_by_its_exact_name(runner: TaskRunner, sandbox: Sand
 @pytest.mark.parametrize(
     "parameters",
     [
-        {},
         {"asset_id": ""},
         {"asset_id": "None"},
         {"asset_id": ["asset-1", " "]},
-        {"asset_id": "['asset-1', 'asset-2']"},
+        {"asset_id": "asset-1,asset-2"},
+        {"asset_id": {"asset-1": 1}},
+        {"asset_id": 7},
         {"group_id": "group-1"},
         {"group_id": "group-1", "name": ""},
         {"group_id": " ", "name": "lamp"},
@@ -738,9 +750,11 @@ def test_an_asset_is_deleted_by_its_exact_name(runner: TaskRunner, sandbox: Sand
 def test_a_deletion_that_names_nothing_deletes_nothing(
     runner: TaskRunner, sandbox: SandboxHandle, parameters: dict[str, Any]
 ) -> None:
-    attempt = runner.attempt(delete(**parameters))
+    with pytest.raises(InvalidRequestError, match="nothing was sent"):
+        delete(**parameters)()
+    attempt = runner.attempt(delete(**as_templates(parameters)))
     assert attempt.state == "failed"
-    assert "othing was deleted" in str(attempt.error)
+    assert "nothing was sent" in str(attempt.error)
     assert sandbox.requests() == []
 
 
@@ -758,11 +772,19 @@ def test_a_group_goes_with_all_its_assets_on_every_page(runner: TaskRunner, sand
     assert runner.fresh().attempt(delete_group(group_id=group)).result == []
 
 
-@pytest.mark.parametrize("parameters", [{}, {"name": ""}, {"group_id": " "}, {"group_id": "group-1", "name": "lamps"}])
+@pytest.mark.parametrize("make", [delete, delete_group])
+def test_a_deletion_of_nothing_shows_while_the_dag_is_parsed(make: Callable[[], Callable[[], Any]]) -> None:
+    with pytest.raises(InvalidRequestError, match="Correct the DAG file"):
+        make()()
+
+
+@pytest.mark.parametrize("parameters", [{"name": ""}, {"group_id": " "}, {"group_id": "group-1", "name": "lamps"}])
 def test_an_empty_name_never_deletes_a_group(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, parameters: dict[str, Any]
 ) -> None:
-    attempt = runner.attempt(delete_group(**parameters))
+    with pytest.raises(InvalidRequestError, match="nothing was sent"):
+        delete_group(**parameters)()
+    attempt = runner.attempt(delete_group(**as_templates(parameters)))
     assert attempt.state == "failed"
-    assert "othing was deleted" in str(attempt.error)
+    assert "nothing was sent" in str(attempt.error)
     assert [found.id for found in sandbox.account().groups] == [group]

@@ -170,7 +170,6 @@ def test_every_bad_row_is_told_before_the_first_one_is_paid(
         ({"rows": ["boat"]}, "row 1 is a str"),
         ({"rows": "nowhere.csv"}, "does not exist"),
         ({"rows": __file__}, "ends in none of"),
-        ({"template": {"promt": "x"}}, "promt"),
         ({"template": {"prompt": "{{ row.name"}}, "template['prompt']"),
         ({"failure_threshold": "{{ 2 }}"}, "failure_threshold='2'"),
         ({"max_in_flight": "{{ 0 }}"}, "max_in_flight='0'"),
@@ -206,6 +205,38 @@ def test_a_literal_that_can_never_work_is_found_while_the_dag_is_parsed(
     (name,) = parameters
     with pytest.raises(InvalidRequestError, match=f"{name}="):
         batch(tmp_path, **parameters)()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "phrase"),
+    [
+        ({"promt": "x"}, "it has promt, and takes content, "),
+        ({"resolution": "999p"}, "resolution='999p' is not one of"),
+        ({"duration": 99}, "duration=99 is outside 4 to 15 seconds"),
+        ({"duration": "long", "seed": "{{ row.seed }}"}, "duration='long'"),
+        ({"last_frame": "https://x.example/end.png"}, "last_frame is given without first_frame"),
+        ({"reference_images": ["{{ row.name }}"], "first_frame": "pier.png"}, "is not an asset id or a public URL"),
+        ({"prompt": None}, "prompt is empty"),
+    ],
+)
+def test_what_a_template_says_of_every_row_is_judged_while_the_dag_is_parsed(
+    tmp_path: Path, wrong: dict[str, Any], phrase: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match="Correct the DAG file") as caught:
+        batch(tmp_path, template={**TEMPLATE, **wrong})()
+    assert phrase in caught.value.what
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"prompt": "{{ row.name }}", "duration": "{{ row.seconds }}", "resolution": "{% if row.big %}1080p{% endif %}"},
+        {"content": [{"type": "text", "text": "{{ row.name }}"}], "seed": None},
+        {"prompt": "A boat", "model": "{{ row.model }}", "resolution": "999p"},
+    ],
+)
+def test_what_a_row_decides_is_judged_when_the_task_runs(tmp_path: Path, template: dict[str, Any]) -> None:
+    assert batch(tmp_path, template=template)().template == template
 
 
 def test_a_row_without_a_required_value_is_found_before_anything_is_paid(
