@@ -740,7 +740,6 @@ def test_an_asset_is_deleted_by_its_exact_name(runner: TaskRunner, sandbox: Sand
         {"asset_id": ["asset-1", " "]},
         {"asset_id": "asset-1,asset-2"},
         {"asset_id": {"asset-1": 1}},
-        {"asset_id": 7},
         {"group_id": "group-1"},
         {"group_id": "group-1", "name": ""},
         {"group_id": " ", "name": "lamp"},
