@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,14 +40,28 @@ LONGEST_DURATION = timedelta(days=366)
 _TEMPLATED = "_anyfast_templated"
 """The attribute of an operator that names the parameters that Airflow resolves. One of these that is empty was meant to
 be something, which its value alone does not tell."""
+_OPTIONAL = "_anyfast_optional"
+"""The attribute that holds which of these say themselves that they may come to nothing."""
 _LONGEST_SHOWN = 80
 _IN_NO_ID = ",;[]{}'\""
 """What stands in the text of several ids, and in none."""
+_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 def is_blank(value: Any) -> bool:
     """Whether this is no value: None, or the text that a template makes of nothing."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None", "null"))
+
+
+def may_be_none(template: Any) -> bool:
+    """Whether a template says that it may render no value, as ``{{ row.picture or none }}`` does."""
+    if isinstance(template, list | tuple):
+        return any(map(may_be_none, template))
+    if not isinstance(template, str):
+        return False
+    expressions = (_QUOTED.sub("", found) for found in _EXPRESSION.findall(template))
+    return any(re.search(r"\b[nN]one\b", expression) for expression in expressions)
 
 
 def decode(text: str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
@@ -241,7 +256,9 @@ def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
         for name in kind.model_fields
         if name in operator.template_fields and _is_templated(getattr(operator, name))
     }
-    setattr(operator, _TEMPLATED, frozenset(templated))
+    optional = {name for name in templated if may_be_none(getattr(operator, name))}
+    setattr(operator, _TEMPLATED, frozenset(templated - optional))
+    setattr(operator, _OPTIONAL, frozenset(optional))
     # Airflow builds an instance of a mapped task on the worker, where ``execute`` is about to check everything, and
     # where an error that is raised this early would cost the task its retries.
     if getattr(operator, "_BaseOperator__from_mapped", False):
@@ -275,7 +292,15 @@ def read(operator: Any, *kinds: type[Parameters]) -> Parameters | tuple[Paramete
 
 
 def _values(operator: Any, kind: type[Parameters]) -> dict[str, Any]:
-    return {name: getattr(operator, name) for name in kind.model_fields}
+    optional: frozenset[str] = getattr(operator, _OPTIONAL, frozenset())
+    values = {name: getattr(operator, name) for name in kind.model_fields}
+    return {name: _without_blanks(value) if name in optional else value for name, value in values.items()}
+
+
+def _without_blanks(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [item for item in value if not is_blank(item)]
+    return _absent_if_blank(value)
 
 
 def _is_templated(value: Any) -> bool:

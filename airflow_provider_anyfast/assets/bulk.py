@@ -6,7 +6,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_anyfast.assets.creation import AssetCreation
 from airflow_provider_anyfast.assets.source import file_source
@@ -39,6 +39,14 @@ _MOST_NAMED = 20
 """Assets that one message names."""
 
 
+class NamedAsset(NamedTuple):
+    """The asset of a file."""
+
+    file: str
+    name: str
+    id: str
+
+
 @dataclass(frozen=True)
 class BulkCreation:
     """Assets of many files in one group.
@@ -54,8 +62,8 @@ class BulkCreation:
     upload: UploadWay
     max_in_flight: int
 
-    def get_or_create(self, files: Sequence[str]) -> tuple[list[str], list[str]]:
-        """The assets' ids in the order of the files, and those of them that are not known to be Active.
+    def get_or_create(self, files: Sequence[str]) -> tuple[list[NamedAsset], list[str]]:
+        """The assets in the order of the files, and the ids of those that are not known to be Active.
 
         Names come from the files' names and contents, so a retry finds what an earlier attempt created.
 
@@ -63,7 +71,7 @@ class BulkCreation:
             InvalidRequestError: AnyFast would refuse some of the files, each of which is named; nothing was billed.
             AnyFastError: a creation failed; those that were under way are finished first.
         """
-        with self._pool() as pool:
+        with creation_threads(self.max_in_flight) as pool:
             names = self._look_at_all(pool, files)
             listed = self.client.run(endpoints.list_assets(group_ids=[self.group_id]))
             usable = {asset.name: asset for asset in listed if asset.outcome is not Outcome.FAILED}
@@ -73,8 +81,11 @@ class BulkCreation:
             created = pool.map(lambda name: self._create(name, by_name[name]), missing)
             ids = {name: asset.id for name, asset in usable.items()} | dict(zip(missing, created, strict=True))
         active = {asset.id for asset in usable.values() if asset.outcome is Outcome.SUCCEEDED}
-        asset_ids = [ids[name] for name in names]
-        return asset_ids, [asset_id for asset_id in dict.fromkeys(asset_ids) if asset_id not in active]
+        assets = [
+            NamedAsset(file.encode("utf-8", "replace").decode(), name, ids[name])  # an XCom takes nothing but text
+            for file, name in zip(files, names, strict=True)
+        ]
+        return assets, [asset_id for asset_id in dict.fromkeys(asset.id for asset in assets) if asset_id not in active]
 
     def _look_at_all(self, pool: ThreadPoolExecutor, files: Sequence[str]) -> list[str]:
         """The name of each file's asset; all that is wrong with any file stands in one error."""
@@ -108,19 +119,20 @@ class BulkCreation:
                 log.warning("%s Looking for the asset now.", error.what)
                 return creation.get_or_create(ledger, source)[0]
 
-    @contextmanager
-    def _pool(self) -> Iterator[ThreadPoolExecutor]:
-        """Threads that a failure lets finish what they are about, which may be billed, and that a time-out leaves."""
-        pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="anyfast")
-        try:
-            yield pool
-        except Exception:
-            pool.shutdown(cancel_futures=True)
-            raise
-        except BaseException:  # such as AirflowTaskTimeout, while threads upload files
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
+
+@contextmanager
+def creation_threads(most: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that a failure lets finish what they are about, which may be billed, and that a time-out leaves."""
+    pool = ThreadPoolExecutor(most, thread_name_prefix="anyfast")
+    try:
+        yield pool
+    except Exception:
+        pool.shutdown(cancel_futures=True)
+        raise
+    except BaseException:  # such as AirflowTaskTimeout, while threads upload files
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 @dataclass(frozen=True)

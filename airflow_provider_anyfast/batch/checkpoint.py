@@ -6,7 +6,8 @@ every row again, and to ask about videos that have not ended.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import json
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.manifest import Tally
@@ -93,12 +94,14 @@ class RowIndex:
         kind: what the videos have in common that says how long they take; empty if they differ.
         keys: of the ledger, by the numbers of the rows.
         left_out: rows beyond the limit of the batch.
+        assets: what became of files that rows name as references: the id of the asset, or why there is none.
     """
 
     digest: str
     kind: str
     keys: dict[int, str]
     left_out: int = 0
+    assets: dict[str, str | AnyFastError] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: Sequence[BatchRow], digest: str, *, left_out: int = 0) -> RowIndex:
@@ -112,9 +115,18 @@ class RowIndex:
         """What an earlier segment has pushed."""
         parts = (part.partition(":") for part in stored["keys"].split())
         keys = {int(number): key for number, _, key in parts}
-        return cls(stored["digest"], stored["kind"], keys, int(stored.get("left_out", 0)))
+        found = json.loads(stored.get("assets", "{}"))
+        assets = {file: asset if isinstance(asset, str) else _error_of(asset) for file, asset in found.items()}
+        return cls(stored["digest"], stored["kind"], keys, int(stored.get("left_out", 0)), assets)
 
     def to_xcom(self) -> dict[str, str]:
         """Texts alone: Airflow walks through every list that it stores, item by item."""
         keys = " ".join(f"{number}:{key}" for number, key in self.keys.items())
-        return {"digest": self.digest, "kind": self.kind, "keys": keys, "left_out": str(self.left_out)}
+        assets = {file: found if isinstance(found, str) else _facts_of(found) for file, found in self.assets.items()}
+        return {
+            "digest": self.digest,
+            "kind": self.kind,
+            "keys": keys,
+            "left_out": str(self.left_out),
+            "assets": json.dumps(assets),
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -15,6 +15,7 @@ from airflow_provider_anyfast.parameters import (
     OptionalText,
     OptionalWhole,
     Parameters,
+    Problem,
     Seconds,
     Share,
     Texts,
@@ -22,6 +23,9 @@ from airflow_provider_anyfast.parameters import (
     literal_problems,
 )
 from airflow_provider_anyfast.seedance.request import VideoRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OnRowFailure = Literal["continue", "fail"]
 DuplicateRows = Literal["keep", "skip", "fail"]
@@ -31,7 +35,7 @@ MOST_IN_FLIGHT = 100
 """The connections in httpx's pool."""
 
 
-TEMPLATE_PARAMETERS = frozenset(VideoRequest.model_fields) | {"output_path"}
+TEMPLATE_PARAMETERS = frozenset(VideoRequest.model_fields) - {"asset_group"} | {"output_path"}
 """What a template may hold."""
 
 
@@ -40,10 +44,14 @@ def _without_wrong_literals(template: dict[str, Any]) -> dict[str, Any]:
     if unknown := sorted(template.keys() - TEMPLATE_PARAMETERS):
         known = ", ".join(sorted(TEMPLATE_PARAMETERS))
         raise PydanticCustomError("anyfast", f"it has {', '.join(unknown)}, and takes {known}")
-    given = {name: value for name, value in template.items() if name != "output_path" and value is not None}
-    if sentences := literal_problems(VideoRequest, given):
+    if sentences := _literal_problems(template, asset_group="any"):
         raise PydanticCustomError("anyfast", "; ".join(sentences))
     return template
+
+
+def _literal_problems(template: dict[str, Any], *, asset_group: str | None) -> list[str]:
+    given = {name: value for name, value in template.items() if name != "output_path" and value is not None}
+    return literal_problems(VideoRequest, {**given, "asset_group": asset_group})
 
 
 class BatchParameters(Parameters):
@@ -64,6 +72,12 @@ class BatchParameters(Parameters):
     required: Texts = ()
     if_exists: IfExists = "overwrite"
     limit: OptionalWhole = None
+    asset_group: OptionalText = None
+
+    def problems(self) -> Iterator[Problem]:
+        """References of the template that only a group could make assets of."""
+        for sentence in _literal_problems(self.template, asset_group=self.asset_group):
+            yield Problem(frozenset({"template", "asset_group"}), f"template: {sentence}")
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ def prepare(
     key_column: str | None = None,
     duplicate_rows: DuplicateRows = "keep",
     overwrite: bool = True,
+    asset_group: str | None = None,
 ) -> list[BatchRow]:
     """Renders and checks every row.
 
@@ -115,6 +116,7 @@ def prepare(
         duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` it (two videos
             are made and billed), ``skip`` it, or ``fail``.
         overwrite: False keeps whole videos that are there already, so each row must name its own file.
+        asset_group: whose assets files become that are named as references; None refuses files.
 
     Raises:
         InvalidRequestError: naming every problem once, with the rows that have it.
@@ -125,7 +127,7 @@ def prepare(
     given = [row if isinstance(row, Row) else _numbered(row, number) for number, row in enumerate(rows, start=1)]
     for row in given:
         label = row.label(key_column)
-        request, output_path, found = _rendered(row, template, context)
+        request, output_path, found = _rendered(row, template, context, asset_group)
         if output_path and PLACEHOLDER not in output_path:
             first = outputs.setdefault(posixpath.normpath(output_path), label)
             if first != label:
@@ -154,7 +156,7 @@ def _key(fingerprint: str, number: int | str) -> str:
 
 
 def _rendered(
-    row: Row, template: RowTemplate, context: Mapping[str, Any]
+    row: Row, template: RowTemplate, context: Mapping[str, Any], asset_group: str | None
 ) -> tuple[VideoRequest | None, str, list[str]]:
     """The request of a row, its output path, and everything that is wrong with either."""
     parameters, problems = template.render({**context, "row": row})
@@ -167,7 +169,7 @@ def _rendered(
     if problems:
         return None, output_path, problems
     request, problems = VideoRequest.try_parse(
-        **{name: value for name, value in parameters.items() if value is not None}
+        **{name: value for name, value in parameters.items() if value is not None}, asset_group=asset_group
     )
     return request, output_path, problems
 

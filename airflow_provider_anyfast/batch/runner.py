@@ -101,6 +101,7 @@ class BatchRunner:
         self._rows = {row.number: row for row in (*segment.paid, *segment.new)}
         self._located = segment.located
         self._known = segment.known
+        self._library = segment.library
         self._paid = {row.number for row in segment.paid} | set(segment.active)
         """Rows that are paid for and have not ended."""
         self._unknown: list[tuple[BatchRow, AnyFastError]] = []
@@ -112,8 +113,8 @@ class BatchRunner:
         self._lookup = Lookup(
             client, others=self._known_ids, is_stopped=lambda: self.intake.state is BatchState.ABORTED
         )
-        if options.on_row_failure == "fail" and self.manifest.tally.failures:
-            intake.advance(BatchState.CLOSED)
+        if segment.closed_by or (options.on_row_failure == "fail" and self.manifest.tally.failures):
+            intake.advance(BatchState.CLOSED, segment.closed_by)
         self._queue = RowQueue(
             intake,
             paid=segment.paid,
@@ -311,7 +312,8 @@ class BatchRunner:
         def send(guard: Guard) -> str:
             if is_paid:
                 raise _NeedsSubmissionError("What was paid for is of no more use: the row is submitted in its turn.")
-            return submit(self._client, row.request, partial(self._while_open, guard))
+            request = self._library.put_into(row.request) if self._library is not None else row.request
+            return submit(self._client, request, partial(self._while_open, guard))
 
         generation = get_or_submit(
             ledger,

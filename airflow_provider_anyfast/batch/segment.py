@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import ChainMap
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.assets.references import connect
 from airflow_provider_anyfast.batch.checkpoint import RowIndex
 from airflow_provider_anyfast.batch.manifest import (
     SUCCEEDED,
@@ -20,14 +22,15 @@ from airflow_provider_anyfast.batch.manifest import (
 from airflow_provider_anyfast.batch.selection import select_rows
 from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.errors import Cost, InvalidRequestError, LedgerError
+from airflow_provider_anyfast.client.errors import AnyFastError, Cost, InvalidRequestError, LedgerError
 from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration
-from airflow_provider_anyfast.ledger.record import record_of
+from airflow_provider_anyfast.ledger.record import Submit, decide, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from airflow_provider_anyfast.assets.references import ReferenceLibrary
     from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
     from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.rows import BatchRow
@@ -57,6 +60,8 @@ class Segment:
         doubted: rows whose generation AnyFast did not know when it was last asked.
         located: the pages of rows that this segment does not look at, by their numbers.
         left_out: rows beyond the limit of the batch.
+        library: of the files that rows name as references.
+        closed_by: why no row may be submitted, where that is so.
     """
 
     total: int
@@ -69,6 +74,8 @@ class Segment:
     doubted: set[int] = field(default_factory=set)
     located: dict[int, int] = field(default_factory=dict)
     left_out: int = 0
+    library: ReferenceLibrary | None = None
+    closed_by: AnyFastError | None = None
 
 
 @dataclass
@@ -81,6 +88,7 @@ class SegmentStart:
         manifest: where the manifest is written.
         check: called before the first segment of an attempt, which refuses a manifest that is not the task's own.
         index: of the rows, where an earlier segment made one.
+        library: where files become assets that rows name as references.
     """
 
     source: RowSource
@@ -88,6 +96,7 @@ class SegmentStart:
     manifest: StoredFile
     check: Callable[[StoredFile], None]
     index: RowIndex | None = None
+    library: ReferenceLibrary | None = None
 
     @property
     def kind(self) -> str:
@@ -132,13 +141,16 @@ class SegmentStart:
         for entry in selection.skipped:
             entries[entry.row] = entry
         chosen = sorted((*selection.made, *selection.existing), key=lambda row: row.number)
+        left = [row for row in selection.made if row.number not in entries]
+        closed_by = self._create_assets(left, ledger, options)
         self.index = RowIndex.of(chosen, self.source.digest, left_out=len(rows) - len(chosen))
+        if self.library is not None:
+            self.index.assets.update(self.library.found)
         for row in chosen:
             if row.number in entries:
                 manifest.add(entries[row.number])
         if len(manifest):
             log.info("%d of %d rows have ended before.", len(manifest), len(chosen))
-        left = [row for row in selection.made if row.number not in manifest]
         return Segment(
             total=len(chosen),
             left_out=self.index.left_out,
@@ -146,6 +158,8 @@ class SegmentStart:
             manifest=manifest,
             paid=[row for row in left if ledger.get(row.key) is not None],
             new=[row for row in left if ledger.get(row.key) is None],
+            library=self.library,
+            closed_by=closed_by,
         )
 
     def _later(
@@ -171,6 +185,8 @@ class SegmentStart:
         new = list(islice((number for number in keys if number not in manifest and number not in paid_for), room))
         located = dict(checkpoint.located)
         pages = {keys[number]: located[number] for number in (*asked, *new) if number in located}
+        if self.library is not None:
+            self.library.found |= self.index.assets
         return Segment(
             total=len(keys),
             ledger=PagedLedger(self.store_of, pages),
@@ -182,7 +198,41 @@ class SegmentStart:
             doubted=set(checkpoint.doubted),
             located=located,
             left_out=self.index.left_out,
+            library=self.library,
         )
+
+    def _create_assets(
+        self, rows: Sequence[BatchRow], ledger: PagedLedger, options: BatchOptions
+    ) -> AnyFastError | None:
+        """Makes assets of all files of the rows that are certainly submitted; a row that may be makes its own later.
+
+        Returns:
+            What is wrong for all rows, where some are paid for and have to be saved first.
+
+        Raises:
+            AnyFastError: likewise, where none is.
+        """
+        if self.library is None:
+            return None
+        files = [row.request.files for row in rows if _is_to_submit(ledger.get(row.key), options)]
+        is_first_payment = not ledger.items()
+        connect(file for row in rows for file in row.request.files)
+        try:
+            self.library.obtain(dict(ChainMap(*files)), is_strict=is_first_payment)
+        except AnyFastError as error:
+            if is_first_payment:
+                raise
+            return error
+        return None
+
+
+def _is_to_submit(value: Any, options: BatchOptions) -> bool:
+    """Whether nothing was paid for that this attempt could go on with, or look for."""
+    if value is None:
+        return True
+    record = record_of(value)
+    decision = decide(record, is_same_request=True, is_clear=record.max_tries != options.max_tries)
+    return isinstance(decision, Submit) and decision.lost is None
 
 
 def _as_recorded(rows: Sequence[BatchRow], recorded: Collection[str]) -> list[BatchRow]:

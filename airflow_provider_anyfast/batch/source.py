@@ -55,6 +55,7 @@ class RowSource:
         required: columns that must have a value in every row.
         max_tokens: a batch that would cost more is refused.
         overwrite: False keeps whole videos that are there already.
+        asset_group: whose assets files become that are named as references.
     """
 
     rows: Any
@@ -68,11 +69,12 @@ class RowSource:
     required: Sequence[str] = ()
     max_tokens: float | None = None
     overwrite: bool = True
+    asset_group: str | None = None
 
     @cached_property
     def digest(self) -> str:
         """Of all that the requests depend on, but for what the template takes from Airflow's context."""
-        given = [self._given, self.template, self.billed_to, self.duplicate_rows]
+        given = [self._given, self.template, self.billed_to, self.duplicate_rows, self.asset_group]
         return digest_of(json.dumps(given, sort_keys=True, default=str))
 
     def all(self) -> list[BatchRow]:
@@ -132,6 +134,7 @@ class RowSource:
             key_column=self.key_column,
             duplicate_rows=self.duplicate_rows,
             overwrite=self.overwrite,
+            asset_group=self.asset_group,
         )
 
     def refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:

@@ -9,6 +9,8 @@ from jinja2 import StrictUndefined, TemplateError, Undefined, UndefinedError
 
 from airflow_provider_anyfast.batch.table import Row, has_value
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.parameters import is_blank, may_be_none
+from airflow_provider_anyfast.seedance.request import REFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +66,7 @@ class RowTemplate:
         self._parts: dict[str, Render] = {}
         for name, value in template.items():
             try:
-                self._parts[name] = self._compiled(value)
+                self._parts[name] = self._compiled(value, is_reference=name in REFERENCES)
             except TemplateError as error:
                 raise InvalidRequestError(f"template[{name!r}]: {str(error).rstrip('.')}.") from None
 
@@ -89,11 +91,16 @@ class RowTemplate:
         value = self._template[name]
         return name in OPTIONAL and isinstance(value, str) and _ONE_EXPRESSION.fullmatch(value) is not None
 
-    def _compiled(self, value: Any) -> Render:
+    def _compiled(self, value: Any, *, is_reference: bool = False) -> Render:
         if isinstance(value, str) and "{" in value:
-            return self._environment.from_string(value).render
+            render = self._environment.from_string(value).render
+            if is_reference and may_be_none(value):
+                return lambda context: None if is_blank(text := render(context)) else text
+            return render
         if isinstance(value, list | tuple):
-            items = [self._compiled(item) for item in value]
+            items = [self._compiled(item, is_reference=is_reference) for item in value]
+            if is_reference:
+                return lambda context: [found for item in items if (found := item(context)) is not None]
             return lambda context: [item(context) for item in items]
         if isinstance(value, dict):
             fields = {key: self._compiled(item) for key, item in value.items()}

@@ -47,7 +47,8 @@ class CreateAssetsOperator(DeferrableJobMixin):
         anyfast_conn_id: the connection; assets belong to its key.
 
     Returns:
-        The assets' ids as a list, in the order of the files (a folder's are sorted by name).
+        The assets' ids as a list, in the order of the files (a folder's are sorted by name). The XCom ``assets`` has
+        ``{"file", "name", "id"}`` of each, in the same order.
 
     Raises:
         InvalidRequestError: AnyFast would refuse some of the files, each of which is named; nothing was billed.
@@ -94,9 +95,11 @@ class CreateAssetsOperator(DeferrableJobMixin):
             files = files_in(bulk.files) if isinstance(bulk.files, str) else bulk.files
             with self.hook.get_conn() as client:
                 creation = BulkCreation(client, bulk.group_id, bulk.asset_type, bulk.upload, bulk.max_in_flight)
-                asset_ids, pending = creation.get_or_create(files)
+                assets, pending = creation.get_or_create(files)
+                asset_ids = [asset.id for asset in assets]
                 created_at = clock.now()
                 context["ti"].xcom_push("asset_ids", asset_ids)
+                context["ti"].xcom_push("assets", [asset._asdict() for asset in assets])
                 context["ti"].xcom_push("assets_created_at", created_at)
                 if bulk.wait_until_active and pending:
                     if self.deferrable:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_anyfast.assets.references import GROUP_KEY, library_for
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
 from airflow_provider_anyfast.batch.claim import claim_manifest
 from airflow_provider_anyfast.batch.ending import conclude, how_far, is_over, saturated_since
@@ -26,7 +27,7 @@ from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.ledger.stores import after_batch_success, batch_store_of
+from airflow_provider_anyfast.ledger.stores import after_batch_success, after_success, batch_store_of
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.parameters import check_literals, read
 from airflow_provider_anyfast.triggers.multi import JobsEvent
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.responses import Generation
-    from airflow_provider_anyfast.client.settings import Settings
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.files.storage import StoredFile
     from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
@@ -90,6 +90,9 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         if_exists: what becomes of a row whose whole video is at its ``output_path`` already: ``overwrite`` makes and
             bills a new one, ``skip`` submits nothing, so that a nightly run pays for new rows alone. Each
             ``output_path`` must then name its row, without ``{generation_id}``.
+        asset_group: name or id of the group whose assets the files become that the template names as references. Each
+            content becomes one asset, once, which is billed, whichever rows, runs or DAGs name it. A group that does
+            not exist is created, which is billed too.
         limit: rows that this run makes, the first ones of the table first; all rows are checked. With
             ``if_exists="skip"`` the next run goes on with the rest.
         anyfast_conn_id: the connection.
@@ -121,6 +124,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         "required",
         "if_exists",
         "limit",
+        "asset_group",
         "anyfast_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
@@ -149,6 +153,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         required: Sequence[str] | str = (),
         if_exists: IfExists = "overwrite",
         limit: int | str | None = None,
+        asset_group: str | None = None,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -170,8 +175,11 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.required = required
         self.if_exists = if_exists
         self.limit = limit
+        self.asset_group = asset_group
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
+        if asset_group is not None:
+            self.on_success_callback.append(after_success(GROUP_KEY))
         check_literals(self, BatchParameters)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -200,8 +208,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self._intake = intake = Intake(checkpoint.closed_by)
         with fail_fast(context, self.anyfast_conn_id):
             options = self._options(context, checkpoint)
-            start = self._start(context, self.hook.settings, is_resumed=checkpoint.resumed)
             with self.hook.get_conn() as client:
+                start = self._start(context, client, is_resumed=checkpoint.resumed)
                 while True:
                     segment = start.segment(checkpoint, event.ended, options)
                     if options.first_segment and segment.new and intake.state is BatchState.OPEN:
@@ -223,7 +231,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         if usage is not None:
             self.log.info("Before the first submission: %s", usage)
 
-    def _start(self, context: Context, settings: Settings, *, is_resumed: bool) -> SegmentStart:
+    def _start(self, context: Context, client: AnyFastClient, *, is_resumed: bool) -> SegmentStart:
+        given = self._parameters
         stored = self._pull(context, INDEX_KEY) if is_resumed else None
         self._saved_index = RowIndex.from_xcom(stored) if stored else None
         return SegmentStart(
@@ -233,17 +242,21 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 environment=self.get_template_env(),
                 context=dict(context),
                 billed_to=self.anyfast_conn_id,
-                formerly_billed_to=f"{self.anyfast_conn_id} {settings.base_url}",
-                key_column=self._parameters.key_column,
-                duplicate_rows=self._parameters.duplicate_rows,
-                required=self._parameters.required,
-                max_tokens=self._parameters.max_tokens,
-                overwrite=self._parameters.if_exists == "overwrite",
+                formerly_billed_to=f"{self.anyfast_conn_id} {client.settings.base_url}",
+                key_column=given.key_column,
+                duplicate_rows=given.duplicate_rows,
+                required=given.required,
+                max_tokens=given.max_tokens,
+                overwrite=given.if_exists == "overwrite",
+                asset_group=given.asset_group,
             ),
             store_of=batch_store_of(context, LEDGER_KEY),
             manifest=stored_file(self.manifest_path, "manifest_path"),
             check=lambda manifest: self._claim(context, manifest),
             index=self._saved_index,
+            library=library_for(
+                context, client, given.asset_group, self.anyfast_conn_id, max_in_flight=given.max_in_flight
+            ),
         )
 
     def _pull(self, context: Context, key: str) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_anyfast.assets.references import GROUP_KEY, with_assets
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import LinkExpiredError
 from airflow_provider_anyfast.client.job_failures import generation_failure
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.files.storage import Place
     from airflow_provider_anyfast.ledger.record import Store
     from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
@@ -79,7 +80,10 @@ class GenerateVideoOperator(DeferrableJobMixin):
         model: a Seedance model; one that this provider does not know is sent unchecked.
         first_frame, last_frame: image to start from and to end with.
         reference_images, reference_videos, reference_audios: what the video is to resemble. A reference is an asset id
-            (the result of ``CreateAssetOperator``), a public URL, or a data URI (not for videos).
+            (the result of ``CreateAssetOperator``), a public URL, a data URI (not for videos) or, with ``asset_group``,
+            a local file or any ``ObjectStoragePath``.
+        asset_group: name or id of the group whose assets such files become. Each content becomes one asset, once, which
+            is billed, whichever task, run or DAG names it. A group that does not exist is created, which is billed too.
         resolution: such as ``720p``.
         ratio: such as ``16:9``, or ``adaptive``.
         duration: seconds.
@@ -146,11 +150,12 @@ class GenerateVideoOperator(DeferrableJobMixin):
         *,
         prompt: TemplatedText | None = None,
         model: Templated[KnownModel] = "seedance",
-        first_frame: TemplatedText | None = None,
-        last_frame: TemplatedText | None = None,
-        reference_images: Templated[Sequence[str]] = (),
-        reference_videos: Templated[Sequence[str]] = (),
-        reference_audios: Templated[Sequence[str]] = (),
+        first_frame: Place | TemplatedText | None = None,
+        last_frame: Place | TemplatedText | None = None,
+        reference_images: Templated[Sequence[Place]] = (),
+        reference_videos: Templated[Sequence[Place]] = (),
+        reference_audios: Templated[Sequence[Place]] = (),
+        asset_group: TemplatedText | None = None,
         resolution: Templated[Resolution] | None = None,
         ratio: Templated[Ratio] | None = None,
         duration: Templated[int] | None = None,
@@ -181,6 +186,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.reference_images = reference_images
         self.reference_videos = reference_videos
         self.reference_audios = reference_audios
+        self.asset_group = asset_group
         self.resolution = resolution
         self.ratio = ratio
         self.duration = duration
@@ -202,8 +208,8 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.on_lost_submission = on_lost_submission
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), count_stored_success]
-        if durable:
-            self.on_success_callback.append(after_success(LEDGER_KEY))
+        keys = [LEDGER_KEY] if asset_group is None else [LEDGER_KEY, GROUP_KEY]
+        self.on_success_callback += [after_success(key) for key in keys if durable]
         check_literals(self, VideoRequest, WaitAndBudget)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -224,7 +230,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 lookup = Lookup(client, others=lambda: self._ids_of_siblings(context), is_stopped=lambda: self.stopped)
                 generation = get_or_submit(
                     ledger,
-                    submit=partial(submit, client, self.request),
+                    submit=partial(self._submit, context, client),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     look=lookup.look,
                     on_lost_submission=self._options.on_lost_submission,
@@ -269,6 +275,11 @@ class GenerateVideoOperator(DeferrableJobMixin):
             else "durable=False: a retry pays for another."
         )
         self.log.warning("Task stopped. %s %s", what, follows)
+
+    def _submit(self, context: Context, client: AnyFastClient, guard: Guard) -> str:
+        """Submits the request; files of it become assets first."""
+        request = with_assets(context, client, self.request, self.anyfast_conn_id, durable=self.durable)
+        return submit(client, request, guard)
 
     @cached_property
     def _given(self) -> tuple[VideoRequest, WaitAndBudget]:

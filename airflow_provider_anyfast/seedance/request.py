@@ -7,9 +7,9 @@ sent as it is, since AnyFast opens new ones faster than this package learns of t
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from airflow_provider_anyfast.client.endpoints import bare_asset_id
 from airflow_provider_anyfast.parameters import (
@@ -28,7 +28,7 @@ from airflow_provider_anyfast.seedance.catalog import CHOSEN_BY_MODEL, MODELS, R
 from airflow_provider_anyfast.seedance.pricing import estimate_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from airflow_provider_anyfast.seedance.catalog import ModelSpec
 
@@ -36,24 +36,45 @@ LARGEST_BODY = 64 * 1024 * 1024
 """Bytes of a request body that AnyFast's clients have sent with success."""
 LEFT_OUT = "data:left-out"
 """Stands for a data URI in what a task returns: a picture in a result would be stored with every copy of it."""
-_REFERENCES = frozenset({"first_frame", "last_frame", "reference_images", "reference_videos", "reference_audios"})
+_ASSET_TYPES = {
+    "first_frame": "Image",
+    "last_frame": "Image",
+    "reference_images": "Image",
+    "reference_videos": "Video",
+    "reference_audios": "Audio",
+}
+REFERENCES = frozenset(_ASSET_TYPES)
+"""Parameters that name images, videos and sounds."""
+
+
+def _path_as_text(value: Any) -> Any:
+    """A path, or an ``ObjectStoragePath``, as text; also in a list."""
+    if isinstance(value, list | tuple):
+        return [_path_as_text(item) for item in value]
+    return str(value) if hasattr(value, "joinpath") else value
+
+
+Reference = Annotated[OptionalText, BeforeValidator(_path_as_text)]
+References = Annotated[Texts, BeforeValidator(_path_as_text)]
 
 
 class VideoRequest(Parameters):
     """One generation as a user asks for it. Strings that a template made become what AnyFast expects.
 
-    A reference is an asset id in any spelling, a public URL, or a data URI (images and audio).
+    A reference is an asset id in any spelling, a public URL, a data URI (images and audio) or, where ``asset_group``
+    names a group, a file.
     """
 
-    meant_if_given: ClassVar[frozenset[str]] = _REFERENCES
+    meant_if_given: ClassVar[frozenset[str]] = REFERENCES
 
     model: FilledText = "seedance"
     prompt: OptionalText = None
-    first_frame: OptionalText = None
-    last_frame: OptionalText = None
-    reference_images: Texts = ()
-    reference_videos: Texts = ()
-    reference_audios: Texts = ()
+    first_frame: Reference = None
+    last_frame: Reference = None
+    reference_images: References = ()
+    reference_videos: References = ()
+    reference_audios: References = ()
+    asset_group: OptionalText = None
     resolution: OptionalText = None
     ratio: OptionalText = None
     duration: OptionalInteger = None
@@ -108,8 +129,31 @@ class VideoRequest(Parameters):
     @property
     def references(self) -> tuple[str, ...]:
         """Every reference, in the order of the request."""
-        frames = tuple(frame for frame in (self.first_frame, self.last_frame) if frame)
-        return (*frames, *self.reference_images, *self.reference_videos, *self.reference_audios)
+        return tuple(reference for _, reference in self._named_references())
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The references that are files, and the asset type that each must have."""
+        if not self.asset_group:
+            return {}
+        return {reference: _ASSET_TYPES[name] for name, reference in self._named_references() if _is_file(reference)}
+
+    def with_assets(self, ids: Mapping[str, str]) -> VideoRequest:
+        """This request with assets in place of files."""
+        changed: dict[str, Any] = {}
+        for name in _ASSET_TYPES:
+            given = getattr(self, name)
+            changed[name] = tuple(ids.get(each, each) for each in given) if isinstance(given, tuple) else given
+            if isinstance(given, str):
+                changed[name] = ids.get(given, given)
+        return self.model_copy(update=changed)
+
+    def _named_references(self) -> Iterator[tuple[str, str]]:
+        for name in _ASSET_TYPES:
+            given = getattr(self, name)
+            for reference in given if isinstance(given, tuple) else (given,):
+                if reference:
+                    yield name, reference
 
     def problems(self) -> Iterator[Problem]:
         """What AnyFast would refuse."""
@@ -121,7 +165,7 @@ class VideoRequest(Parameters):
         yield from self._reference_problems()
         if self.web_search and (self.references or self.content):
             yield _problem(
-                "web_search=True works with a prompt alone, without references", "web_search", "content", *_REFERENCES
+                "web_search=True works with a prompt alone, without references", "web_search", "content", *REFERENCES
             )
         if clash := sorted(self.extra_body.keys() & self._named_options()):
             yield _problem(
@@ -169,20 +213,15 @@ class VideoRequest(Parameters):
             self.reference_images or self.reference_videos or self.reference_audios
         ):
             yield _problem(
-                "first_frame and last_frame cannot be mixed with reference_images, _videos or _audios", *_REFERENCES
+                "first_frame and last_frame cannot be mixed with reference_images, _videos or _audios", *REFERENCES
             )
 
     def _reference_problems(self) -> Iterator[Problem]:
-        frames = (("first_frame", self.first_frame), ("last_frame", self.last_frame))
-        named = [
-            *((name, frame, "image") for name, frame in frames if frame),
-            *(("reference_images", reference, "image") for reference in self.reference_images),
-            *(("reference_videos", reference, "video") for reference in self.reference_videos),
-            *(("reference_audios", reference, "audio") for reference in self.reference_audios),
-        ]
-        for name, reference, kind in named:
-            if sentence := _reference_problem(name, reference, kind):
-                yield _problem(sentence, name)
+        for name, reference in self._named_references():
+            if self.asset_group and _is_file(reference):
+                continue
+            if sentence := _reference_problem(name, reference, _ASSET_TYPES[name].lower()):
+                yield _problem(sentence, name, "asset_group")
 
     def _model_problems(self, spec: ModelSpec) -> Iterator[Problem]:
         yield from self._format_problems(spec)
@@ -196,11 +235,11 @@ class VideoRequest(Parameters):
                 yield _problem(f"{kind} holds {len(given)}, and {self.model} takes {takes}", "model", kind)
         if spec.items is not None and len(self.references) > spec.items:
             sentence = f"{len(self.references)} references are given, and {self.model} takes {spec.items} altogether"
-            yield _problem(sentence, "model", *_REFERENCES)
+            yield _problem(sentence, "model", *REFERENCES)
         only_audio = self.reference_audios and not (self.reference_images or self.reference_videos or self.content)
         if only_audio and spec.audios and not spec.lone_audio:
             sentence = f"reference_audios needs at least one reference image or video with {self.model}"
-            yield _problem(sentence, "model", "content", *_REFERENCES)
+            yield _problem(sentence, "model", "content", *REFERENCES)
 
     def _format_problems(self, spec: ModelSpec) -> Iterator[Problem]:
         resolutions = spec.resolutions
@@ -241,6 +280,10 @@ def _without_data_uris(value: Any) -> Any:
     return value
 
 
+def _is_file(reference: str) -> bool:
+    return not (_is_asset(reference) or reference.startswith(("http://", "https://", "data:")))
+
+
 def _is_asset(reference: str) -> bool:
     return bare_asset_id(reference).startswith("asset-")
 
@@ -259,7 +302,8 @@ def _reference_problem(name: str, reference: str, kind: str) -> str:
             return f"{name}={shown(reference)} is not a data URI of type {kind}/…"
     elif not (_is_asset(reference) or reference.startswith(("http://", "https://"))):
         kinds = "an asset id or a public URL" + ("" if kind == "video" else " or a data URI")
-        return f"{name}={shown(reference)} is not {kinds}; upload a local file with CreateAssetOperator"
+        cure = "to give a file, name an asset_group too, or use CreateAssetOperator"
+        return f"{name}={shown(reference)} is not {kinds}; {cure}"
     return ""
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
-_MARKER = re.compile(r"\[sandbox:fail:(\w+)]")
+_MARKER = re.compile(rb"\[sandbox:fail:(\w+)]")
 _SENTENCES = {"FaceMismatch": "Face consistency verification failed."}
 # The value of URL for a form, whose content is in its file.
 _IN_FORM = "form"
@@ -87,7 +87,8 @@ def _decoded(decode: Callable[[], bytes]) -> bytes:
 async def validate_upload(upload: Upload, group_type: str) -> UploadCheck:
     """Return the result of processing an upload. Content at a URL is never fetched.
 
-    A marker like ``[sandbox:fail:FaceMismatch]`` in the name or the URL makes any asset fail with that code.
+    A marker like ``[sandbox:fail:FaceMismatch]`` in the name, the URL or the bytes of the file makes any asset fail
+    with that code.
     """
     failure = _marked_failure(upload)
     if upload.content is None:
@@ -100,5 +101,9 @@ async def validate_upload(upload: Upload, group_type: str) -> UploadCheck:
 
 
 def _marked_failure(upload: Upload) -> Failure | None:
-    marked = _MARKER.search(f"{upload.request.Name} {unquote(upload.remote_url or '')}")
-    return Failure(marked[1], _SENTENCES.get(marked[1], "The file cannot be used.")) if marked else None
+    told = f"{upload.request.Name} {unquote(upload.remote_url or '')}".encode("utf-8", "replace")
+    marked = _MARKER.search(told) or _MARKER.search(upload.content or b"")
+    if marked is None:
+        return None
+    code = marked[1].decode("utf-8", "replace")
+    return Failure(code, _SENTENCES.get(code, "The file cannot be used."))

@@ -1,0 +1,305 @@
+"""References that are files: each becomes an asset of a group once by its content, whoever names it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.assets.bulk import creation_threads
+from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreation
+from airflow_provider_anyfast.assets.source import file_source
+from airflow_provider_anyfast.client import clock, endpoints
+from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
+from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
+    AssetFailedError,
+    AssetGroupNotFoundError,
+    AssetNotReadyError,
+    AssetTimeoutError,
+    Cost,
+    InvalidRequestError,
+    LostAnswerError,
+    Scope,
+)
+from airflow_provider_anyfast.client.job_failures import asset_failure
+from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
+from airflow_provider_anyfast.ledger.record import Ledger
+from airflow_provider_anyfast.ledger.stores import MemoryStore, store_for
+from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeVar
+
+    from airflow_provider_anyfast.client.responses import Asset
+    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.seedance.request import VideoRequest
+
+    FoundT = TypeVar("FoundT")
+
+log = logging.getLogger(__name__)
+
+GROUP_KEY = "anyfast_asset_group"
+"""The ledger's record of a group that a task creates for its files."""
+_GROUP_ID = re.compile(r"group-\d{14}-\w+")
+"""How AnyFast writes the id of a group (docs.anyfast.ai, volc-asset)."""
+_LONGEST_WAIT = 600.0
+"""Seconds for new assets to become Active, as of ``CreateAssetsOperator``."""
+_FAILED_ADVICE = "Use another file. Or delete the asset, and clear the task: this creates a new one and pays for it."
+
+
+def library_for(
+    context: Mapping[str, Any],
+    client: AnyFastClient,
+    group: str | None,
+    billed_to: str,
+    *,
+    max_in_flight: int = 8,
+    durable: bool = True,
+) -> ReferenceLibrary | None:
+    """The library of a task, which must remove the record ``GROUP_KEY`` after its success; None without a group."""
+    if group is None:
+        return None
+    ledger = Ledger(
+        store_for(context, GROUP_KEY, durable=durable),
+        fingerprint=fingerprint_of({"group": group}, billed_to),
+        max_tries=context["ti"].max_tries,
+    )
+    return ReferenceLibrary(client, group, ledger, max_in_flight)
+
+
+def with_assets(
+    context: Mapping[str, Any], client: AnyFastClient, request: VideoRequest, billed_to: str, *, durable: bool
+) -> VideoRequest:
+    """The request with asset ids in place of files, which become assets now.
+
+    Raises:
+        AnyFastError: a file has no asset; as ``ReferenceLibrary.obtain``.
+    """
+    library = library_for(context, client, request.asset_group, billed_to, durable=durable)
+    if library is None:
+        return request
+    library.obtain(request.files, is_strict=True)
+    return library.put_into(request)
+
+
+@dataclass
+class ReferenceLibrary:
+    """The group that files of requests become assets of.
+
+    Args:
+        client: of the account that pays.
+        group: its name or its id. A name that no group has is created, which is billed.
+        ledger: where this creation is recorded.
+        max_in_flight: files that are looked at, and creations that are under way, at the same time.
+
+    Attributes:
+        found: what became of files: the id of the asset, or why there is none.
+    """
+
+    client: AnyFastClient
+    group: str
+    ledger: Ledger
+    max_in_flight: int = 8
+    found: dict[str, str | AnyFastError] = field(default_factory=dict)
+    _group_id: str = ""
+    _lock: Lock = field(default_factory=Lock)
+
+    def obtain(self, files: Mapping[str, str], *, is_strict: bool) -> None:
+        """Finds or creates an asset for each file, one for all files of the same content. For the task's own thread.
+
+        Every file is looked at before the first creation.
+
+        Args:
+            files: the asset type that each of them must have.
+            is_strict: whether a file that cannot become an asset is refused before anything is billed. Otherwise this
+                is what became of it, so that what is paid for already can go on.
+
+        Raises:
+            InvalidRequestError: ``is_strict``, and AnyFast would refuse files, each of which is named.
+            StorageError: ``is_strict``, and a storage does not answer.
+            AnyFastError: something is wrong that concerns all files. What was created is found again.
+        """
+        connect(files)
+        names, failures = self._look_at(files)
+        if is_strict and failures:
+            _refuse(failures, len(files))
+        self.found |= failures
+        if names:
+            self._group_id = self._group_id or self._listed_group() or self._create_group()
+            self.found |= self._assets(names, files)
+        if any(isinstance(found, AssetGroupNotFoundError) for found in self.found.values()):
+            self.ledger.mark_closed(self._group_id)  # deleted since: a clear creates another
+
+    def put_into(self, request: VideoRequest) -> VideoRequest:
+        """The request as AnyFast takes it, with asset ids in place of files. For any thread.
+
+        A row that turns out late to need a submission may name files that nobody has looked at: they become assets now.
+
+        Raises:
+            AnyFastError: why a file of it has no asset.
+        """
+        with self._lock:
+            missing = {file: kind for file, kind in request.files.items() if file not in self.found}
+            if missing:
+                names, failures = self._look_at(missing)
+                self._group_id = self._group_id or self._listed_group()
+                if not self._group_id:
+                    raise AssetNotReadyError(
+                        f"AnyFast lists no asset group {self.group!r}, and the row needs an asset."
+                    )
+                self.found |= {**failures, **self._assets(names, missing)}
+        for file in request.files:
+            found = self.found[file]
+            if isinstance(found, AnyFastError):
+                raise found.with_context("")  # a copy, since several threads may raise it
+        return request.with_assets({file: str(self.found[file]) for file in request.files})
+
+    def _listed_group(self) -> str:
+        """The id of the group; empty where the list, which is free, has none of that name."""
+        if _GROUP_ID.fullmatch(self.group):
+            return self.group
+        found = GroupCreation(self.client).find(self.group)
+        return found.id if found else ""
+
+    def _create_group(self) -> str:
+        """Not listed means new or absent, which the record of this task's own creation tells apart."""
+        return _found_if_lost(lambda: GroupCreation(self.client).get_or_create(self.ledger, self.group))
+
+    def _look_at(self, files: Mapping[str, str]) -> tuple[dict[str, str], dict[str, AnyFastError]]:
+        """The name of each file's asset, or what is wrong with it. Two tasks with the same content use one name."""
+
+        def look_at(file: str) -> str:
+            with file_source(file, asset_type=files[file]) as source:
+                return f"reference-{_content(source.name)}"
+
+        return self._each(look_at, files)
+
+    def _assets(self, names: Mapping[str, str], files: Mapping[str, str]) -> dict[str, str | AnyFastError]:
+        """What becomes of files that AnyFast would take. The list is the first look, by content."""
+        listed = self._listed()
+        file_of = {name: file for file, name in names.items()}
+        known = {name: listed[_content(name)] for name in file_of if _content(name) in listed}
+        missing = [name for name in file_of if name not in known]
+        log.info("%d files hold %d different references. %d are new assets.", len(names), len(file_of), len(missing))
+        created, failures = self._each(lambda name: self._create(name, file_of[name], files[file_of[name]]), missing)
+        usable = {name: asset.id for name, asset in known.items() if asset.outcome is not Outcome.FAILED} | created
+        pending = {asset.id for asset in known.values() if asset.outcome is Outcome.PENDING} | {*created.values()}
+        problems = self._wait(pending)
+        found: dict[str, str | AnyFastError] = {name: problems.get(id_, id_) for name, id_ in usable.items()}
+        found |= {name: _failed_before(asset) for name, asset in known.items() if name not in usable}
+        found |= failures
+        return {file: found[name] for file, name in names.items()}
+
+    def _listed(self) -> dict[str, Asset]:
+        """The assets of the group by their content; one that can be used before one that has failed."""
+        assets = self.client.run(endpoints.list_assets(group_ids=[self._group_id]))
+        return {
+            _content(asset.name): asset
+            for asset in sorted(assets, key=lambda asset: asset.outcome is not Outcome.FAILED)
+        }
+
+    def _create(self, name: str, file: str, asset_type: str) -> str:
+        # AnyFast keeps the names in a group unique, so this ledger need not outlive the attempt.
+        ledger = Ledger(MemoryStore(), fingerprint=name, max_tries=0)
+        with file_source(file, name=name, asset_type=asset_type) as source:
+            creation = AssetCreation(self.client, self._group_id)
+            return _found_if_lost(lambda: creation.get_or_create(ledger, source)[0])
+
+    def _wait(self, asset_ids: Iterable[str]) -> dict[str, AnyFastError]:
+        """Waits until the assets can be used, with one question for all of them; returns why some cannot be."""
+        waiting, problems, started_at = set(asset_ids), dict[str, AnyFastError](), clock.now()
+        while waiting:
+            clock.sleep(ASSET_SCHEDULE.wait(clock.now() - started_at))
+            listed = {asset.id: asset for asset in self.client.run(endpoints.list_assets(group_ids=[self._group_id]))}
+            waited = clock.now() - started_at
+            for asset_id in sorted(waiting):
+                problem = _problem(asset_id, listed.get(asset_id), waited)
+                if problem is not None:
+                    problems[asset_id] = problem
+                elif asset_id not in listed or listed[asset_id].outcome is Outcome.PENDING:
+                    continue
+                waiting.discard(asset_id)
+            if waiting:
+                log.info("%d new assets cannot be used yet.", len(waiting))
+        return problems
+
+    def _each(
+        self, do: Callable[[str], FoundT], given: Iterable[str]
+    ) -> tuple[dict[str, FoundT], dict[str, AnyFastError]]:
+        """The result for each, or its error. What concerns all of them ends this, as an error of its own."""
+        found: dict[str, FoundT] = {}
+        failures: dict[str, AnyFastError] = {}
+        with creation_threads(self.max_in_flight) as pool:
+            for each, future in [(each, pool.submit(do, each)) for each in given]:
+                try:
+                    found[each] = future.result()
+                except AnyFastError as error:
+                    if error.scope is Scope.BATCH:
+                        raise
+                    failures[each] = error
+        return found, failures
+
+
+def connect(files: Iterable[str]) -> None:
+    """Looks up the connections of files, which other threads than the task's own must not ask Airflow for."""
+    for file in files:
+        with suppress(AnyFastError):  # raised again when the file is looked at
+            stored_file(file, "reference")
+
+
+def _content(name: str) -> str:
+    """The digest at the end of an asset's name, also of one that ``CreateAssetsOperator`` has named."""
+    return name.rpartition("-")[2]
+
+
+def _problem(asset_id: str, asset: Asset | None, waited: float) -> AnyFastError | None:
+    """Why a new asset cannot be used, ``waited`` seconds after its creation; None if it can, or may soon."""
+    if asset is not None and asset.outcome is Outcome.FAILED:
+        return asset_failure(asset)
+    if asset is None and waited > LISTS_CATCH_UP:
+        return AssetFailedError(f"Asset {asset_id} was created, and AnyFast does not list it after {waited:.0f} s.")
+    if asset is not None and asset.outcome is Outcome.PENDING and waited > _LONGEST_WAIT:
+        return AssetTimeoutError(f"Asset {asset_id} was not Active after {waited:.0f} s.")
+    return None
+
+
+def _refuse(failures: Mapping[str, AnyFastError], files: int) -> None:
+    refused = [error.what for error in failures.values() if isinstance(error, InvalidRequestError)]
+    if not refused:
+        raise next(iter(failures.values()))
+    raise InvalidRequestError(
+        f"{len(refused)} of {files} references cannot become assets, so nothing was created or submitted: "
+        + " ".join(refused),
+        advice="Correct the files or the table, and clear the task.",
+    )
+
+
+def _failed_before(asset: Asset) -> AssetFailedError:
+    """A file that AnyFast refused before is refused again, so no run pays for another try by itself."""
+    error = asset_failure(asset)
+    what = f"{error.what} That was in an earlier attempt or run."
+    return AssetFailedError(what, cost=Cost.NOTHING, advice=_FAILED_ADVICE, code=error.code)
+
+
+def _found_if_lost(get_or_create: Callable[[], FoundT]) -> FoundT:
+    """Looks once for what was created without an answer.
+
+    Raises:
+        AssetTimeoutError: there is no answer again. What was created is found by the next attempt. It is no
+            ``LostAnswerError``, since no submission of a video was lost.
+    """
+    try:
+        return get_or_create()
+    except LostAnswerError as error:
+        log.warning("%s Looking for it now.", error.what)
+    try:
+        return get_or_create()
+    except LostAnswerError as error:
+        raise AssetTimeoutError(error.what, cost=Cost.MAYBE) from error
