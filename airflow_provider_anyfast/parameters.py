@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from os import PathLike
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar, overload
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
@@ -99,6 +100,12 @@ def _not_a_flag(value: Any) -> Any:
     return value
 
 
+def _not_a_number(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise _wrong("give a text")
+    return value
+
+
 def _seconds(value: Any) -> float:
     if isinstance(value, str):
         value = value.strip()
@@ -133,8 +140,9 @@ def _texts(value: Any) -> Any:
     return value
 
 
-def _object(value: Any) -> Any:
-    value = _absent_if_blank(value)
+def _object(value: Any, absent: Any) -> Any:
+    if is_blank(value):
+        return absent
     return decode(value) if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else value
 
 
@@ -142,6 +150,12 @@ def _filled(value: Any) -> Any:
     if is_blank(value):
         raise _wrong("it is empty, or its template renders nothing")
     return value.strip() if isinstance(value, str) else value
+
+
+def _file_path(value: Any) -> Any:
+    if isinstance(value, PathLike) or hasattr(value, "joinpath"):
+        return str(value)
+    return _filled(_not_a_number(value))
 
 
 def _id(value: Any) -> str:
@@ -159,14 +173,21 @@ Number = Annotated[float, BeforeValidator(_not_a_flag), Field(gt=0, allow_inf_na
 """A number above 0."""
 Whole = Annotated[int, BeforeValidator(_not_a_flag), Field(gt=0)]
 """A whole number above 0."""
+InFlight = Annotated[Whole, Field(le=100)]
+"""How many at the same time: there are 100 connections in httpx's pool."""
 Share = Annotated[float, BeforeValidator(_not_a_flag), Field(ge=0, le=1)]
 """A number from 0 to 1."""
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 """A duration above 0 in seconds."""
 Flag = bool
 """True or False, also as text."""
+Switch = Annotated[bool, Strict()]
+"""True or False, of a parameter that no template renders, so that what was given is what counts."""
 FilledText = Annotated[str, BeforeValidator(_filled)]
 """Text that is not empty."""
+FilePath = Annotated[str, BeforeValidator(_file_path)]
+"""A local path or a URL: text, a ``Path``, or an ``ObjectStoragePath``."""
+OptionalFilePath = Annotated[FilePath | None, BeforeValidator(_absent_if_blank)]
 Id = Annotated[str, BeforeValidator(_id)]
 """An id that is there."""
 Ids = Annotated[tuple[Id, ...], BeforeValidator(_texts)]
@@ -182,9 +203,9 @@ OptionalSeconds = Annotated[Seconds | None, _Optional]
 OptionalFlag = Annotated[bool | None, _Optional]
 OptionalText = Annotated[str | None, _Optional]
 OptionalId = Annotated[Id | None, _Optional]
-Object = Annotated[dict[str, Any], BeforeValidator(lambda value: _object(value) or {})]
+Object = Annotated[dict[str, Any], BeforeValidator(lambda value: _object(value, absent={}))]
 """A mapping, also as JSON; empty if it is absent."""
-Objects = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda value: _object(value) or ())]
+Objects = Annotated[tuple[dict[str, Any], ...], BeforeValidator(lambda value: _object(value, absent=()))]
 """Several mappings, also as JSON; empty if they are absent."""
 
 
@@ -233,6 +254,15 @@ class Parameters(BaseModel):
     def try_parse(cls, **values: Any) -> tuple[Self | None, list[str]]:
         """These parameters, if they can be made of the values, and everything that is wrong with them."""
         return _parse_known(cls, values)
+
+
+class TaskParameters(Parameters):
+    """The parameters of every operator.
+
+    ``anyfast_conn_id`` is the hook's default where it is not given.
+    """
+
+    anyfast_conn_id: Id = "anyfast_default"
 
 
 ParametersT = TypeVar("ParametersT", bound=Parameters)

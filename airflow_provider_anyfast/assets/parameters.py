@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from os import PathLike
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
@@ -20,44 +19,45 @@ from airflow_provider_anyfast.assets.source import (
     url_source,
 )
 from airflow_provider_anyfast.parameters import (
+    FilePath,
     Flag,
     GivenIds,
     Id,
+    InFlight,
+    OptionalFilePath,
     OptionalId,
     OptionalSeconds,
-    Parameters,
+    OptionalText,
     Problem,
     Seconds,
-    Whole,
+    Switch,
+    TaskParameters,
     decode,
-    is_blank,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_Path = Annotated[str | None, BeforeValidator(lambda value: None if is_blank(value) else str(value))]
 
 
 def _files(value: Any) -> Any:
     """A folder or a pattern as text, or a list of files; a template makes text of a list."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = decode(value)
-    if isinstance(value, str | PathLike) or not isinstance(value, Iterable):
-        return str(value)
-    return tuple(map(str, value))
+    is_one = isinstance(value, str | bytes | Mapping) or hasattr(value, "joinpath") or not isinstance(value, Iterable)
+    return value if is_one else tuple(value)
 
 
-class GroupParameters(Parameters):
+class GroupParameters(TaskParameters):
     """What a group is created from."""
 
     name: AssetName = "group"
     if_exists: IfGroupExists = "reuse"
 
 
-class WaitParameters(Parameters):
+class WaitParameters(TaskParameters):
     """How to wait until assets are Active."""
 
+    deferrable: Switch = False
     wait_until_active: Flag = True
     poll_interval: OptionalSeconds = None
     timeout: Seconds = 600.0
@@ -69,8 +69,8 @@ class AssetParameters(WaitParameters):
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"url", "file", "name", "asset_type"})
 
     group_id: Id = "group"
-    url: _Path = None
-    file: _Path = None
+    url: OptionalText = None
+    file: OptionalFilePath = None
     name: OptionalName = None
     asset_type: OptionalType = None
     upload: UploadWay = "auto"
@@ -88,7 +88,7 @@ class AssetParameters(WaitParameters):
         return nullcontext(url_source(self.url or "", name=self.name, asset_type=self.asset_type))
 
 
-class DeletionParameters(Parameters):
+class DeletionParameters(TaskParameters):
     """Which assets are deleted: these, or the one of this name in this group."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"group_id", "name"})
@@ -105,7 +105,7 @@ class DeletionParameters(Parameters):
             yield Problem(frozenset({"asset_id", "group_id", "name"}), sentence)
 
 
-class GroupDeletionParameters(Parameters):
+class GroupDeletionParameters(TaskParameters):
     """Which groups are deleted: this one, or all of this name."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"group_id", "name"})
@@ -125,7 +125,7 @@ class BulkParameters(WaitParameters):
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"asset_type"})
 
     group_id: Id = "group"
-    files: Annotated[str | tuple[str, ...], BeforeValidator(_files)] = ()
+    files: Annotated[FilePath | tuple[FilePath, ...], BeforeValidator(_files)] = "files"
     asset_type: OptionalType = None
     upload: UploadWay = "auto"
-    max_in_flight: Whole = 8
+    max_in_flight: InFlight = 8

@@ -10,16 +10,17 @@ from pydantic_core import PydanticCustomError
 
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 from airflow_provider_anyfast.parameters import (
-    FilledText,
+    FilePath,
+    InFlight,
     OptionalSeconds,
     OptionalText,
     OptionalWhole,
-    Parameters,
     Problem,
     Seconds,
     Share,
+    Switch,
+    TaskParameters,
     Texts,
-    Whole,
     literal_problems,
 )
 from airflow_provider_anyfast.seedance.request import VideoRequest
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 OnRowFailure = Literal["continue", "fail"]
 DuplicateRows = Literal["keep", "skip", "fail"]
 IfExists = Literal["overwrite", "skip"]
-
-MOST_IN_FLIGHT = 100
-"""The connections in httpx's pool."""
 
 
 TEMPLATE_PARAMETERS = frozenset(VideoRequest.model_fields) - {"asset_group"} | {"output_path"}
@@ -54,13 +52,14 @@ def _literal_problems(template: dict[str, Any], *, asset_group: str | None) -> l
     return literal_problems(VideoRequest, {**given, "asset_group": asset_group})
 
 
-class BatchParameters(Parameters):
+class BatchParameters(TaskParameters):
     """The parameters of a batch but for its rows."""
 
     template: Annotated[dict[str, Any], AfterValidator(_without_wrong_literals)] = Field(default_factory=dict)
-    manifest_path: FilledText = "manifest"
+    manifest_path: FilePath = "manifest"
+    deferrable: Switch = False
     failure_threshold: Share = 0.0
-    max_in_flight: Annotated[Whole, Field(le=MOST_IN_FLIGHT)] = 16
+    max_in_flight: InFlight = 16
     max_active: OptionalWhole = None
     max_tokens: OptionalWhole = None
     poll_interval: OptionalSeconds = None

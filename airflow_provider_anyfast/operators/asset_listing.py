@@ -10,7 +10,7 @@ from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.responses import Asset, AssetGroup
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
-from airflow_provider_anyfast.parameters import Ids, OptionalText, Parameters, check_literals, read
+from airflow_provider_anyfast.parameters import Ids, OptionalText, TaskParameters, check_literals, read
 from airflow_provider_anyfast.seedance.result import asset_facts
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
 
 
-class ListParameters(Parameters):
+class ListParameters(TaskParameters):
     """The filters of a list."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"name", "group_ids"})

@@ -251,7 +251,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 asset_group=given.asset_group,
             ),
             store_of=batch_store_of(context, LEDGER_KEY),
-            manifest=stored_file(self.manifest_path, "manifest_path"),
+            manifest=stored_file(self._parameters.manifest_path, "manifest_path"),
             check=lambda manifest: self._claim(context, manifest),
             index=self._saved_index,
             library=library_for(

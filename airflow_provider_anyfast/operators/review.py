@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
@@ -12,6 +13,7 @@ from airflow.sdk import Param
 from airflow.sdk import __version__ as sdk_version
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.timezone import utcnow
+from pydantic import Field
 
 from airflow_provider_anyfast.batch import review
 from airflow_provider_anyfast.batch.review import Answer
@@ -19,15 +21,24 @@ from airflow_provider_anyfast.batch.rows import verbatim
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.links.page import page_address
+from airflow_provider_anyfast.parameters import (
+    FilledText,
+    Object,
+    OptionalSeconds,
+    OptionalText,
+    Parameters,
+    check_literals,
+    read,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import timedelta
 
     from airflow.sdk import BaseNotifier, Context
     from airflow.sdk.execution_time.hitl import HITLUser
 
     from airflow_provider_anyfast.batch.review import Draft
+    from airflow_provider_anyfast.parameters import Duration
 
 try:
     from airflow.sdk.exceptions import TaskAwaitingInput  # since Airflow 3.3; before, a trigger waits for the answer
@@ -43,6 +54,17 @@ _TIMEOUT = "response_timeout" if "response_timeout" in _NAMES else "execution_ti
 """How the installed Airflow calls the time for an answer."""
 _QUESTION_OUTLIVES_RETRY = tuple(map(int, sdk_version.split(".")[:2])) < (1, 4)
 """Before Airflow 3.4, the next attempt of a task has the question of the last one, with the answer to it."""
+
+
+class ReviewParameters(Parameters):
+    """The parameters of a review but for its videos, and for what Airflow itself judges."""
+
+    final: Object = Field(default_factory=dict)
+    returns: Literal["rows", "keywords"] = "rows"
+    on_none: Literal["skip", "fail"] = "skip"
+    subject: FilledText = "subject"
+    body: OptionalText = None
+    response_timeout: OptionalSeconds = None
 
 
 class ReviewVideosOperator(HITLOperator):
@@ -64,7 +86,7 @@ class ReviewVideosOperator(HITLOperator):
         body: Markdown above the list of videos.
         defaults: the answer if nobody gives one within ``response_timeout``: ``ReviewVideosOperator.APPROVE`` approves
             all videos, ``ReviewVideosOperator.REJECT`` none. None fails the task.
-        response_timeout: how long to wait for an answer; None waits without an end.
+        response_timeout: how long to wait for an answer, as a ``timedelta`` or in seconds; None waits without an end.
         assigned_users: who may answer; anyone with the right to in this DAG if there is nobody.
         notifiers: called when the question is asked.
 
@@ -93,12 +115,13 @@ class ReviewVideosOperator(HITLOperator):
         subject: str = "Which videos are approved?",
         body: str | None = None,
         defaults: str | None = None,
-        response_timeout: timedelta | None = None,
+        response_timeout: Duration | None = None,
         assigned_users: HITLUser | list[HITLUser] | None = None,
         notifiers: Sequence[BaseNotifier] | BaseNotifier | None = None,
         **kwargs: Any,
     ) -> None:
-        timeout: dict[str, Any] = {_TIMEOUT: response_timeout}
+        seconds = ReviewParameters.parse(response_timeout=response_timeout).response_timeout
+        timeout: dict[str, Any] = {_TIMEOUT: timedelta(seconds=seconds) if seconds else None}
         kwargs.pop("params", None)  # Airflow hands those of the DAG to every operator, and the form has its own
         super().__init__(
             subject=subject,
@@ -112,16 +135,18 @@ class ReviewVideosOperator(HITLOperator):
             **kwargs,
         )
         self.videos = videos
-        self.final = final or {}
+        self.final = final
         self.returns = returns
         self.on_none = on_none
-        self.response_timeout = response_timeout
+        self.response_timeout = timeout[_TIMEOUT]
         self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
         self.on_skipped_callback = [*(self.on_skipped_callback or ()), after_success(LEDGER_KEY)]
+        check_literals(self, ReviewParameters)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Asks, or goes on with the answer that an earlier attempt was given."""
         with fail_fast(context):
+            read(self, ReviewParameters)
             drafts = review.drafts_of(self.videos)
             if not drafts:
                 return self._end_without_approval("There is no finished video to ask about.")
@@ -197,9 +222,10 @@ class ReviewVideosOperator(HITLOperator):
         self.log.info("%d of %d videos are approved.", len(approved), len(drafts))
         if not approved:
             return self._end_without_approval(f"None of {len(drafts)} videos is approved.")
+        final = read(self, ReviewParameters).final
         if self.returns == "keywords":
-            return [verbatim(review.keywords_of(draft, self.final)) for draft, _ in approved]
-        return [review.row_of(draft, note, self.final) for draft, note in approved]
+            return [verbatim(review.keywords_of(draft, final)) for draft, _ in approved]
+        return [review.row_of(draft, note, final) for draft, note in approved]
 
     def _end_without_approval(self, reason: str) -> NoReturn:
         kind = AirflowFailException if self.on_none == "fail" else AirflowSkipException

@@ -27,10 +27,12 @@ from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.metrics import count_obtained, count_stored_success, failures_counted
 from airflow_provider_anyfast.operators.video_download import DownloadVideoOperator
 from airflow_provider_anyfast.parameters import (
+    OptionalFilePath,
     OptionalSeconds,
     OptionalWhole,
-    Parameters,
     Seconds,
+    Switch,
+    TaskParameters,
     check_literals,
     read,
 )
@@ -58,9 +60,16 @@ __all__ = ["DownloadVideoOperator", "GenerateVideoOperator"]
 LEDGER_KEY = "anyfast_generation"
 
 
-class WaitAndBudget(Parameters):
+class WaitAndBudget(TaskParameters):
     """The parameters of a generation beside its request."""
 
+    meant_if_given: ClassVar[frozenset[str]] = frozenset({"output_path"})
+
+    output_path: OptionalFilePath = None
+    overwrite: Switch = True
+    wait_for_completion: Switch = True
+    deferrable: Switch = False
+    durable: Switch = True
     poll_interval: OptionalSeconds = None
     max_tokens: OptionalWhole = None
     timeout: Seconds = 3600.0
@@ -305,7 +314,8 @@ class GenerateVideoOperator(DeferrableJobMixin):
 
     @cached_property
     def _video_output(self) -> VideoOutput | None:
-        return VideoOutput(str(self.output_path), overwrite=self.overwrite) if self.output_path is not None else None
+        path = self._options.output_path
+        return VideoOutput(path, overwrite=self.overwrite) if path is not None else None
 
     def _store(self, context: Context) -> Store:
         return store_for(context, LEDGER_KEY, durable=self.durable)

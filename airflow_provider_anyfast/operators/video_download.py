@@ -16,6 +16,7 @@ from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.lineage import emit_asset_events, lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink
+from airflow_provider_anyfast.parameters import FilePath, Id, Switch, TaskParameters, check_literals, read
 from airflow_provider_anyfast.seedance.result import video_result
 from airflow_provider_anyfast.xcoms import publish
 
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
+
+    from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.parameters import TemplatedText
+
+
+class DownloadParameters(TaskParameters):
+    """What is downloaded, and where to."""
+
+    generation_id: Id = ""
+    output_path: FilePath = "video"
+    overwrite: Switch = True
 
 
 class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
@@ -40,6 +52,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         The result as of ``GenerateVideoOperator``, with ``path``.
 
     Raises:
+        InvalidRequestError: a parameter is not right; what holds no template is judged while the DAG is parsed.
         GenerationTimeoutError: the video is not finished yet.
         LinkExpiredError: the link has expired.
         DownloadError: the bytes did not arrive whole; nothing partial is left behind.
@@ -54,8 +67,8 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
     def __init__(
         self,
         *,
-        generation_id: str,
-        output_path: str,
+        generation_id: TemplatedText,
+        output_path: Place | TemplatedText,
         overwrite: bool = True,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
@@ -65,13 +78,15 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         self.output_path = output_path
         self.overwrite = overwrite
         self.anyfast_conn_id = anyfast_conn_id
+        check_literals(self, DownloadParameters)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Asks for the link and downloads it."""
-        output = VideoOutput(self.output_path, overwrite=self.overwrite)
         with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
+            given = read(self, DownloadParameters)
+            output = VideoOutput(given.output_path, overwrite=given.overwrite)
             output.check()
-            task = client.send(endpoints.query_generation(self.generation_id))
+            task = client.send(endpoints.query_generation(given.generation_id))
             if task.outcome is Outcome.FAILED:
                 raise generation_failure(task)
             if task.outcome is Outcome.PENDING:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 64 * 1024 * 1024
 """Bytes of a request body that AnyFast's clients have sent with success."""
+LARGEST_SEED = 2**32 - 1
+"""The models' documentation: "-1 to 2^32-1"."""
 LEFT_OUT = "data:left-out"
 """Stands for a data URI in what a task returns: a picture in a result would be stored with every copy of it."""
 _ASSET_TYPES = {
@@ -253,6 +255,8 @@ class VideoRequest(Parameters):
             yield _problem(sentence, "model", "resolution")
         if self.ratio is not None and self.ratio not in RATIOS:
             yield _problem(f"ratio={self.ratio!r} is not one of {', '.join(RATIOS)}", "model", "ratio")
+        if self.seed is not None and not -1 <= self.seed <= LARGEST_SEED:
+            yield _problem(f"seed={self.seed} is outside -1 to {LARGEST_SEED:,}", "model", "seed")
         if self.first_frame and spec.frames_need_adaptive and self.ratio not in (None, "adaptive"):
             sentence = f"ratio={self.ratio!r}: with first_frame {self.model} takes only 'adaptive'"
             yield _problem(sentence, "model", "ratio", "first_frame")

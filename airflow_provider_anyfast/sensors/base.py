@@ -14,7 +14,7 @@ from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.parameters import Flag, Id, Parameters, Seconds, check_literals
+from airflow_provider_anyfast.parameters import Flag, Seconds, TaskParameters, check_literals
 from airflow_provider_anyfast.polling.poller import Ended, Finished, GaveUp, JobT, Poller, TimedOut, Trouble, Wait
 from airflow_provider_anyfast.sensors.memory import Memory
 
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.triggers.base import JobTrigger
 
 
-class SensorParameters(Parameters):
+class SensorParameters(TaskParameters):
     """What both sensors take."""
 
-    anyfast_conn_id: Id = AnyFastHook.default_conn_name
     poke_interval: Seconds = 15.0
     timeout: Seconds = 3600.0
     deferrable: Flag = False

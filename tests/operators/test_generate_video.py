@@ -612,7 +612,7 @@ def test_a_failure_is_counted_with_its_cause(
     assert "anyfast.submitted" not in dict(counted)
 
 
-@pytest.mark.parametrize("path", ["", "{{ none }}"])
+@pytest.mark.parametrize("path", ["{{ '' }}", "{{ none }}"])
 def test_a_path_that_renders_to_nothing_never_lets_a_video_be_paid_that_nobody_gets(
     runner: TaskRunner, sandbox: SandboxHandle, path: str
 ) -> None:
