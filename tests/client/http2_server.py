@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import h2.config
@@ -13,7 +14,7 @@ import h2.events
 import trustme
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 
 class Stream:
@@ -65,3 +66,20 @@ async def http2_server(answer: Callable[[Stream], Awaitable[None]]) -> AsyncIter
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         server.close()
+
+
+@contextmanager
+def http2_server_in_thread(answer: Callable[[Stream], Awaitable[None]]) -> Iterator[str]:
+    """The same server in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    server = http2_server(answer)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    url = asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
+    try:
+        yield url
+    finally:
+        asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

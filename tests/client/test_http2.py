@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import STREAMS, AnyFastClient, AsyncAnyFastClient
 from tests.client.hostile_server import Peer, hostile_server
 from tests.client.http2_server import Stream, http2_server
+from tests.support.secrets import forms_of
 
 if TYPE_CHECKING:
     import pytest
@@ -55,14 +55,6 @@ def test_slow_answers_end_and_the_connection_serves_others_again() -> None:
     asyncio.run(run())
 
 
-def encodings(key: str) -> list[str]:
-    """The key, and what its bytes look like in Base64 or as HTTP/2 writes them into a header block."""
-    header = f"Bearer {key}"
-    block = hpack.Encoder().encode([("authorization", header)])
-    huffman = block[-(len(block) - 4) :]
-    return [key, base64.b64encode(header.encode()).decode(), repr(huffman)[2:-1], huffman.hex()]
-
-
 def everything(caplog: pytest.LogCaptureFixture) -> str:
     """All that was logged, apart from the header blocks that the server in this process reads."""
     messages = (record.getMessage() for record in caplog.records)
@@ -80,7 +72,7 @@ def test_no_log_of_any_library_holds_the_key_at_any_level(caplog: pytest.LogCapt
         while peer.request():
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD))
 
-    forms = encodings(KEY)
+    forms = forms_of(KEY)
     asyncio.run(run())
     with hostile_server(behave) as address, AnyFastClient(settings(f"http://{address}")) as client:
         client.send_once(endpoints.query_generation("asyntask_1"))

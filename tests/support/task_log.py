@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+LEVEL = logging.INFO
+
+
 @contextmanager
 def captured_log(text: io.StringIO) -> Iterator[None]:
-    """Write into ``text`` what structlog and the standard library log at INFO and above, tracebacks included.
+    """Write into ``text`` what structlog and the standard library log from ``LEVEL`` on, tracebacks included.
 
     Airflow masks known secrets only when it writes its files. They are kept here, so that a test can see that there
     were none.
@@ -29,7 +32,7 @@ def captured_log(text: io.StringIO) -> Iterator[None]:
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVEL),
         logger_factory=lambda *_: structlog.PrintLogger(text),
         cache_logger_on_first_use=False,
     )
@@ -38,7 +41,7 @@ def captured_log(text: io.StringIO) -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    root.setLevel(LEVEL)
     try:
         yield
     finally:
