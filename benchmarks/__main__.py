@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks import detection, imports, receipts, tables
+from benchmarks import batch, detection, imports, receipts, tables
 from benchmarks.files import runs as files
 from benchmarks.measured import RESULTS, running_server
 from benchmarks.plot import plot
@@ -43,6 +43,7 @@ class Options:
     callers: tuple[int, ...]
     folder: Path | None
     scheduled: tuple[int, ...]
+    rows: tuple[int, ...]
 
     def wants(self, way: str) -> bool:
         """Whether a way was asked for."""
@@ -92,6 +93,11 @@ def measure_receipts(_: Options) -> Iterator[receipts.Receipts]:
     yield from receipts.receipts()
 
 
+def measure_batch(options: Options) -> Iterator[batch.Batch]:
+    """Batches, by number of rows."""
+    yield from batch.batches(options.rows)
+
+
 def measure_submitting(options: Options) -> Iterator[submitting.Submitted]:
     """Submissions from a pool; this provider's client is made for the smallest one."""
     with running_server() as server:
@@ -129,6 +135,7 @@ BENCHMARKS: dict[str, tuple[Table, Callable[[Options], Iterator[DataclassInstanc
     "refusals": (tables.REFUSALS, measure_refusals),
     "detection": (tables.DETECTION, measure_detection),
     "receipts": (tables.RECEIPTS, measure_receipts),
+    "batch": (tables.BATCH, measure_batch),
     "submitting": (tables.SUBMITTING, measure_submitting),
     "files": (tables.FILES, measure_files),
     "imports": (tables.IMPORTS, measure_imports),
@@ -159,6 +166,7 @@ def main() -> int:
     parser.add_argument("--callers", type=int, nargs="+", default=[16], help="submitting at once")
     parser.add_argument("--folder", type=Path, help="for the files, instead of one in memory")
     parser.add_argument("--scheduled", type=int, nargs="+", default=[60], help="videos of one run on a real Airflow")
+    parser.add_argument("--rows", type=int, nargs="+", default=[100, 1000, 10_000], help="of a batch, smallest first")
     given = parser.parse_args()
     if unknown := set(given.what) - set(known):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -170,6 +178,7 @@ def main() -> int:
         tuple(given.callers),
         given.folder,
         tuple(given.scheduled),
+        tuple(given.rows),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the processes of a run would outlive it
     console = Console(width=200)

@@ -61,6 +61,23 @@ RECEIPTS = Table(
         Figure("requests", "log requests each", 1),
     ),
 )
+BATCH = Table(
+    "batch",
+    "One batch, by the number of its rows (AnyFast in memory)",
+    ("way", "rows"),
+    (
+        Figure("segments", "segments", 0),
+        Figure("flushes", "writes of the manifest", 0),
+        Figure("asked", "videos asked about", 0),
+        Figure("cpu", "CPU s", 1),
+        Figure("seconds", "s", 1),
+        Figure("us_a_row", "CPU µs / row", 0),
+        Figure("exponent", "exponent of growth"),
+        Figure("idle_ms", "CPU ms of a segment with nothing to do", 0),
+        Figure("flush_us", "µs / row of a write", 1),
+        Figure("loop_held", "trigger's start holds the loop, ms", 0),
+    ),
+)
 SUBMITTING = Table(
     "submitting",
     "Submissions to a server that accepts 20 a second",

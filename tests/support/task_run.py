@@ -193,7 +193,9 @@ class TaskRunner:
             row.resume(*_failure(TriggerFailureReason.TRIGGER_TIMEOUT))
         elif event is not _NoEvent:
             row.resume(deferral.next_method, supervisor.event_kwargs(deferral, event))
-        return self._run(make, row.key, run_trigger=run_trigger, crash_at=crash_at, first_trigger=True)
+        return self._run(
+            make, row.key, run_trigger=run_trigger, crash_at=crash_at, first_trigger=row.state == "deferred"
+        )
 
     def run_to_end(self, make: MakeTask, *, map_index: int = -1, most: int = 50) -> Attempt:
         """Resume and retry until the task is success, failed or skipped; at most ``most`` times."""
