@@ -61,7 +61,11 @@ PROVIDER_INFO: dict[str, Any] = {
             "python-modules": ["airflow_provider_anyfast.triggers.asset", "airflow_provider_anyfast.triggers.video"],
         }
     ],
-    "extra-links": ["airflow_provider_anyfast.links.video.AnyFastVideoLink"],
+    "extra-links": [
+        "airflow_provider_anyfast.links.report.AnyFastManifestLink",
+        "airflow_provider_anyfast.links.report.AnyFastReportLink",
+        "airflow_provider_anyfast.links.video.AnyFastVideoLink",
+    ],
     "config": {
         "anyfast": {
             "description": "The AnyFast provider.",

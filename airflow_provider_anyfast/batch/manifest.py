@@ -142,9 +142,13 @@ class Manifest:
 
     def generation_ids(self) -> set[str]:
         """The generations of the rows that have ended."""
+        return {str(entry.result["generation_id"]) for entry in self.entries() if entry.result.get("generation_id")}
+
+    def entries(self) -> list[ManifestEntry]:
+        """The entries of the rows that have ended, in the order of the rows."""
         with self._lock:
-            text = "".join(self._lines.values())
-        return {str(entry.result["generation_id"]) for entry in from_text(text) if entry.result.get("generation_id")}
+            lines = dict(self._lines)
+        return from_text("".join(lines[row] for row in sorted(lines)))
 
     def read(self) -> list[ManifestEntry]:
         """What the file holds, whoever wrote it."""

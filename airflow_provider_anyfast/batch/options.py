@@ -72,6 +72,7 @@ class BatchParameters(TaskParameters):
     if_exists: IfExists = "overwrite"
     limit: OptionalWhole = None
     asset_group: OptionalText = None
+    report_path: OptionalText = None
 
     def problems(self) -> Iterator[Problem]:
         """References of the template that only a group could make assets of."""

@@ -1,43 +1,70 @@
 """What became of the rows of a batch, for people: a table, and a page that plays the videos.
 
-Both are made of the lines of a manifest, so ``from_text`` of ``GenerateVideoBatchOperator``'s file serves as well as
-lines that a DAG puts together from the results of mapped tasks.
+Both are made of the entries of a manifest, or of the results of mapped tasks.
 """
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import posixpath
 import re
+from collections import Counter
+from dataclasses import dataclass, field
 from decimal import Decimal
-from html import escape
-from pathlib import PurePosixPath
+from functools import cache
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_provider_anyfast.batch.manifest import SUCCEEDED
+from jinja2 import Environment, FileSystemLoader
+
+from airflow_provider_anyfast.batch.manifest import FAILED, LOST, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_anyfast.batch.manifest import ManifestEntry
 
 _FACTS = ("generation_id", "model", "resolution", "ratio", "duration", "prompt")
-_POSTER = "#t=0.1"
-"""Makes a browser show a frame before the video is played."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 """With these a spreadsheet takes a cell for a formula (OWASP, CSV injection)."""
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1d2330 }
-ol { list-style: none; padding: 0; display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)) }
-li { border: 1px solid #ddd; border-radius: .5rem; padding: .8rem; overflow-wrap: anywhere }
-h1 { overflow-wrap: anywhere } h2 { font-size: 1rem; margin: .5rem 0 0 } p { margin: .3rem 0; white-space: pre-line }
-video { width: 100%; max-height: 18rem; background: #181c2c; border-radius: .3rem }
-.quiet { color: #667; font-size: .87rem } .good { color: #176b2c } .bad { color: #a11 }
-"""
+_SHEET = Path(__file__).parent / "sheet"
+_KINDS = {
+    SUCCEEDED: ("ready", "Ready"),
+    SKIPPED: ("kept", "There before"),
+    FAILED: ("failed", "Failed"),
+    LOST: ("unknown", "May have been billed"),
+}
+"""The kind of each status, by which the page colours and filters, and the words for it."""
+_OPEN = ("open", "Not ended")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One row as the page shows it.
+
+    Attributes:
+        kind, words: of its status.
+        video, poster, log: what it links to; empty where there is nothing.
+        facts: names and values, for people.
+    """
+
+    row: int
+    key: str
+    kind: str
+    words: str
+    prompt: str
+    error: str
+    video: str
+    poster: str
+    log: str
+    facts: Sequence[tuple[str, str]]
+    warnings: Sequence[str] = field(default=())
 
 
 def report_csv(lines: Sequence[ManifestEntry]) -> str:
@@ -63,49 +90,120 @@ def report_csv(lines: Sequence[ManifestEntry]) -> str:
     return text.getvalue()
 
 
-def contact_sheet(lines: Sequence[ManifestEntry], *, title: str, folder: str) -> str:
+def contact_sheet(
+    lines: Sequence[ManifestEntry],
+    *,
+    title: str,
+    folder: str,
+    subtitle: str = "",
+    table: str = "",
+    total: int | None = None,
+    key_column: str | None = None,
+    log_of: Callable[[ManifestEntry], str] | None = None,
+) -> str:
     """An HTML page that plays the videos. It needs nothing from elsewhere, and moves together with them.
 
     Args:
         lines: of the rows, in the order of the page.
         title: its heading.
-        folder: where the page will be; videos in it, or below, are linked to by relative paths.
+        folder: where the page will be; it links to videos in the same bucket or file system by relative paths.
+        subtitle: a line below the heading.
+        table: the name of the table beside the page.
+        total: rows that there are, those that have not ended included.
+        key_column: the column that names a row; None takes the first one.
+        log_of: the address of the log of a row's task.
     """
-    made = sum(line.status == SUCCEEDED for line in lines)
-    items = "".join(_item(line, folder) for line in lines)
-    summary = " · ".join([f"{made} of {len(lines)} videos", *_bill(lines)])
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title><style>{_STYLE}</style></head>
-<body>
-<h1>{escape(title)}</h1>
-<p class="quiet">{escape(summary)}</p>
-<ol>
-{items}</ol>
-</body>
-</html>
-"""
+    cards = [_card(line, folder, key_column, log_of(line) if log_of else "") for line in lines]
+    counts = Counter((card.kind, card.words) for card in cards)
+    made, total = counts[_KINDS[SUCCEEDED]], max(total or 0, len(lines))
+    others = [f"{count:,} {words.lower()}" for (kind, words), count in counts.items() if kind != "ready"]
+    missing = [f"{total - len(lines):,} not ended"] if total > len(lines) else []
+    page: str = _template().render(
+        title=title,
+        subtitle=subtitle,
+        table=quote(table),
+        summary=" · ".join([f"{made:,} of {total:,} videos are ready", *others, *missing, *_bill(lines)]),
+        kinds=[(kind, words, count) for (kind, words), count in counts.items()],
+        cards=cards,
+    )
+    return page
 
 
-def _item(line: ManifestEntry, folder: str) -> str:
-    link = _link(line, folder)
-    video = f'<video controls preload="metadata" src="{escape(link)}{_POSTER}"></video>\n' if link else ""
-    kind = "good" if line.status == SUCCEEDED else "bad"
-    name = PurePosixPath(str(line.result.get("path") or "")).name or line.result.get("generation_id")
-    facts = [name, *(line.result.get(fact) for fact in ("resolution", "ratio")), *_bill([line])]
+def sheet_policy() -> str:
+    """The Content-Security-Policy of the page: only its own style and script, and no request but for media."""
+    style, script = (_hash_of(name) for name in ("report.css", "report.js"))
+    media = "'self' file: https: http:"
+    return (
+        f"default-src 'none'; style-src {style}; script-src {script}; img-src {media}; media-src {media}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(loader=FileSystemLoader(_SHEET), autoescape=True)
+    own = {"style": _text_of("report.css"), "script": _text_of("report.js"), "policy": sheet_policy()}
+    return environment.get_template("report.html", globals=own)
+
+
+@cache
+def _text_of(name: str) -> str:
+    return (_SHEET / name).read_text(encoding="utf-8")
+
+
+def _hash_of(name: str) -> str:
+    return f"'sha256-{base64.b64encode(sha256(_text_of(name).encode()).digest()).decode()}'"
+
+
+def _card(line: ManifestEntry, folder: str, key_column: str | None, log: str) -> Card:
+    kind, words = _KINDS.get(line.status, _OPEN)
+    result = line.result
+    link = str(result.get("video_url") or "")
+    return Card(
+        row=line.row,
+        key=_key_of(line, key_column),
+        kind=kind,
+        words=words,
+        prompt=str(result.get("prompt") or ""),
+        error=line.error or "",
+        video=_relative(result.get("path"), folder) or (link if link.startswith(("http://", "https://")) else ""),
+        poster=_relative(result.get("poster_path") or result.get("last_frame_path"), folder),
+        log=log,
+        facts=list(_facts(line)),
+    )
+
+
+def _key_of(line: ManifestEntry, key_column: str | None) -> str:
+    """What names a row: its key column, or else its file or its number."""
+    column = key_column if key_column is not None else next(iter(line.input), "")
+    key = str(line.input.get(column) or "").strip()
+    return key or PurePosixPath(str(line.result.get("path") or "")).stem or f"Row {line.row}"
+
+
+def _facts(line: ManifestEntry) -> Iterator[tuple[str, str]]:
+    result = line.result
+    asked = result.get("parameters")
+    found = {
+        "Asked for": _described(asked) if isinstance(asked, dict) else "",
+        "Came": _described(result),
+        "Model": result.get("model"),
+        "Seed": result.get("seed"),
+        "Billed": ", ".join(_bill([line])),
+        "Generation": result.get("generation_id"),
+        "File": result.get("path"),
+    }
+    yield from ((name, str(value)) for name, value in found.items() if value not in (None, ""))
+
+
+def _described(facts: Mapping[str, Any]) -> str:
+    """Ratio, resolution, seconds and sound, as far as they are known."""
+    sound = facts.get("generate_audio")
     parts = [
-        f'<h2>{line.row} <span class="{kind}">{escape(line.status)}</span></h2>\n',
-        *_paragraph(line.result.get("prompt"), ""),
-        *_paragraph(line.error, "bad"),
-        *_paragraph(" · ".join(str(fact) for fact in facts if fact), "quiet"),
+        *(facts.get(name) for name in ("ratio", "resolution")),
+        f"{facts['duration']} s" if facts.get("duration") else "",
+        "" if sound is None else "sound" if sound else "no sound",
     ]
-    return f"<li>\n{video}{''.join(parts)}</li>\n"
-
-
-def _paragraph(text: Any, kind: str) -> Iterator[str]:
-    if text:
-        yield f'<p class="{kind}">{escape(str(text))}</p>\n'
+    return ", ".join(str(part) for part in parts if part)
 
 
 def _bill(lines: Iterable[ManifestEntry]) -> Iterator[str]:
@@ -117,15 +215,19 @@ def _bill(lines: Iterable[ManifestEntry]) -> Iterator[str]:
         yield f"cost {sum(costs)}"
 
 
-def _link(line: ManifestEntry, folder: str) -> str | None:
-    """What a browser can play: a file below the page, or else AnyFast's link while that lives."""
-    if path := line.result.get("path"):
-        try:
-            return quote(str(PurePosixPath(path).relative_to(PurePosixPath(folder))))
-        except ValueError:
-            pass
-    url = str(line.result.get("video_url") or "")
-    return url if url.startswith(("http://", "https://")) else None
+def _relative(path: Any, folder: str) -> str:
+    """The link from a page in ``folder`` to a file of the same bucket or file system; empty where there is none."""
+    (bucket, key), (page_bucket, page_folder) = _place(str(path or "")), _place(folder)
+    if not key or bucket != page_bucket or key.startswith("/") != page_folder.startswith("/"):
+        return ""
+    return quote(posixpath.relpath(key, page_folder or "."))
+
+
+def _place(path: str) -> tuple[str, str]:
+    """The bucket with its scheme, whichever connection leads there, and the key; of a local file its path."""
+    scheme, separator, rest = path.partition("://")
+    bucket, _, key = rest.partition("/")
+    return (f"{scheme}://{bucket.rpartition('@')[2]}", f"/{key}") if separator else ("", path)
 
 
 def _cell(value: Any) -> Any:

@@ -172,7 +172,7 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
                 f"Row {row.number} has the same output_path as row {first.number}: {row.output.output_path}."
             )
         folders.setdefault(identity.rpartition("/")[0], row)
-    taken = {*outputs, *_identity_of_rows(given)}
+    taken = {*outputs, *identity_of_rows(given)}
     if manifest.identity in taken:
         raise InvalidRequestError(f"manifest_path={manifest.path!r} is also the path of the rows or of a video.")
     manifest.check_writable()
@@ -184,6 +184,7 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
             row.output.check_name()
 
 
-def _identity_of_rows(given: Any) -> set[str]:
+def identity_of_rows(given: Any) -> set[str]:
+    """The identity of the file that the rows come from, if they come from one."""
     is_file = isinstance(given, str) and not given.lstrip().startswith(("[", "{"))
     return {stored_file(given, "rows").identity} if is_file else set()

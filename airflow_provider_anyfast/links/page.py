@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.providers.common.compat.sdk import conf
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import TaskInstanceKey
 
 PREFIX = "/anyfast"
 """Of everything that this provider serves on Airflow's API server."""
@@ -22,3 +27,18 @@ def page_address(dag_id: str, run_id: str, task_id: str = "", map_index: int = -
     base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
     run = f"{base}{PREFIX}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}/"
     return f"{run}?{urlencode({'task_id': task_id, 'map_index': map_index})}" if task_id else run
+
+
+def document_address(ti: TaskInstanceKey, path: str | None) -> str:
+    """Where the API server serves a report or a manifest of a run; empty where there is none."""
+    run = page_address(ti.dag_id, ti.run_id)
+    return f"{run}files/{quote(served_as(path))}" if run and path else ""
+
+
+def served_as(path: str) -> str:
+    """How an address names a file, so that relative links between files lead from one address to the other."""
+    scheme, separator, rest = path.partition("://")
+    if not separator:
+        return str(Path(path).expanduser()).lstrip("/")
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}/{bucket.rpartition('@')[2]}/{key}"

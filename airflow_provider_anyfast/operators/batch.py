@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,9 +16,10 @@ from airflow_provider_anyfast.batch.claim import claim_manifest
 from airflow_provider_anyfast.batch.ending import conclude, how_far, is_over, saturated_since
 from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters, DuplicateRows, IfExists, OnRowFailure
 from airflow_provider_anyfast.batch.queue import BatchState, Intake
+from airflow_provider_anyfast.batch.report_file import LiveReport, ReportFile
 from airflow_provider_anyfast.batch.runner import BatchRunner
 from airflow_provider_anyfast.batch.segment import SegmentStart
-from airflow_provider_anyfast.batch.source import RowSource
+from airflow_provider_anyfast.batch.source import RowSource, identity_of_rows
 from airflow_provider_anyfast.client import billing_pages, clock
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
@@ -28,6 +30,7 @@ from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.ledger.stores import after_batch_success, after_success, batch_store_of
+from airflow_provider_anyfast.links.report import REPORT_KEY, AnyFastManifestLink, AnyFastReportLink
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.parameters import check_literals, read
 from airflow_provider_anyfast.triggers.multi import JobsEvent
@@ -95,6 +98,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             not exist is created, which is billed too.
         limit: rows that this run makes, the first ones of the table first; all rows are checked. With
             ``if_exists="skip"`` the next run goes on with the rest.
+        report_path: HTML file, local or in object storage, that shows the rows as they end and plays their videos, with
+            a CSV file of the same name beside it.
         anyfast_conn_id: the connection.
 
     Returns:
@@ -125,9 +130,11 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         "if_exists",
         "limit",
         "asset_group",
+        "report_path",
         "anyfast_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"rows": "json"}
+    operator_extra_links = (AnyFastReportLink(), AnyFastManifestLink())
     ui_color = "#e8f0ff"
     _intake: Intake | None = None
     """Of the batch that runs now; ``on_kill`` reaches it."""
@@ -154,6 +161,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         if_exists: IfExists = "overwrite",
         limit: int | str | None = None,
         asset_group: str | None = None,
+        report_path: str | None = None,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -176,6 +184,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.if_exists = if_exists
         self.limit = limit
         self.asset_group = asset_group
+        self.report_path = report_path
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
         if asset_group is not None:
@@ -206,7 +215,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
     def _run(self, context: Context, checkpoint: BatchCheckpoint, event: JobsEvent) -> dict[str, Any]:
         self._intake = intake = Intake(checkpoint.closed_by)
-        with fail_fast(context, self.anyfast_conn_id):
+        with fail_fast(context, self.anyfast_conn_id), closing(LiveReport(self._report(context))) as report:
             options = self._options(context, checkpoint)
             with self.hook.get_conn() as client:
                 start = self._start(context, client, is_resumed=checkpoint.resumed)
@@ -214,7 +223,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                     segment = start.segment(checkpoint, event.ended, options)
                     if options.first_segment and segment.new and intake.state is BatchState.OPEN:
                         self._log_balance(client)
-                    run = BatchRunner(options, segment, client, intake, _Events(self, context))
+                    run = BatchRunner(options, segment, client, intake, _Events(self, context, report))
+                    report.follow(run.manifest, run.total)
                     run.run()
                     if is_over(run, event.reason):
                         return conclude(run, self._parameters.failure_threshold)
@@ -276,6 +286,16 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         classes = {task.task_id: getattr(task, "operator_class", type(task)) for task in self.dag.tasks}
         batches = [task_id for task_id, kind in classes.items() if issubclass(kind, GenerateVideoBatchOperator)]
         claim_manifest(context["ti"], manifest, _identity_of(context), batches)
+        if (report := self._report(context)) is not None:
+            report.check({manifest.identity, *identity_of_rows(self.rows)})
+            context["ti"].xcom_push(REPORT_KEY, report.path)
+
+    def _report(self, context: Context) -> ReportFile | None:
+        if (path := self._parameters.report_path) is None:
+            return None
+        ti, key_column = context["ti"], self._parameters.key_column
+        subtitle = f"Run {ti.run_id} · task {ti.task_id}"
+        return ReportFile(path, ti.dag_id, subtitle, log_of=lambda _: str(ti.log_url), key_column=key_column)
 
     def _options(self, context: Context, checkpoint: BatchCheckpoint) -> BatchOptions:
         ti, given = context["ti"], self._parameters
@@ -340,9 +360,11 @@ class _Events:
 
     operator: GenerateVideoBatchOperator
     context: Context
+    report: LiveReport
 
     def progress(self, runner: BatchRunner) -> None:
         self.operator.report_progress(self.context, runner)
+        self.report.follow(runner.manifest, runner.total)
 
     def obtained(self, *, reattached: bool) -> None:
         count_obtained(reattached=reattached)

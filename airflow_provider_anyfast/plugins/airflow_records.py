@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+from airflow_provider_anyfast.links.report import REPORT_KEY
+
 try:
     from airflow.models.hitl_history import HITLDetailHistory  # Airflow 3.2 and 3.3
     from airflow.models.taskinstancehistory import TaskInstanceHistory
@@ -25,7 +27,7 @@ except ImportError:
     HITLDetailHistory = None  # type: ignore[assignment,misc]  # 3.1 has no history, and 3.4 has it in the table itself
 
 RETURN_VALUE = "return_value"
-_LEAD_TO_VIDEOS = ("generation_id", "path", "manifest", "review")
+_LEAD_TO_VIDEOS = ("generation_id", "path", "manifest", "review", REPORT_KEY)
 """XComs that tell which tasks have videos; only of these is anything else read."""
 _FURTHER = (RETURN_VALUE, "progress", "course", "rejected")
 

@@ -1,4 +1,4 @@
-"""Bytes of videos and pictures, as a browser asks for them: whole or a range, in flat memory."""
+"""Bytes of videos, pictures and reports, as a browser asks for them: whole or a range, in flat memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 """Bytes that one viewer holds in memory."""
-_HEAD = 16
+_DOCUMENTS = {
+    b"<!DOCTYPE html>\n<!-- AnyFast contact sheet -->": "text/html; charset=utf-8",
+    b"row,status,": "text/csv; charset=utf-8",
+    b'{"row": ': "text/plain; charset=utf-8",
+}
+"""How a report, the table beside it and a manifest begin, and as what a browser gets them."""
+_HEAD = 48
 
 
 class NotMediaError(Exception):
-    """There is no video and no picture at this path, whatever else there may be."""
+    """There is no video, picture or report at this path, whatever else there may be."""
 
 
 class UnsatisfiableRangeError(Exception):
@@ -29,7 +35,7 @@ class UnsatisfiableRangeError(Exception):
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A video or a picture that is there."""
+    """A video, a picture or a report that is there."""
 
     file: StoredFile
     size: int
@@ -45,7 +51,7 @@ class MediaFile:
 
 
 def find_media(path: str) -> MediaFile:
-    """The video or picture at ``path``. Its content decides, so that no other file is ever handed out.
+    """The video, picture or report at ``path``. Its content decides, so that no other file is ever handed out.
 
     Raises:
         NotMediaError: there is none.
@@ -71,14 +77,16 @@ def _media_type(path: str, size: int) -> str:
 
 
 def media_type_of(head: bytes) -> str:
-    """The type of a file that begins so; empty if it is no video and no picture that this provider saves."""
+    """The type of a file that begins so; empty if it is nothing that this provider saves."""
     if head[4:8] == b"ftyp":
         return "video/mp4"  # browsers play a QuickTime file under this name too
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
-    return "image/webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else ""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return next((media_type for start, media_type in _DOCUMENTS.items() if head.startswith(start)), "")
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:

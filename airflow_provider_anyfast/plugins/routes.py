@@ -12,6 +12,7 @@ from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from airflow_provider_anyfast.batch.report import sheet_policy
 from airflow_provider_anyfast.client.errors import StorageError
 from airflow_provider_anyfast.plugins.airflow_records import earlier_answer, run_state, task_records
 from airflow_provider_anyfast.plugins.media_bytes import (
@@ -122,6 +123,14 @@ def make_app() -> FastAPI:
     def poster(dag_id: str, run_id: str, video_id: str, request: Request) -> Response:
         video = memory.video(dag_id, run_id, video_id)
         return _media(video.poster if video else "", request, kind="image/")
+
+    @app.get(f"{_RUN}/files/{{place:path}}")
+    def document(dag_id: str, run_id: str, place: str, request: Request) -> Response:
+        found = (memory.videos(dag_id, run_id, at_most=age).path_of(place) for age in (_KNOWN, 0.0))
+        response = _media(next(filter(None, found), ""), request, kind="")
+        if response.media_type and response.media_type.startswith("text/"):
+            response.headers.update({**_ASK, "Content-Security-Policy": f"{sheet_policy()}; frame-ancestors 'self'"})
+        return response
 
     return app
 

@@ -10,11 +10,13 @@ from airflow_provider_anyfast.batch.manifest import LOST, SKIPPED, SUCCEEDED, Ma
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.files.storage import LocalFile, stored_file
+from airflow_provider_anyfast.links.page import served_as
+from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.plugins.airflow_records import RETURN_VALUE, TaskRecord
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 READY, UNSAVED, RENDERING, FAILED, UNKNOWN = "ready", "unsaved", "rendering", "failed", "unknown"
 """Kinds of a status, by which the page colours and filters."""
@@ -74,12 +76,19 @@ class RunVideos:
         batches: how far each batch is.
         reviews: the questions about videos.
         problems: what could not be read, in words.
+        documents: the paths of reports, of the tables beside them, and of manifests.
     """
 
     videos: Sequence[Video]
     batches: Sequence[dict[str, Any]] = ()
     reviews: Sequence[dict[str, Any]] = ()
     problems: Sequence[str] = ()
+    documents: Collection[str] = ()
+
+    def path_of(self, place: str) -> str:
+        """The path of the file that an address names; empty where none of the run has this name."""
+        media = (path for video in self.videos for path in (video.path, video.poster))
+        return next((path for path in (*self.documents, *media) if path and served_as(path) == place), "")
 
 
 def videos_of(records: Iterable[TaskRecord]) -> RunVideos:
@@ -88,6 +97,7 @@ def videos_of(records: Iterable[TaskRecord]) -> RunVideos:
     videos: list[Video] = []
     problems: list[str] = []
     read: set[str] = set()
+    reports = [str(record.xcoms[REPORT_KEY]) for record in records if record.xcoms.get(REPORT_KEY)]
     for record in records:
         for path in _manifests_of(record):
             if path in read:
@@ -99,7 +109,8 @@ def videos_of(records: Iterable[TaskRecord]) -> RunVideos:
                 problems.append(error.what)
         if "manifest" not in record.xcoms and "review" not in record.xcoms:
             videos += _of_task(record)
-    return RunVideos(_each_once(videos), _batches(records), _reviews(records), problems)
+    documents = [*reports, *(f"{path.rpartition('.')[0]}.csv" for path in reports), *read]
+    return RunVideos(_each_once(videos), _batches(records), _reviews(records), problems, documents)
 
 
 def _manifests_of(record: TaskRecord) -> Iterator[str]:

@@ -27,7 +27,8 @@ _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""Of every response: a page may load what this server has, run its own script alone, and be framed by Airflow alone."""
+"""Of every response that brings none of its own, as a report does: a page may load what this server has, run its own
+script alone, and be framed by Airflow alone."""
 _RUN = f"{PREFIX.lstrip('/')}/dags/{{DAG_ID}}/runs/{{RUN_ID}}/"
 
 
@@ -45,7 +46,9 @@ class VideosApp:
 
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                given = message.get("headers", ())
+                known = {name.lower() for name, _ in given}
+                message["headers"] = [*given, *(header for header in _HEADERS if header[0] not in known)]
             await send(message)
 
         await self._app(scope, receive, send_secured)

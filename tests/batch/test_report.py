@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
+import re
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from airflow_provider_anyfast.batch.manifest import FAILED, SUCCEEDED, ManifestEntry, from_text, to_text
+from airflow_provider_anyfast.batch.manifest import FAILED, LOST, SKIPPED, SUCCEEDED, ManifestEntry, from_text, to_text
 from airflow_provider_anyfast.batch.report import contact_sheet, report_csv
 
 FOLDER = "/videos/run 1"
@@ -39,18 +42,23 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self._inside = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        self._inside = tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self._inside not in ("style", "script"):
+            self.text += data
+
+    def values(self, tag: str, name: str) -> list[str]:
+        return [str(attributes[name]) for found, attributes in self.elements if found == tag and name in attributes]
 
     @property
     def videos(self) -> list[str]:
-        sources = [attributes["src"] or "" for tag, attributes in self.elements if tag == "video"]
-        return [source.removesuffix("#t=0.1") for source in sources]
+        return self.values("div", "data-src")
 
 
 def page(*lines: ManifestEntry, title: str = "A run") -> Page:
@@ -101,7 +109,7 @@ def test_the_page_sums_up_tokens_and_money_without_rounding() -> None:
     lines = [
         line(row, result={"usage": {"total_tokens": 600}, "cost": cost}) for row, cost in ((1, "0.10"), (2, "0.20"))
     ]
-    assert "2 of 3 videos · 1,200 tokens · cost 0.30" in page(*lines, failure(3)).text
+    assert "2 of 3 videos are ready · 1 failed · 1,200 tokens · cost 0.30" in page(*lines, failure(3)).text
     assert "cost" not in page(line(1)).text
 
 
@@ -111,9 +119,18 @@ def test_videos_beside_or_below_the_page_have_relative_links() -> None:
     assert found == ["a%20b%3Fc%23d%3A%C3%A9.mp4", "more/x.mp4"]
 
 
-def test_the_links_are_relative_in_object_storage_too() -> None:
-    stored = line(result={"path": "s3://conn@bucket/out/1.mp4"})
-    assert Page(contact_sheet([stored], title="", folder="s3://conn@bucket/out")).videos == ["1.mp4"]
+@pytest.mark.parametrize(
+    ("folder", "path", "link"),
+    [
+        (FOLDER, "/videos/1.mp4", "../1.mp4"),
+        ("s3://conn@bucket/out", "s3://conn@bucket/out/1.mp4", "1.mp4"),
+        ("s3://conn@bucket/out/reports", "s3://other@bucket/out/1.mp4", "../1.mp4"),
+        ("s3://conn@bucket", "s3://conn@bucket/1.mp4", "1.mp4"),
+        ("out/reports", "out/1.mp4", "../1.mp4"),
+    ],
+)
+def test_the_links_lead_to_any_folder_of_the_same_bucket_or_file_system(folder: str, path: str, link: str) -> None:
+    assert Page(contact_sheet([line(result={"path": path})], title="", folder=folder)).videos == [link]
 
 
 def test_a_video_that_has_no_file_plays_from_its_link() -> None:
@@ -123,8 +140,8 @@ def test_a_video_that_has_no_file_plays_from_its_link() -> None:
 
 @pytest.mark.parametrize(
     "result",
-    [{}, {"path": "/elsewhere/1.mp4"}, {"video_url": "javascript:alert(1)"}],
-    ids=["nothing", "elsewhere", "a script"],
+    [{}, {"path": "s3://bucket/1.mp4"}, {"path": "out/1.mp4"}, {"video_url": "javascript:alert(1)"}],
+    ids=["nothing", "a bucket", "a folder of the worker", "a script"],
 )
 def test_what_a_browser_must_not_or_cannot_open_is_no_video(result: dict[str, Any]) -> None:
     assert page(line(result=result)).videos == []
@@ -138,16 +155,70 @@ def test_nothing_breaks_out_of_the_page() -> None:
         line(2, status=HOSTILE, error=HOSTILE, result={"path": f"{FOLDER}/{HOSTILE}"}),
         title=HOSTILE,
     )
-    tags = {tag for tag, _ in hostile.elements}
-    assert tags == {"html", "head", "meta", "title", "style", "body", "h1", "p", "ol", "li", "video", "h2", "span"}
-    names = {name for _, attributes in hostile.elements for name in attributes}
-    assert names == {"lang", "charset", "name", "content", "class", "controls", "preload", "src"}
+    harmless = page(line(1, result={"path": f"{FOLDER}/1.mp4", "prompt": "A sea"}), failure(2))
+    assert [tag for tag, _ in hostile.elements if tag == "script"] == ["script"]
+    assert {tag for tag, _ in hostile.elements} <= {tag for tag, _ in harmless.elements}
+    assert not {name for _, attributes in hostile.elements for name in attributes if name.startswith("on")}
     assert hostile.text.count("<script>") >= 7
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_runs_its_own_script_alone() -> None:
+    html = contact_sheet([line(1)], title="A run", folder=FOLDER)
+    (policy,) = (value for value in Page(html).values("meta", "content") if "default-src" in value)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        text = html.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+        assert not re.search(r"https?://|url\(|@import", text)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (SUCCEEDED, "Ready"),
+        (SKIPPED, "There before"),
+        (FAILED, "Failed"),
+        (LOST, "May have been billed"),
+        ("RUNNING", "Not ended"),
+    ],
+)
+def test_the_status_of_a_row_is_in_words_by_which_the_page_filters(status: str, words: str) -> None:
+    shown = page(line(1, status=status), line(2))
+    assert words in shown.text
+    assert shown.values("li", "class")[0] in shown.values("option", "value")
+
+
+def test_a_row_has_its_key_what_was_asked_for_what_came_and_its_log() -> None:
+    result = {
+        "parameters": {"ratio": "16:9", "resolution": "720p", "duration": 5, "generate_audio": False},
+        "ratio": "9:16",
+        "duration": 4,
+        "usage": {"total_tokens": 87300},
+    }
+    found = line(3, given={"name": "Boat", "sku": "B-7"}, result=result)
+    shown = Page(contact_sheet([found], title="", folder="", key_column="sku", log_of=lambda row: f"/log/{row.row}"))
+    for text in ("B-7", "Row 3", "16:9, 720p, 5 s, no sound", "9:16, 4 s", "87,300 tokens"):
+        assert text in shown.text
+    assert "/log/3" in shown.values("a", "href")
+
+
+def test_a_poster_is_shown_before_the_video_is_loaded() -> None:
+    shown = page(line(1, result={"path": f"{FOLDER}/1.mp4", "poster_path": f"{FOLDER}/1.poster.jpg"}), line(2))
+    assert shown.values("div", "data-poster") == ["1.poster.jpg"]
+
+
+def test_a_page_of_thousands_of_rows_has_no_player_before_a_row_is_in_sight() -> None:
+    assert not {"video", "img"} & {tag for tag, _ in page(line(1), line(2)).elements}
+
+
+def test_rows_that_have_not_ended_are_counted() -> None:
+    assert "1 of 5 videos are ready · 4 not ended" in Page(contact_sheet([line(1)], title="", folder="", total=5)).text
 
 
 def test_a_failed_row_shows_its_prompt_and_its_error() -> None:
     shown = page(failure(7)).text
-    assert all(text in shown for text in ("7 FAILURE", "A sea", "The content was refused."))
+    assert all(text in shown for text in ("Row 7", "Failed", "A sea", "The content was refused."))
 
 
 def test_the_manifest_of_the_batch_operator_can_be_reported_too() -> None:

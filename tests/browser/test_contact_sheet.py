@@ -29,7 +29,7 @@ def test_the_contact_sheet_of_a_table_plays_its_videos(
 
     page.goto((tmp_path / run_id / "report.html").as_uri())
     expect(page.get_by_role("heading", name=run_id)).to_be_visible()
-    expect(page.get_by_text("3 of 3 videos")).to_be_visible()
+    expect(page.get_by_text("3 of 3 videos are ready")).to_be_visible()
     expect(page.locator("video")).to_have_count(3)
     for video in page.locator("video").all():
         video.evaluate("video => video.play()")

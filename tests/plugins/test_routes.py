@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 from airflow.api_fastapi.core_api import security
 from airflow.models.dag import DagModel
 from fastapi.testclient import TestClient
 
+from airflow_provider_anyfast.batch.manifest import ManifestEntry
+from airflow_provider_anyfast.batch.report_file import ReportFile
+from airflow_provider_anyfast.links.page import served_as
 from airflow_provider_anyfast.plugins import routes
 from airflow_provider_anyfast.plugins.airflow_records import TaskRecord
 from airflow_provider_anyfast.plugins.videos import AnyFastVideosPlugin, VideosApp
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 MP4 = b"\x00\x00\x00\x18ftypmp42" + bytes(1000)
 RUN = "manual__2026-01-01T00:00:00+00:00"
-PAGES = ("", "page.css", "page.js", "videos", "videos/0/file", "videos/0/poster")
+PAGES = ("", "page.css", "page.js", "videos", "videos/0/file", "videos/0/poster", "files/x")
 
 
 class AuthManager:
@@ -73,8 +77,9 @@ def test_a_user_without_the_right_to_the_dag_gets_nothing(client: TestClient, pa
 
 def test_every_route_is_among_those_that_are_tried() -> None:
     app = routes.make_app()
-    tails = {route.path.partition("/runs/{run_id}/")[2].replace("{video_id}", "0") for route in app.routes}  # type: ignore[attr-defined]
-    assert tails == set(PAGES)
+    paths: list[str] = [route.path for route in app.routes]  # type: ignore[attr-defined]
+    tails = {path.partition("/runs/{run_id}/")[2].replace("{video_id}", "0") for path in paths}
+    assert {tail.replace("{place:path}", "x") for tail in tails} == set(PAGES)
 
 
 def test_another_dag_in_the_query_does_not_help(client: TestClient) -> None:
@@ -126,6 +131,37 @@ def test_a_video_of_another_run_is_not_found(
     stored["ours", "other"] = []
     other = client.get(address(f"videos/{video['id']}/file", run_id="other"), headers={"Authorization": "Bearer ann"})
     assert other.status_code == 404
+
+
+def test_a_report_is_served_with_the_files_that_it_links_to_and_runs_its_own_script_alone(
+    client: TestClient, stored: dict[tuple[str, str], list[TaskRecord]], tmp_path: Path
+) -> None:
+    (tmp_path / "reports").mkdir()
+    report = ReportFile(str(tmp_path / "reports" / "index.html"), "A run")
+    report.write([ManifestEntry(1, "", "", 1, {"id": "lamp"}, "SUCCESS", result={"path": f"{tmp_path}/1.mp4"})])
+    stored["ours", RUN] += [TaskRecord("report", -1, "success", {"report_path": report.path})]
+
+    place = f"files/{served_as(report.path)}"
+    shown = get(client, place)
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "script-src 'sha256-" in shown.headers["content-security-policy"]
+    assert shown.headers["cache-control"] == "private, no-cache"
+    links = re.findall(r'(?:data-src|href)="([^"]+)"', shown.text)
+    assert {"index.csv", "../1.mp4"} <= set(links)
+    for link, start in (("index.csv", b"row,status,"), ("../1.mp4", MP4)):
+        assert get(client, urljoin(place, link)).content.startswith(start)
+
+
+def test_a_report_that_is_none_and_a_file_that_no_task_has_stored_are_not_served(
+    client: TestClient, stored: dict[tuple[str, str], list[TaskRecord]], tmp_path: Path
+) -> None:
+    (tmp_path / "other.html").write_text("<!DOCTYPE html>\n<script>alert(1)</script>")
+    stored["ours", RUN] += [
+        TaskRecord(path, -1, "", {"report_path": path}) for path in ("/etc/passwd.html", "/etc/passwd")
+    ]
+    stored["ours", RUN] += [TaskRecord("other", -1, "", {"report_path": str(tmp_path / "other.html")})]
+    for path in ("/etc/passwd", "/etc/passwd.csv", str(tmp_path / "other.html"), str(tmp_path / "secret.mp4")):
+        assert get(client, f"files{path}").status_code == 404
 
 
 @pytest.mark.parametrize(("page", "user"), [("", "ann"), ("videos", "ann"), ("videos", "bob"), ("nothing", "ann")])
