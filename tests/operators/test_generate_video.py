@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 from airflow.providers.common.compat.sdk import Stats
-from airflow.sdk import Connection
+from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.metrics import count_stored_success, count_success
-from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
+from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator, CreateAssetsOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 from airflow_provider_anyfast.seedance.result import video_result
 from tests.support import installed_airflow
@@ -403,6 +403,31 @@ def test_the_fields_that_other_tasks_take_are_xcoms_of_their_own(runner: TaskRun
     attempt = runner.attempt(make)
     for name in ("generation_id", "path", "video_url", "seed", "last_frame_path"):
         assert attempt.xcoms[name] == attempt.result[name] is not None
+
+
+def test_the_files_of_mapped_videos_go_to_the_next_tasks_together_and_one_by_one(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    group = runner.fresh().attempt(partial(CreateAssetGroupOperator, task_id="group", name="g")).result
+
+    def task(name: str) -> Any:
+        with DAG("chain", schedule=None):
+            videos = GenerateVideoOperator.partial(
+                task_id="videos", resolution="480p", duration=4, output_path=f"{tmp_path}/{{generation_id}}.mp4"
+            ).expand(prompt=["A boat", "A pier"])
+            each = CreateAssetOperator.partial(task_id="each", group_id=group)
+            return {
+                "videos": videos,
+                "each": each.expand(file=videos.output.map(lambda video: video["path"])),
+                "together": CreateAssetsOperator(task_id="together", group_id=group, files=videos.output["path"]),
+            }[name]
+
+    for index in (0, 1):
+        assert runner.attempt(partial(task, "videos"), map_index=index).state == "success"
+    assets = [runner.attempt(partial(task, "each"), map_index=index).result for index in (0, 1)]
+    together = runner.attempt(partial(task, "together"))
+    assert together.result == assets
+    assert sandbox.billed.assets == 2
 
 
 @pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download"])
