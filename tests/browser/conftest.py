@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from playwright.sync_api import sync_playwright
 from scripts.local_airflow import LocalAirflow
 from scripts.local_sandbox import local_sandbox
 from scripts.system_programs import system_program
+from tests.support.s3 import running_s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from scripts.local_sandbox import LocalSandbox
+    from tests.support.s3 import S3
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".browser"
@@ -46,9 +49,16 @@ def anyfast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSandbox]:
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox) -> Iterator[LocalAirflow]:
+def s3() -> Iterator[S3]:
+    with running_s3() as s3:
+        s3.empty()
+        yield s3
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox, s3: S3) -> Iterator[LocalAirflow]:
     home = tmp_path_factory.mktemp("airflow")
-    connections = {"anyfast_default": anyfast.connection}
+    connections = {"anyfast_default": anyfast.connection, "s3": json.loads(s3.connection.as_json())}
     with LocalAirflow(home, ROOT / "example_dags", connections=connections) as cluster:
         cluster.migrate()
         cluster.start_all()
