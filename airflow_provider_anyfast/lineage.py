@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -32,8 +33,10 @@ def emit_asset_events(context: Mapping[str, Any], outlets: Iterable[Any], uri: s
 
 
 def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
-    """References of a request as lineage names them: assets within their AnyFast, links without their secrets."""
+    """References of a request as lineage names them: assets within their AnyFast, links without secrets, and files."""
     from airflow_provider_anyfast.client.endpoints import bare_asset_id  # noqa: PLC0415 - nothing that Airflow parses
+    from airflow_provider_anyfast.client.errors import AnyFastError  # noqa: PLC0415 - likewise
+    from airflow_provider_anyfast.files.storage import stored_file  # noqa: PLC0415 - likewise
 
     named = []
     for reference in references:
@@ -44,6 +47,9 @@ def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
             parts = urlsplit(reference)
             host = parts.netloc.rpartition("@")[2]
             named.append(parts._replace(netloc=host, query="", fragment="").geturl())
+        elif not reference.startswith("data:"):
+            with suppress(AnyFastError):  # the video is paid for, and lineage must not lose it
+                named.append(stored_file(reference, "reference").uri)
     return named
 
 

@@ -279,8 +279,8 @@ def test_lineage_names_the_references_and_the_file(s3_runner: TaskRunner, sandbo
     group = s3_runner.fresh().attempt(partial(CreateAssetGroupOperator, task_id="g", name="g")).result
     asset = s3_runner.fresh().attempt(partial(CreateAssetOperator, task_id="a", group_id=group, file=file)).result
     links = ["https://example.com/cat.png?X-Amz-Signature=secret", "https://me:secret@example.com/dog.png#secret"]
-    references = [asset, *links]
-    attempt = s3_runner.attempt(video(output_path=s3.path("x.mp4"), reference_images=references))
+    make = video(output_path=s3.path("x.mp4"), reference_images=[asset, *links, file], asset_group=group)
+    attempt = s3_runner.attempt(make)
     assert isinstance(attempt.task, GenerateVideoOperator), attempt.log_text
     lineage = attempt.task.get_openlineage_facets_on_complete(None)
     host = sandbox.url.removeprefix("http://")
@@ -288,6 +288,7 @@ def test_lineage_names_the_references_and_the_file(s3_runner: TaskRunner, sandbo
         (f"anyfast://{host}", asset),
         ("https://example.com", "cat.png"),
         ("https://example.com", "dog.png"),
+        ("s3://videos", "in/lamp.png"),
     ]
     assert "secret" not in str(lineage)
     assert [(part.namespace, part.name) for part in lineage.outputs] == [("s3://videos", "x.mp4")]

@@ -18,6 +18,7 @@ from airflow_provider_anyfast.assets.references import ReferenceLibrary
 from airflow_provider_anyfast.batch.source import RowSource
 from airflow_provider_anyfast.exceptions import AuthenticationError, QuotaError
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetsOperator
+from airflow_provider_anyfast.operators.asset_deletion import DeleteAssetGroupOperator
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
@@ -228,6 +229,21 @@ def test_a_row_that_needs_a_second_video_makes_the_asset_that_it_lacks(
     assert "1 are new assets" in again.log_text
     assert sandbox.billed.assets == 2
     assert len(set(frames(sandbox))) == 2
+
+
+def test_a_row_that_needs_a_second_video_creates_no_group_in_place_of_a_deleted_one(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rows = [{"name": "boat [sandbox:fail]", "picture": picture(tmp_path / "boat.png")}]
+    make = batch(tmp_path, rows)
+    assert runner.attempt(make).state == "up_for_retry"
+    assert (
+        runner.fresh().attempt(lambda: DeleteAssetGroupOperator(task_id="delete", name="products")).state == "success"
+    )
+    again = runner.attempt(make)
+    line = json.loads((tmp_path / "manifest.jsonl").read_text().splitlines()[0])
+    assert "lists no asset group 'products'" in line["error"], again.log_text
+    assert billed(sandbox) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("name", ["no_quota", "unauthorized"])
