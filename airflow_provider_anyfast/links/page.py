@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from airflow.providers.common.compat.sdk import conf
 
 if TYPE_CHECKING:
-    from airflow.sdk.types import TaskInstanceKey
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol, TaskInstanceKey
 
 PREFIX = "/anyfast"
 """Of everything that this provider serves on Airflow's API server."""
@@ -42,3 +42,9 @@ def served_as(path: str) -> str:
         return str(Path(path).expanduser()).lstrip("/")
     bucket, _, key = rest.partition("/")
     return f"{scheme}/{bucket.rpartition('@')[2]}/{key}"
+
+
+def page_of_task(ti: RuntimeTaskInstanceProtocol) -> str:
+    """The page of what a task instance has saved, which plays it for as long as the file is there; empty likewise."""
+    index = -1 if ti.map_index is None else ti.map_index
+    return page_address(ti.dag_id, ti.run_id, ti.task_id, index)

@@ -23,6 +23,7 @@ from airflow_provider_anyfast.ledger.receipts import Asked
 from airflow_provider_anyfast.ledger.record import Attach, Ledger, Submit
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events, lineage_of
+from airflow_provider_anyfast.links.page import page_of_task
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
 from airflow_provider_anyfast.metrics import count_obtained, count_stored_success, failures_counted
 from airflow_provider_anyfast.operators.video_download import DownloadVideoOperator
@@ -391,6 +392,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         seconds = (task.finished_at or clock.now()) - submitted_at
         self.log.info("Generation %s took %.0f s: %s.", task.generation_id, seconds, describe_result(result))
         if saved is not None:
+            self.video_link = page_of_task(context["ti"]) or self.video_link
             emit_asset_events(context, self.outlets, saved.uri, result)
             self._lineage = (asset_uris(self.request.references, client.settings.base_url), [saved.uri])
         return publish(context, result)

@@ -15,6 +15,7 @@ from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.lineage import emit_asset_events, lineage_of
+from airflow_provider_anyfast.links.page import page_of_task
 from airflow_provider_anyfast.links.video import AnyFastVideoLink
 from airflow_provider_anyfast.parameters import FilePath, Id, Switch, TaskParameters, check_literals, read
 from airflow_provider_anyfast.seedance.result import video_result
@@ -103,6 +104,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
                 last_frame_path=saved.last_frame_path,
                 price=client.settings.price_per_million_tokens,
             )
+            self.video_link = page_of_task(context["ti"]) or self.video_link
             emit_asset_events(context, self.outlets, saved.uri, result)
             base_url = urlsplit(client.settings.base_url).netloc
             self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [saved.uri])

@@ -68,10 +68,10 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
     link = page.get_by_role("link", name="Open video")
     expect(link).to_be_visible(timeout=30_000)  # the page asks for a task's links after everything else
     picture(page, "task-instance")
-    with page.expect_popup() as popup:
-        link.click()
-    _expect_to_play(popup.value.locator("video"))
-    picture(popup.value, "video")
+    link.click()
+    page.get_by_role("button", name="Play download").click()
+    _expect_to_play(page.locator("video.player"))
+    picture(page, "video")
 
     page.goto(anyfast.url)
     (generation,) = anyfast.generations(PROMPT)

@@ -11,6 +11,7 @@ import re
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import av
 import pytest
@@ -124,6 +125,29 @@ def test_strings_that_a_template_made_become_what_anyfast_expects(runner: TaskRu
     assert request["service_tier"] == "default"
     assert "watermark" not in request
     assert "resolution" not in request
+
+
+def test_the_link_of_a_saved_video_leads_to_the_page_that_plays_it_and_holds_no_signature(
+    runner: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = video(output_path=str(tmp_path / "a.mp4"))
+    attempt = runner.attempt(make)
+    run = f"/anyfast/dags/{runner.metadata.dag_id}/runs/{quote(runner.metadata.run_id, safe='')}"
+    page = f"{run}/?task_id=video&map_index=-1"
+    assert attempt.links["_link_AnyFastVideoLink"] == page
+
+    monkeypatch.setenv("AIRFLOW__ANYFAST__VIDEOS_PAGE", "False")
+    without_page = runner.fresh().attempt(make)
+    assert without_page.links["_link_AnyFastVideoLink"] == without_page.result["video_url"]
+
+
+def test_a_draft_and_its_final_pass_through_content_and_extra_body(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    draft = runner.attempt(video(model="seedance-2.5", seed=11, extra_body={"draft": True})).result
+    named = [{"type": "draft_task", "draft_task": {"id": draft["generation_id"]}}]
+    shape = {"prompt": None, "duration": None, "resolution": "1080p"}
+    final = runner.fresh().attempt(video(model="seedance-2.5", content=named, **shape)).result
+    assert [(result["seed"], result["resolution"]) for result in (draft, final)] == [(11, "480p"), (11, "1080p")]
+    assert sandbox.billed.generations == 2
 
 
 def test_every_parameter_that_varies_is_a_template_field() -> None:

@@ -95,7 +95,7 @@ _V25 = replace(
     durations=range(4, 31),
     automatic_duration=True,
     references=Limits(images=30, videos=10, audios=10, items=51, seconds=30, audio_alone=True),
-    only=frozenset({"tools", "output_format", "omni_reference_task_type"}),
+    only=frozenset({"draft", "tools", "output_format", "omni_reference_task_type"}),
     frames_need_adaptive=True,
     liveness_assets=False,
 )

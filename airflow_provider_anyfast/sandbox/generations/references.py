@@ -13,7 +13,7 @@ from airflow_provider_anyfast.sandbox.api.responses import (
     upstream_error,
 )
 from airflow_provider_anyfast.sandbox.generations.generation import Reference, ReferenceKind
-from airflow_provider_anyfast.sandbox.generations.requests import AudioItem, ImageItem, TextItem, VideoItem, invalid
+from airflow_provider_anyfast.sandbox.generations.requests import AudioItem, ImageItem, VideoItem, invalid
 from airflow_provider_anyfast.sandbox.media.data_uris import DataUri, shortened
 from airflow_provider_anyfast.sandbox.media.limits import check_media
 from airflow_provider_anyfast.sandbox.media.probe import Media, MediaKind, read_media
@@ -39,7 +39,7 @@ def read_references(submission: Submission, model: Model, library: AssetLibrary,
     return tuple(
         reader.read(item, f"content[{index}]")
         for index, item in enumerate(submission.content)
-        if not isinstance(item, TextItem)
+        if isinstance(item, ImageItem | VideoItem | AudioItem)
     )
 
 

@@ -67,7 +67,21 @@ class AudioItem(_Part):
     role: Literal["reference_audio"]
 
 
-Item = Annotated[TextItem | ImageItem | VideoItem | AudioItem, Field(discriminator="type")]
+class DraftTask(_Part):
+    """A draft, by the id of its generation."""
+
+    id: Annotated[str, StringConstraints(min_length=1)]
+
+
+class DraftTaskItem(_Part):
+    """The draft whose final is to be made."""
+
+    type: Literal["draft_task"]
+    draft_task: DraftTask
+    role: None = None
+
+
+Item = Annotated[TextItem | ImageItem | VideoItem | AudioItem | DraftTaskItem, Field(discriminator="type")]
 
 
 class Tool(_Part):

@@ -29,6 +29,7 @@ from airflow_provider_anyfast.sandbox.api.routing import (
     calling_key,
 )
 from airflow_provider_anyfast.sandbox.generations.catalog import MODELS
+from airflow_provider_anyfast.sandbox.generations.drafts import draft_id, final_of
 from airflow_provider_anyfast.sandbox.generations.generation import (
     RUNNING,
     Generation,
@@ -207,6 +208,9 @@ def _read_spec(fields: dict[str, Any], sandbox: Sandbox, key: Key) -> Generation
     submission = read_submission(fields)
     with sandbox.lock:
         library, now = key.library.snapshot(), sandbox.clock.now()
+        if named := draft_id(submission):
+            draft = sandbox.generations.get(named)
+            return final_of(draft if draft and draft.key == key.value else None, submission, now)
     # Reading inline media takes time, so it happens outside of the lock.
     return check_submission(submission, library, now)
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _AUTOMATIC = -1
 _AUTOMATIC_SECONDS = 5
 _FRAME_ROLES = ("first_frame", "last_frame")
+_DRAFT_RESOLUTION: Resolution = "480p"
+_DRAFTS_COST = 5
+"""A draft is billed one part in so many (resellers of the service behind AnyFast)."""
 _LONGEST_SECONDS = 60
 _SEEDS = 100_000
 # A clip that is cut to whole seconds carries a last frame or audio packet past its end.
@@ -59,6 +62,8 @@ def _check_parameters(submission: Submission, model: Model) -> None:
         raise _broken("resolution", f"the model {model.name} requires it, one of {', '.join(model.resolutions)}")
     if submission.resolution is not None and submission.resolution not in model.resolutions:
         raise _broken("resolution", f"the model {model.name} takes {', '.join(model.resolutions)}")
+    if submission.draft and submission.resolution not in (None, _DRAFT_RESOLUTION):
+        raise _broken("resolution", f"a draft is made at {_DRAFT_RESOLUTION}")
     if submission.duration is not None and not _takes_duration(model, submission.duration):
         range_ = f"{model.durations[0]} to {model.durations[-1]}{' or -1' if model.automatic_duration else ''}"
         raise _broken("duration", f"the model {model.name} takes {range_} seconds, not {submission.duration}")
@@ -131,11 +136,11 @@ def _check_lengths(references: tuple[Reference, ...], model: Model) -> None:
 
 
 def _spec(submission: Submission, model: Model, references: tuple[Reference, ...]) -> GenerationSpec:
-    resolution = submission.resolution or "720p"
+    resolution = submission.resolution or (_DRAFT_RESOLUTION if submission.draft else "720p")
     rendered = model.upscaled_from.get(resolution, resolution)
     ratio = _ratio(submission, references)
     frames, duration = _length(submission, references)
-    rendered_tokens = tokens_of(frames, size_of(rendered, ratio))
+    rendered_tokens = tokens_of(frames, size_of(rendered, ratio)) // (_DRAFTS_COST if submission.draft else 1)
     wants_audio = model.generate_audio if submission.generate_audio is None else submission.generate_audio
     return GenerationSpec(
         model=submission.model,
