@@ -175,10 +175,10 @@ def test_only_what_was_approved_becomes_a_final(runner: TaskRunner, sandbox: San
 
 def test_the_contact_sheet_plays_the_videos_beside_it(runner: TaskRunner, tmp_path: Path) -> None:
     run = GuideRun(Place(tmp_path), snippet_of("contact_sheet", "with_contact_sheet"), runner)
-    *_, report = run.dag("with_contact_sheet")
-    assert report.result == {"SUCCESS": 2}
-    (page,) = tmp_path.glob("s3/videos/*/index.html")
-    assert 'src="1002.mp4#' in page.read_text()
+    (videos,) = run.dag("with_contact_sheet")
+    assert videos.state == "success", videos.log_text
+    (page,) = tmp_path.glob("s3/videos/*/report.html")
+    assert 'data-src="1002.mp4"' in page.read_text()
     assert page.with_name("report.csv").read_text().count("SUCCESS") == 2
 
 

@@ -12,6 +12,7 @@ from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 from airflow_provider_anyfast.parameters import (
     FilePath,
     InFlight,
+    OptionalFilePath,
     OptionalSeconds,
     OptionalText,
     OptionalWhole,
@@ -52,6 +53,16 @@ def _literal_problems(template: dict[str, Any], *, asset_group: str | None) -> l
     return literal_problems(VideoRequest, {**given, "asset_group": asset_group})
 
 
+def _page(path: str | None) -> str | None:
+    if path is not None and not path.lower().endswith((".html", ".htm")):
+        raise PydanticCustomError("anyfast", "a report is a page, so its path ends in .html")
+    return path
+
+
+ReportPath = Annotated[OptionalFilePath, AfterValidator(_page)]
+"""Where a report is written, or None."""
+
+
 class BatchParameters(TaskParameters):
     """The parameters of a batch but for its rows."""
 
@@ -72,7 +83,7 @@ class BatchParameters(TaskParameters):
     if_exists: IfExists = "overwrite"
     limit: OptionalWhole = None
     asset_group: OptionalText = None
-    report_path: OptionalText = None
+    report_path: ReportPath = None
 
     def problems(self) -> Iterator[Problem]:
         """References of the template that only a group could make assets of."""

@@ -45,8 +45,6 @@ class ReportFile:
     def __post_init__(self) -> None:
         self._file = stored_file(self.path, "report_path")
         self.path = self._file.path
-        if PurePosixPath(self._file.name).suffix.lower() not in (".html", ".htm"):
-            raise InvalidRequestError(f"report_path={self.path!r} is the path of a page, so it ends in .html.")
 
     @property
     def table(self) -> StoredFile:

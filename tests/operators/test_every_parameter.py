@@ -164,6 +164,7 @@ PARAMETERS: dict[type[BaseOperator], dict[str, Kind]] = {
         "if_exists": choice("overwrite", "skip"),
         "limit": OPTIONAL_COUNT,
         "asset_group": OPTIONAL_TEXT,
+        "report_path": Kind(NOTHING, NOTHING, also=("report.html", Path("report.html"))),
         **WAIT,
     },
     DownloadVideoOperator: {"generation_id": GENERATION_ID, "output_path": PATH, "overwrite": SWITCH, **ANYFAST},
