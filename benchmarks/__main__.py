@@ -16,6 +16,7 @@ from rich.markdown import Markdown
 from benchmarks import batch, detection, imports, receipts, tables
 from benchmarks.files import runs as files
 from benchmarks.measured import RESULTS, running_server
+from benchmarks.page import runs as page
 from benchmarks.plot import plot
 from benchmarks.polling import runs as polling
 from benchmarks.polling.ways import WAYS
@@ -113,6 +114,11 @@ def measure_files(options: Options) -> Iterator[files.Transferred]:
             yield files.transfer(server, direction, way, options.folder)
 
 
+def measure_page(options: Options) -> Iterator[page.Served]:
+    """The page "Videos" with thousands of videos and with many viewers."""
+    yield from page.served(options.rounds)
+
+
 def measure_imports(options: Options) -> Iterator[imports.Imported]:
     """Imports, by turns."""
     for _, module in itertools.product(range(max(10, options.rounds)), imports.MODULES):
@@ -138,6 +144,7 @@ BENCHMARKS: dict[str, tuple[Table, Callable[[Options], Iterator[DataclassInstanc
     "batch": (tables.BATCH, measure_batch),
     "submitting": (tables.SUBMITTING, measure_submitting),
     "files": (tables.FILES, measure_files),
+    "page": (tables.PAGE, measure_page),
     "imports": (tables.IMPORTS, measure_imports),
     "videos": (tables.VIDEOS, measure_videos),
 }

@@ -78,6 +78,12 @@ BATCH = Table(
         Figure("loop_held", "trigger's start holds the loop, ms", 0),
     ),
 )
+PAGE = Table(
+    "page",
+    'The page "Videos" on the API server',
+    ("way",),
+    (Figure("seconds", "s"), Figure("mb", "MB sent", 1), Figure("memory", "peak MB over base", 1)),
+)
 SUBMITTING = Table(
     "submitting",
     "Submissions to a server that accepts 20 a second",

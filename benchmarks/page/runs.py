@@ -1,0 +1,94 @@
+"""Asks the page's server as a browser does."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from airflow_provider_anyfast.batch.manifest import SUCCEEDED, ManifestEntry, to_text
+from benchmarks.measured import Measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VIDEOS = 2000
+VIEWERS = 10
+FILE_MB = 200
+_HEAD = b"\x00\x00\x00\x18ftypmp42"
+_PREFIX = "/dags/products/runs/nightly/"
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a question costs the server."""
+
+    way: str
+    seconds: float
+    mb: float
+    """Megabytes of the answers together."""
+    memory: float
+    """Megabytes over the server's base at most."""
+
+
+def served(rounds: int) -> Iterator[Served]:
+    """The list of a run, read anew and again, and many viewers of one large file."""
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = _manifest(Path(folder))
+        for _ in range(rounds):
+            with Measured("benchmarks.page", str(manifest)) as process:
+                port = process.read()["port"]
+                client = httpx.Client(
+                    base_url=f"http://127.0.0.1:{port}{_PREFIX}", headers={"Authorization": "Bearer a"}, timeout=600
+                )
+                with client:
+                    yield from _asked(process, client)
+
+
+def _asked(process: Measured, client: httpx.Client) -> Iterator[Served]:
+    client.get("page.js").raise_for_status()
+    yield _timed(process, f"list of {VIDEOS} videos, first time", lambda: len(client.get("videos").content))
+    yield _timed(process, f"list of {VIDEOS} videos, within 2 s", lambda: len(client.get("videos").content))
+    video = client.get("videos").json()["videos"][0]["id"]
+    with ThreadPoolExecutor(VIEWERS) as viewers:
+
+        def watch() -> int:
+            return sum(viewers.map(lambda _: _stream(client, f"videos/{video}/file"), range(VIEWERS)))
+
+        yield _timed(process, f"{VIEWERS} viewers of {FILE_MB} MB", watch)
+
+
+def _timed(process: Measured, way: str, ask: Callable[[], int]) -> Served:
+    process.ask("reset")
+    began = time.perf_counter()
+    received = ask()
+    seconds = time.perf_counter() - began
+    return Served(way, seconds, received / 1e6, process.ask("memory")["over_base"] / 1e6)
+
+
+def _stream(client: httpx.Client, page: str) -> int:
+    with client.stream("GET", page) as answer:
+        answer.raise_for_status()
+        return sum(map(len, answer.iter_raw()))
+
+
+def _manifest(folder: Path) -> Path:
+    video = folder / "video.mp4"
+    with video.open("wb") as file:
+        file.write(_HEAD)
+        file.truncate(FILE_MB * 1_000_000)
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text(to_text(_entry(number, str(video)) for number in range(1, VIDEOS + 1)))
+    return manifest
+
+
+def _entry(number: int, path: str) -> ManifestEntry:
+    prompt = f"A slow turn around product {number}."
+    result = {"generation_id": f"asyntask_{number}", "prompt": prompt, "path": path}
+    sku = {"sku": str(number)}
+    return ManifestEntry(number, str(number), "nightly", attempt=1, input=sku, status=SUCCEEDED, result=result)
