@@ -233,6 +233,8 @@ class Parameters(BaseModel):
     meant_if_given: ClassVar[frozenset[str]] = frozenset()
     """Parameters that may be left out, and must not be empty where they are given: without its picture, another video
     would be billed than the one that was wanted."""
+    may_render_none: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that are left out where their template says so, as ``{{ params.picture or none }}`` does."""
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with several parameters together."""
@@ -286,7 +288,9 @@ def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
         for name in kind.model_fields
         if name in operator.template_fields and _is_templated(getattr(operator, name))
     }
-    optional = {name for name in templated if may_be_none(getattr(operator, name))}
+    optional = {
+        name for kind in kinds for name in kind.may_render_none & templated if may_be_none(getattr(operator, name))
+    }
     setattr(operator, _TEMPLATED, frozenset(templated - optional))
     setattr(operator, _OPTIONAL, frozenset(optional))
     # Airflow builds an instance of a mapped task on the worker, where ``execute`` is about to check everything, and

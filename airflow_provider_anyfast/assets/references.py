@@ -32,13 +32,14 @@ from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.record import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore, store_for
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
+from airflow_provider_anyfast.seedance.fresh_assets import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import TypeVar
 
     from airflow_provider_anyfast.client.responses import Asset
-    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.seedance.request import VideoRequest
 
     FoundT = TypeVar("FoundT")
@@ -74,19 +75,21 @@ def library_for(
     return ReferenceLibrary(client, group, ledger, max_in_flight)
 
 
-def with_assets(
-    context: Mapping[str, Any], client: AnyFastClient, request: VideoRequest, billed_to: str, *, durable: bool
-) -> VideoRequest:
-    """The request with asset ids in place of files, which become assets now.
-
-    Raises:
-        AnyFastError: a file has no asset; as ``ReferenceLibrary.obtain``.
-    """
+def submit_with_assets(
+    context: Mapping[str, Any],
+    client: AnyFastClient,
+    request: VideoRequest,
+    billed_to: str,
+    guard: Guard,
+    *,
+    durable: bool,
+) -> str:
+    """Makes assets of the files of a request, and submits it; as ``submit``, and as ``ReferenceLibrary.obtain``."""
     library = library_for(context, client, request.asset_group, billed_to, durable=durable)
-    if library is None:
-        return request
-    library.obtain(request.files, is_strict=True)
-    return library.put_into(request)
+    if library is not None:
+        library.obtain(request.files, is_strict=True)
+        request = library.put_into(request)
+    return submit(client, request, guard)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_anyfast.assets.references import GROUP_KEY, with_assets
+from airflow_provider_anyfast.assets.references import GROUP_KEY, submit_with_assets
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import LinkExpiredError
 from airflow_provider_anyfast.client.job_failures import generation_failure
@@ -37,7 +37,6 @@ from airflow_provider_anyfast.parameters import (
     check_literals,
     read,
 )
-from airflow_provider_anyfast.seedance.fresh_assets import submit
 from airflow_provider_anyfast.seedance.pricing import check_budget, describe_estimate
 from airflow_provider_anyfast.seedance.request import VideoRequest
 from airflow_provider_anyfast.seedance.result import describe_result, video_result
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
+    from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.files.storage import Place
     from airflow_provider_anyfast.ledger.record import Store
     from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
@@ -92,8 +91,8 @@ class GenerateVideoOperator(DeferrableJobMixin):
         reference_images, reference_videos, reference_audios: what the video is to resemble. A reference is an asset id
             (the result of ``CreateAssetOperator``), a public URL, a data URI (not for videos) or, with ``asset_group``,
             a local file or any ``ObjectStoragePath``.
-        asset_group: name or id of the group whose assets such files become. Each content becomes one asset, once, which
-            is billed, whichever task, run or DAG names it. A group that does not exist is created, which is billed too.
+        asset_group: name or id of the group whose assets such files become, each content once, which is billed. A group
+            that does not exist is created, which is billed too.
         resolution: such as ``720p``.
         ratio: such as ``16:9``, or ``adaptive``.
         duration: seconds.
@@ -142,13 +141,9 @@ class GenerateVideoOperator(DeferrableJobMixin):
         "on_lost_submission",
         "anyfast_conn_id",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {
-        "reference_images": "json",
-        "reference_videos": "json",
-        "reference_audios": "json",
-        "content": "json",
-        "extra_body": "json",
-    }
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("reference_images", "reference_videos", "reference_audios", "content", "extra_body"), "json"
+    )
     operator_extra_links = (AnyFastVideoLink(),)
     video_link = ""
     _generation_id = ""
@@ -240,7 +235,9 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 lookup = Lookup(client, others=lambda: self._ids_of_siblings(context), is_stopped=lambda: self.stopped)
                 generation = get_or_submit(
                     ledger,
-                    submit=partial(self._submit, context, client),
+                    submit=partial(
+                        submit_with_assets, context, client, self.request, self.anyfast_conn_id, durable=self.durable
+                    ),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     look=lookup.look,
                     on_lost_submission=self._options.on_lost_submission,
@@ -285,11 +282,6 @@ class GenerateVideoOperator(DeferrableJobMixin):
             else "durable=False: a retry pays for another."
         )
         self.log.warning("Task stopped. %s %s", what, follows)
-
-    def _submit(self, context: Context, client: AnyFastClient, guard: Guard) -> str:
-        """Submits the request; files of it become assets first."""
-        request = with_assets(context, client, self.request, self.anyfast_conn_id, durable=self.durable)
-        return submit(client, request, guard)
 
     @cached_property
     def _given(self) -> tuple[VideoRequest, WaitAndBudget]:

@@ -68,6 +68,7 @@ class VideoRequest(Parameters):
     """
 
     meant_if_given: ClassVar[frozenset[str]] = REFERENCES
+    may_render_none: ClassVar[frozenset[str]] = REFERENCES
 
     model: FilledText = "seedance"
     prompt: OptionalText = None
