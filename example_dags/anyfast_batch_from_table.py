@@ -48,13 +48,19 @@ if TYPE_CHECKING:
 
 RETRIES: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(minutes=1)}
 try:
-    from airflow.sdk import ExceptionRetryPolicy, RetryRule
+    from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 except ImportError:  # Airflow 3.1 and 3.2 retry everything after the same delay
     pass
 else:
+    # Airflow 3.4 can run a task again without using up one of its retries.
+    at_no_retry: dict[str, Any] = (
+        {"action": RetryAction.RESCHEDULE, "reschedule_timeout": timedelta(hours=6)}
+        if hasattr(RetryAction, "RESCHEDULE")
+        else {}
+    )
     RETRIES["retry_policy"] = ExceptionRetryPolicy(
         [
-            RetryRule(exceptions.RateLimitError, retry_delay=timedelta(minutes=10)),
+            RetryRule(exceptions.RateLimitError, retry_delay=timedelta(minutes=10), **at_no_retry),
             RetryRule(exceptions.GenerationTimeoutError, retry_delay=timedelta(0)),  # waits for the same video
         ]
     )

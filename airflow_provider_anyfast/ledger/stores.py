@@ -37,11 +37,20 @@ RETENTION = timedelta(days=30)
 """How long Airflow keeps the task state of a batch that has succeeded."""
 
 
-def store_for(context: Mapping[str, Any], key: str, *, durable: bool = True) -> Store:
-    """The store of this task instance; ``durable=False`` gives one that forgets with the process."""
+def store_for(context: Mapping[str, Any], key: str, *, durable: bool = True, pays: bool = True) -> Store:
+    """The store of this task instance.
+
+    Args:
+        context: Airflow's.
+        key: names the record.
+        durable: False gives a store that forgets with the process.
+        pays: whether money depends on the record. Where an earlier run of the task may have written one, an answer
+            "there is none" is then proven.
+    """
     if not durable:
         return MemoryStore()
-    return _task_store(context, key, doubts_absence=context["ti"].try_number > 1)
+    has_run_before = context["ti"].try_number > 1 or context.get("task_reschedule_count", 0) > 0
+    return _task_store(context, key, doubts_absence=pays and has_run_before)
 
 
 def after_success(key: str) -> Callable[[Mapping[str, Any]], None]:

@@ -25,7 +25,7 @@ class Memory:
     """
 
     def __init__(self, context: Context) -> None:
-        self._store = store_for(context, KEY)
+        self._store = store_for(context, KEY, pays=False)
         self._attempt = context["ti"].try_number
         stored = self._store.get()
         self._is_stored = stored is not None

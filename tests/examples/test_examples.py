@@ -16,7 +16,7 @@ from airflow.sdk import Connection
 from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
 from airflow_provider_anyfast import exceptions
-from tests.support.installed_airflow import HAS_STATE_STORE, DagBag
+from tests.support.installed_airflow import CAN_RESCHEDULE, HAS_STATE_STORE, DagBag
 from tests.support.metadata import TaskKey
 
 if TYPE_CHECKING:
@@ -206,7 +206,10 @@ def test_where_airflow_has_retry_policies_the_delay_follows_the_cause(
     policy = getattr(video, "retry_policy", None)
     assert (policy is not None) == HAS_STATE_STORE, "both came with Airflow 3.3"
     if policy:
-        assert policy.evaluate(error, 1, 3).retry_delay == delay
+        decision = policy.evaluate(error, 1, 3)
+        assert decision.retry_delay == delay
+        costs_no_retry = CAN_RESCHEDULE and isinstance(error, exceptions.RateLimitError)
+        assert (decision.action.value == "reschedule") == costs_no_retry
     assert video.retry_delay == timedelta(minutes=1)
 
 

@@ -388,6 +388,19 @@ def test_a_lost_manifest_is_made_anew_from_what_is_paid_while_the_state_is_kept(
     assert sandbox.billed.generations == 5
 
 
+@pytest.mark.parametrize(("has_manifest", "billed"), [(True, 5), (False, 10)])
+def test_a_clear_that_discards_the_state_of_a_finished_batch_goes_by_its_manifest(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, has_manifest: bool, billed: int
+) -> None:
+    make = batch(tmp_path)
+    assert runner.attempt(make).state == "success"
+    if not has_manifest:
+        (tmp_path / "manifest.jsonl").unlink()
+    runner.clear(keep_task_state=False)
+    assert runner.attempt(make).result["succeeded"] == 5
+    assert sandbox.billed.generations == billed
+
+
 def test_rows_that_change_are_paid_and_the_others_are_not_even_if_they_move(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:

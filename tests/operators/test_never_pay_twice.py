@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
-from tests.support.installed_airflow import LEDGER_PLACES
+from tests.support.installed_airflow import CAN_RESCHEDULE, LEDGER_PLACES
 from tests.support.metadata import TaskKey
 
 if TYPE_CHECKING:
@@ -208,6 +209,21 @@ def test_without_durability_a_retry_pays_again_as_documented(runner: TaskRunner,
     assert sandbox.billed.generations == 2
 
 
+@pytest.mark.state_store
+def test_a_rate_limit_costs_no_retry_where_airflow_can_do_without(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule  # noqa: PLC0415  # since Airflow 3.3
+
+    given: dict[str, Any] = {"action": RetryAction("reschedule"), "max_reschedules": 5} if CAN_RESCHEDULE else {}
+    rule = RetryRule(exceptions.RateLimitError, retry_delay=timedelta(minutes=10), **given)
+    make = video(retry_policy=ExceptionRetryPolicy(rules=[rule]))
+    sandbox.fault("rate_limited", times=0)
+    assert runner.attempt(make).state == ("up_for_reschedule" if CAN_RESCHEDULE else "up_for_retry")
+    sandbox.end_faults()
+    end = runner.run_to_end(make)
+    assert (end.state, end.try_number) == ("success", 1 if CAN_RESCHEDULE else 2)
+    assert sandbox.billed.generations == 1
+
+
 class TestTheRecord:
     """Where the record of what is paid for is, and what its failures do."""
 
@@ -264,6 +280,20 @@ class TestTheRecord:
         assert runner.attempt(make).state == "success"
         assert sandbox.billed.generations == 1
         assert not runner.metadata.variables
+
+    def test_a_task_that_a_policy_runs_again_without_a_retry_believes_no_empty_ledger_either(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        make = video(deferrable=True)
+        runner.attempt(make, run_trigger=False)
+        (row,) = runner.metadata.task_instances.values()
+        row.end_try("up_for_reschedule")
+        row.reschedules = 1
+        runner.outages.finds_nothing = True
+        assert isinstance(runner.attempt(make).error, exceptions.LedgerError)
+        runner.outages.finds_nothing = False
+        assert runner.attempt(make).state == "success"
+        assert sandbox.billed.generations == 1
 
     @pytest.mark.parametrize("keep_task_state", [True, False])
     def test_a_clear_goes_on_with_the_same_video_with_and_without_the_task_state(

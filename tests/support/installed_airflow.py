@@ -27,6 +27,7 @@ else:
     """The HTTP library of the task SDK, whose client takes the transports and responses of no other."""
 
 __all__ = [
+    "CAN_RESCHEDULE",
     "CLEAR_DISCARDS_STATE",
     "HAS_STATE_STORE",
     "LEDGER_PLACES",
@@ -67,6 +68,9 @@ HAS_STATE_STORE = hasattr(comms, "GetTaskStateStore")
 _RELEASE = Version(Version(__version__).base_version)
 CLEAR_DISCARDS_STATE = Version("3.4") <= _RELEASE
 """Whether clearing a task instance empties its state store unless the user asks to keep it (3.4)."""
+
+CAN_RESCHEDULE = Version("3.4") <= _RELEASE
+"""Whether a retry policy can run a task again without using up a retry (3.4)."""
 
 QUESTION_OUTLIVES_RETRY = Version("3.4") > _RELEASE
 """Whether the next try of a task that asks a person has the question of the last one, and the answer to it."""
