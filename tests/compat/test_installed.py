@@ -25,30 +25,25 @@ def test_the_example_dags_of_the_wheel_load_without_a_warning() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_dag_of_the_wheel_makes_a_video_with_a_stored_connection(tmp_path: Path) -> None:
+def test_a_dag_of_the_wheel_makes_a_video(tmp_path: Path) -> None:
     conf = json.dumps({"output_folder": str(tmp_path / "videos")})
     with (
         local_sandbox(tmp_path / "sandbox.log", "--completion-seconds", "1", "--asset-seconds", "1") as sandbox,
-        LocalAirflow(tmp_path / "airflow", EXAMPLES, connections={}) as airflow,
+        LocalAirflow(tmp_path / "airflow", EXAMPLES, connections={"anyfast_default": sandbox.connection}) as airflow,
     ):
         airflow.migrate()
-        _run(airflow, "connections", "add", "anyfast_default", "--conn-json", json.dumps(sandbox.connection))
-        _run(airflow, "dags", "test", "anyfast_quickstart", "--conf", conf)
+        done = subprocess.run(
+            (sys.executable, "-m", "airflow", "dags", "test", "anyfast_quickstart", "--conf", conf),
+            env=airflow.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=240,
+        )
         account = sandbox.account()
+    assert done.returncode == 0, done.stdout[-5000:]
     assert account["billed"]["generations"] == 1
     (video,) = (tmp_path / "videos").iterdir()
     assert account["generations"][0]["id"] in video.name
     assert video.read_bytes()[4:8] == b"ftyp"
-
-
-def _run(airflow: LocalAirflow, *command: str) -> None:
-    done = subprocess.run(
-        (sys.executable, "-m", "airflow", *command),
-        env=airflow.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
