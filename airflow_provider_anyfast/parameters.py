@@ -288,9 +288,8 @@ def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
         for name in kind.model_fields
         if name in operator.template_fields and _is_templated(getattr(operator, name))
     }
-    optional = {
-        name for kind in kinds for name in kind.may_render_none & templated if may_be_none(getattr(operator, name))
-    }
+    may_be_absent = frozenset[str]().union(*(kind.may_render_none for kind in kinds)) & templated
+    optional = {name for name in may_be_absent if may_be_none(getattr(operator, name))}
     setattr(operator, _TEMPLATED, frozenset(templated - optional))
     setattr(operator, _OPTIONAL, frozenset(optional))
     # Airflow builds an instance of a mapped task on the worker, where ``execute`` is about to check everything, and
@@ -332,9 +331,8 @@ def _values(operator: Any, kind: type[Parameters]) -> dict[str, Any]:
 
 
 def _without_blanks(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [item for item in value if not is_blank(item)]
-    return _absent_if_blank(value)
+    items = isinstance(value, list | tuple)
+    return [item for item in value if not is_blank(item)] if items else _absent_if_blank(value)
 
 
 def _is_templated(value: Any) -> bool:

@@ -91,8 +91,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         reference_images, reference_videos, reference_audios: what the video is to resemble. A reference is an asset id
             (the result of ``CreateAssetOperator``), a public URL, a data URI (not for videos) or, with ``asset_group``,
             a local file or any ``ObjectStoragePath``.
-        asset_group: name or id of the group whose assets such files become, each content once, which is billed. A group
-            that does not exist is created, which is billed too.
+        asset_group: name or id of the group whose assets such files become, each content once. Creations are billed.
         resolution: such as ``720p``.
         ratio: such as ``16:9``, or ``adaptive``.
         duration: seconds.
@@ -111,8 +110,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         wait_for_completion: False returns as soon as the video is submitted; a ``VideoStatusSensor`` can wait for it.
         deferrable: waits in the triggerer, without holding a worker.
         poll_interval: seconds between polls; None follows the video, from where a poll can first pay off.
-        max_tokens: refuses a request whose estimate is above this, before anything is paid. An estimate takes what only
-            the model decides at its most.
+        max_tokens: refuses a request whose highest estimate is above this, before anything is paid.
         timeout: seconds from the submission after which the task fails. The video is still made and billed then; a
             retry goes on with it.
         durable: False forgets what was submitted when the attempt ends, so that a retry pays again.
