@@ -61,8 +61,7 @@ def may_be_none(template: Any) -> bool:
         return any(map(may_be_none, template))
     if not isinstance(template, str):
         return False
-    expressions = (_QUOTED.sub("", found) for found in _EXPRESSION.findall(template))
-    return any(re.search(r"\b[nN]one\b", expression) for expression in expressions)
+    return any(re.search(r"\b[nN]one\b", _QUOTED.sub("", found)) for found in _EXPRESSION.findall(template))
 
 
 def decode(text: str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
