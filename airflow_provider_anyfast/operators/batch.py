@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.files.storage import StoredFile
+    from airflow_provider_anyfast.files.storage import Place, StoredFile
     from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
-    from airflow_provider_anyfast.parameters import Templated
+    from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
 
 LEDGER_KEY = "anyfast_batch"
 CHECKPOINT_KEY, INDEX_KEY = "course", "row_index"
@@ -145,23 +145,23 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         *,
         rows: Templated[Sequence[dict[str, Any]]],
         template: dict[str, Any],
-        manifest_path: str,
+        manifest_path: Place | TemplatedText,
         on_row_failure: OnRowFailure = "continue",
-        failure_threshold: float | str = 0.0,
-        max_in_flight: int | str = 16,
-        max_active: int | str | None = None,
-        max_tokens: int | str | None = None,
+        failure_threshold: Templated[float] = 0.0,
+        max_in_flight: Templated[int] = 16,
+        max_active: Templated[int] | None = None,
+        max_tokens: Templated[int] | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float | str | None = None,
-        timeout: float | str = 3600.0,
+        poll_interval: Duration | None = None,
+        timeout: Duration = 3600.0,
         on_lost_submission: OnLostSubmission = "fail",
-        key_column: str | None = None,
+        key_column: TemplatedText | None = None,
         duplicate_rows: DuplicateRows = "keep",
-        required: Sequence[str] | str = (),
+        required: Templated[Sequence[str]] = (),
         if_exists: IfExists = "overwrite",
-        limit: int | str | None = None,
-        asset_group: str | None = None,
-        report_path: str | None = None,
+        limit: Templated[int] | None = None,
+        asset_group: TemplatedText | None = None,
+        report_path: Place | TemplatedText | None = None,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:

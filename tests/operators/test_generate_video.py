@@ -436,7 +436,7 @@ def test_the_files_of_mapped_videos_go_to_the_next_tasks_together_and_one_by_one
 
     def task(name: str) -> Any:
         with DAG("chain", schedule=None):
-            videos: Any = GenerateVideoOperator.partial(
+            videos = GenerateVideoOperator.partial(
                 task_id="videos", resolution="480p", duration=4, output_path=f"{tmp_path}/{{generation_id}}.mp4"
             ).expand(prompt=["A boat", "A pier"])
             each = CreateAssetOperator.partial(task_id="each", group_id=group)
