@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.polling.learned import ENOUGH, CompletionTimes
-from airflow_provider_anyfast.polling.schedule import VIDEO_SCHEDULE
+from airflow_provider_anyfast.polling.schedule import VIDEO_SCHEDULE, video_schedule
 from airflow_provider_anyfast.triggers import video as module
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 
@@ -22,11 +22,11 @@ def nothing_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_completion_times", empty)
 
 
-def timing(kind: str = "seedance 480p 4", conn_id: str = "anyfast_default") -> Timing:
+def timing(kind: str = "seedance 720p 4", conn_id: str = "anyfast_default") -> Timing:
     return VideoTrigger.timing(conn_id, kind)
 
 
-def learn(job: Generation, kind: str = "seedance 480p 4", conn_id: str = "anyfast_default") -> None:
+def learn(job: Generation, kind: str = "seedance 720p 4", conn_id: str = "anyfast_default") -> None:
     VideoTrigger.learn(conn_id, kind, job, 0.0)
 
 
@@ -37,6 +37,23 @@ def done(seconds: float, outcome: Outcome = Outcome.SUCCEEDED) -> Generation:
 def teach(seconds: float, **of: str) -> None:
     for number in range(ENOUGH + 8):
         learn(done(seconds + number), **of)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("", 68.0),
+        ("seedance 720p 5", 68.0),
+        ("seedance-2.0  ", 68.0),
+        ("seedance 480p 5", 34.0),
+        ("seedance-2.0-mini 720p 5", 34.0),
+        ("doubao-seedance-1-0-pro-fast-251015 480p 12", 17.0),
+    ],
+)
+def test_before_anything_is_learned_quick_kinds_are_looked_at_earlier(kind: str, first: float) -> None:
+    assert video_schedule(kind).initial_delay == first
+    assert timing(kind=kind).initial_delay == first
+    assert video_schedule(kind).wait(200.0) == VIDEO_SCHEDULE.wait(200.0)
 
 
 def test_fast_videos_are_asked_for_sooner_by_later_triggers_of_their_kind() -> None:
@@ -65,6 +82,6 @@ def test_an_interval_by_hand_is_kept() -> None:
         started_at=0.0,
         deadline=1e4,
         poll_interval=9.0,
-        kind="seedance 480p 4",
+        kind="seedance 720p 4",
     )
     assert by_hand.poller().first_wait(0.0) == pytest.approx(9.0, rel=0.11)
