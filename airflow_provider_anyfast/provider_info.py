@@ -18,6 +18,8 @@ PROVIDER_INFO: dict[str, Any] = {
             "how-to-guide": [
                 "/docs/airflow-provider-anyfast/operators/generate_video.md",
                 "/docs/airflow-provider-anyfast/operators/generate_video_batch.md",
+                "/docs/airflow-provider-anyfast/operators/check_rows.md",
+                "/docs/airflow-provider-anyfast/operators/write_report.md",
                 "/docs/airflow-provider-anyfast/operators/review_videos.md",
                 "/docs/airflow-provider-anyfast/operators/download_video.md",
                 "/docs/airflow-provider-anyfast/operators/create_asset_group.md",
@@ -43,6 +45,7 @@ PROVIDER_INFO: dict[str, Any] = {
                 "airflow_provider_anyfast.operators.asset_deletion",
                 "airflow_provider_anyfast.operators.asset_listing",
                 "airflow_provider_anyfast.operators.batch",
+                "airflow_provider_anyfast.operators.report",
                 "airflow_provider_anyfast.operators.review",
                 "airflow_provider_anyfast.operators.video",
                 "airflow_provider_anyfast.operators.video_download",

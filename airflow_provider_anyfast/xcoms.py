@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.batch.manifest import FAILED, LOST
+from airflow_provider_anyfast.client.errors import LostSubmissionError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+FAILURE_KEY = "failure"
+"""Of the XCom that tells a report why a task has failed."""
 
 PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path")
 """Fields of the result that are XComs of their own too."""
@@ -20,3 +29,18 @@ def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
         if result[name] is not None:
             context["ti"].xcom_push(name, result[name])
     return result
+
+
+def publish_failure(context: Context) -> None:
+    """Stores for a report why the task has failed: ``{"status", "error_type", "error", "prompt"}``."""
+    error: Any = context.get("exception")
+    failure = {
+        "status": LOST if isinstance(error, LostSubmissionError) else FAILED,
+        "error_type": type(error).__name__,
+        "error": str(error),
+        "prompt": getattr(context["task"], "prompt", None),
+    }
+    try:
+        context["ti"].xcom_push(FAILURE_KEY, failure)
+    except Exception as problem:  # noqa: BLE001 - what the task failed with is what counts
+        log.warning("Could not store for a report why this task has failed: %s", problem)

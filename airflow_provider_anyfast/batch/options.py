@@ -11,11 +11,13 @@ from pydantic_core import PydanticCustomError
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
 from airflow_provider_anyfast.parameters import (
     FilePath,
+    Id,
     InFlight,
     OptionalFilePath,
     OptionalSeconds,
     OptionalText,
     OptionalWhole,
+    Parameters,
     Problem,
     Seconds,
     Share,
@@ -89,6 +91,23 @@ class BatchParameters(TaskParameters):
         """References of the template that only a group could make assets of."""
         for sentence in _literal_problems(self.template, asset_group=self.asset_group):
             yield Problem(frozenset({"template", "asset_group"}), f"template: {sentence}")
+
+
+class RowsParameters(Parameters):
+    """The parameters of a table whose rows are checked."""
+
+    template: Annotated[dict[str, Any], AfterValidator(_without_wrong_literals)] = Field(default_factory=dict)
+    prompt_param: OptionalText = None
+    key_column: OptionalText = None
+
+
+class MappedReportParameters(Parameters):
+    """The parameters of a report of mapped tasks."""
+
+    videos: Id = "videos"
+    report_path: Annotated[FilePath, AfterValidator(_page)] = "report.html"
+    key_column: OptionalText = None
+    failure_threshold: Share = 0.0
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from airflow_provider_anyfast.parameters import (
 from airflow_provider_anyfast.seedance.pricing import check_budget, describe_estimate
 from airflow_provider_anyfast.seedance.request import VideoRequest
 from airflow_provider_anyfast.seedance.result import describe_result, video_result
-from airflow_provider_anyfast.xcoms import publish
+from airflow_provider_anyfast.xcoms import publish, publish_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,6 +211,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.on_lost_submission = on_lost_submission
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), count_stored_success]
+        self.on_failure_callback = [*(self.on_failure_callback or ()), publish_failure]
         keys = [LEDGER_KEY] if asset_group is None else [LEDGER_KEY, GROUP_KEY]
         self.on_success_callback += [after_success(key) for key in keys if durable]
         check_literals(self, VideoRequest, WaitAndBudget)

@@ -165,12 +165,12 @@ def test_failed_rows_are_reported_and_a_clear_makes_only_these(
     ended = batch.task("report")
 
     assert ended.state == "failed", "or the run would be a success"
-    assert "Rows 2, 3 failed" in str(ended.error)
+    assert "2 of 3 rows failed: row 2, row 3. See " in str(ended.error)
     assert [row["status"] for row in batch.report] == ["SUCCESS", "FAILURE", "LOST"]
     assert "billed" in batch.report[2]["error"]
     page = (batch.folder / "report.html").read_text()
     assert page.count("data-src=") == 1
-    assert "1 of 3 videos" in page
+    assert "1 of 3 videos are ready" in page
     assert "copper kettle" in page, "a failed row shows what it was about"
 
     for key in (TaskKey("video", 1), TaskKey("video", 2), TaskKey("report")):
@@ -272,3 +272,40 @@ def test_each_scene_begins_with_the_last_frame_of_the_one_before(
     assert {file.name for file in (tmp_path / RUN_ID).iterdir()} == {
         *(f"scene_{number}{ending}" for number in (1, 2, 3) for ending in (".mp4", ".last_frame.png")),
     }
+
+
+def test_the_products_are_made_with_their_picture_and_the_next_night_pays_for_the_new_one_alone(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("id,product,scene,picture\na,a lamp,shines,lamp.png\nb,a lamp,turns,lamp.png\n")
+    given = {"rows": str(table), "output_folder": str(tmp_path / "out")}
+    first = Run(runner, "anyfast_products", **given).task("videos")
+    assert first.state == "success", first.log_text
+    assert (sandbox.billed.assets, sandbox.billed.generations) == (1, 2), "one picture, two videos"
+    report = next((tmp_path / "out").glob("*.html"))
+    assert 'data-src="a.mp4"' in report.read_text()
+
+    with table.open("a") as file:
+        file.write("c,a kettle,sings,lamp.png\n")
+    next_night = Run(runner, "anyfast_products", **given)
+    next_night.runner.metadata.run_id = "scheduled__2026-01-02T00:00:00+00:00"
+    second = next_night.task("videos")
+    assert second.state == "success", second.log_text
+    assert (second.result["skipped"], second.result["succeeded"]) == (2, 1)
+    assert (sandbox.billed.assets, sandbox.billed.generations) == (1, 3)
+
+
+def test_the_form_of_a_single_video_offers_what_anyfast_can_make(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    params = parsed("anyfast_text_to_video").params
+    assert params.get_param("prompt").schema["format"] == "multiline"
+    for name in ("model", "ratio", "resolution", "duration"):
+        assert len(params.get_param(name).schema["enum"]) > 2
+    chosen = {"model": "seedance-fast", "ratio": "9:16", "resolution": "720p", "duration": 5, "seed": 7}
+    ended = Run(runner, "anyfast_text_to_video", output_folder=str(tmp_path), **chosen).task("video")
+    assert ended.state == "success", ended.log_text
+    (generation,) = sandbox.account().generations
+    asked = {name: generation.request[name] for name in chosen}
+    assert asked == {**chosen, "model": asked["model"]}
