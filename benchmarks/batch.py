@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import os
+import statistics
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -54,7 +55,7 @@ class Batch:
     flush_us: float
     """CPU of one write of the full manifest, by row."""
     loop_held: float
-    """Milliseconds for which the start of the trigger with a video for every row holds the triggerer's loop at most."""
+    """CPU milliseconds of the longest step of the triggerer's loop while the trigger of the first segment starts."""
 
 
 @dataclass
@@ -124,7 +125,7 @@ def _run(runner: TaskRunner, make: Any, client: StubClient, counted: _Counted) -
     while attempt.state == "deferred":
         paused, cpu_paused = time.perf_counter(), time.process_time()
         if segments == 1:
-            loop_held = asyncio.run(_loop_held(attempt))
+            loop_held = statistics.median(asyncio.run(_loop_held(attempt)) for _ in range(3))
         if len(counted.idle) < IDLE_SEGMENTS:
             flushes = counted.flushes
             idle = time.process_time()
@@ -156,15 +157,15 @@ def _trigger(attempt: Attempt) -> VideosTrigger:
 
 
 async def _loop_held(attempt: Attempt) -> float:
-    """Seconds for which nothing else could run while a triggerer started what ``attempt`` waits for."""
+    """CPU seconds of the longest step of the loop while a triggerer starts what ``attempt`` waits for."""
     longest, ended = 0.0, asyncio.Event()
 
     async def look() -> None:
         nonlocal longest
-        last = time.perf_counter()
+        last = time.thread_time()
         while not ended.is_set():
             await asyncio.sleep(0)
-            now = time.perf_counter()
+            now = time.thread_time()
             longest, last = max(longest, now - last), now
 
     looking = asyncio.create_task(look())

@@ -56,7 +56,7 @@ class BatchCheckpoint:
         """What an earlier segment has pushed, maybe one of version 0.1.0."""
         known = {own.name for own in fields(cls)}
         renamed = {_OLD_NAMES.get(name, name): value for name, value in stored.items()}
-        values = {name: value for name, value in renamed.items() if name in known}
+        values = {name: _list_of(value) for name, value in renamed.items() if name in known}
         if tally := values.get("tally"):
             values["tally"] = Tally(**{**tally, "examples": [(row, error) for row, error in tally["examples"]]})
         if closed_by := values.get("closed_by"):
@@ -64,11 +64,21 @@ class BatchCheckpoint:
         return cls(**values)
 
     def to_xcom(self) -> dict[str, Any]:
-        """Plain JSON, in lists: Airflow stores each tuple as an object of its own."""
+        """Plain JSON, and what grows with the rows as text: Airflow walks through every list that it stores."""
         found = {own.name: getattr(self, own.name) for own in fields(self)}
-        lists = {name: [list(item) for item in found[name]] for name in ("active", "located")}
+        texts = {name: json.dumps(found[name]) for name in ("active", "unanswered", "doubted", "located")}
         tally = None if self.tally is None else asdict(self.tally)
-        return {**found, **lists, "tally": tally, "closed_by": self.closed_by and _facts_of(self.closed_by)}
+        return {**found, **texts, "tally": tally, "closed_by": self.closed_by and _facts_of(self.closed_by)}
+
+
+def active_in(stored: Any) -> Sequence[tuple[int, str, float]]:
+    """The ``active`` of what a version of this provider has pushed; nothing where it is no checkpoint."""
+    return (_list_of(stored.get("active")) or ()) if isinstance(stored, dict) else ()
+
+
+def _list_of(stored: Any) -> Any:
+    """A list that stands as text, and anything else as it is. No digest begins with a bracket."""
+    return json.loads(stored) if isinstance(stored, str) and stored.startswith("[") else stored
 
 
 def _facts_of(error: AnyFastError) -> dict[str, Any]:

@@ -67,24 +67,42 @@ class BatchRow:
         return fingerprint_of(self.request.body(), self.formerly_billed_to)
 
 
-def read_rows(rows: Any) -> list[Row]:
-    """Rows as they are, or from a CSV, JSON or JSON Lines file, local or in object storage.
+def is_file(rows: Any) -> bool:
+    """Whether ``rows`` names a file. A text that begins like a list is what a template makes of a task's output."""
+    return isinstance(rows, str) and not rows.lstrip().startswith(("[", "{"))
 
-    A text that begins like a list is read as one, since that is what a template makes of a task's output.
+
+def read_table(rows: str) -> bytes:
+    """The content of a file of rows, local or in object storage.
+
+    Raises:
+        InvalidRequestError: it does not exist, or is too large.
+        StorageError: the storage does not answer.
+    """
+    file = stored_file(rows, "rows")
+    size = file.size()
+    if size is None:
+        raise InvalidRequestError(f"rows={rows!r} does not exist.")
+    if size > MAX_FILE:
+        raise InvalidRequestError(f"rows={rows!r} has {size:,} bytes, and a batch reads {MAX_FILE:,} at most.")
+    with file.open() as opened:
+        return opened.read()
+
+
+def read_rows(rows: Any, table: bytes | None = None) -> list[Row]:
+    """Rows as they are, or from a CSV, JSON or JSON Lines file.
+
+    Args:
+        rows: a list, a text that holds one, or the path of a file.
+        table: the content of the file, where it is read already.
 
     Raises:
         InvalidRequestError: there are none, or they cannot be read.
         StorageError: the storage does not answer.
     """
-    if isinstance(rows, str) and not rows.lstrip().startswith(("[", "{")):
-        file = stored_file(rows, "rows")
-        size = file.size()
-        if size is None:
-            raise InvalidRequestError(f"rows={rows!r} does not exist.")
-        if size > MAX_FILE:
-            raise InvalidRequestError(f"rows={rows!r} has {size:,} bytes, and a batch reads {MAX_FILE:,} at most.")
-        with file.open() as opened:
-            found = parse_rows(decode_text(opened.read(), rows), file.name)
+    if is_file(rows):
+        content = read_table(rows) if table is None else table
+        found = parse_rows(decode_text(content, rows), stored_file(rows, "rows").name)
     else:
         found = checked_rows(rows)
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.manifest import digest_of
-from airflow_provider_anyfast.batch.rows import BatchRow, prepare, read_rows
+from airflow_provider_anyfast.batch.rows import BatchRow, is_file, prepare, read_rows, read_table
 from airflow_provider_anyfast.batch.table import check_required
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
@@ -73,8 +74,12 @@ class RowSource:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that the requests depend on, but for what the template takes from Airflow's context."""
-        given = [self._given, self.template, self.billed_to, self.duplicate_rows, self.asset_group]
+        """Of all that the requests depend on, but for what the template takes from Airflow's context.
+
+        A file counts by its bytes, so that a segment that renders no row need not parse it.
+        """
+        rows = self._given if self._table is None else [self.rows, hashlib.sha256(self._table).hexdigest()]
+        given = [rows, self.template, self.billed_to, self.duplicate_rows, self.asset_group]
         return digest_of(json.dumps(given, sort_keys=True, default=str))
 
     def all(self) -> list[BatchRow]:
@@ -111,8 +116,12 @@ class RowSource:
         return found
 
     @cached_property
+    def _table(self) -> bytes | None:
+        return read_table(self.rows) if is_file(self.rows) else None
+
+    @cached_property
     def _given(self) -> list[Row]:
-        rows = read_rows(self.rows)
+        rows = read_rows(self.rows, self._table)
         check_required(rows, self.required, self.key_column)
         return rows
 
@@ -186,5 +195,4 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
 
 def identity_of_rows(given: Any) -> set[str]:
     """The identity of the file that the rows come from, if they come from one."""
-    is_file = isinstance(given, str) and not given.lstrip().startswith(("[", "{"))
-    return {stored_file(given, "rows").identity} if is_file else set()
+    return {stored_file(given, "rows").identity} if is_file(given) else set()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.batch.checkpoint import active_in
 from airflow_provider_anyfast.batch.manifest import LOST, SKIPPED, SUCCEEDED, ManifestEntry, from_text
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.responses import Usage
@@ -130,9 +131,8 @@ def _of_manifest(record: TaskRecord, path: str) -> Iterator[Video]:
     for entry in entries:
         yield _of_entry(record, entry, is_local=isinstance(file, LocalFile))
     ended = {entry.row for entry in entries}
-    checkpoint = record.xcoms.get("course")
-    active = checkpoint.get("active") if isinstance(checkpoint, dict) and record.state not in _OVER else None
-    for row, generation_id, *_ in active or ():
+    active = () if record.state in _OVER else active_in(record.xcoms.get("course"))
+    for row, generation_id, *_ in active:
         if row not in ended:
             yield Video(
                 record.task_id, record.map_index, row, RENDERING, "Rendering", generation_id, str(generation_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,7 +69,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
     The event only says which have ended. The worker asks AnyFast itself, so no link enters an event.
 
     Args:
-        jobs: for each its id, and in Unix seconds its creation and its deadline.
+        jobs: for each its id, and in Unix seconds its creation and its deadline; or the same as JSON.
         anyfast_conn_id: the connection; its secrets are looked up where the trigger runs.
         poll_interval: seconds between polls of one job; None follows the job.
         kind: what they have in common, if they take about as long; lets this process learn when to poll.
@@ -86,7 +87,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
     def __init__(
         self,
         *,
-        jobs: Sequence[tuple[str, float, float]],
+        jobs: Sequence[tuple[str, float, float]] | str,
         anyfast_conn_id: str,
         poll_interval: float | None = None,
         kind: str = "",
@@ -97,7 +98,8 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         wake_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's, without annotations
-        self.jobs = [(job_id, started_at, deadline) for job_id, started_at, deadline in jobs]
+        given = json.loads(jobs) if isinstance(jobs, str) else jobs
+        self.jobs = [(job_id, started_at, deadline) for job_id, started_at, deadline in given]
         self.anyfast_conn_id = anyfast_conn_id
         self.poll_interval = poll_interval
         self.kind = kind
@@ -121,9 +123,12 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         return {job_id: started_at for job_id, started_at, _ in self.jobs}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments: ids, times and the name of the connection, nothing secret."""
+        """Class path and arguments: ids, times and the name of the connection, nothing secret.
+
+        The jobs are one text: Airflow walks through a list item by item, in the triggerer's loop.
+        """
         return f"{type(self).__module__}.{type(self).__qualname__}", {
-            "jobs": [list(job) for job in self.jobs],
+            "jobs": json.dumps(self.jobs, separators=(",", ":")),
             "anyfast_conn_id": self.anyfast_conn_id,
             "poll_interval": self.poll_interval,
             "kind": self.kind,

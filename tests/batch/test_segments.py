@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_anyfast.batch import runner as runner_module
+from airflow_provider_anyfast.batch.checkpoint import active_in
 from airflow_provider_anyfast.batch.queue import BatchState, Intake
 from airflow_provider_anyfast.client.errors import (
     AuthenticationError,
@@ -293,7 +294,35 @@ def test_a_batch_of_which_every_generation_is_unknown_stops_as_a_whole_and_buys_
     assert batch.client.calls["POST"] == 0
 
 
-# Records of version 0.1.0.
+def test_a_later_segment_that_has_nothing_to_submit_or_fetch_does_not_parse_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("name\n" + "".join(f"{row['name']}\n" for row in rows_of(6)))
+    batch = StubBatch(tmp_path, str(table))  # type: ignore[arg-type]  # a path is one way to give rows
+    batch.segment()
+    with monkeypatch.context() as patched:
+        patched.setattr("airflow_provider_anyfast.batch.rows.parse_rows", None)
+        assert len(batch.segment([]).active) == 6
+    table.write_text(table.read_text().replace("boat 5", "yacht 5"))
+    with pytest.raises(InvalidRequestError, match="have changed since this task began"):
+        batch.segment([])
+
+
+# Records of version 0.1.0, and of versions that stored lists as lists.
+
+
+def test_a_checkpoint_with_lists_is_read_like_one_with_texts(tmp_path: Path) -> None:
+    batch = batch_of(tmp_path, 6)
+    batch.segment()
+    stored = json.loads(batch.course)
+    as_lists = {name: json.loads(stored[name]) for name in ("active", "unanswered", "doubted", "located")}
+    assert as_lists["active"] == list(active_in(stored))
+    assert sorted(row for row, *_ in active_in(stored)) == [1, 2, 3, 4, 5, 6]
+    batch.course = json.dumps({**stored, **as_lists})
+    batch.rendered = 0
+    batch.segment(batch.client.finish(2))
+    assert batch.rendered == len(batch.entries()) == 2
 
 
 def test_a_checkpoint_of_version_010_lets_every_row_be_looked_at_once_more(tmp_path: Path) -> None:

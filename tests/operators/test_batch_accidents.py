@@ -151,7 +151,7 @@ def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submit
 def test_a_worker_that_is_told_to_stop_while_it_reads_the_rows_submits_none(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(given: Any) -> Any:
+    def stopped(given: Any, _table: bytes | None) -> Any:
         signal.raise_signal(signal.SIGTERM)
         return given
 

@@ -154,6 +154,13 @@ def test_being_killed_says_that_the_videos_are_billed_all_the_same() -> None:
     assert "no longer waits for 2 generations" in log.getvalue()
 
 
+def test_the_jobs_of_a_trigger_are_stored_as_one_text() -> None:
+    trigger = trigger_for(ready_after(1, 2))
+    _, stored = trigger.serialize()
+    assert isinstance(stored["jobs"], str)
+    assert VideosTrigger(**stored).jobs == trigger.jobs
+
+
 # What version 0.1.0 has stored.
 
 
