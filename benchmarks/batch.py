@@ -23,6 +23,8 @@ from tests.batch.stub_batch import TEMPLATE, StubClient, rows_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from airflow.triggers.base import TriggerEvent
+
     from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
     from airflow_provider_anyfast.triggers.video import VideosTrigger
     from tests.support.task_run import Attempt, TaskRunner
@@ -170,12 +172,16 @@ async def _loop_held(attempt: Attempt) -> float:
 
     looking = asyncio.create_task(look())
     await asyncio.sleep(0.01)
-    waiting = asyncio.create_task(anext(_trigger(attempt).run()))
+    waiting = asyncio.create_task(_first_event(attempt))
     await asyncio.wait([waiting], timeout=1.0)
     ended.set()
     waiting.cancel()
     await asyncio.gather(looking, waiting, return_exceptions=True)
     return longest
+
+
+async def _first_event(attempt: Attempt) -> TriggerEvent:
+    return await anext(_trigger(attempt).run())
 
 
 def _flush(folder: Path) -> float:
