@@ -173,7 +173,7 @@ PARAMETERS: dict[type[BaseOperator], dict[str, Kind]] = {
     CheckRowsOperator: {
         "rows": Kind({"mapping"}, {"mapping"}),
         "template": Kind(set()),
-        "prompt_param": Kind(NOTHING),
+        "prompt_param": Kind({"None"}),
         "key_column": OPTIONAL_TEXT,
     },
     WriteReportOperator: {
