@@ -239,9 +239,14 @@ def test_each_video_of_the_table_tells_the_asset_that_the_second_dag_waits_for(
     with pytest.MonkeyPatch.context() as patch:
         note = waiting.get_task("note").python_callable
         patch.setitem(note.__globals__, "get_current_context", lambda: context)
-        assert note() == [str(batch.folder / "lamp.mp4")]
+        assert note() == [f"file://{batch.folder / 'lamp.mp4'}"]
         facts = json.loads((batch.folder / "lamp.mp4.json").read_text())
         assert facts == {**event["extra"], "dag_id": batch.dag_id, "run_id": RUN_ID}
+
+        (batch.folder / "other.mp4").touch()  # its event comes with the next run
+        other = f"file://{batch.folder / 'other.mp4'}"
+        assert note() == [f"file://{batch.folder / 'lamp.mp4'}", other]
+        assert json.loads((batch.folder / "other.mp4.json").read_text()) == {"uri": other}
 
         (batch.folder / "lamp.mp4.json").unlink()
         params["write_files"] = False
