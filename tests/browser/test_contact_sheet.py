@@ -1,4 +1,4 @@
-"""The table that is shipped, out of the box, and its report: a page without a server that plays every video."""
+"""The report of a table: a page without a server that plays every video, of three rows and of thousands."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from airflow_provider_anyfast.batch.manifest import FAILED, SUCCEEDED, ManifestEntry
+from airflow_provider_anyfast.batch.report import contact_sheet
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
     from scripts.local_airflow import LocalAirflow
 
@@ -28,11 +31,49 @@ def test_the_contact_sheet_of_a_table_plays_its_videos(
     assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=180) == "success"
 
     page.goto((tmp_path / run_id / "report.html").as_uri())
-    expect(page.get_by_role("heading", name=run_id)).to_be_visible()
+    expect(page.get_by_role("heading", name=DAG_ID)).to_be_visible()
+    expect(page.get_by_text(run_id)).to_be_visible()
     expect(page.get_by_text("3 of 3 videos are ready")).to_be_visible()
-    expect(page.locator("video")).to_have_count(3)
-    for video in page.locator("video").all():
+    cards = page.locator("#rows > li")
+    expect(cards).to_have_count(3)
+    picture(page, "contact-sheet")
+    for card in cards.all():
+        card.scroll_into_view_if_needed()  # a card has its player while it is in sight
+        video = card.locator("video")
         video.evaluate("video => video.play()")
         page.wait_for_function("video => video.currentTime > 0.5", arg=video.element_handle())
         assert video.evaluate("video => [video.error, video.duration]") == [None, 4]
-    picture(page, "contact-sheet")
+
+
+def test_a_report_of_two_thousand_rows_is_searched_and_filtered_also_on_a_phone_in_the_dark(
+    chromium: Browser, tmp_path: Path, picture: Callable[[Page, str], None]
+) -> None:
+    rows = [
+        ManifestEntry(
+            *(number, "", "", 1, {"sku": f"P-{number}"}),
+            **({"status": SUCCEEDED} if number % 100 else {"status": FAILED, "error": "<b>Refused</b>"}),
+            result={"generation_id": f"g{number}", "path": f"{tmp_path}/{number}.mp4", "prompt": f"Product {number}"},
+        )
+        for number in range(1, 2001)
+    ]
+    report = tmp_path / "report.html"
+    report.write_text(contact_sheet(rows, title="Products", folder=str(tmp_path)))
+    context = chromium.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark", is_mobile=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    expect(page.get_by_text("1,980 of 2,000 videos are ready")).to_be_visible()
+    assert page.locator("#rows > li:visible").count() <= 120, "the rest is drawn when it is scrolled to"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    page.get_by_label("Search rows and prompts").fill("product 1234")
+    expect(page.get_by_role("status")).to_have_text("1 of 2000 rows match")
+    expect(page.get_by_role("heading", name="P-1234")).to_be_visible()
+    page.get_by_label("Search rows and prompts").fill("")
+    page.get_by_label("Status").select_option(label="Failed (20)")
+    expect(page.locator("#rows > li:visible")).to_have_count(20)
+    expect(page.get_by_text("<b>Refused</b>").first).to_be_visible()
+    page.get_by_label("Search rows and prompts").press("Escape")
+    page.keyboard.press("j")
+    expect(page.locator("#rows > li:focus")).to_contain_text("P-100")
+    picture(page, "contact-sheet-phone")
+    context.close()
