@@ -98,6 +98,4 @@ with DAG(
         outlets=[Asset("anyfast_videos")],
         map_index_template="{{ task.prompt | truncate(80) }}",
     ).expand_kwargs(check.output)
-    videos >> WriteReportOperator(
-        task_id="report", videos="video", rows=check.output["rows"], report_path=FOLDER + "/report.html"
-    )
+    videos >> WriteReportOperator(task_id="report", videos="video", rows="check", report_path=FOLDER + "/report.html")

@@ -10,7 +10,7 @@ from airflow.sdk import TriggerRule
 from airflow_provider_anyfast.batch.manifest import FAILED, SKIPPED, SUCCEEDED, ManifestEntry
 from airflow_provider_anyfast.batch.options import MappedReportParameters, RowsParameters
 from airflow_provider_anyfast.batch.report_file import ReportFile
-from airflow_provider_anyfast.batch.rows import prepare, read_rows, verbatim
+from airflow_provider_anyfast.batch.rows import is_file, prepare, read_rows, verbatim
 from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import BatchRejectedError, InvalidRequestError
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.batch.rows import BatchRow
+    from airflow_provider_anyfast.batch.table import Row
     from airflow_provider_anyfast.parameters import Templated
+
+ROWS_KEY = "rows"
+"""XCom of the checked rows."""
 
 
 class CheckRowsOperator(BaseOperator):
@@ -74,7 +78,7 @@ class CheckRowsOperator(BaseOperator):
             prompt = _prompt_of(context, given.prompt_param)
             template = RowTemplate({**self.template, **prompt}, self.get_template_env())
             rows = prepare(read_rows(self.rows), template, dict(context), billed_to="", key_column=given.key_column)
-            context["ti"].xcom_push("rows", [dict(row.data) for row in rows])
+            context["ti"].xcom_push(ROWS_KEY, [dict(row.data) for row in rows])
             return [verbatim(_keywords(row)) for row in rows]
 
 
@@ -99,8 +103,8 @@ class WriteReportOperator(BaseOperator):
 
     Args:
         videos: the id of the mapped task that makes the videos.
-        rows: the rows, one for each mapped task instance: the XCom ``rows`` of a ``CheckRowsOperator``, or any list of
-            objects.
+        rows: the id of the ``CheckRowsOperator`` that has checked the rows; or a list of objects, one for each mapped
+            task instance.
         report_path: HTML file, local or in object storage, that plays the videos; a CSV file of the same name goes
             beside it.
         key_column: the column whose value names a row; None takes the first one.
@@ -110,6 +114,7 @@ class WriteReportOperator(BaseOperator):
         The path of the report.
 
     Raises:
+        InvalidRequestError: there are no rows, since they were refused. Nothing was billed.
         BatchRejectedError: more rows failed. The report is written.
         StorageError: the report could not be stored.
     """
@@ -122,7 +127,7 @@ class WriteReportOperator(BaseOperator):
         self,
         *,
         videos: str,
-        rows: Templated[Sequence[dict[str, Any]]],
+        rows: Templated[Sequence[dict[str, Any]]] | str,
         report_path: str,
         key_column: str | None = None,
         failure_threshold: float | str = 0.0,
@@ -140,7 +145,7 @@ class WriteReportOperator(BaseOperator):
         """Puts together what the tasks have left, and writes it."""
         with fail_fast(context):
             given, ti = read(self, MappedReportParameters), context["ti"]
-            entries = self._entries(context, read_rows(self.rows))
+            entries = self._entries(context, self._given_rows(context))
             subtitle = f"Run {ti.run_id} · task {self.videos}"
             run = str(ti.log_url).rpartition("/tasks/")[0]
             report = ReportFile(
@@ -158,6 +163,14 @@ class WriteReportOperator(BaseOperator):
                 advice = "Clear the failed tasks of the run. No other row is paid for again."
                 raise BatchRejectedError(what, advice=advice)
             return report.path
+
+    def _given_rows(self, context: Context) -> list[Row]:
+        if not is_file(self.rows):
+            return read_rows(self.rows)
+        checked = context["ti"].xcom_pull(task_ids=str(self.rows), key=ROWS_KEY)
+        if checked is None:
+            raise InvalidRequestError(f"rows={self.rows!r}: this task has left no rows, so there is nothing to report.")
+        return read_rows(checked)
 
     def _entries(self, context: Context, rows: Sequence[dict[str, Any]]) -> list[ManifestEntry]:
         def left(key: str) -> list[Any]:
