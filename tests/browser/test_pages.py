@@ -69,7 +69,6 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
     expect(link).to_be_visible(timeout=30_000)  # the page asks for a task's links after everything else
     picture(page, "task-instance")
     link.click()
-    page.get_by_role("button", name="Play download").click()
     _expect_to_play(page.locator("video.player"))
     picture(page, "video")
 
