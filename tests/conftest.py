@@ -101,7 +101,10 @@ def s3_server() -> Iterator[S3]:
 
 @pytest.fixture
 def s3(s3_server: S3) -> S3:
-    """An empty bucket."""
+    """An empty bucket, to which Airflow connects anew: it keeps what it has once found without a connection."""
+    from airflow.sdk.io.store import _STORE_CACHE  # noqa: PLC0415  # likewise
+
+    _STORE_CACHE.clear()
     s3_server.empty()
     return s3_server
 
