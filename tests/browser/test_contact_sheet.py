@@ -50,8 +50,8 @@ def test_a_report_of_two_thousand_rows_is_searched_and_filtered_also_on_a_phone_
 ) -> None:
     rows = [
         ManifestEntry(
-            *(number, "", "", 1, {"sku": f"P-{number}"}),
-            **({"status": SUCCEEDED} if number % 100 else {"status": FAILED, "error": "<b>Refused</b>"}),
+            *(number, "", "", 1, {"sku": f"P-{number}"}, SUCCEEDED if number % 100 else FAILED),
+            error=None if number % 100 else "<b>Refused</b>",
             result={"generation_id": f"g{number}", "path": f"{tmp_path}/{number}.mp4", "prompt": f"Product {number}"},
         )
         for number in range(1, 2001)

@@ -37,6 +37,13 @@ POOL_SLOTS = 2
 PROVIDER = "this provider"
 ALTERNATIVES = {"by_hand": "a task by hand", "by_http_operator": "HttpOperator + sensor"}
 """By DAG: what one would write without this provider."""
+BEFORE_THE_ANSWER = {
+    "dropped": "connection dropped before the answer comes",
+    "bad_gateway": "502 after the submission was accepted",
+    "timed_out": "read timeout before the answer comes",
+    "killed": "worker killed before the answer comes",
+}
+"""Accidents in which nobody hears that a video was bought, in the words of the table."""
 CANARY = "sk-canary-4f1d9e7b2c"
 """The API key of these tests, which must not turn up anywhere."""
 

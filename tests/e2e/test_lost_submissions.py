@@ -11,6 +11,7 @@ import pytest
 from scripts.airflow_rest import TASK_END_STATES, TaskRef
 from scripts.local_sandbox import local_sandbox
 from scripts.processes import wait_until
+from tests.e2e.conftest import BEFORE_THE_ANSWER
 from tests.e2e.dags.lost_submissions import ACCIDENTS, IN_A_BATCH
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def test_a_lost_answer_that_the_billing_log_has_costs_neither_a_second_video_nor
         assert run.billed() == dict.fromkeys(run.prompts, 1)
         for accident in ACCIDENTS:
             state = "failed" if accident in run.failed() else "success"
-            comparison.add(f"{accident} before the answer, billing log {run.log}", run.dag_id, billed=1, state=state)
+            event = BEFORE_THE_ANSWER[accident] + (", with log" if run.log == "read" else "")
+            comparison.add(event, run.dag_id, billed=1, state=state)
 
 
 @dataclass
