@@ -32,7 +32,7 @@ def test_the_contact_sheet_of_a_table_plays_its_videos(
 
     page.goto((tmp_path / run_id / "report.html").as_uri())
     expect(page.get_by_role("heading", name=DAG_ID)).to_be_visible()
-    expect(page.get_by_text(run_id)).to_be_visible()
+    expect(page.get_by_text(f"Run {run_id}")).to_be_visible()
     expect(page.get_by_text("3 of 3 videos are ready")).to_be_visible()
     cards = page.locator("#rows > li")
     expect(cards).to_have_count(3)
