@@ -31,7 +31,7 @@ COMPONENT_NAME = "LOCAL_AIRFLOW_COMPONENT"
 HOSTNAME_BY_COMPONENT = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "scripts.local_airflow.component_name"}
 """Settings under which Airflow takes each component for a host of its own, named like its process."""
 
-READY_SECONDS = 120.0
+READY_SECONDS = 240.0
 """A slow machine with two cores starts everything in about 20 s."""
 
 
