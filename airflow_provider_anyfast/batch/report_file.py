@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.batch.report import contact_sheet, report_csv
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.errors import AnyFastError, InvalidRequestError
+from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class LiveReport:
         began, ended = clock.now(), len(self._manifest)
         try:
             self.report.write(self._manifest.entries(), self._total)
-        except AnyFastError as error:
+        except Exception as error:  # noqa: BLE001 - no fault of a report may end a task that has paid for videos
             log.warning("Could not write the report: %s", error)
         else:
             self._written = ended

@@ -36,17 +36,16 @@ class MissingValue(StrictUndefined):
     ``{{ row.color or 'red' }}`` and ``{{ row.color | default('red') }}`` give a default.
     """
 
-    # Every other undefined value of Jinja refuses these three.
-    def __bool__(self) -> bool:  # type: ignore[override]  # see above
+    def __bool__(self) -> bool:  # type: ignore[override]  # other undefined values refuse it
         return False
 
-    def __eq__(self, other: object) -> bool:  # type: ignore[override]  # see above
+    def __eq__(self, other: object) -> bool:  # type: ignore[override]  # other undefined values refuse it
         return other in ("", None) or isinstance(other, Undefined)
 
-    def __ne__(self, other: object) -> bool:  # type: ignore[override]  # see above
+    def __ne__(self, other: object) -> bool:  # type: ignore[override]  # other undefined values refuse it
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]  # as of every undefined value
+    __hash__ = None  # type: ignore[assignment]  # no undefined value of Jinja can be hashed
 
 
 class RowTemplate:
@@ -129,5 +128,5 @@ def _with_columns_first(environment: Environment) -> Environment:
         return column(obj, argument) if isinstance(obj, Row) else environment_getitem(obj, argument)
 
     environment.getattr = getattr_  # type: ignore[method-assign]  # the overlay is this template's own
-    environment.getitem = getitem  # type: ignore[method-assign]  # likewise
+    environment.getitem = getitem  # type: ignore[method-assign]  # the overlay is this template's own
     return environment

@@ -117,10 +117,12 @@ def test_a_live_report_is_written_now_and_then_and_an_error_is_only_a_warning(
     live.close()
     assert written == [3, 4], "what is there already is not written again"
 
-    def fail(found: Any, total: int) -> None:
-        raise StorageError("The bucket is gone.")
+    for problem in (StorageError("The bucket is gone."), KeyError("a fault of the page")):
 
-    report.write = fail
-    manifest.append(object())
-    live.close()
-    assert "Could not write the report: " in caplog.text
+        def fail(found: Any, total: int, problem: Exception = problem) -> None:
+            raise problem
+
+        report.write = fail
+        manifest.append(object())
+        live.close()
+        assert f"Could not write the report: {problem}" in caplog.text
