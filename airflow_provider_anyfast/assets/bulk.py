@@ -6,17 +6,19 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from airflow_provider_anyfast.assets.creation import AssetCreation
 from airflow_provider_anyfast.assets.source import file_source
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
 from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
     AssetFailedError,
     AssetTimeoutError,
     InvalidRequestError,
     LostAnswerError,
+    Scope,
     WaitInterruptedError,
 )
 from airflow_provider_anyfast.client.job_failures import asset_failure
@@ -26,7 +28,8 @@ from airflow_provider_anyfast.ledger.record import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from airflow_provider_anyfast.assets.source import UploadWay
     from airflow_provider_anyfast.client.responses import Asset
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.polling.schedule import Timing
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _MOST_NAMED = 20
 """Assets that one message names."""
@@ -120,10 +126,36 @@ class BulkCreation:
                 return creation.get_or_create(ledger, source)[0]
 
 
+class CreationThreads(ThreadPoolExecutor):
+    """Threads of which none starts anything more after an error that concerns every file.
+
+    The thread that fails sees to that before it takes up the next file. The main thread may hear of it much later.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most, thread_name_prefix="anyfast")
+        self._ended_by: AnyFastError | None = None
+
+    def submit(self, do: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As the base class. Once a file has failed for a reason that concerns all of them, so do those that wait."""
+
+        def unless_ended() -> T:
+            if self._ended_by is not None:
+                raise self._ended_by.with_context("")  # a copy, since several threads may raise it
+            try:
+                return do(*args, **kwargs)
+            except AnyFastError as error:
+                if error.scope is Scope.BATCH:
+                    self._ended_by = error
+                raise
+
+        return super().submit(unless_ended)
+
+
 @contextmanager
-def creation_threads(most: int) -> Iterator[ThreadPoolExecutor]:
+def creation_threads(most: int) -> Iterator[CreationThreads]:
     """Threads that a failure lets finish what they are about, which may be billed, and that a time-out leaves."""
-    pool = ThreadPoolExecutor(most, thread_name_prefix="anyfast")
+    pool = CreationThreads(most)
     try:
         yield pool
     except Exception:

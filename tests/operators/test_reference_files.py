@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from jinja2 import Environment
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from airflow_provider_anyfast.assets.bulk import creation_threads
 from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreation
 from airflow_provider_anyfast.assets.references import ReferenceLibrary
 from airflow_provider_anyfast.batch.source import RowSource
@@ -254,9 +256,23 @@ def test_a_fault_of_the_account_ends_the_batch_at_the_first_picture(
     sandbox.fault(name, on="CreateAsset", times=0)
     attempt = runner.attempt(batch(tmp_path, rows, max_in_flight=2))
     assert isinstance(attempt.error, QuotaError | AuthenticationError)
-    assert len(sandbox.requests("CreateAsset")) <= 4
+    assert len(sandbox.requests("CreateAsset")) <= 2
     assert not (tmp_path / "manifest.jsonl").exists()
     assert billed(sandbox) == (1, 0, 0)
+
+
+def test_nothing_is_started_after_such_a_fault_however_late_the_task_hears_of_it() -> None:
+    started = []
+
+    def fail(file: int) -> None:
+        started.append(file)
+        raise QuotaError("There is no money left.")
+
+    with creation_threads(2) as pool:
+        futures = [pool.submit(fail, file) for file in range(20)]
+        wait(futures)
+    assert len(started) <= 2
+    assert all(isinstance(future.exception(), QuotaError) for future in futures)
 
 
 def test_what_is_paid_for_is_saved_before_a_fault_of_the_account_ends_the_batch(
