@@ -26,7 +26,7 @@ $(VENV)/%-stamp: $(VENV)/stamp
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group $*
 	@touch $@
 
-setup: $(VENV)/stamp ## make the virtual environment
+setup: $(VENV)/stamp ## create the virtual environment
 
 demo: $(VENV)/stamp ## make a video on real Airflow against the local sandbox, no key needed
 	@$(BIN)/python -m scripts.demo
@@ -34,45 +34,45 @@ demo: $(VENV)/stamp ## make a video on real Airflow against the local sandbox, n
 ui: $(VENV)/stamp ## serve Airflow's web pages with the examples and the local sandbox
 	@$(BIN)/python -m scripts.ui
 
-check: $(VENV)/stamp ## lint, formatting, types, and who may import whom
+check: $(VENV)/stamp ## lint, formatting, types and import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/stamp ## every test but those of the targets below, on two cores, with branch coverage
+test: $(VENV)/stamp ## every test except those of the targets below, on two cores, with branch coverage
 	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,crash_points e2e transfers scale browser distributed compat) --cov
 
-crash-points: $(VENV)/stamp ## one task at a time, killed at each of its steps and run to its end; three minutes
+crash-points: $(VENV)/stamp ## each task killed at each of its steps, then run to the end; 3 minutes
 	$(BIN)/pytest --numprocesses 2 tests/crash_points
 
-e2e: $(VENV)/e2e-stamp ## scheduler, triggerer and API server while processes are killed; a quarter of an hour
+e2e: $(VENV)/e2e-stamp ## scheduler, triggerer and API server while processes are killed; 15 minutes
 	@$(BIN)/python -m scripts.system_programs initdb postgres pg_isready
 	$(BIN)/pytest tests/e2e
 
-compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.4 and Python 3.10 to 3.14, and at its lower bounds; two hours
+compat: $(VENV)/stamp ## the built wheel on Airflow 3.1 to 3.4 and Python 3.10 to 3.14, and at its lower bounds; 2 hours
 	$(NOX) $(NOXFLAGS)
 
-compat-corners: newest-python ## the oldest and the newest of those pairs, and the lower bounds; a quarter of an hour
+compat-corners: newest-python ## the oldest and the newest of those combinations, and the lower bounds; 15 minutes
 	$(NOX) --tags corners $(NOXFLAGS)
 
 newest: newest-python ## everything at its newest version, pre-releases of Airflow included: says what breaks
 	$(NOX) --session newest $(NOXFLAGS)
 
-e2e-newest: newest-python ## the same as e2e on Airflow 3.4, where a clear discards the state of a task; ten minutes
+e2e-newest: newest-python ## the same as e2e on Airflow 3.4, where a clear discards a task's state; 10 minutes
 	$(NOX) --session e2e $(NOXFLAGS)
 
 # Where the newest Python can neither be found nor brought, these targets take the newest that there is.
 newest-python: $(VENV)/stamp
 	@PATH="$(INTERPRETERS)$$PATH" $(BIN)/uv python find --system 3.14 >/dev/null 2>&1 || UV_PYTHON_INSTALL_BIN=0 $(BIN)/uv python install 3.14 || echo "going on without Python 3.14"
 
-audit: $(VENV)/stamp ## known vulnerabilities of everything in constraints.txt
+audit: $(VENV)/stamp ## check for known vulnerabilities in everything in constraints.txt
 	$(NOX) --session audit
 
-files: $(VENV)/stamp ## large files, killed downloads, bad lines and full disks, on disk and in S3; two minutes
+files: $(VENV)/stamp ## large files, killed downloads, bad lines and full disks, on disk and in S3; 2 minutes
 	$(BIN)/pytest --numprocesses 2 tests/transfers
 
-scale: $(VENV)/stamp ## 5,000 rows in one batch task while its worker and triggerer are killed, measured; about ten minutes
+scale: $(VENV)/stamp ## 5,000 rows in one batch task while its worker and triggerer are killed, measured; about 10 minutes
 	$(BIN)/pytest tests/scale
 
 bench: $(VENV)/stamp ## measure everything, or one thing: make bench BENCH="polling --videos 1000"; see benchmarks/README.md
@@ -82,11 +82,11 @@ browser: $(VENV)/browser-stamp ## Airflow's UI in Debian's Chromium, with screen
 	@$(BIN)/python -m scripts.system_programs chromium
 	$(BIN)/pytest tests/browser
 
-distributed: $(VENV)/distributed-stamp ## CeleryExecutor, Redis, PostgreSQL: a worker and a triggerer die under a batch of 30
+distributed: $(VENV)/distributed-stamp ## CeleryExecutor, Redis, PostgreSQL: a worker and a triggerer are killed during a batch of 30
 	@$(BIN)/python -m scripts.system_programs redis-server initdb postgres pg_isready
 	$(BIN)/pytest tests/distributed
 
-docs: $(VENV)/docs-stamp ## the pages of docs/ and the reference as a web site in .site/; a broken link or anchor fails
+docs: $(VENV)/docs-stamp ## the pages of docs/ and the reference as a website in .site/; a broken link or anchor fails
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet docs .site
 
 # The one list of what the targets need of Debian beside Python and make.
@@ -94,5 +94,5 @@ system-packages: ## install, as root, Chromium for browser, PostgreSQL for e2e a
 	apt-get update --quiet
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium postgresql redis-server
 
-constraints: ## renew constraints.txt (newest versions that pyproject.toml allows)
+constraints: ## update constraints.txt (newest versions that pyproject.toml allows)
 	$(BIN)/uv pip compile --universal --python-version 3.10 --upgrade --all-extras --group check --group browser --group distributed --group docs --no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml

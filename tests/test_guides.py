@@ -186,7 +186,7 @@ def test_the_contact_sheet_plays_the_videos_beside_it(runner: TaskRunner, tmp_pa
     ("fault", "phrases"),
     [
         ("moderation", ["with_alert.video failed with ModerationError", "not billed", "Change the prompt"]),
-        ("drop_answer", ["Somebody has to look", "LostSubmissionError", "A video may have been billed."]),
+        ("drop_answer", ["Check the AnyFast console", "LostSubmissionError", "A video may have been billed."]),
     ],
 )
 def test_a_failure_is_told_in_chat(
