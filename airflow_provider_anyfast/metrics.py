@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pendulum
 from airflow.providers.common.compat.sdk import Stats
 
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, GenerationFailedError
 from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
@@ -45,7 +45,7 @@ def count_stored_success(context: Mapping[str, Any]) -> None:
     result = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index)
     if isinstance(result, dict) and result.get("finished_at"):
         usage = Usage.model_validate(result.get("usage") or {})
-        _count(usage, _at(result.get("submitted_at")), _at(result["finished_at"]))
+        _count(usage, clock.from_iso(result.get("submitted_at")), clock.from_iso(result["finished_at"]))
 
 
 @contextmanager
@@ -56,11 +56,6 @@ def failures_counted() -> Iterator[None]:
     except AnyFastError as error:
         count_failure(error)
         raise
-
-
-def _at(moment: str | None) -> float | None:
-    parsed = pendulum.parse(moment) if moment else None
-    return parsed.timestamp() if isinstance(parsed, pendulum.DateTime) else None
 
 
 def _count(usage: Usage, submitted_at: float | None, finished_at: float | None) -> None:

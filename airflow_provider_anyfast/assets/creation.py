@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from airflow_provider_anyfast.client.errors import (
     LedgerError,
     LostAnswerError,
 )
+from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.ledger.purchase import submit_once
 from airflow_provider_anyfast.ledger.record import Attach, Unconfirmed
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     FoundT = TypeVar("FoundT")
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 IfAssetExists = Literal["reuse", "fail"]
 IfGroupExists = Literal["reuse", "fail", "create"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from airflow_provider_anyfast.client.errors import (
     Scope,
 )
 from airflow_provider_anyfast.client.job_failures import asset_failure
+from airflow_provider_anyfast.client.log import log_about, subject_logger
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
     FoundT = TypeVar("FoundT")
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 GROUP_KEY = "anyfast_asset_group"
 """The ledger's record of a group that a task creates for its files."""
@@ -211,7 +213,7 @@ class ReferenceLibrary:
     def _create(self, name: str, file: str, asset_type: str) -> str:
         # AnyFast keeps the names in a group unique, so this ledger need not outlive the attempt.
         ledger = Ledger(MemoryStore(), fingerprint=name, max_tries=0)
-        with file_source(file, name=name, asset_type=asset_type) as source:
+        with log_about(PurePosixPath(file).name), file_source(file, name=name, asset_type=asset_type) as source:
             creation = AssetCreation(self.client, self._group_id)
             return _found_if_lost(lambda: creation.get_or_create(ledger, source)[0])
 
@@ -240,7 +242,7 @@ class ReferenceLibrary:
         found: dict[str, FoundT] = {}
         failures: dict[str, AnyFastError] = {}
         with creation_threads(self.max_in_flight) as pool:
-            for each, future in [(each, pool.submit(do, each)) for each in given]:
+            for each, future in [(each, pool.submit(copy_context().run, do, each)) for each in given]:
                 try:
                     found[each] = future.result()
                 except AnyFastError as error:

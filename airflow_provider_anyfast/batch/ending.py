@@ -63,8 +63,8 @@ def conclude(run: BatchRunner, failure_threshold: float) -> dict[str, Any]:
     is_failure = run.options.on_row_failure == "fail" and tally.failures
     if is_failure or tally.failures > failure_threshold * run.total:
         kind = BatchFailedError if tally.retryable else BatchRejectedError
-        examples = " ".join(f"Row {row}: {error}" for row, error in tally.examples)
-        raise kind(f"{tally.failures} of {run.total} rows failed. {examples} {how_far(run)}")
+        examples = "\n".join(text for _, text in tally.examples)
+        raise kind(f"{tally.failures} of {run.total} rows failed.\n{examples}\n{how_far(run)}")
     return run.summary
 
 

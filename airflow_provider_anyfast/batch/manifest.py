@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import Cost
 from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 SUCCEEDED, FAILED, LOST, SKIPPED = "SUCCESS", "FAILURE", "LOST", "SKIPPED"
 EXAMPLES = 5
 """Failures that a message names."""
+_MOMENTS = ("submitted_at", "finished_at")
 _ROW_AT = len('{"row": ')
 """Where a line has the number of its row."""
 
@@ -49,6 +51,7 @@ class ManifestEntry:
         error_type, error: why it failed.
         retryable: whether a retry of the task tries it again.
         result: as of ``GenerateVideoOperator``; a signed link only where no file was wanted.
+        label: how messages name the row; no part of the file.
     """
 
     row: int
@@ -61,11 +64,21 @@ class ManifestEntry:
     error: str | None = None
     retryable: bool | None = None
     result: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
 
     @property
     def tokens(self) -> int:
         """What was billed for it, up-scaling included."""
         return billed_tokens(Usage.model_validate(self.result.get("usage") or {})) or 0
+
+    @property
+    def render_seconds(self) -> float:
+        """From its submission to the end of rendering; 0 where that is not known."""
+        try:
+            submitted_at, finished_at = (clock.from_iso(self.result.get(name)) for name in _MOMENTS)
+        except (TypeError, ValueError):  # a manifest that somebody has edited
+            return 0.0
+        return max(0.0, finished_at - submitted_at) if submitted_at and finished_at else 0.0
 
 
 @dataclass
@@ -76,7 +89,9 @@ class Tally:
         ended_now: rows that have ended in this try of the task.
         skipped: rows whose whole video was there before.
         retryable: failed rows that a retry tries again.
-        examples: the first failures, each a row's number and why it failed.
+        examples: the first failures, each a row's number, and in words which row it is and what happened.
+        rendered: videos of which AnyFast says how long they took.
+        render_seconds, slowest: how long these took together, and the slowest of them.
     """
 
     succeeded: int = 0
@@ -87,6 +102,9 @@ class Tally:
     retryable: int = 0
     skipped: int = 0
     examples: list[tuple[int, str]] = field(default_factory=list)
+    rendered: int = 0
+    render_seconds: float = 0.0
+    slowest: float = 0.0
 
     @property
     def failures(self) -> int:
@@ -102,11 +120,16 @@ class Tally:
         self.tokens += entry.tokens
         if entry.status == SUCCEEDED:
             self.succeeded += 1
+            if seconds := entry.render_seconds:
+                self.rendered += 1
+                self.render_seconds += seconds
+                self.slowest = max(self.slowest, seconds)
             return
         self.failed += entry.status != LOST
         self.lost += entry.status == LOST
         self.retryable += bool(entry.retryable)
-        self.examples = sorted([*self.examples, (entry.row, entry.error or "")])[:EXAMPLES]
+        what = (entry.error or "").partition("\n")[0]
+        self.examples = sorted([*self.examples, (entry.row, f"{entry.label}: {what}")])[:EXAMPLES]
 
 
 class Manifest:
@@ -185,7 +208,7 @@ class Manifest:
 def new_entry(row: BatchRow, batch: str, attempt: int) -> ManifestEntry:
     """The entry of a row that has not ended: what was asked for."""
     parameters = {"parameters": row.request.given()}
-    return ManifestEntry(row.number, row.key, batch, attempt, row.data, status="", result=parameters)
+    return ManifestEntry(row.number, row.key, batch, attempt, row.data, status="", result=parameters, label=row.label)
 
 
 def success_entry(
@@ -311,7 +334,7 @@ _KEPT = (
     "submitted_at",
     "finished_at",
 )
-_OWN_FIELDS = tuple(own.name for own in fields(ManifestEntry) if own.name != "result")
+_OWN_FIELDS = tuple(own.name for own in fields(ManifestEntry) if own.name not in ("result", "label"))
 
 
 def _line_of(entry: ManifestEntry) -> str:

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
+from airflow_provider_anyfast.batch.forecast import Forecast
 from airflow_provider_anyfast.batch.manifest import ManifestEntry, facts_of, failure_entry, new_entry, success_entry
 from airflow_provider_anyfast.batch.queue import BatchState, RowQueue
 from airflow_provider_anyfast.client import clock, endpoints
@@ -22,6 +23,7 @@ from airflow_provider_anyfast.client.errors import (
     RateLimitError,
     Scope,
 )
+from airflow_provider_anyfast.client.log import log_about
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.ledger.lookup import Lookup
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration, get_or_submit
@@ -109,6 +111,7 @@ class BatchRunner:
         self._answered = 0
         """Rows that AnyFast has answered about."""
         self._consecutive_failures = 0
+        self._began_at = clock.now()
         self._crashes: list[BaseException] = []
         self._lookup = Lookup(
             client, others=self._known_ids, is_stopped=lambda: self.intake.state is BatchState.ABORTED
@@ -223,6 +226,7 @@ class BatchRunner:
             "lost": tally.lost,
             "skipped": tally.skipped,
             "active": paid,
+            "rendering": len(self.active),
             "downloading": downloading,
             "submitting": len(in_flight) - downloading,
             "waiting": max(0, self.total - len(self.manifest) - paid),
@@ -237,9 +241,18 @@ class BatchRunner:
         return is_open and self.progress()["waiting"] > 0
 
     def seconds_left(self) -> float | None:
-        """An estimate, from the rows that ended in this attempt; None while there is nothing to go by."""
-        ended, left = self.manifest.tally.ended_now, self.total - len(self.manifest)
-        return (clock.now() - self.options.began_at) / ended * left if ended and left else None
+        """An estimate from the rows that have ended; None while there is nothing to go by."""
+        tally, now = self.manifest.tally, clock.now()
+        forecast = Forecast(
+            rendering=[generation.submitted_at for generation in list(self.active.values())],
+            waiting=self.progress()["waiting"] if self.intake.state < BatchState.CLOSED else 0,
+            max_active=self.options.max_active,
+            mean=tally.render_seconds / tally.rendered if tally.rendered else 0.0,
+            slowest=tally.slowest,
+            to_save=len(self._paid - set(self.active)),
+            saving=(now - self._began_at) / self.progressed if self.progressed else None,
+        )
+        return forecast.seconds_left(now)
 
     def checkpoint(self, saturated_since: float | None) -> BatchCheckpoint:
         """What the next segment of this attempt has to know."""
@@ -276,7 +289,8 @@ class BatchRunner:
         try:
             while (row := self._queue.take()) is not None:
                 try:
-                    self._process(row)
+                    with log_about(row.label):
+                        self._process(row)
                 finally:
                     self._queue.release(row, is_active=row.number in self.active)
         except BaseException as error:  # noqa: BLE001 - raised again in the task's own thread

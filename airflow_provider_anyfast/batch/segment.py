@@ -285,7 +285,7 @@ def _final_entries(
                 entry = _restored(row, facts, generation_id, options)
         elif entry is None or not _is_final(entry, row, options):
             continue
-        yield replace(entry, row=row.number, input=row.data)
+        yield replace(entry, row=row.number, input=row.data, label=row.label)
 
 
 def _own_entries(manifest: Manifest, options: BatchOptions) -> dict[str, ManifestEntry]:

@@ -28,3 +28,9 @@ def iso(timestamp: float | None) -> str | None:
     if timestamp is None:
         return None
     return pendulum.from_timestamp(int(timestamp)).to_iso8601_string()
+
+
+def from_iso(moment: str | None) -> float | None:
+    """Unix seconds of what ``iso`` has written; None where it is none."""
+    parsed = pendulum.parse(moment) if moment else None
+    return parsed.timestamp() if isinstance(parsed, pendulum.DateTime) else None

@@ -17,7 +17,6 @@ nothing.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -38,6 +37,7 @@ from airflow_provider_anyfast.client.errors import (
     NoAnswerError,
     UnexpectedAnswerError,
 )
+from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.redact import redact
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.network import Exchange
     from airflow_provider_anyfast.client.settings import Settings
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 _PROVE_NOTHING = (303, 408, 499)

@@ -13,7 +13,6 @@ A 429 slows down everything of its kind (billed or free) that uses the same clie
 from __future__ import annotations
 
 import asyncio
-import logging
 import platform
 import threading
 from contextlib import contextmanager, nullcontext, suppress
@@ -36,6 +35,7 @@ from airflow_provider_anyfast.client.errors import (
     ServerError,
 )
 from airflow_provider_anyfast.client.evidence import read_answer, read_failure
+from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE, RateLimiter
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     What it raises at its beginning keeps the request from being sent.
     """
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 

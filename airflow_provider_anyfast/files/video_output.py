@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, LinkExpiredError, UnexpectedAnswerError
+from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.files.download import download
 from airflow_provider_anyfast.files.images import image_problem
 from airflow_provider_anyfast.files.storage import StoredFile, stored_file
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.files.storage import Place
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 PLACEHOLDER = "{generation_id}"
 _SOME_ID = f"asyntask_{'x' * 32}"

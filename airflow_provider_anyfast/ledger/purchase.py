@@ -6,7 +6,6 @@ a clear, and before it is sent again.
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from airflow_provider_anyfast.client.errors import (
     LostSubmissionError,
 )
 from airflow_provider_anyfast.client.job_failures import generation_failure
+from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.ledger.receipts import Billed, Found, Lost, Unknown, Verdict
 from airflow_provider_anyfast.ledger.record import Attach, Ledger, Unconfirmed
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.transport import Guard
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 OnLostSubmission = Literal["fail", "resubmit"]
 

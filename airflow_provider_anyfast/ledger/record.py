@@ -31,7 +31,6 @@ a clear can follow it, also where ``max_tries`` stayed the same because the DAG'
 
 from __future__ import annotations
 
-import logging
 import secrets
 from dataclasses import dataclass, field
 from enum import Enum
@@ -43,12 +42,13 @@ from tenacity import Retrying, stop_after_attempt, wait_exponential
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, LedgerError
+from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.ledger.receipts import Asked, Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 _ResultT = TypeVar("_ResultT")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.media.limits import RULES, Measure
 from airflow_provider_anyfast.media.probe import Measures, NotMeasurableError, UnusableMediaError, measure
 from airflow_provider_anyfast.media.sniff import SNIFFED, media_type_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ASSET_TYPES = tuple(RULES)
 _HASHED_AT_ONCE = 1024**2
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 
 @dataclass(frozen=True)

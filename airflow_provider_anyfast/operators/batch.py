@@ -320,15 +320,19 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
     def report_progress(self, context: Context, run: BatchRunner) -> None:
         """Pushes the XCom ``progress``, and says the same in the log."""
-        progress = run.progress()
+        progress, left = run.progress(), run.seconds_left()
+        if left is not None:
+            progress["seconds_left"] = round(left)
         context["ti"].xcom_push("progress", progress)
-        left = run.seconds_left()
         self.log.info(  # one by one: Airflow 3.1.0 logs no mapping
             "%d of %d rows have succeeded, %d were skipped, %d failed, %d are unconfirmed. %d videos are rendering, %d "
-            "are being downloaded, %d rows are being submitted, %d wait for their submission.%s",
-            *(progress[name] for name in ("succeeded", "rows", "skipped", "failed", "lost")),
-            progress["active"] - progress["downloading"],
-            progress["downloading"],
+            "are being downloaded, %d are polled or downloaded next, %d rows are being submitted, %d wait for their "
+            "submission.%s",
+            *(
+                progress[name]
+                for name in ("succeeded", "rows", "skipped", "failed", "lost", "rendering", "downloading")
+            ),
+            max(0, progress["active"] - progress["rendering"] - progress["downloading"]),
             progress["submitting"],
             progress["waiting"] - progress["submitting"],
             f" About {left:,.0f} s are left." if left is not None else "",

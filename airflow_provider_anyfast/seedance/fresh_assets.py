@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client import billing_pages, clock, endpoints
 from airflow_provider_anyfast.client.consistency import ACTIVE_ASSET_APPEARS, ACTIVE_ASSET_PAUSE
 from airflow_provider_anyfast.client.errors import AnyFastError, AssetNotFoundError, QuotaError
+from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.responses import Outcome
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.seedance.request import VideoRequest
 
-log = logging.getLogger(__name__)
+log = subject_logger(__name__)
 
 
 def submit(client: AnyFastClient, request: VideoRequest, guard: Guard) -> str:

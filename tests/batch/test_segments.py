@@ -50,7 +50,7 @@ def test_a_later_segment_renders_and_asks_about_nothing_but_what_has_ended_or_is
     assert sum(batch.shelf.reads.values()) - reads <= 3, "the index, the page of those that ended, the last page"
     assert runner.progress() == {
         "rows": 400, "succeeded": 25, "failed": 0, "lost": 0, "skipped": 0, "active": 100, "waiting": 275,
-        "downloading": 0, "submitting": 0, "tokens": 175,
+        "rendering": 100, "downloading": 0, "submitting": 0, "tokens": 175,
     }  # fmt: skip
 
 
@@ -495,7 +495,7 @@ def test_a_submission_that_still_waits_for_its_turn_when_the_task_ends_is_not_se
     assert batch.client.calls["POST"] == 1
     assert runner.progress() == {
         "rows": 2, "succeeded": 0, "failed": 0, "lost": 0, "skipped": 0, "active": 1, "waiting": 1,
-            "downloading": 0, "submitting": 0, "tokens": 0,
+        "rendering": 1, "downloading": 0, "submitting": 0, "tokens": 0,
     }  # fmt: skip
     batch.retry()
     batch.segment()

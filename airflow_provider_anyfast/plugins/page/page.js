@@ -116,8 +116,16 @@ function summary() {
 
 function progress(batch) {
   const done = batch.progress;
-  return `${batch.task_id}: ${done.succeeded ?? 0} of ${done.rows} rows are ready, ${done.active ?? 0} are under way, ${
-    done.waiting ?? 0} are not submitted yet.`;
+  const counts = [`${(done.succeeded ?? 0) + (done.skipped ?? 0)} of ${done.rows} rows are ready`];
+  const failed = (done.failed ?? 0) + (done.lost ?? 0);
+  if (failed) counts.push(`${failed} failed`);
+  counts.push(`${done.active ?? 0} are rendering or being downloaded`, `${done.waiting ?? 0} are not submitted yet`);
+  const left = done.seconds_left === undefined ? "" : ` When this was counted, about ${duration(done.seconds_left)} were left.`;
+  return `${batch.task_id}: ${counts.join(", ")}.${left}`;
+}
+
+function duration(seconds) {
+  return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
 }
 
 function notice(texts) {
