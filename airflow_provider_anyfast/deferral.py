@@ -13,6 +13,7 @@ from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHookMixin
 from airflow_provider_anyfast.polling.inline import ask_all, wait_here
 from airflow_provider_anyfast.polling.poller import Finished, GaveUp
+from airflow_provider_anyfast.polling.schedule import SANDBOX
 from airflow_provider_anyfast.polling.watch import Watch
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         Raises:
             AnyFastError: the deadline has passed, or asking makes no sense any more.
         """
+        _look_at_once_in_a_sandbox(client, trigger)
         if self.deferrable:
             self.defer_until(trigger)
         watch: Watch[JobT] = Watch()
@@ -159,6 +161,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _wait_for(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> Watch[JobT]:
+        _look_at_once_in_a_sandbox(client, trigger)
         if self.deferrable:
             self.defer_until(trigger)
         watch: Watch[JobT] = Watch()
@@ -225,6 +228,12 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
             if error.retryable:
                 error.next_attempt, error.advice = WaitInterruptedError.next_attempt, WaitInterruptedError.advice
         return error
+
+
+def _look_at_once_in_a_sandbox(client: AnyFastClient, trigger: JobTrigger[Any] | JobsTrigger[Any]) -> None:
+    """The answer to the submission, or about what was submitted before, says where the jobs are made."""
+    if client.is_sandbox:
+        trigger.kind = SANDBOX
 
 
 def _may_pass(error: AnyFastError | None) -> bool:

@@ -70,6 +70,7 @@ STREAMS = 100
 _KEEP_ALIVE = 60.0
 """Seconds that an idle socket of an asynchronous client is kept; a video is asked for every 15 s."""
 _WANTS_KEY = (401, 403)
+_SANDBOX_HEADER = "x-anyfast-sandbox"
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
 
@@ -94,6 +95,8 @@ class _Driver:
         self._rate_limiters = {kind: RateLimiter() for kind in product((True, False), repeat=2)}
         self.server_ahead = 0.0
         """Seconds by which AnyFast's clock is ahead of this one, by the ``Date`` of its last answer, to a second."""
+        self.is_sandbox = False
+        """Whether the last answer says that it comes from this provider's sandbox. It is a hint about time alone."""
 
     def _http_options(self) -> dict[str, Any]:
         settings = self.settings
@@ -148,8 +151,9 @@ class _Driver:
                     raise  # the client is closed: a mistake of its user, and nothing was sent
                 raise self._as_raised(read_failure(call, failure, exchange, self.settings)) from failure
 
-    def _compare_clocks(self, response: httpx.Response) -> None:
+    def _read_headers(self, response: httpx.Response) -> None:
         """``Date`` is cut to whole seconds, so half of one is added."""
+        self.is_sandbox = _SANDBOX_HEADER in response.headers
         with suppress(TypeError, ValueError, OverflowError):
             date = parsedate_to_datetime(response.headers.get("date", ""))
             self.server_ahead = date.timestamp() + 0.5 - clock.now()
@@ -244,7 +248,7 @@ class AnyFastClient(_Driver):
                     body.add(chunk)
             finally:
                 response.close()
-            self._compare_clocks(response)
+            self._read_headers(response)
             return read_answer(call, body.whole(), self.settings)
 
     def run(self, flow: Flow[AnswerT]) -> AnswerT:
@@ -353,7 +357,7 @@ class AsyncAnyFastClient(_Driver):
                         body.add(chunk)
                 finally:
                     await response.aclose()
-                self._compare_clocks(response)
+                self._read_headers(response)
                 return read_answer(call, body.whole(), self.settings)
 
     @contextmanager

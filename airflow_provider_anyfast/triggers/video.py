@@ -8,7 +8,7 @@ from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import GenerationTimeoutError
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.polling.learned import CompletionTimes
-from airflow_provider_anyfast.polling.schedule import video_schedule
+from airflow_provider_anyfast.polling.schedule import SANDBOX, video_schedule
 from airflow_provider_anyfast.triggers.base import JobTrigger
 from airflow_provider_anyfast.triggers.multi import JobsTrigger
 
@@ -38,8 +38,8 @@ class VideoTrigger(JobTrigger[Generation]):
 
     @classmethod
     def learn(cls, anyfast_conn_id: str, kind: str, job: Generation, started_at: float) -> None:
-        """Remembers how long the video took."""
-        if kind and job.outcome is Outcome.SUCCEEDED and job.finished_at is not None:
+        """Remembers how long the video took, unless it is a sandbox's, which takes as long as its user likes."""
+        if kind not in ("", SANDBOX) and job.outcome is Outcome.SUCCEEDED and job.finished_at is not None:
             _times(anyfast_conn_id, kind).add(job.finished_at - (job.submitted_at or started_at))
 
     async def on_kill(self) -> None:

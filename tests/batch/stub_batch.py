@@ -43,6 +43,7 @@ class StubClient:
 
     settings = Settings("key")
     server_ahead = 0.0
+    is_sandbox = False
 
     def __init__(self, answer: Callable[[Call[Any]], Any] | None = None) -> None:
         self.generations: dict[str, Outcome] = {}

@@ -641,3 +641,13 @@ def test_a_closed_client_sends_nothing() -> None:
         client.send(FREE["query"]())
     with pytest.raises(RuntimeError, match="closed"):
         asyncio.run(ask())
+
+
+def test_the_last_answer_tells_whether_a_sandbox_gives_it() -> None:
+    here = answer(200, {"data": {"status": "QUEUED"}}, **{"X-AnyFast-Sandbox": "1"})
+    client = ScriptedClient(Service([here, GOOD]))
+    said = [client.is_sandbox]
+    for _ in range(2):
+        client.send(endpoints.query_generation("asyntask_1"))
+        said.append(client.is_sandbox)
+    assert said == [False, True, False]

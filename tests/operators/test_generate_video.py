@@ -24,7 +24,9 @@ from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.metrics import count_stored_success, count_success
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator, CreateAssetsOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
+from airflow_provider_anyfast.polling.schedule import SANDBOX
 from airflow_provider_anyfast.seedance.result import video_result
+from airflow_provider_anyfast.triggers.video import VideoTrigger
 from tests.support import installed_airflow
 
 if TYPE_CHECKING:
@@ -208,6 +210,26 @@ def test_a_prompt_that_renders_to_nothing_fails_before_anything_is_sent(
 ) -> None:
     failed_for_good(runner.attempt(video(prompt="{{ none }}")), exceptions.InvalidRequestError, "prompt is empty")
     assert sandbox.requests() == []
+
+
+def test_a_video_of_the_sandbox_is_looked_at_within_two_seconds(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    attempt = runner.attempt(video(deferrable=True), run_trigger=False)
+    assert attempt.deferral is not None
+    trigger = VideoTrigger(**installed_airflow.read_kwargs(attempt.deferral.trigger_kwargs))
+    assert trigger.deferred_at is not None
+    assert trigger.poller().first_wait(trigger.deferred_at) < 2.0
+
+
+def test_an_attempt_that_goes_on_with_a_video_of_the_sandbox_looks_at_it_as_soon(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    make = video(deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    runner.clear(keep_task_state=True)
+    attempt = runner.attempt(make, run_trigger=False)
+    assert attempt.deferral is not None
+    assert sandbox.billed.generations == 1
+    assert installed_airflow.read_kwargs(attempt.deferral.trigger_kwargs)["kind"] == SANDBOX
 
 
 @pytest.mark.parametrize("timeout", [dt.timedelta(minutes=10), "600", "00:10:00", "{{ 600 }}", 600])

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.polling.learned import ENOUGH, CompletionTimes
-from airflow_provider_anyfast.polling.schedule import VIDEO_SCHEDULE, video_schedule
+from airflow_provider_anyfast.polling.schedule import SANDBOX, VIDEO_SCHEDULE, Schedule, video_schedule
 from airflow_provider_anyfast.triggers import video as module
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 
@@ -72,6 +72,23 @@ def test_videos_that_failed_teach_nothing() -> None:
         learn(done(5.0, Outcome.FAILED))
         learn(Generation("asyntask_0", "SUCCESS", Outcome.SUCCEEDED))
     assert timing().initial_delay == VIDEO_SCHEDULE.initial_delay
+
+
+def test_videos_of_a_sandbox_are_looked_at_at_once_and_teach_nothing() -> None:
+    teach(200.0, kind=SANDBOX)
+    assert timing(kind=SANDBOX).initial_delay <= 1.0
+    assert timing(kind=SANDBOX).wait(9.0) <= 1.0
+
+
+def test_a_server_that_only_claims_to_be_a_sandbox_gets_a_hundred_polls_more_at_most() -> None:
+    def polls(schedule: Timing) -> int:
+        age, count = 0.0, 0
+        while age < 3600.0:
+            age += schedule.wait(age)
+            count += 1
+        return count
+
+    assert polls(timing(kind=SANDBOX)) <= polls(Schedule.fixed(15.0)) + 100
 
 
 def test_an_interval_by_hand_is_kept() -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SUBMIT_PATH = "/v1/video/generations"
 STORAGE_CALL = "download"
 """The only call that the storage host serves; AnyFast's gateway serves the others."""
+SANDBOX_HEADER = "X-AnyFast-Sandbox"
+"""Says that a response is the sandbox's own, whose videos take seconds. AnyFast sends no such header."""
 _LARGEST_BODY = 128 * 1024 * 1024
 _LARGEST_SUBMISSION = 64 * 1024 * 1024
 
@@ -97,6 +99,7 @@ class AnyFastRoute(APIRoute):
                 response = await respond_with_fault(active, request, carry_out)
             if self.name != STORAGE_CALL:
                 response.headers["X-Oneapi-Request-Id"] = request_id
+            response.headers[SANDBOX_HEADER] = "1"
             response.headers["Date"] = formatdate(sandbox.clock.now(), usegmt=True)
             logged.status = response.logged_status if isinstance(response, NoResponse) else response.status_code
             return response
