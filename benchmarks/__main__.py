@@ -134,6 +134,13 @@ def measure_videos(options: Options) -> Iterator[videos.Made]:
                     yield cluster.run(way)
 
 
+def measure_single(options: Options) -> Iterator[videos.Single]:
+    """One video at a time on a real Airflow, by turns."""
+    with videos.running_cluster(1, videos.SINGLE_COMPLETION) as cluster:
+        for _, way in itertools.product(range(options.rounds), videos.SINGLE_DAG_IDS):
+            yield cluster.run_single(way)
+
+
 BURST_MOST = 1000
 BENCHMARKS: dict[str, tuple[Table, Callable[[Options], Iterator[DataclassInstance]]]] = {
     "polling": (tables.POLLING, measure_polling),
@@ -146,6 +153,7 @@ BENCHMARKS: dict[str, tuple[Table, Callable[[Options], Iterator[DataclassInstanc
     "files": (tables.FILES, measure_files),
     "page": (tables.PAGE, measure_page),
     "imports": (tables.IMPORTS, measure_imports),
+    "single": (tables.SINGLE, measure_single),
     "videos": (tables.VIDEOS, measure_videos),
 }
 

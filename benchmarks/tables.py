@@ -119,6 +119,12 @@ IMPORTS = Table(
     ),
     (Ratio("own", "Airflow's providers.http.operators.http", "x Airflow's HttpOperator"),),
 )
+SINGLE = Table(
+    "single",
+    "One video of 10 s on a real scheduler, triggerer and API server, without `poll_interval`",
+    ("way",),
+    (Figure("late", "s from the video's end to the run's", 1), Figure("wall", "wall s", 1), Figure("state", "state")),
+)
 VIDEOS = Table(
     "videos",
     "End to end on a real scheduler, triggerer and API server",

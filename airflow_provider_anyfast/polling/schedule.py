@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -48,8 +48,14 @@ class Schedule:
         return self.interval + (self.longest - self.interval) * min(1.0, max(0.0, late))
 
 
-VIDEO_SCHEDULE = Schedule(initial_delay=68.0, interval=7.0, slows_after=165.0)
-"""Half the detection delay of a poll every 15 s, which is the gateway's own pace, with no more polls."""
+VIDEO_SCHEDULE = Schedule(initial_delay=69.0, interval=7.0, slows_after=170.0)
+"""For a median of 120 s: half the detection delay of a poll every 15 s, the gateway's own pace, with as many polls."""
+_QUICK_SCHEDULES = (
+    VIDEO_SCHEDULE,
+    Schedule(initial_delay=54.0, interval=7.0, slows_after=130.0, slowest_at=400.0),
+    Schedule(initial_delay=24.0, interval=6.5, slows_after=60.0, slowest_at=200.0),
+)
+"""The same for medians of 120, 90 and 30 s, by how many things speak for a quick video; ``benchmarks/detection.py``."""
 ASSET_SCHEDULE = Schedule(initial_delay=4.0, interval=3.0, slows_after=30.0, slowest_at=120.0, longest=10.0)
 """AnyFast processes an asset in 6 to 12 s, a video in 20 s."""
 
@@ -64,8 +70,8 @@ def video_schedule(kind: str) -> Timing:
     """When to ask for a video of this kind before anything has been learned.
 
     AnyFast publishes no times of its models. A fast or small model renders sooner than others, and so do the fewer
-    pixels of 480p: each halves the first delay. A guess that is too early costs some free polls, one that is too late
-    would cost the user's time.
+    pixels of 480p. No later look is risked for what may take longer: a guess that is too early costs some free polls,
+    one that is too late would cost the user's time.
 
     Args:
         kind: model, resolution and seconds of the request, or ``SANDBOX``; empty where several are waited for together.
@@ -73,5 +79,4 @@ def video_schedule(kind: str) -> Timing:
     if kind == SANDBOX:
         return SANDBOX_SCHEDULE
     model, *size = kind.split() or [""]
-    quick = ("fast" in model or "mini" in model) + ("480p" in size)
-    return replace(VIDEO_SCHEDULE, initial_delay=VIDEO_SCHEDULE.initial_delay / 2**quick)
+    return _QUICK_SCHEDULES[("fast" in model or "mini" in model) + ("480p" in size)]

@@ -7,11 +7,13 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from scripts.airflow_rest import TaskRef
 from scripts.local_airflow import Component, LocalAirflow
 from scripts.local_sandbox import LocalSandbox, local_sandbox
 
@@ -25,7 +27,10 @@ DAG_IDS = {
     "GenerateVideoBatchOperator": "batch",
 }
 COMPLETION = 30.0
-"""Seconds that a video takes in the sandbox."""
+"""Seconds that each of many videos takes in the sandbox."""
+SINGLE_DAG_IDS = {"on the worker": "one_on_the_worker", "deferred": "one_on_the_triggerer"}
+SINGLE_COMPLETION = 10.0
+"""Seconds that a single video takes."""
 LONGEST_RUN = 1800.0
 IDLE = 15.0
 """Seconds in which is measured what Airflow uses when nothing runs."""
@@ -49,6 +54,18 @@ class Made:
     worker_starts: int
     """Times that a worker took a task up, anew or again."""
     billed: int
+
+
+@dataclass(frozen=True)
+class Single:
+    """One video, polled as its operator does by itself."""
+
+    way: str
+    state: str
+    late: float
+    """Seconds from the end of the video to the end of the run."""
+    wall: float
+    """Seconds from the trigger of the run to its end."""
 
 
 class Cluster:
@@ -85,6 +102,18 @@ class Cluster:
             billed=self._billed() - billed,
         )
 
+    def run_single(self, way: str) -> Single:
+        """Runs one video to its end."""
+        rest, dag_id = self._airflow.rest, SINGLE_DAG_IDS[way]
+        self._airflow.wait_for_dag(dag_id)
+        begun = time.time()
+        run_id = rest.trigger(dag_id)
+        state = rest.wait_for_run(dag_id, run_id, seconds=LONGEST_RUN)
+        ended = time.time()
+        result = rest.xcom(TaskRef(dag_id, run_id, "video"))
+        late = ended - datetime.fromisoformat(result["submitted_at"]).timestamp() - SINGLE_COMPLETION
+        return Single(way=way, state=state, late=late, wall=ended - begun)
+
     def _cpu(self) -> float:
         """CPU seconds of every component and its descendants, the ended ones included."""
         processes = [psutil.Process(one.pid) for name in COMPONENTS for one in self._airflow.running(name)]
@@ -100,11 +129,11 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(videos: int) -> Iterator[Cluster]:
-    """Runs an Airflow of its own, with a new database."""
+def running_cluster(videos: int, completion: float = COMPLETION) -> Iterator[Cluster]:
+    """Runs an Airflow of its own, with a new database, and a sandbox whose videos take ``completion`` seconds."""
     with tempfile.TemporaryDirectory() as home:
         log = Path(home) / "sandbox.log"
-        with local_sandbox(log, "--completion-seconds", str(COMPLETION)) as sandbox:
+        with local_sandbox(log, "--completion-seconds", str(completion)) as sandbox:
             connections = {
                 "anyfast_default": sandbox.connection,
                 "anyfast_http": {"conn_type": "http", "host": sandbox.url, "password": sandbox.api_key},

@@ -28,6 +28,10 @@ with DAG("mapped_generate_video", schedule=None, max_active_tasks=1000):
         prompt=PROMPTS
     )
 
+for where, deferrable in (("worker", False), ("triggerer", True)):
+    with DAG(f"one_on_the_{where}", schedule=None):
+        GenerateVideoOperator(task_id="video", prompt=PROMPTS[0], deferrable=deferrable, **REQUEST)
+
 with DAG("batch", schedule=None):
     GenerateVideoBatchOperator(
         task_id="videos",
