@@ -8,7 +8,7 @@ INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test crash-points e2e files scale browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
+.PHONY: help setup demo ui check test crash-points e2e files scale nights browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,7 +41,7 @@ check: $(VENV)/stamp ## lint, formatting, types and import rules
 	$(BIN)/lint-imports
 
 test: $(VENV)/stamp ## every test except those of the targets below, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,crash_points e2e transfers scale browser distributed compat) --cov
+	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,crash_points e2e transfers scale nights browser distributed compat) --cov
 
 crash-points: $(VENV)/stamp ## each task killed at each of its steps, then run to the end; 3 minutes
 	$(BIN)/pytest --numprocesses 2 tests/crash_points
@@ -74,6 +74,10 @@ files: $(VENV)/stamp ## large files, killed downloads, bad lines and full disks,
 
 scale: $(VENV)/stamp ## 5,000 rows in one batch task while its worker and triggerer are killed, measured; about 10 minutes
 	$(BIN)/pytest tests/scale
+
+nights: $(VENV)/e2e-stamp ## an Excel export with pictures in S3, three nights, processes killed in each: what is billed; about 10 minutes
+	@$(BIN)/python -m scripts.system_programs initdb postgres pg_isready
+	$(BIN)/pytest tests/nights
 
 bench: $(VENV)/stamp ## measure everything, or one thing: make bench BENCH="polling --videos 1000"; see benchmarks/README.md
 	$(BIN)/python -m benchmarks $(BENCH)
