@@ -116,7 +116,7 @@ class ReferenceLibrary:
     _group_id: str = ""
     _lock: Lock = field(default_factory=Lock)
 
-    def obtain(self, files: Mapping[str, str], *, is_strict: bool) -> None:
+    def obtain(self, files: Mapping[str, str], *, is_strict: bool, needed_by: Mapping[str, str] | None = None) -> None:
         """Finds or creates an asset for each file, one for all files of the same content. For the task's own thread.
 
         Every file is looked at before the first creation.
@@ -125,6 +125,7 @@ class ReferenceLibrary:
             files: the asset type that each of them must have.
             is_strict: whether a file that cannot become an asset is refused before anything is billed. Otherwise this
                 is what became of it, so that what is paid for already can go on.
+            needed_by: for each file, which rows name it, for messages.
 
         Raises:
             InvalidRequestError: ``is_strict``, and AnyFast would refuse files, each of which is named.
@@ -134,7 +135,7 @@ class ReferenceLibrary:
         connect(files)
         names, failures = self._look_at(files)
         if is_strict and failures:
-            _refuse(failures, len(files))
+            _refuse(failures, len(files), needed_by or {})
         self.found |= failures
         if names:
             self._group_id = self._group_id or self._listed_group() or self._create_group()
@@ -275,8 +276,12 @@ def _problem(asset_id: str, asset: Asset | None, waited: float) -> AnyFastError 
     return None
 
 
-def _refuse(failures: Mapping[str, AnyFastError], files: int) -> None:
-    refused = [error.what for error in failures.values() if isinstance(error, InvalidRequestError)]
+def _refuse(failures: Mapping[str, AnyFastError], files: int, needed_by: Mapping[str, str]) -> None:
+    refused = [
+        f"{error.what} Needed by {needed_by[file]}." if file in needed_by else error.what
+        for file, error in failures.items()
+        if isinstance(error, InvalidRequestError)
+    ]
     if not refused:
         raise next(iter(failures.values()))
     raise InvalidRequestError(

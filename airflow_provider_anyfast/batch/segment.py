@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import ChainMap
+from collections import ChainMap, defaultdict
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from airflow_provider_anyfast.batch.manifest import (
 )
 from airflow_provider_anyfast.batch.selection import select_rows
 from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places
+from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, InvalidRequestError, LedgerError
 from airflow_provider_anyfast.ledger.pages import PagedLedger
@@ -214,11 +215,19 @@ class SegmentStart:
         """
         if self.library is None:
             return None
-        files = [row.request.files for row in rows if _is_to_submit(ledger.get(row.key), options)]
+        submitted = [row for row in rows if _is_to_submit(ledger.get(row.key), options)]
+        labels = defaultdict[str, list[str]](list)
+        for row in submitted:
+            for file in row.request.files:
+                labels[file].append(row.label)
         is_first_payment = not ledger.items()
         connect(file for row in rows for file in row.request.files)
         try:
-            self.library.obtain(dict(ChainMap(*files)), is_strict=is_first_payment)
+            self.library.obtain(
+                dict(ChainMap(*(row.request.files for row in submitted))),
+                is_strict=is_first_payment,
+                needed_by={file: listed(of_rows) for file, of_rows in labels.items()},
+            )
         except AnyFastError as error:
             if is_first_payment:
                 raise

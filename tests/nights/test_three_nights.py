@@ -178,7 +178,7 @@ def test_each_night_is_billed_for_its_new_rows_alone(team: Team, capsys: pytest.
     refused = team.run(wrong)
     text = refused.refused()
     assert "1 of 41 references cannot become assets" in text
-    assert "gone.png" in text
+    assert "gone.png does not exist. Needed by row 71 (line 72, SKU P070)." in text
     note("a picture that is not there", refused, Counter())
 
     refused = team.run(table, BUDGET - 1)

@@ -75,6 +75,7 @@ def test_three_nights_pay_for_each_picture_and_for_each_new_row_once(
     refused = s3_runner.attempt(products(tmp_path, [*rows_of(s3, ROWS), *bad]))
     assert f"3 of {PICTURES + 3} references cannot become assets" in str(refused.error)
     assert all(name in str(refused.error) for name in ("gone.png", "notes.png", "lost.png"))
+    assert f"gone.png does not exist. Needed by row {ROWS + 1} (sku X0)." in str(refused.error)
     assert billed(sandbox) == (0, 0, 0)
 
     over = next_run(s3_runner).attempt(products(tmp_path, rows_of(s3, ROWS), max_tokens=ROWS * TOKENS - 1))
