@@ -11,6 +11,7 @@ from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, NotFoundError, WaitInterruptedError
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHookMixin
+from airflow_provider_anyfast.polling.event import JobsEvent
 from airflow_provider_anyfast.polling.inline import ask_all, wait_here
 from airflow_provider_anyfast.polling.poller import Finished, GaveUp
 from airflow_provider_anyfast.polling.schedule import SANDBOX
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.polling.poller import JobT
     from airflow_provider_anyfast.triggers.base import JobTrigger
-    from airflow_provider_anyfast.triggers.multi import JobsEvent, JobsTrigger
+    from airflow_provider_anyfast.triggers.multi import JobsTrigger
 
 TRIGGER_GRACE = 600.0
 """Seconds past the deadline after which Airflow itself ends the deferral of a trigger that does not fire."""
@@ -140,8 +141,6 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
 
     def wait_for_some(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> JobsEvent:
         """Which jobs have ended when the trigger would fire; or leaves the worker, as ``wait`` does."""
-        from airflow_provider_anyfast.triggers.multi import JobsEvent  # noqa: PLC0415 - not while a DAG is parsed
-
         watch = self._wait_for(client, trigger)
         return JobsEvent(frozenset(watch.ended), watch.gave_up_on, trigger.started_at, trigger.deadline)
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.batch.manifest import FAILED, LOST
-from airflow_provider_anyfast.client.errors import LostSubmissionError
-
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -33,6 +30,10 @@ def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
 
 def publish_failure(context: Context) -> None:
     """Stores for a report why the task has failed: ``{"status", "error_type", "error", "prompt"}``."""
+    # Not while a DAG is parsed.
+    from airflow_provider_anyfast.batch.manifest import FAILED, LOST  # noqa: PLC0415
+    from airflow_provider_anyfast.client.errors import LostSubmissionError  # noqa: PLC0415
+
     error: Any = context.get("exception")
     failure = {
         "status": LOST if isinstance(error, LostSubmissionError) else FAILED,

@@ -113,9 +113,9 @@ IMPORTS = Table(
     "Import beyond `airflow.sdk`'s BaseOperator and BaseHook",
     ("way",),
     (
-        Figure("own", "ms without garbage collection", 0),
+        Figure("own", "CPU ms without garbage collection", 0),
         Figure("collecting", "garbage collection ms", 0),
-        Figure("milliseconds", "ms in all", 0),
+        Figure("milliseconds", "CPU ms in all", 0),
     ),
     (Ratio("own", "Airflow's providers.http.operators.http", "x Airflow's HttpOperator"),),
 )

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.assets import GROUP_KEY
 from airflow_provider_anyfast.assets.bulk import creation_threads
 from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreation
 from airflow_provider_anyfast.assets.source import file_source
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 
 log = subject_logger(__name__)
 
-GROUP_KEY = "anyfast_asset_group"
-"""The ledger's record of a group that a task creates for its files."""
 _GROUP_ID = re.compile(r"group-\d{14}-\w+")
 """How AnyFast writes the id of a group (docs.anyfast.ai, volc-asset)."""
 _LONGEST_WAIT = 600.0

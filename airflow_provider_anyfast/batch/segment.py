@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.assets.references import connect
 from airflow_provider_anyfast.batch.checkpoint import RowIndex
 from airflow_provider_anyfast.batch.manifest import (
     SUCCEEDED,
@@ -215,6 +214,8 @@ class SegmentStart:
         """
         if self.library is None:
             return None
+        from airflow_provider_anyfast.assets.references import connect  # noqa: PLC0415 - not while a DAG is parsed
+
         submitted = [row for row in rows if _is_to_submit(ledger.get(row.key), options)]
         labels = defaultdict[str, list[str]](list)
         for row in submitted:

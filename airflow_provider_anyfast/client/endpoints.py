@@ -11,7 +11,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_anyfast.client import billing, responses
+from airflow_provider_anyfast.client import responses
 from airflow_provider_anyfast.client.errors import InvalidRequestError, UnexpectedAnswerError
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.responses import Asset, AssetGroup, Generation, Page
@@ -174,6 +174,8 @@ def billing_log() -> Call[tuple[LogRow, ...]]:
 
     Source: new-api, ``GetLogByKey``. 20 requests within 20 minutes are allowed there: ask ``client.billing_pages``.
     """
+    from airflow_provider_anyfast.client import billing  # noqa: PLC0415 - not while a DAG is parsed
+
     return Call("read the billing log", "GET", "/api/log/token", billing.parse_billing_log, limited_apart=True)
 
 
@@ -182,11 +184,15 @@ def key_usage() -> Call[KeyUsage]:
 
     Source: new-api, ``GetTokenUsage``, under the same limit as the billing log.
     """
+    from airflow_provider_anyfast.client import billing  # noqa: PLC0415 - not while a DAG is parsed
+
     return Call("read the balance", "GET", "/api/usage/token/", billing.parse_key_usage, limited_apart=True)
 
 
 def list_prices() -> Call[tuple[ModelPrice, ...]]:
     """AnyFast's price list. Not billed; needs no key. Source: new-api, ``GetPricing``; AnyFast's rows hold rules."""
+    from airflow_provider_anyfast.client import billing  # noqa: PLC0415 - not while a DAG is parsed
+
     return Call("read the prices", "GET", "/api/pricing", billing.parse_prices, limited_apart=True)
 
 

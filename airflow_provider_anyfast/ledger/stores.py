@@ -26,7 +26,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client.errors import LedgerError
-from airflow_provider_anyfast.ledger.pages import PagedLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -233,6 +232,8 @@ def _remove_record(context: Mapping[str, Any], *, key: str) -> None:
 
 
 def _retire_batch(context: Mapping[str, Any], *, key: str) -> None:
+    from airflow_provider_anyfast.ledger.pages import PagedLedger  # noqa: PLC0415 - of batches that have succeeded alone
+
     for store in PagedLedger.stores(lambda name: _task_store(context, f"{key}_{name}", doubts_absence=False)):
         store.retire()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_anyfast.assets.references import GROUP_KEY, library_for
+from airflow_provider_anyfast.assets import GROUP_KEY
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
 from airflow_provider_anyfast.batch.claim import claim_manifest
 from airflow_provider_anyfast.batch.ending import conclude, how_far, is_over, saturated_since
@@ -33,8 +33,7 @@ from airflow_provider_anyfast.ledger.stores import after_batch_success, after_su
 from airflow_provider_anyfast.links.report import REPORT_KEY, AnyFastManifestLink, AnyFastReportLink
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.parameters import check_literals, read
-from airflow_provider_anyfast.triggers.multi import JobsEvent
-from airflow_provider_anyfast.triggers.video import VideosTrigger
+from airflow_provider_anyfast.polling.event import JobsEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,6 +241,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             self.log.info("Before the first submission: %s", usage)
 
     def _start(self, context: Context, client: AnyFastClient, *, is_resumed: bool) -> SegmentStart:
+        from airflow_provider_anyfast.assets.references import library_for  # noqa: PLC0415 - not while a DAG is parsed
+
         given = self._parameters
         stored = self._pull(context, INDEX_KEY) if is_resumed else None
         self._saved_index = RowIndex.from_xcom(stored) if stored else None
@@ -340,6 +341,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
     def _wait(self, client: AnyFastClient, run: BatchRunner, kind: str) -> JobsEvent:
         """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
+        from airflow_provider_anyfast.triggers.video import VideosTrigger  # noqa: PLC0415 - not while a DAG is parsed
+
         more = run.progress()["waiting"] and run.intake.state < BatchState.CLOSED
         trigger = VideosTrigger(
             jobs=[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_anyfast.assets.references import GROUP_KEY, submit_with_assets
+from airflow_provider_anyfast.assets import GROUP_KEY
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import LinkExpiredError
 from airflow_provider_anyfast.client.job_failures import generation_failure
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.files.storage import Place
     from airflow_provider_anyfast.ledger.record import Store
     from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
@@ -234,9 +234,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 lookup = Lookup(client, others=lambda: self._ids_of_siblings(context), is_stopped=lambda: self.stopped)
                 generation = get_or_submit(
                     ledger,
-                    submit=partial(
-                        submit_with_assets, context, client, self.request, self.anyfast_conn_id, durable=self.durable
-                    ),
+                    submit=partial(self._submit, context, client),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     look=lookup.look,
                     on_lost_submission=self._options.on_lost_submission,
@@ -330,6 +328,12 @@ class GenerateVideoOperator(DeferrableJobMixin):
         if ti.map_index is None or ti.map_index < 0:
             return set()
         return {str(id_) for id_ in ti.xcom_pull(task_ids=[self.task_id], key="generation_id") or () if id_}
+
+    def _submit(self, context: Context, client: AnyFastClient, guard: Guard) -> str:
+        # Not while a DAG is parsed: the modules that make assets of files are a third of this operator's.
+        from airflow_provider_anyfast.assets.references import submit_with_assets  # noqa: PLC0415
+
+        return submit_with_assets(context, client, self.request, self.anyfast_conn_id, guard, durable=self.durable)
 
     def _announce(self, context: Context, generation: PaidGeneration) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -18,7 +17,7 @@ from airflow_provider_anyfast.triggers.base import hold_until_reaped
 from airflow_provider_anyfast.triggers.shared_client import shared_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
@@ -32,35 +31,6 @@ _CHUNK = 200
 """Jobs that are taken on at a time, so that thousands of them do not hold up the other triggers of the process."""
 _SLICE = 0.5
 """Seconds for which answers are awaited before the clock is looked at."""
-
-
-@dataclass(frozen=True)
-class JobsEvent:
-    """What a ``JobsTrigger`` resumes the task with.
-
-    Attributes:
-        ended: the ids of the jobs to look at, since they have ended or are no longer waited for; None where an event
-            of version 0.1.0 only counts them.
-        reason: why asking for one of them failed permanently; empty if none did.
-        started_at, deadline: Unix seconds, of the earliest creation and of the latest deadline; None where unknown.
-    """
-
-    ended: frozenset[str] | None = None
-    reason: str = ""
-    started_at: float | None = None
-    deadline: float | None = None
-
-    @classmethod
-    def parse(cls, event: Mapping[str, Any] | None) -> JobsEvent:
-        """The event as Airflow hands it to ``execute_complete``; None where the trigger fired none."""
-        event = event or {}
-        ended = event.get("ended")
-        return cls(
-            ended=frozenset(ended) if isinstance(ended, list) else None,
-            reason=event.get("reason") or "",
-            started_at=event.get("started_at"),
-            deadline=event.get("deadline"),
-        )
 
 
 class JobsTrigger(BaseTrigger, Generic[JobT]):

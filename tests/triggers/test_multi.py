@@ -12,9 +12,9 @@ import pytest
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, AuthenticationError
 from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.polling.event import JobsEvent
 from airflow_provider_anyfast.triggers.asset import AssetTrigger
 from airflow_provider_anyfast.triggers.base import hold_until_reaped
-from airflow_provider_anyfast.triggers.multi import JobsEvent
 from airflow_provider_anyfast.triggers.video import VideosTrigger, VideoTrigger
 from tests.support.task_log import captured_log
 

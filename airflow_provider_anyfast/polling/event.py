@@ -1,0 +1,38 @@
+"""What a trigger that waits for several jobs tells its task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class JobsEvent:
+    """What a ``JobsTrigger`` resumes the task with.
+
+    Attributes:
+        ended: the ids of the jobs to look at, since they have ended or are no longer waited for; None where an event
+            of version 0.1.0 only counts them.
+        reason: why asking for one of them failed permanently; empty if none did.
+        started_at, deadline: Unix seconds, of the earliest creation and of the latest deadline; None where unknown.
+    """
+
+    ended: frozenset[str] | None = None
+    reason: str = ""
+    started_at: float | None = None
+    deadline: float | None = None
+
+    @classmethod
+    def parse(cls, event: Mapping[str, Any] | None) -> JobsEvent:
+        """The event as Airflow hands it to ``execute_complete``; None where the trigger fired none."""
+        event = event or {}
+        ended = event.get("ended")
+        return cls(
+            ended=frozenset(ended) if isinstance(ended, list) else None,
+            reason=event.get("reason") or "",
+            started_at=event.get("started_at"),
+            deadline=event.get("deadline"),
+        )
