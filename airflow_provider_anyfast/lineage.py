@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-_NO_FACTS = ("video_url", "expires_at", "last_frame_url", "prompt", "parameters", "path", "last_frame_path")
+_NO_FACTS = (
+    "video_url",
+    "expires_at",
+    "last_frame_url",
+    "prompt",
+    "parameters",
+    "path",
+    "last_frame_path",
+    "poster_path",
+)
 """Fields of a result that an event does not hold: links are signed, and paths may name a connection."""
 
 

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 FAILURE_KEY = "failure"
 """Of the XCom that tells a report why a task has failed."""
 
-PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path")
+PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path", "poster_path")
 """Fields of the result that are XComs of their own too."""
 
 

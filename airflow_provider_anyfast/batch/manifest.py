@@ -16,6 +16,7 @@ from airflow_provider_anyfast.client.errors import Cost
 from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
 from airflow_provider_anyfast.seedance.result import video_result
+from airflow_provider_anyfast.seedance.saved import VideoFacts, saved_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.errors import AnyFastError
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.files.storage import StoredFile
+    from airflow_provider_anyfast.seedance.saved import SavedVideo
 
 log = logging.getLogger(__name__)
 
@@ -216,8 +218,7 @@ def success_entry(
     task: Generation,
     *,
     prompt: str | None,
-    path: str | None,
-    frame: str | None,
+    saved: SavedVideo | None,
     estimated_tokens: int | None = None,
     price: Decimal | None = None,
 ) -> ManifestEntry:
@@ -225,19 +226,20 @@ def success_entry(
     result = video_result(
         task,
         prompt=prompt,
-        path=path,
-        last_frame_path=frame,
+        parameters=entry.result.get("parameters"),
+        saved=saved,
         estimated_tokens=estimated_tokens,
         price=price,
     )
-    if path is not None:
+    if saved is not None:
         result |= {"video_url": None, "expires_at": None, "last_frame_url": None}
-    return replace(entry, status=SUCCEEDED, result=result | entry.result)
+    return replace(entry, status=SUCCEEDED, result=result)
 
 
-def skipped_entry(entry: ManifestEntry, *, prompt: str | None, path: str) -> ManifestEntry:
+def skipped_entry(entry: ManifestEntry, *, prompt: str | None, saved: SavedVideo) -> ManifestEntry:
     """``entry`` of a row whose whole video is there already, so that nothing is submitted for it."""
-    return replace(entry, status=SKIPPED, result=entry.result | {"generation_id": None, "prompt": prompt, "path": path})
+    files = saved_fields(saved, entry.result.get("parameters"))
+    return replace(entry, status=SKIPPED, result=entry.result | {"generation_id": None, "prompt": prompt, **files})
 
 
 def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str) -> ManifestEntry:
@@ -291,7 +293,9 @@ def facts_of(entry: ManifestEntry) -> dict[str, Any]:
     path, frame = result.get("path"), result.get("last_frame_path")
     place = {"place": digest_of(path)} if path else {}
     ending = {"frame": PurePosixPath(frame).suffix} if frame else {}
-    return {"attempt": entry.attempt, "usage": usage, **facts, **place, **ending}
+    poster = {"poster": True} if result.get("poster_path") else {}
+    measured = {"measured": [result[name] for name in _MEASURED]} if result.get("width") else {}
+    return {"attempt": entry.attempt, "usage": usage, **facts, **place, **ending, **poster, **measured}
 
 
 def entry_from_facts(
@@ -300,8 +304,7 @@ def entry_from_facts(
     generation_id: str,
     *,
     prompt: str | None,
-    path: str | None,
-    last_frame_path: str | None,
+    saved: SavedVideo | None,
 ) -> ManifestEntry:
     """``entry`` of a row that succeeded, from what the ledger kept of it."""
     result = {
@@ -310,8 +313,7 @@ def entry_from_facts(
         **{name: facts[name] for name in (*_KEPT, "usage") if name in facts},
         "generation_id": generation_id,
         "prompt": prompt,
-        "path": path,
-        "last_frame_path": last_frame_path,
+        **saved_fields(saved, entry.result.get("parameters")),
     }
     return replace(entry, attempt=int(facts.get("attempt", entry.attempt)), status=SUCCEEDED, result=result)
 
@@ -334,6 +336,7 @@ _KEPT = (
     "submitted_at",
     "finished_at",
 )
+_MEASURED = tuple(fact.name for fact in fields(VideoFacts))
 _OWN_FIELDS = tuple(own.name for own in fields(ManifestEntry) if own.name not in ("result", "label"))
 
 

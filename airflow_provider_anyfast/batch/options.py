@@ -86,9 +86,12 @@ class BatchParameters(TaskParameters):
     limit: OptionalWhole = None
     asset_group: OptionalText = None
     report_path: ReportPath = None
+    save_poster: Switch = False
 
     def problems(self) -> Iterator[Problem]:
-        """References of the template that only a group could make assets of."""
+        """References of the template that only a group could make assets of, and posters without videos beside them."""
+        if self.save_poster and "output_path" not in self.template:
+            yield Problem(frozenset({"template", "save_poster"}), "save_poster=True needs a template with output_path")
         for sentence in _literal_problems(self.template, asset_group=self.asset_group):
             yield Problem(frozenset({"template", "asset_group"}), f"template: {sentence}")
 

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.batch.manifest import ManifestEntry
 
-_FACTS = ("generation_id", "model", "resolution", "ratio", "duration", "prompt")
+_FACTS = (
+    *("generation_id", "model", "resolution", "ratio", "duration", "prompt"),
+    *("width", "height", "seconds", "frame_rate", "has_sound"),
+)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 """With these a spreadsheet takes a cell for a formula (OWASP, CSV injection)."""
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
@@ -72,7 +75,7 @@ def report_csv(lines: Sequence[ManifestEntry]) -> str:
     columns = dict.fromkeys(f"input_{name}" for line in lines for name in line.input)
     text = io.StringIO()
     writer = csv.DictWriter(
-        text, ["row", "status", *columns, *_FACTS, "tokens", "cost", "file", "error"], lineterminator="\n"
+        text, ["row", "status", *columns, *_FACTS, "tokens", "cost", "file", "error", "warnings"], lineterminator="\n"
     )
     writer.writeheader()
     for line in lines:
@@ -85,6 +88,7 @@ def report_csv(lines: Sequence[ManifestEntry]) -> str:
             "cost": line.result.get("cost"),
             "file": line.result.get("path") or line.result.get("video_url"),
             "error": line.error,
+            "warnings": " ".join(_warnings_of(line)),
         }
         writer.writerow({name: _cell(value) for name, value in cells.items()})
     return text.getvalue()
@@ -118,11 +122,13 @@ def contact_sheet(
     made, total = counts[_KINDS[SUCCEEDED]], max(total or 0, len(lines))
     others = [f"{count:,} {words.lower()}" for (kind, words), count in counts.items() if kind != "ready"]
     missing = [f"{total - len(lines):,} not ended"] if total > len(lines) else []
+    odd = sum(bool(card.warnings) for card in cards)
+    unlike = [f"{odd:,} not as asked for"] if odd else []
     page: str = _template().render(
         title=title,
         subtitle=subtitle,
         table=quote(table),
-        summary=" · ".join([f"{made:,} of {total:,} videos are ready", *others, *missing, *_bill(lines)]),
+        summary=" · ".join([f"{made:,} of {total:,} videos are ready", *others, *missing, *unlike, *_bill(lines)]),
         kinds=[(kind, words, count) for (kind, words), count in counts.items()],
         cards=cards,
     )
@@ -170,7 +176,13 @@ def _card(line: ManifestEntry, folder: str, key_column: str | None, log: str) ->
         poster=_relative(result.get("poster_path") or result.get("last_frame_path"), folder),
         log=log,
         facts=list(_facts(line)),
+        warnings=_warnings_of(line),
     )
+
+
+def _warnings_of(line: ManifestEntry) -> list[str]:
+    """How the video differs from what was asked for."""
+    return [str(warning) for warning in line.result.get("warnings") or ()]
 
 
 def _key_of(line: ManifestEntry, key_column: str | None) -> str:
@@ -196,11 +208,13 @@ def _facts(line: ManifestEntry) -> Iterator[tuple[str, str]]:
 
 
 def _described(facts: Mapping[str, Any]) -> str:
-    """Ratio, resolution, seconds and sound, as far as they are known."""
-    sound = facts.get("generate_audio")
+    """Ratio, resolution, sides, seconds and sound, as far as they are known; measured ones where there are any."""
+    sound = facts.get("has_sound", facts.get("generate_audio"))
+    seconds = facts.get("seconds") or facts.get("duration")
     parts = [
         *(facts.get(name) for name in ("ratio", "resolution")),
-        f"{facts['duration']} s" if facts.get("duration") else "",
+        f"{facts['width']} x {facts['height']} pixels" if facts.get("width") else "",
+        f"{seconds} s" if seconds else "",
         "" if sound is None else "sound" if sound else "no sound",
     ]
     return ", ".join(str(part) for part in parts if part)

@@ -121,6 +121,7 @@ def prepare(
     duplicate_rows: DuplicateRows = "keep",
     overwrite: bool = True,
     asset_group: str | None = None,
+    save_poster: bool = False,
 ) -> list[BatchRow]:
     """Renders and checks every row.
 
@@ -135,6 +136,7 @@ def prepare(
             are made and billed), ``skip`` it, or ``fail``.
         overwrite: False keeps whole videos that are there already, so each row must name its own file.
         asset_group: whose assets files become that are named as references; None refuses files.
+        save_poster: whether a picture of each video goes beside it.
 
     Raises:
         InvalidRequestError: naming every problem once, with the rows that have it.
@@ -162,7 +164,7 @@ def prepare(
                 continue
         key = _key(fingerprint, seen[fingerprint])
         seen[fingerprint] += 1
-        output = VideoOutput(output_path, overwrite=overwrite) if output_path else None
+        output = VideoOutput(output_path, overwrite, save_poster) if output_path else None
         prepared.append(BatchRow(row.number, row, request, fingerprint, key, output, label, formerly_billed_to))
     problems.refuse(len(given))
     _mention(repeated, duplicate_rows)

@@ -393,8 +393,7 @@ class BatchRunner:
             self._entry(row),
             task,
             prompt=row.request.prompt,
-            path=saved.path if saved else None,
-            frame=saved.last_frame_path if saved else None,
+            saved=saved,
             estimated_tokens=row.request.estimated_tokens(),
             price=self._client.settings.price_per_million_tokens,
         )
@@ -402,6 +401,8 @@ class BatchRunner:
             self._ledger.annotate(row.key, saved=facts_of(entry))
         except Exception as error:  # noqa: BLE001 - the manifest says so too, and the video is there
             log.warning("Could not note in the ledger that %s has succeeded: %s", row.label, error)
+        for warning in entry.result["warnings"]:
+            log.warning("%s: %s", row.label, warning)
         self._end(row, entry)
         self._events.succeeded(task)
 

@@ -19,13 +19,14 @@ from airflow_provider_anyfast.batch.manifest import (
     new_entry,
 )
 from airflow_provider_anyfast.batch.selection import select_rows
-from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places
+from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places, check_poster
 from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, InvalidRequestError, LedgerError
 from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration
 from airflow_provider_anyfast.ledger.record import Submit, decide, record_of
+from airflow_provider_anyfast.seedance.saved import VideoFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -132,6 +133,8 @@ class SegmentStart:
             check_places(rows, self.source.rows, self.manifest)
             self.check(self.manifest)
         ledger, manifest = PagedLedger(self.store_of), Manifest(self.manifest, options.attempt)
+        if not ledger.items():
+            check_poster(rows)
         written = _own_entries(manifest, options)
         rows = _as_recorded(rows, {*written, *(key for key, _ in ledger.items())})
         _refuse_changed_rows(rows, ledger, options)
@@ -325,6 +328,12 @@ def _has_live_link(facts: dict[str, Any], row: BatchRow) -> bool:
 
 def _restored(row: BatchRow, facts: dict[str, Any], generation_id: str, options: BatchOptions) -> ManifestEntry:
     entry = new_entry(row, options.identity, options.attempt)
-    path = row.output.path_of(generation_id) if row.output is not None else None
-    frame = row.output.last_frame_path_of(generation_id, facts["frame"]) if row.output and facts.get("frame") else None
-    return entry_from_facts(entry, facts, generation_id, prompt=row.request.prompt, path=path, last_frame_path=frame)
+    saved = None
+    if row.output is not None:
+        saved = row.output.saved_before(
+            generation_id,
+            frame_ending=facts.get("frame"),
+            has_poster="poster" in facts,
+            facts=VideoFacts(*facts["measured"]) if "measured" in facts else None,
+        )
+    return entry_from_facts(entry, facts, generation_id, prompt=row.request.prompt, saved=saved)

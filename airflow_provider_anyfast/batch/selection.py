@@ -80,7 +80,7 @@ def _existing(rows: Sequence[BatchRow], options: BatchOptions) -> dict[int, Mani
         row.number: skipped_entry(
             new_entry(row, options.identity, options.attempt),
             prompt=row.request.prompt,
-            path=video.path,
+            saved=video,
         )
         for row, video in zip(rows, found, strict=True)
         if video is not None

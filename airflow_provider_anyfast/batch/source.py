@@ -57,6 +57,7 @@ class RowSource:
         max_tokens: a batch that would cost more is refused.
         overwrite: False keeps whole videos that are there already.
         asset_group: whose assets files become that are named as references.
+        save_poster: whether a picture of each video goes beside it.
     """
 
     rows: Any
@@ -71,6 +72,7 @@ class RowSource:
     max_tokens: float | None = None
     overwrite: bool = True
     asset_group: str | None = None
+    save_poster: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -144,6 +146,7 @@ class RowSource:
             duplicate_rows=self.duplicate_rows,
             overwrite=self.overwrite,
             asset_group=self.asset_group,
+            save_poster=self.save_poster,
         )
 
     def refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:
@@ -191,6 +194,17 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
     for row in outputs.values():
         if row.output is not None:
             row.output.check_name()
+
+
+def check_poster(rows: Iterable[BatchRow]) -> None:
+    """Finds out before anything is paid whether posters can be made, which all rows want or none.
+
+    Raises:
+        InvalidRequestError: naming what is missing.
+    """
+    output = next((row.output for row in rows if row.output is not None), None)
+    if output is not None:
+        output.check_poster()
 
 
 def identity_of_rows(given: Any) -> set[str]:

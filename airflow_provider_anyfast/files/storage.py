@@ -17,9 +17,8 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_anyfast.client.errors import AnyFastError, InvalidRequestError, StorageError
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
     Place: TypeAlias = str | PathLike[str] | ObjectStoragePath
+
+Made = TypeVar("Made")
 
 _SCRATCH = "airflow-anyfast-"
 _UNLOCKED_FOR = 60.0
@@ -119,8 +120,12 @@ class StoredFile(ABC):
         """A context manager: the file as a local ``Path``, for as long as the block lasts."""
 
     @abstractmethod
-    def write_atomically(self, make: Callable[[Path], object]) -> None:
-        """Becomes the file that ``make`` makes appear, all at once, at the path that it is given."""
+    def write_atomically(self, make: Callable[[Path], Made]) -> Made:
+        """Becomes the file that ``make`` makes appear, all at once, at the path that it is given.
+
+        Returns:
+            What ``make`` returns, which may look at the file before a temporary one is gone.
+        """
 
     @abstractmethod
     def files(self) -> list[str]:
@@ -147,7 +152,11 @@ class StoredFile(ABC):
 
     def write_text(self, text: str) -> None:
         """Replaces it, all at once."""
-        self.write_atomically(partial(_write, text=text))
+        self.write_atomically(lambda path: _write(path, text.encode()))
+
+    def write_bytes(self, content: bytes) -> None:
+        """Replaces it, all at once."""
+        self.write_atomically(lambda path: _write(path, content))
 
 
 @dataclass(frozen=True)
@@ -203,12 +212,12 @@ class LocalFile(StoredFile):
         """Itself."""
         yield self.local
 
-    def write_atomically(self, make: Callable[[Path], object]) -> None:
+    def write_atomically(self, make: Callable[[Path], Made]) -> Made:
         """``make`` knows how to let a local file appear."""
         if is_special(self.local):
             raise StorageError(f"{self.path} is a device, a pipe or a socket, and only an ordinary file is replaced.")
         with _storage_errors(self.path):
-            make(self.local)
+            return make(self.local)
 
     def files(self) -> list[str]:
         """The paths of the files in this folder or of this pattern."""
@@ -304,14 +313,15 @@ class RemoteFile(StoredFile):
                 get(self.remote.path, str(copy), **_known(_GET, get))
             yield copy
 
-    def write_atomically(self, make: Callable[[Path], object]) -> None:
+    def write_atomically(self, make: Callable[[Path], Made]) -> Made:
         """``make`` writes a temporary file, which is then put in one go."""
         with _scratch_folder() as folder:
             made = folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"  # names may be longer here than on a disk
-            make(made)
+            result = make(made)
             with _storage_errors(self.path):
                 put = self.remote.fs.put_file
                 put(str(made), self.remote.path, **_known(_PUT, put))
+            return result
 
     def files(self) -> list[str]:
         """The paths of the files in this folder or of this pattern, from one listing."""
@@ -468,12 +478,12 @@ def _storage_errors(path: str, *, reading: bool = False) -> Iterator[None]:
         raise StorageError(f"{path}: the storage failed ({redact(reason)}).") from error
 
 
-def _write(path: Path, text: str) -> None:
-    """Lets a file with this text appear, all at once."""
+def _write(path: Path, content: bytes) -> None:
+    """Lets a file with this content appear, all at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        new.write_text(text, encoding="utf-8")
+        new.write_bytes(content)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)

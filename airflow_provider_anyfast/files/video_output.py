@@ -1,4 +1,4 @@
-"""Saving a finished video to a local path or into object storage, with its last frame where there is one."""
+"""Saving a finished video to a local path or into object storage, with its last frame and a poster if there are any."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, LinkExpiredError, UnexpectedAnswerError
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.files.download import download
 from airflow_provider_anyfast.files.images import image_problem
-from airflow_provider_anyfast.files.storage import StoredFile, stored_file
+from airflow_provider_anyfast.files.storage import LocalFile, StoredFile, stored_file
+from airflow_provider_anyfast.media.finished import check_installed, opened_video
 from airflow_provider_anyfast.seedance.result import LINK_LIFE
+from airflow_provider_anyfast.seedance.saved import SavedVideo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.seedance.saved import VideoFacts
 
 log = subject_logger(__name__)
 
@@ -32,12 +36,11 @@ _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
-class SavedVideo:
-    """Where the files of a generation are now."""
+class _Look:
+    """What was found out about a video, as far as that was possible, and a picture of it where one was wanted."""
 
-    path: str
-    uri: str
-    last_frame_path: str | None = None
+    facts: VideoFacts | None = None
+    poster: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,12 @@ class VideoOutput:
     Args:
         output_path: local path, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in.
         overwrite: False keeps a whole video that is there already, and does not fetch it again.
+        save_poster: whether a picture of the video goes beside it.
     """
 
     output_path: Place
     overwrite: bool = True
+    save_poster: bool = False
 
     @property
     def identity(self) -> str:
@@ -73,6 +78,15 @@ class VideoOutput:
             self._target(_SOME_ID).check_writable()
         self.check_name()
 
+    def check_poster(self) -> None:
+        """Finds out, before anything is billed, whether a poster can be made where one is wanted.
+
+        Raises:
+            InvalidRequestError: naming what is missing.
+        """
+        if self.save_poster:
+            check_installed()
+
     def check_name(self) -> None:
         """Finds out, without writing, whether a video and a last frame may be named so, in a folder that exists.
 
@@ -84,12 +98,12 @@ class VideoOutput:
             video.check_name()
             _last_frame_of(video, max(_IMAGE_ENDINGS, key=len)).check_name()
 
-    def existing_video(self) -> StoredFile | None:
+    def existing_video(self) -> SavedVideo | None:
         """The whole video that makes a new one unnecessary; only a path without ``{generation_id}`` can tell."""
         if self.overwrite or self.is_named_by_id:
             return None
         target = self._target("")
-        return target if target.is_whole_video() else None
+        return self._saved(target) if target.is_whole_video() else None
 
     def save(self, client: AnyFastClient, task: Generation, submitted_at: float | None = None) -> SavedVideo:
         """Fetches the files of a generation that has succeeded. Not billed.
@@ -106,13 +120,17 @@ class VideoOutput:
         """
         rendered_at = task.finished_at or task.submitted_at or submitted_at
         fetch = partial(download, client.open_link, expires_at=rendered_at + LINK_LIFE if rendered_at else None)
-        video, frame = self._target(task.generation_id), None
+        video, frame, look = self._target(task.generation_id), None, None
         if not self.overwrite and video.is_whole_video():
             log.info("%s is already there and complete. It is kept.", video.path)
         else:
-            what = f"generation {task.generation_id}"
+
+            def fetch_and_look(path: Path) -> _Look:
+                fetch(link_of(task), path, what=f"generation {task.generation_id}")
+                return _look(LocalFile(path).open, video.path, with_poster=self.save_poster)
+
             with self._kept_if(video.is_whole_video):
-                video.write_atomically(lambda path: fetch(link_of(task), path, what=what))
+                look = video.write_atomically(fetch_and_look)
             log.info("Saved generation %s to %s.", task.generation_id, video.path)
         if (link := task.last_frame_url) is not None:
             frame = _last_frame_of(video, _ending(link))
@@ -125,7 +143,22 @@ class VideoOutput:
                     # The video is what was paid for, and it is saved: a frame is no reason to give it up.
                     log.warning("%s The video itself is saved.", error.what)
                     frame = None
-        return SavedVideo(video.path, video.uri, frame.path if frame else None)
+        return self._saved(video, look, frame)
+
+    def _saved(self, video: StoredFile, look: _Look | None = None, frame: StoredFile | None = None) -> SavedVideo:
+        """The files of a video that is saved, with its poster, which only a video that was there before may have."""
+        poster, poster_path = _poster_of(video), None
+        try:
+            has_poster = look is None and self.save_poster and poster.size() is not None
+            if look is None:
+                look = _look(video.open, video.path, with_poster=self.save_poster and not has_poster)
+            if look.poster is not None:
+                poster.write_bytes(look.poster)
+            poster_path = poster.path if has_poster or look.poster is not None else None
+        except Exception as error:  # noqa: BLE001 - the video is paid for and saved
+            log.warning("Could not save a poster of %s: %s", video.path, error)
+        frame_path, facts = frame.path if frame else None, look.facts if look else None
+        return SavedVideo(video.path, video.uri, frame_path, poster_path, facts)
 
     @contextmanager
     def _kept_if(self, is_there: Callable[[], object]) -> Iterator[None]:
@@ -140,9 +173,13 @@ class VideoOutput:
         """Where the video of a generation is, once it is saved."""
         return self._target(generation_id).path
 
-    def last_frame_path_of(self, generation_id: str, ending: str) -> str:
-        """Where its last frame is, if it is an image with that ending."""
-        return _last_frame_of(self._target(generation_id), ending).path
+    def saved_before(
+        self, generation_id: str, *, frame_ending: str | None, has_poster: bool, facts: VideoFacts | None
+    ) -> SavedVideo:
+        """Where the files of a generation are that an earlier attempt saved."""
+        video = self._target(generation_id)
+        frame = _last_frame_of(video, frame_ending).path if frame_ending else None
+        return SavedVideo(video.path, video.uri, frame, _poster_of(video).path if has_poster else None, facts)
 
     def _target(self, generation_id: str) -> StoredFile:
         return stored_file(str(self.output_path).replace(PLACEHOLDER, generation_id))
@@ -170,6 +207,23 @@ def link_of(task: Generation) -> str:
             generation_id=task.generation_id,
         )
     return task.video_url
+
+
+def _look(open_file: Callable[[], IO[bytes]], path: str, *, with_poster: bool) -> _Look:
+    """Opens a finished video once. What cannot be found out is left out, since the video is paid for."""
+    facts, poster = None, None
+    try:
+        with open_file() as file, opened_video(file) as video:
+            facts = video.facts()
+            poster = video.poster() if with_poster else None
+    except Exception as error:  # noqa: BLE001 - whatever a library makes of a file, the video is kept as it is
+        if with_poster or not isinstance(error, ImportError):
+            log.warning("Could not look into %s (%s). The video is kept as it is.", path, error)
+    return _Look(facts, poster)
+
+
+def _poster_of(video: StoredFile) -> StoredFile:
+    return video.sibling(f"{PurePosixPath(video.name).stem}.poster.jpg")
 
 
 def _last_frame_of(video: StoredFile, ending: str) -> StoredFile:

@@ -10,7 +10,7 @@ import io
 import struct
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.files.mp4 import missing_bytes
 from airflow_provider_anyfast.media.limits import RULES, Measure
@@ -123,20 +123,35 @@ def _lacks_only_its_end_mark(jpeg: bytes) -> bool:
 
 
 def _measure_video(path: Path, _media_type: str) -> Measures:
-    with _container(path) as container:
-        stream = next((each for each in container.streams.video if not _is_cover(each)), None)
-        if stream is None:
-            held = "sound, but no picture" if container.streams.audio else "neither picture nor sound"
-            raise UnusableMediaError(f"holds {held}, so it is no video")
-        if not _codec_of(stream):
-            raise NotMeasurableError("FFmpeg does not know how its pictures are coded")
-        if not (stream.width and stream.height):
-            raise UnusableMediaError("is damaged: its pictures have no size")
-        measures = _sides(stream.width, stream.height)
-        measures[Measure.PIXELS] = stream.width * stream.height
-        measures[Measure.DURATION] = _duration(container, stream, stream.duration)
-        if stream.average_rate:
-            measures[Measure.FRAME_RATE] = float(stream.average_rate)
+    with path.open("rb") as file, container_of(file) as container:
+        return measures_of(container, pictures_of(container))
+
+
+def pictures_of(container: InputContainer) -> VideoStream:
+    """The pictures of a video.
+
+    Raises:
+        UnusableMediaError: it has none.
+        NotMeasurableError: FFmpeg does not know how they are coded.
+    """
+    stream = next((each for each in container.streams.video if not _is_cover(each)), None)
+    if stream is None:
+        held = "sound, but no picture" if container.streams.audio else "neither picture nor sound"
+        raise UnusableMediaError(f"holds {held}, so it is no video")
+    if not _codec_of(stream):
+        raise NotMeasurableError("FFmpeg does not know how its pictures are coded")
+    if not (stream.width and stream.height):
+        raise UnusableMediaError("is damaged: its pictures have no size")
+    return stream
+
+
+def measures_of(container: InputContainer, pictures: VideoStream) -> Measures:
+    """Measures a video from its headers."""
+    measures = _sides(pictures.width, pictures.height)
+    measures[Measure.PIXELS] = pictures.width * pictures.height
+    measures[Measure.DURATION] = _duration(container, pictures, pictures.duration)
+    if pictures.average_rate:
+        measures[Measure.FRAME_RATE] = float(pictures.average_rate)
     return measures
 
 
@@ -146,7 +161,7 @@ def _is_cover(stream: VideoStream) -> bool:
 
 
 def _measure_audio(path: Path, media_type: str) -> Measures:
-    with _container(path) as container:
+    with path.open("rb") as file, container_of(file) as container:
         stream = next(iter(container.streams.audio), None)
         if stream is None:
             raise UnusableMediaError("holds no sound")
@@ -170,15 +185,19 @@ def _codec_of(stream: Any) -> str:
 
 
 @contextmanager
-def _container(path: Path) -> Iterator[InputContainer]:
+def container_of(file: IO[bytes]) -> Iterator[InputContainer]:
+    """Opens a file of pictures or sound for FFmpeg: an open file rather than a name, in which it might see a protocol.
+
+    Raises:
+        UnusableMediaError: FFmpeg cannot read it, now or in the block.
+    """
     import av
 
     # From version 19 on, PyAV opens files with tags in another encoding by itself, and does not know the parameter.
     major = int(av.__version__.split(".")[0])
     tolerant: dict[str, Any] = {} if major >= 19 else {"metadata_errors": "replace"}  # noqa: PLR2004 - a version of PyAV
     try:
-        # An open file rather than its name, in which FFmpeg might see a protocol.
-        with path.open("rb") as file, av.open(file, **tolerant) as container:
+        with av.open(file, **tolerant) as container:
             yield container
     except av.FFmpegError as error:
         raise UnusableMediaError(f"is damaged: FFmpeg cannot read it ({error.strerror})") from error

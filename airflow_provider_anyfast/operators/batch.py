@@ -99,6 +99,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             ``if_exists="skip"`` the next run goes on with the rest.
         report_path: HTML file, local or in object storage, that shows the rows as they end and plays their videos, with
             a CSV file of the same name beside it.
+        save_poster: keeps the first picture of each video beside it, as ``….poster.jpg``, for the report and the page
+            "Videos". Needs the extra ``media``.
         anyfast_conn_id: the connection.
 
     Returns:
@@ -161,6 +163,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         limit: Templated[int] | None = None,
         asset_group: TemplatedText | None = None,
         report_path: Place | TemplatedText | None = None,
+        save_poster: bool = False,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -184,6 +187,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.limit = limit
         self.asset_group = asset_group
         self.report_path = report_path
+        self.save_poster = save_poster
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
         if asset_group is not None:
@@ -260,6 +264,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 max_tokens=given.max_tokens,
                 overwrite=given.if_exists == "overwrite",
                 asset_group=given.asset_group,
+                save_poster=given.save_poster,
             ),
             store_of=batch_store_of(context, LEDGER_KEY),
             manifest=stored_file(self._parameters.manifest_path, "manifest_path"),

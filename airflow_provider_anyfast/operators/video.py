@@ -31,6 +31,7 @@ from airflow_provider_anyfast.parameters import (
     OptionalFilePath,
     OptionalSeconds,
     OptionalWhole,
+    Problem,
     Seconds,
     Switch,
     TaskParameters,
@@ -43,7 +44,7 @@ from airflow_provider_anyfast.seedance.result import describe_result, video_resu
 from airflow_provider_anyfast.xcoms import publish, publish_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
@@ -67,6 +68,7 @@ class WaitAndBudget(TaskParameters):
 
     output_path: OptionalFilePath = None
     overwrite: Switch = True
+    save_poster: Switch = False
     wait_for_completion: Switch = True
     deferrable: Switch = False
     durable: Switch = True
@@ -75,13 +77,19 @@ class WaitAndBudget(TaskParameters):
     timeout: Seconds = 3600.0
     on_lost_submission: OnLostSubmission = "fail"
 
+    def problems(self) -> Iterator[Problem]:
+        """A poster without a video beside it."""
+        if self.save_poster and self.output_path is None:
+            yield Problem(frozenset({"save_poster", "output_path"}), "save_poster=True needs an output_path")
+
 
 class GenerateVideoOperator(DeferrableJobMixin):
     """Makes a Seedance video, and never pays for it twice. Billed once; AnyFast refunds a video that fails.
 
     Before the submission an intent is recorded, after it the generation's id, so that a retry goes on with what is paid
     for. ``generation_id`` is pushed as an XCom of its own as soon as it exists, and at the end ``path``, ``video_url``,
-    ``seed`` and ``last_frame_path`` where they are known, so that other tasks can take ``video.output["path"]``.
+    ``seed``, ``last_frame_path`` and ``poster_path`` where they are known, so that other tasks can take
+    ``video.output["path"]``.
     Clearing a task that has succeeded makes, and pays for, a new video.
 
     Args:
@@ -107,6 +115,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
             bucket is looked for. A last frame goes beside it, as ``….last_frame.png``.
         overwrite: False keeps a whole video that is there already. Where ``output_path`` names it without
             ``{generation_id}``, nothing is submitted then: the result has its ``path``, and no ``generation_id``.
+        save_poster: keeps the first picture of the video beside it, as ``….poster.jpg``. Needs the extra ``media``.
         wait_for_completion: False returns as soon as the video is submitted; a ``VideoStatusSensor`` can wait for it.
         deferrable: waits in the triggerer, without holding a worker.
         poll_interval: seconds between polls; None follows the video, from where a poll can first pay off.
@@ -120,10 +129,12 @@ class GenerateVideoOperator(DeferrableJobMixin):
 
     Returns:
         ``{"generation_id", "status", "model", "prompt", "parameters", "video_url", "expires_at", "path",
-        "last_frame_url", "last_frame_path", "duration", "resolution", "ratio", "seed", "usage", "estimated_tokens",
-        "estimated_cost", "cost", "submitted_at", "finished_at"}``; missing facts are None, and money is text. An
-        ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these facts, without links, as the extra
-        of its event.
+        "last_frame_url", "last_frame_path", "poster_path", "width", "height", "seconds", "frame_rate", "has_sound",
+        "warnings", "duration", "resolution", "ratio", "seed", "usage", "estimated_tokens", "estimated_cost", "cost",
+        "submitted_at", "finished_at"}``; missing facts are None, and money is text. With the extra ``media``,
+        ``width`` to ``has_sound`` are measured at the saved file, and ``warnings`` say how it differs from what was
+        asked for. An ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these facts, without links
+        and paths, as the extra of its event.
 
     Raises:
         AnyFastError: one class per cause, see ``exceptions``. Those that no retry can cure fail the task at once.
@@ -171,6 +182,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         extra_body: Templated[dict[str, Any]] | None = None,
         output_path: Place | TemplatedText | None = None,
         overwrite: bool = True,
+        save_poster: bool = False,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: Duration | None = None,
@@ -202,6 +214,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.extra_body = extra_body
         self.output_path = output_path
         self.overwrite = overwrite
+        self.save_poster = save_poster
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = poll_interval
@@ -224,12 +237,13 @@ class GenerateVideoOperator(DeferrableJobMixin):
             decision = ledger.plan()
             if self._video_output is not None and not isinstance(decision, Attach):
                 self._video_output.check()
+                self._video_output.check_poster()
             if self._video_output is not None and isinstance(decision, Submit):
                 existing = self._video_output.existing_video()
                 if existing is not None:
                     self.log.info("%s exists already and is complete: nothing is submitted.", existing.path)
                     nothing = Generation("", status="", outcome=Outcome.PENDING)
-                    return publish(context, video_result(nothing, **self._asked, path=existing.path))
+                    return publish(context, video_result(nothing, **self._asked, saved=existing))
             with self.hook.get_conn() as client:
                 lookup = Lookup(client, others=lambda: self._ids_of_siblings(context), is_stopped=lambda: self.stopped)
                 generation = get_or_submit(
@@ -305,7 +319,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
     @cached_property
     def _video_output(self) -> VideoOutput | None:
         path = self._options.output_path
-        return VideoOutput(path, overwrite=self.overwrite) if path is not None else None
+        return VideoOutput(path, self.overwrite, self.save_poster) if path is not None else None
 
     def _store(self, context: Context) -> Store:
         return store_for(context, LEDGER_KEY, durable=self.durable)
@@ -378,14 +392,15 @@ class GenerateVideoOperator(DeferrableJobMixin):
         result = video_result(
             task,
             **self._asked,
-            path=saved.path if saved else None,
-            last_frame_path=saved.last_frame_path if saved else None,
+            saved=saved,
             submitted_at=submitted_at,
             estimated_tokens=self.request.estimated_tokens(),
             price=client.settings.price_per_million_tokens,
         )
         seconds = (task.finished_at or clock.now()) - submitted_at
         self.log.info("Generation %s took %.0f s: %s.", task.generation_id, seconds, describe_result(result))
+        for warning in result["warnings"]:
+            self.log.warning("Generation %s: %s", task.generation_id, warning)
         if saved is not None:
             self.video_link = page_of_task(context["ti"]) or self.video_link
             emit_asset_events(context, self.outlets, saved.uri, result)

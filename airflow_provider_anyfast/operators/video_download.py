@@ -37,6 +37,7 @@ class DownloadParameters(TaskParameters):
     generation_id: Id = ""
     output_path: FilePath = "video"
     overwrite: Switch = True
+    save_poster: Switch = False
 
 
 class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
@@ -47,6 +48,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         output_path: local file, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in, and a
             local folder is made. A last frame goes beside it.
         overwrite: False keeps a whole video that is there already, and fetches nothing.
+        save_poster: keeps the first picture of the video beside it, as ``….poster.jpg``. Needs the extra ``media``.
         anyfast_conn_id: a connection of the account that made the video.
 
     Returns:
@@ -71,6 +73,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         generation_id: TemplatedText,
         output_path: Place | TemplatedText,
         overwrite: bool = True,
+        save_poster: bool = False,
         anyfast_conn_id: str = AnyFastHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -78,6 +81,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         self.generation_id = generation_id
         self.output_path = output_path
         self.overwrite = overwrite
+        self.save_poster = save_poster
         self.anyfast_conn_id = anyfast_conn_id
         check_literals(self, DownloadParameters)
 
@@ -85,7 +89,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         """Asks for the link and downloads it."""
         with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
             given = read(self, DownloadParameters)
-            output = VideoOutput(given.output_path, overwrite=given.overwrite)
+            output = VideoOutput(given.output_path, given.overwrite, given.save_poster)
             output.check()
             task = client.send(endpoints.query_generation(given.generation_id))
             if task.outcome is Outcome.FAILED:
@@ -98,12 +102,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
                 )
             self.video_link = link_of(task)
             saved = output.save(client, task)
-            result = video_result(
-                task,
-                path=saved.path,
-                last_frame_path=saved.last_frame_path,
-                price=client.settings.price_per_million_tokens,
-            )
+            result = video_result(task, saved=saved, price=client.settings.price_per_million_tokens)
             self.video_link = page_of_task(context["ti"]) or self.video_link
             emit_asset_events(context, self.outlets, saved.uri, result)
             base_url = urlsplit(client.settings.base_url).netloc

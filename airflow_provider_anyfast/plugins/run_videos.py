@@ -23,7 +23,7 @@ READY, UNSAVED, RENDERING, FAILED, UNKNOWN = "ready", "unsaved", "rendering", "f
 """Kinds of a status, by which the page colours and filters."""
 _REFERENCES = ("first_frame", "last_frame", "reference_images", "reference_videos", "reference_audios")
 _ASKED = ("model", "resolution", "ratio", "duration", "seed")
-_CAME = ("resolution", "ratio", "duration", "seed")
+_CAME = ("resolution", "ratio", "duration", "seed", "width", "height", "seconds", "has_sound")
 _LONGEST_CELL = 200
 _OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
 _WAITING = ("awaiting_input", "deferred")
@@ -54,6 +54,7 @@ class Video:
     tokens: int | None = None
     cost: str | None = None
     error: str = ""
+    warnings: Sequence[str] = ()
     path: str = ""
     poster: str = ""
 
@@ -203,6 +204,7 @@ def _of_result(
         tokens=billed_tokens(Usage.model_validate(usage)) if isinstance(usage, dict) else None,
         cost=None if result.get("cost") is None else str(result["cost"]),
         error=error,
+        warnings=[str(warning) for warning in result.get("warnings") or ()],
         path=str(result.get("path") or "") if kind is READY else "",
         poster=str(result.get("poster_path") or result.get("last_frame_path") or "") if kind is READY else "",
     )

@@ -45,7 +45,7 @@ def estimate_tokens(body: Mapping[str, Any], *, longest: int, reference_seconds:
         reference_seconds: seconds of reference videos that the model takes.
     """
     resolution = str(body.get("resolution") or DEFAULT_RESOLUTION)
-    pixels = _pixels(resolution, str(body.get("ratio") or "adaptive"))
+    pixels = pixels_of(resolution, str(body.get("ratio") or "adaptive"))
     if pixels is None:
         return None
     duration = int(body.get("duration") or DEFAULT_SECONDS)
@@ -54,8 +54,17 @@ def estimate_tokens(body: Mapping[str, Any], *, longest: int, reference_seconds:
         seconds += reference_seconds
     tokens = _tokens(pixels, seconds)
     if str(body.get("model", "")).endswith("-ultra") and resolution in _RENDERED_AT:
-        tokens += _tokens(_pixels(_RENDERED_AT[resolution], "adaptive") or 0, seconds)
+        tokens += _tokens(pixels_of(_RENDERED_AT[resolution], "adaptive") or 0, seconds)
     return tokens
+
+
+def pixels_of(resolution: str, ratio: str) -> int | None:
+    """Of one frame; where the ratio is left to the model, the most that it can choose. None for another resolution."""
+    sizes = _SIZES.get(resolution)
+    if sizes is None:
+        return None
+    width, height = sizes.get(_UPRIGHT.get(ratio, ratio)) or max(sizes.values(), key=lambda size: size[0] * size[1])
+    return width * height
 
 
 def check_budget(tokens: int | None, most: int | None) -> None:
@@ -88,14 +97,6 @@ def money(tokens: int | None, price_per_million: Decimal | None) -> str | None:
     if tokens is None or price_per_million is None:
         return None
     return str((Decimal(tokens) * price_per_million / 1_000_000).quantize(_SMALLEST_MONEY))
-
-
-def _pixels(resolution: str, ratio: str) -> int | None:
-    sizes = _SIZES.get(resolution)
-    if sizes is None:
-        return None
-    width, height = sizes.get(_UPRIGHT.get(ratio, ratio)) or max(sizes.values(), key=lambda size: size[0] * size[1])
-    return width * height
 
 
 def _tokens(pixels: int, seconds: int) -> int:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.seedance.pricing import billed_tokens, money
+from airflow_provider_anyfast.seedance.saved import saved_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
     from airflow_provider_anyfast.client.responses import Asset, Generation
+    from airflow_provider_anyfast.seedance.saved import SavedVideo
 
 LINK_LIFE = 24 * 3600
 """Seconds for which AnyFast's link to a finished video works (docs.anyfast.ai, seedance-task-query)."""
@@ -22,8 +24,7 @@ def video_result(
     *,
     prompt: str | None = None,
     parameters: dict[str, Any] | None = None,
-    path: str | None = None,
-    last_frame_path: str | None = None,
+    saved: SavedVideo | None = None,
     submitted_at: float | None = None,
     estimated_tokens: int | None = None,
     price: Decimal | None = None,
@@ -34,8 +35,7 @@ def video_result(
         task: AnyFast's answer.
         prompt: what was asked for, where the task knows it.
         parameters: the request as the user gave it, likewise.
-        path: where the file is, once it is saved.
-        last_frame_path: likewise of the last frame.
+        saved: the files, once there are any.
         submitted_at: Unix seconds, where AnyFast does not tell.
         estimated_tokens: what was expected before the submission, where the task knows it.
         price: of a million tokens, where the connection names one.
@@ -49,9 +49,8 @@ def video_result(
         "parameters": parameters,
         "video_url": task.video_url,
         "expires_at": clock.iso(expires_at),
-        "path": path,
         "last_frame_url": task.last_frame_url,
-        "last_frame_path": last_frame_path,
+        **saved_fields(saved, parameters),
         "duration": task.duration,
         "resolution": task.resolution,
         "ratio": task.ratio,

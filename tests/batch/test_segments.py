@@ -23,8 +23,9 @@ from airflow_provider_anyfast.client.errors import (
     QuotaError,
 )
 from airflow_provider_anyfast.client.responses import Outcome
-from airflow_provider_anyfast.files.video_output import SavedVideo, VideoOutput
+from airflow_provider_anyfast.files.video_output import VideoOutput
 from airflow_provider_anyfast.ledger.pages import PagedLedger
+from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts
 from tests.batch.stub_batch import StubBatch, StubClient, _Kept, rows_of
 
 if TYPE_CHECKING:
@@ -84,14 +85,18 @@ def test_a_manifest_that_is_not_what_was_written_is_written_anew_and_nothing_is_
     def save(output: VideoOutput, _client: Any, task: Generation, _submitted_at: float) -> SavedVideo:
         fetched.append(task.generation_id)
         path = output.path_of(task.generation_id)
-        return SavedVideo(path, f"file://{path}", path.replace(".mp4", ".last_frame.png"))
+        facts = VideoFacts(496, 864, 2.5, 24.0, has_sound=False)
+        frame, poster = (path.replace(".mp4", ending) for ending in (".last_frame.png", ".poster.jpg"))
+        return SavedVideo(path, f"file://{path}", frame, poster, facts)
 
     monkeypatch.setattr(VideoOutput, "save", save)
-    template = {"prompt": "{{ row.name }}", "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"}
+    path = f"{tmp_path}/{{{{ row.name }}}}.mp4"
+    template = {"prompt": "{{ row.name }}", "output_path": path, "resolution": "480p", "ratio": "16:9", "duration": 4}
     batch = batch_of(tmp_path, 10, template=template)
     batch.segment()
     batch.segment(batch.client.finish(6))
     written = batch.entries()
+    assert {len(entry["warnings"]) for entry in written} == {2}
     Path(batch.manifest).unlink()
     if text is not None:
         Path(batch.manifest).write_text(text)

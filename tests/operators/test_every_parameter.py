@@ -145,6 +145,7 @@ PARAMETERS: dict[type[BaseOperator], dict[str, Kind]] = {
         "output_path": PATH_IF_GIVEN,
         "asset_group": OPTIONAL_TEXT,
         "overwrite": SWITCH,
+        "save_poster": SWITCH,
         "wait_for_completion": SWITCH,
         "max_tokens": Kind({"1e14"} | NOTHING, {"1e14"} | NOTHING),
         "durable": SWITCH,
@@ -168,6 +169,7 @@ PARAMETERS: dict[type[BaseOperator], dict[str, Kind]] = {
         "limit": OPTIONAL_COUNT,
         "asset_group": OPTIONAL_TEXT,
         "report_path": Kind(NOTHING, NOTHING, also=("report.html", Path("report.html"))),
+        "save_poster": SWITCH,
         **WAIT,
     },
     CheckRowsOperator: {
@@ -183,7 +185,13 @@ PARAMETERS: dict[type[BaseOperator], dict[str, Kind]] = {
         "key_column": OPTIONAL_TEXT,
         "failure_threshold": SHARE,
     },
-    DownloadVideoOperator: {"generation_id": GENERATION_ID, "output_path": PATH, "overwrite": SWITCH, **ANYFAST},
+    DownloadVideoOperator: {
+        "generation_id": GENERATION_ID,
+        "output_path": PATH,
+        "overwrite": SWITCH,
+        "save_poster": SWITCH,
+        **ANYFAST,
+    },
     CreateAssetGroupOperator: {"name": TEXT, "if_exists": choice("reuse", "fail", "create"), **ANYFAST},
     CreateAssetOperator: {
         "group_id": ID,
@@ -275,7 +283,11 @@ def base(kind: type[BaseOperator], name: str) -> dict[str, Any]:
     """The other parameters of the operator, with which it is right."""
     link = "https://x.example/a.png"
     finished = {"generation_id": "asyntask_1", "status": "SUCCESS", "path": "/a.mp4", "prompt": "A boat"}
-    needed = {"last_frame": {"first_frame": link}, "reference_audios": {"reference_images": link}}
+    needed = {
+        "last_frame": {"first_frame": link},
+        "reference_audios": {"reference_images": link},
+        "save_poster": {"output_path": "boat.mp4"},
+    }
     given: dict[type[BaseOperator], dict[str, Any]] = {
         GenerateVideoOperator: {"prompt": "A boat", **needed.get(name, {})},
         GenerateVideoBatchOperator: {

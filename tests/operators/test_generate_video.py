@@ -84,7 +84,8 @@ def test_both_ways_of_waiting_give_the_same_result(runner: TaskRunner, sandbox: 
     on_the_worker = facts(deferrable=False)
     assert on_the_worker == facts(deferrable=True)
     assert list(on_the_worker) == [
-        *("status", "model", "prompt", "parameters", "path", "last_frame_url", "last_frame_path"),
+        *("status", "model", "prompt", "parameters", "last_frame_url", "path", "last_frame_path", "poster_path"),
+        *("width", "height", "seconds", "frame_rate", "has_sound", "warnings"),
         *("duration", "resolution", "ratio", "seed", "usage", "estimated_tokens", "estimated_cost", "cost"),
     ]
     assert on_the_worker["usage"]["total_tokens"] > 0

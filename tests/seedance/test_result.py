@@ -9,22 +9,13 @@ import pytest
 
 from airflow_provider_anyfast.client.responses import Asset, Generation, Outcome, Usage
 from airflow_provider_anyfast.seedance.result import LINK_LIFE, asset_facts, video_result
+from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts
 
 FIELDS = [
-    *("generation_id", "status", "model", "prompt", "parameters", "video_url", "expires_at", "path", "last_frame_url"),
-    *(
-        "last_frame_path",
-        "duration",
-        "resolution",
-        "ratio",
-        "seed",
-        "usage",
-        "estimated_tokens",
-        "estimated_cost",
-        "cost",
-        "submitted_at",
-        "finished_at",
-    ),
+    *("generation_id", "status", "model", "prompt", "parameters", "video_url", "expires_at", "last_frame_url", "path"),
+    *("last_frame_path", "poster_path", "width", "height", "seconds", "frame_rate", "has_sound", "warnings"),
+    *("duration", "resolution", "ratio", "seed", "usage"),
+    *("estimated_tokens", "estimated_cost", "cost", "submitted_at", "finished_at"),
 ]
 DONE = Generation(
     "asyntask_1",
@@ -44,9 +35,9 @@ DONE = Generation(
 
 
 def test_a_result_holds_every_fact() -> None:
-    assert video_result(
-        DONE, prompt="A boat", parameters={"seed": 7}, path="/data/x.mp4", last_frame_path="/data/x.last_frame.png"
-    ) == {
+    facts = VideoFacts(1280, 720, 5.042, 24.0, has_sound=True)
+    saved = SavedVideo("/data/x.mp4", "file:///data/x.mp4", "/data/x.last_frame.png", "/data/x.poster.jpg", facts)
+    assert video_result(DONE, prompt="A boat", parameters={"seed": 7}, saved=saved) == {
         "generation_id": "asyntask_1",
         "status": "SUCCESS",
         "model": "doubao-seedance-2-0-260128",
@@ -57,6 +48,13 @@ def test_a_result_holds_every_fact() -> None:
         "path": "/data/x.mp4",
         "last_frame_url": "https://host/x.png",
         "last_frame_path": "/data/x.last_frame.png",
+        "poster_path": "/data/x.poster.jpg",
+        "width": 1280,
+        "height": 720,
+        "seconds": 5.042,
+        "frame_rate": 24.0,
+        "has_sound": True,
+        "warnings": [],
         "duration": 5,
         "resolution": "720p",
         "ratio": "16:9",
@@ -82,8 +80,8 @@ def test_a_link_lives_for_a_day() -> None:
 def test_missing_facts_are_none() -> None:
     result = video_result(Generation("asyntask_1", "", Outcome.PENDING))
     assert list(result) == FIELDS
-    assert result["usage"] == {}
-    assert all(result[name] is None for name in FIELDS if name not in ("generation_id", "usage"))
+    assert (result["usage"], result["warnings"]) == ({}, [])
+    assert all(result[name] is None for name in FIELDS if name not in ("generation_id", "usage", "warnings"))
     json.dumps(result)
 
 

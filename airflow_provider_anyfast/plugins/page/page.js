@@ -195,12 +195,14 @@ function play(item, video, now) {
 const title = (video) => (video.row ? `${video.row}` : video.map_index >= 0 ? `${video.task_id} ${video.map_index}` : video.task_id);
 
 function facts(values) {
-  const { model, resolution, ratio, duration, seed, references } = values;
+  const { model, resolution, ratio, duration, seed, references, width, height, seconds, has_sound: sound } = values;
   return [
     model,
     resolution,
     ratio,
-    duration === undefined ? null : `${duration} s`,
+    width === undefined ? null : `${width} x ${height} pixels`,
+    (seconds ?? duration) === undefined ? null : `${seconds ?? duration} s`,
+    sound === undefined ? null : sound ? "sound" : "no sound",
     seed === undefined ? null : `seed ${seed}`,
     references ? `${references} reference${references > 1 ? "s" : ""}` : null,
   ].filter(Boolean).join(" · ");
@@ -227,6 +229,7 @@ function about(video) {
     line("error", video.error),
     line("facts", facts(video.asked) && `Asked: ${facts(video.asked)}`),
     line("came", facts(video.came) && `Came: ${facts(video.came)}`),
+    line("warning", video.warnings.join(" ")),
     make("div", { className: "foot" }, make("span", { textContent: bill }), log),
   );
 }

@@ -114,5 +114,8 @@ FAULT_KINDS: dict[str, FaultKind] = {
     "upstream_cancelled": _kind("submit", "IN_PROGRESS, but cancelled upstream", "value", only_on=_TASKS),
     "status_goes_back": _kind("submit", "IN_PROGRESS once more after SUCCESS", only_on=_TASKS),
     "keyed_link": _kind("submit", "the link is on the API's host and needs the key", only_on=_TASKS),
+    "short_video": _kind("submit", "the file has half the seconds", only_on=("submit",)),
+    "turned_video": _kind("submit", "the file has width and height exchanged", only_on=("submit",)),
+    "silent_video": _kind("submit", "the file has no sound", only_on=("submit",)),
     "fail_generation": _kind("submit", "the generation fails after rendering", "reason", "code", only_on=("submit",)),
 }

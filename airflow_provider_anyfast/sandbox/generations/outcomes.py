@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.sandbox.generations.generation import Outcome, Progress
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.sandbox.faults import Fault
+    from airflow_provider_anyfast.sandbox.generations.generation import GenerationSpec
 
 _OUTPUT_MODERATION = Outcome(
     "failure",
@@ -44,3 +46,14 @@ def outcome_by_fault(fault: Fault) -> Outcome | None:
         code, reason = fault.code or _INTERNAL_ERROR.code, fault.reason or _INTERNAL_ERROR.reason
         return Outcome("failure", code=code, reason=reason)
     return None
+
+
+def made_by_fault(spec: GenerationSpec, fault: Fault | None) -> GenerationSpec:
+    """Return what is made in place of ``spec``. Its bill, duration and ratio stay those that were asked for."""
+    name = fault.name if fault is not None else ""
+    if name == "short_video":
+        return replace(spec, frames=spec.frames // 2)
+    if name == "turned_video":
+        (width, height), (rendered_width, rendered_height) = spec.size, spec.rendered_size
+        return replace(spec, size=(height, width), rendered_size=(rendered_height, rendered_width))
+    return replace(spec, audio=False) if name == "silent_video" else spec

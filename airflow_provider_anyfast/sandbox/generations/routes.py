@@ -37,7 +37,7 @@ from airflow_provider_anyfast.sandbox.generations.generation import (
     Progress,
     seconds_to_complete,
 )
-from airflow_provider_anyfast.sandbox.generations.outcomes import outcome_by_fault, outcome_of
+from airflow_provider_anyfast.sandbox.generations.outcomes import made_by_fault, outcome_by_fault, outcome_of
 from airflow_provider_anyfast.sandbox.generations.query_shapes import shape_query
 from airflow_provider_anyfast.sandbox.generations.requests import read_body, read_submission
 from airflow_provider_anyfast.sandbox.generations.results import result_of
@@ -108,7 +108,7 @@ def _new_generation(
         request_id=current_request_id.get(),
         key=key.value,
         account=key.account,
-        spec=spec,
+        spec=made_by_fault(spec, fault),
         request=_without_content(body),
         base_url=base_url.rstrip("/"),
         submitted_at=now,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
+
+import av
+import httpx
+import pytest
 
 from tests.sandbox.client import text
 
@@ -87,3 +92,26 @@ def test_a_single_query_can_go_back(anyfast: Client, sandbox: SandboxHandle, clo
     sandbox.fault("status_goes_back", on="query", skip=1)
 
     assert [anyfast.task(generation_id)["status"] for _ in range(3)] == ["SUCCESS", "IN_PROGRESS", "SUCCESS"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "facts"),
+    [
+        ("", (864, 496, 96, 1)),
+        ("short_video", (864, 496, 48, 1)),
+        ("turned_video", (496, 864, 96, 1)),
+        ("silent_video", (864, 496, 96, 0)),
+    ],
+)
+def test_a_file_can_differ_from_what_was_asked_and_billed(
+    anyfast: Client, sandbox: SandboxHandle, clock: FakeClock, fault: str, facts: tuple[int, ...]
+) -> None:
+    if fault:
+        sandbox.fault(fault)
+    generation_id = anyfast.generate(resolution="480p", ratio="16:9", duration=4, generate_audio=True)
+    clock.advance(8)
+    shown = anyfast.task(generation_id)
+    assert (shown["data"]["duration"], shown["data"]["ratio"], sandbox.billed.tokens) == (4, "16:9", 40594)
+    with av.open(io.BytesIO(httpx.get(shown["result_url"]).content)) as file:
+        (pictures,) = file.streams.video
+        assert (pictures.width, pictures.height, pictures.frames, len(file.streams.audio)) == facts

@@ -1,0 +1,80 @@
+"""A finished video, looked into with PyAV and Pillow where they are installed: its facts, and a picture of it."""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import IO, TYPE_CHECKING
+
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.media.limits import Measure
+from airflow_provider_anyfast.media.probe import UnusableMediaError, container_of, measures_of, pictures_of
+from airflow_provider_anyfast.seedance.saved import VideoFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+_POSTER_SIDE = 1280
+"""Pixels of a poster's longer side, so that thousands of them load quickly."""
+_QUALITY = 85
+
+
+def check_installed() -> None:
+    """Finds out before anything is billed whether a poster can be made here.
+
+    Raises:
+        InvalidRequestError: PyAV or Pillow is missing.
+    """
+    if not (find_spec("av") and find_spec("PIL")):
+        raise InvalidRequestError(
+            "save_poster=True needs PyAV and Pillow: `pip install airflow-provider-anyfast[media]` brings them."
+        )
+
+
+@dataclass(frozen=True)
+class OpenedVideo:
+    """A video that is open."""
+
+    container: InputContainer
+    pictures: VideoStream
+
+    def facts(self) -> VideoFacts:
+        """What it holds, from its headers alone where they tell."""
+        found = measures_of(self.container, self.pictures)
+        return VideoFacts(
+            width=int(found[Measure.WIDTH]),
+            height=int(found[Measure.HEIGHT]),
+            seconds=round(found[Measure.DURATION], 3),
+            frame_rate=round(found[Measure.FRAME_RATE], 3) if Measure.FRAME_RATE in found else None,
+            has_sound=bool(self.container.streams.audio),
+        )
+
+    def poster(self) -> bytes:
+        """Its first picture as a JPEG, no larger than a page needs."""
+        self.container.seek(0)
+        frame = next(self.container.decode(self.pictures), None)
+        if frame is None:
+            raise UnusableMediaError("holds no picture that can be shown")
+        picture = frame.to_image()  # type: ignore[no-untyped-call] # PyAV gives it no types
+        file = io.BytesIO()
+        picture.thumbnail((_POSTER_SIDE, _POSTER_SIDE))
+        picture.save(file, "JPEG", quality=_QUALITY)
+        return file.getvalue()
+
+
+@contextmanager
+def opened_video(file: IO[bytes]) -> Iterator[OpenedVideo]:
+    """Opens a video, of which no more is read than what is asked for.
+
+    Raises:
+        ImportError: PyAV is missing.
+        UnusableMediaError: it is damaged, or no video.
+        NotMeasurableError: it cannot be read here.
+    """
+    with container_of(file) as container:
+        yield OpenedVideo(container, pictures_of(container))

@@ -1,0 +1,68 @@
+"""How the file of a finished video may differ from what was asked for before a person is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts, saved_fields
+
+FACTS = VideoFacts(864, 496, 4.0, 24.0, has_sound=True)
+ASKED = {"resolution": "480p", "ratio": "16:9", "duration": 4, "generate_audio": True}
+
+
+def warnings(asked: dict[str, Any] | None = None, **facts: Any) -> list[str]:
+    saved = SavedVideo("/x.mp4", "file:///x.mp4", facts=replace(FACTS, **facts))
+    found: list[str] = saved_fields(saved, ASKED if asked is None else asked)["warnings"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"seconds": 2.5}, "The video lasts 2.5 s, and 4 s were asked for."),
+        ({"width": 496, "height": 864}, "The video is 496 x 864 pixels, and 16:9 at 480p was asked for."),
+        ({"width": 1280, "height": 720}, "The video is 1280 x 720 pixels, and 16:9 at 480p was asked for."),
+        ({"has_sound": False}, "The video has no sound, and generate_audio=True asked for it."),
+    ],
+)
+def test_what_differs_is_said_in_a_sentence(facts: dict[str, Any], sentence: str) -> None:
+    assert warnings(**facts) == [sentence]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"seconds": 4.042},
+        {"seconds": 3.96},
+        {"width": 864, "height": 480},
+        {"width": 854, "height": 480},
+        {"frame_rate": None},
+    ],
+)
+def test_what_models_round_is_no_difference(facts: dict[str, Any]) -> None:
+    assert warnings(**facts) == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"duration": -1, "ratio": "adaptive", "generate_audio": False},
+        {"resolution": "8k", "ratio": "2.39:1"},
+        {"resolution": "480p", "ratio": "adaptive"},
+    ],
+    ids=["nothing", "the model's choice", "not known here", "any ratio of a resolution"],
+)
+def test_what_was_not_asked_for_does_not_differ(asked: dict[str, Any]) -> None:
+    assert warnings(asked, width=432, height=992, seconds=1.0, has_sound=False) == []
+
+
+@pytest.mark.parametrize("saved", [None, SavedVideo("/x.mp4", "file:///x.mp4")], ids=["no file", "not measured"])
+def test_a_file_that_was_not_measured_differs_from_nothing(saved: SavedVideo | None) -> None:
+    found = saved_fields(saved, ASKED)
+    assert found["warnings"] == []
+    assert found["width"] is found["has_sound"] is None
