@@ -10,7 +10,8 @@ task shows it.
 Table and pictures are on the workers here. Paths in object storage work alike, such as
 `s3://my_aws@shop/products.csv`; then the column `picture` names objects: `s3://my_aws@shop/pictures/lamp.png`.
 
-Needs a connection `anyfast_default` of type AnyFast with the API key as its password.
+Needs a connection `anyfast_default` of type AnyFast with the API key as its password, and the
+extra `media` for the posters that the report shows.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ with DAG(
         limit="{{ params.limit }}",
         manifest_path="{{ params.output_folder }}/{{ run_id }}.jsonl",
         report_path="{{ params.output_folder }}/{{ run_id }}.html",
+        save_poster=True,
         poll_interval=5,
         deferrable=True,
         outlets=[Asset("anyfast_product_videos")],

@@ -37,6 +37,7 @@ class Video:
         row: its number in the table; 0 for a task of one video.
         key: as an answer of a review names it.
         kind, status: of its state, and the words for it.
+        warnings: how it differs from what was asked for.
         path, poster: where its files are; they never leave the server.
     """
 

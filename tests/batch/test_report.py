@@ -203,6 +203,19 @@ def test_a_row_has_its_key_what_was_asked_for_what_came_and_its_log() -> None:
     assert "/log/3" in shown.values("a", "href")
 
 
+def test_a_row_that_is_not_as_asked_for_says_how_in_the_page_and_in_the_table() -> None:
+    facts = {"width": 864, "height": 496, "seconds": 2.5, "frame_rate": 24.0, "has_sound": False}
+    odd = line(1, result={**facts, "ratio": "16:9", "duration": 4, "warnings": [HOSTILE, "It is silent."]})
+    shown = page(odd, line(2, result={**facts, "warnings": []}), line(3))
+    assert "16:9, 864 x 496 pixels, 2.5 s, no sound" in shown.text
+    assert "It is silent." in shown.text
+    assert "1 not as asked for" in shown.text
+    assert [tag for tag, _ in shown.elements if tag == "script"] == ["script"]
+    (row, *_) = table(odd)
+    assert [row[name] for name in facts] == ["864", "496", "2.5", "24.0", "False"]
+    assert row["warnings"] == f"{HOSTILE} It is silent."
+
+
 def test_a_poster_is_shown_before_the_video_is_loaded() -> None:
     shown = page(line(1, result={"path": f"{FOLDER}/1.mp4", "poster_path": f"{FOLDER}/1.poster.jpg"}), line(2))
     assert shown.values("div", "data-poster") == ["1.poster.jpg"]

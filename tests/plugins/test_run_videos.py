@@ -48,9 +48,18 @@ def test_a_video_is_shown_with_what_was_asked_and_what_came() -> None:
     assert (video.tokens, video.cost) == (120, "0.0055")
 
 
+def test_a_poster_comes_before_a_last_frame_and_what_was_measured_beside_what_came() -> None:
+    facts = {"width": 864, "height": 496, "seconds": 2.5, "has_sound": False, "warnings": ["It is short."]}
+    video = one(record(return_value={**RESULT, **facts, "poster_path": "/v/1.jpg", "last_frame_path": "/v/1.png"}))
+    assert (video.poster, video.warnings) == ("/v/1.jpg", ["It is short."])
+    assert video.came.items() >= {("width", 864), ("height", 496), ("seconds", 2.5), ("has_sound", False)}
+
+
 def test_the_page_gets_no_path_and_no_link() -> None:
-    text = json.dumps(one(record(generation_id="g1", return_value=RESULT)).to_json())
-    assert "/videos/1.mp4" not in text
+    text = json.dumps(
+        one(record(generation_id="g1", return_value={**RESULT, "poster_path": "/videos/1.jpg"})).to_json()
+    )
+    assert "/videos/1." not in text
     assert "signed.example" not in text
 
 
