@@ -291,7 +291,7 @@ def test_the_products_are_made_with_their_picture_and_the_next_night_pays_for_th
     assert first.state == "success", first.log_text
     assert (sandbox.billed.assets, sandbox.billed.generations) == (1, 2), "one picture, two videos"
     report = next((tmp_path / "out").glob("*.html"))
-    assert 'data-src="a.mp4"' in report.read_text()
+    assert 'data-src="a.mp4" data-poster="a.poster.jpg"' in report.read_text()
 
     with table.open("a") as file:
         file.write("c,a kettle,sings,lamp.png\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from importlib.util import find_spec
 
 import pytest
 from PIL import Image
@@ -63,7 +63,6 @@ def test_what_is_no_video_is_said_to_be_none(content: bytes, reason: str) -> Non
 @pytest.mark.parametrize("missing", ["av", "PIL"])
 def test_a_library_that_posters_need_is_missed_by_name(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     check_installed()
-    find: Any = finished.find_spec
-    monkeypatch.setattr(finished, "find_spec", lambda name: None if name == missing else find(name))
+    monkeypatch.setattr(finished, "find_spec", lambda name: None if name == missing else find_spec(name))
     with pytest.raises(InvalidRequestError, match=r"PyAV and Pillow: `pip install airflow-provider-anyfast\[media\]`"):
         check_installed()

@@ -204,12 +204,14 @@ def test_no_fault_of_measuring_or_of_a_poster_fails_a_task_whose_video_is_saved(
     assert sandbox.billed.generations == 1
 
 
-@pytest.mark.parametrize("kind", [GenerateVideoOperator, GenerateVideoBatchOperator])
-def test_a_poster_without_a_place_for_it_is_refused_while_the_dag_is_parsed(kind: Any) -> None:
-    given = {
-        GenerateVideoOperator: {"prompt": "A boat"},
-        GenerateVideoBatchOperator: {"rows": [{"a": 1}], "template": {"prompt": "A boat"}, "manifest_path": "m.jsonl"},
-    }[kind]
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (GenerateVideoOperator, {"prompt": "A boat"}),
+        (GenerateVideoBatchOperator, {"rows": [{"a": 1}], "template": {"prompt": "A"}, "manifest_path": "m.jsonl"}),
+    ],
+)
+def test_a_poster_without_a_place_for_it_is_refused_while_the_dag_is_parsed(kind: Any, given: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match="save_poster=True needs"):
         kind(task_id="video", save_poster=True, **given)
 
