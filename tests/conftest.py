@@ -8,15 +8,17 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
+from airflow_provider_anyfast.client.settings import _usual_context
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.s3 import S3
     from tests.support.sandbox import SandboxHandle
@@ -42,6 +44,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not HAS_STATE_STORE:
         config.hook.pytest_deselected(items=marked)
         items[:] = [item for item in items if item not in marked]
+
+
+@cache
+def _once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """``make``, whose results every test shares."""
+    return cache(make)
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +88,14 @@ def fake_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def runner(request: pytest.FixtureRequest, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch) -> TaskRunner:
     """Runs tasks with ``anyfast_default`` pointing at the sandbox, by the fake clock where the test uses it."""
     from airflow.sdk import Connection  # noqa: PLC0415  # slow; only tests that run tasks need Airflow
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415  # likewise
+    from pydantic import TypeAdapter  # noqa: PLC0415  # likewise
 
     from tests.support.task_run import TaskRunner  # noqa: PLC0415  # likewise
 
+    # Airflow builds one for each rendered field, and each client reads all certificates: a third of a test's time.
+    monkeypatch.setattr(task_runner, "TypeAdapter", _once(TypeAdapter), raising=False)
+    monkeypatch.setattr("airflow_provider_anyfast.client.settings._usual_context", _once(_usual_context))
     # What one test's triggers have learned must not time the next one's polls.
     monkeypatch.setattr("airflow_provider_anyfast.triggers.video._completion_times", {})
     connection = Connection(conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=sandbox.api_key)
