@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.local_airflow import HOSTNAME_BY_COMPONENT, LocalAirflow
+from scripts.local_airflow import HOSTNAME_BY_COMPONENT, MISSED_SOON, LocalAirflow
 from scripts.local_sandbox import local_sandbox
 from scripts.local_services import local_postgres, local_redis
 
@@ -30,9 +30,7 @@ SETTINGS = {
     # One that it had taken and not begun is sent again after 60 s instead of ten minutes; Redis itself waits a day.
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
-    # A triggerer that went away is missed after 6 s instead of 30.
-    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+    **MISSED_SOON,
 }
 
 

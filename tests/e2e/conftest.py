@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.local_airflow import LocalAirflow
+from scripts.local_airflow import MISSED_SOON, LocalAirflow
 from scripts.local_sandbox import local_sandbox
 from scripts.local_services import local_postgres
 
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 SETTINGS = {
-    # A triggerer that went away is missed after 6 s instead of 30.
-    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+    **MISSED_SOON,
     "ANYFAST_POOL": "anyfast",
 }
 POOL_SLOTS = 2

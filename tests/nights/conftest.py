@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.local_airflow import LocalAirflow
+from scripts.local_airflow import MISSED_SOON, LocalAirflow
 from scripts.local_sandbox import local_sandbox
 from scripts.local_services import local_postgres
 from tests.support.s3 import S3, running_s3
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scripts.local_sandbox import LocalSandbox
-
-SETTINGS = {
-    # A triggerer that went away is missed after 6 s instead of 30.
-    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
-}
 
 
 @pytest.fixture
@@ -57,7 +51,7 @@ def airflow(tmp_path: Path, anyfast: LocalSandbox, s3: S3) -> Iterator[LocalAirf
             tmp_path / "airflow",
             dags,
             connections=connections,
-            settings={**SETTINGS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database},
+            settings={**MISSED_SOON, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database},
         ) as cluster,
     ):
         cluster.migrate()
