@@ -75,7 +75,7 @@ files: $(VENV)/stamp ## large files, killed downloads, bad lines and full disks,
 scale: $(VENV)/stamp ## 5,000 rows in one batch task while its worker and triggerer are killed, measured; about 10 minutes
 	$(BIN)/pytest tests/scale
 
-nights: $(VENV)/e2e-stamp ## an Excel export with pictures in S3, three nights, processes killed in each: what is billed; about 10 minutes
+nights: $(VENV)/e2e-stamp ## an Excel export with pictures in S3, three nights, processes killed in each: what is billed; a quarter of an hour
 	@$(BIN)/python -m scripts.system_programs initdb postgres pg_isready
 	$(BIN)/pytest tests/nights
 
