@@ -6,6 +6,7 @@ import io
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from threading import Lock
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _POSTER_SIDE = 1280
 """Pixels of a poster's longer side, so that thousands of them load quickly."""
 _QUALITY = 85
+_DECODING = Lock()
+"""A picture of 4k takes 40 MB to decode, and a batch saves many videos at a time."""
 
 
 def check_installed() -> None:
@@ -56,13 +59,16 @@ class OpenedVideo:
 
     def poster(self) -> bytes:
         """Its first picture as a JPEG, no larger than a page needs."""
-        self.container.seek(0)
-        frame = next(self.container.decode(self.pictures), None)
-        if frame is None:
-            raise UnusableMediaError("holds no picture that can be shown")
-        picture = frame.to_image()  # type: ignore[no-untyped-call] # PyAV gives it no types
+        width, height = self.pictures.width, self.pictures.height
+        scale = min(1, _POSTER_SIDE / max(width, height))
+        with _DECODING:
+            self.container.seek(0)
+            frame = next(self.container.decode(self.pictures), None)
+            if frame is None:
+                raise UnusableMediaError("holds no picture that can be shown")
+            size = {"width": round(width * scale), "height": round(height * scale)}
+            picture = frame.to_image(**size)  # type: ignore[no-untyped-call] # PyAV gives it no types
         file = io.BytesIO()
-        picture.thumbnail((_POSTER_SIDE, _POSTER_SIDE))
         picture.save(file, "JPEG", quality=_QUALITY)
         return file.getvalue()
 

@@ -22,7 +22,7 @@ def test_a_video_tells_its_sides_seconds_frame_rate_and_sound() -> None:
 
 
 def test_a_poster_is_a_small_picture_of_the_same_shape_and_can_be_made_after_the_facts() -> None:
-    with opened_video(io.BytesIO(video(size=(2560, 1440), frames=2))) as opened:
+    with opened_video(io.BytesIO(video(size=(1600, 900), frames=2))) as opened:
         opened.facts()
         with Image.open(io.BytesIO(opened.poster())) as poster:
             assert (poster.format, poster.size) == ("JPEG", (1280, 720))
