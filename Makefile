@@ -72,7 +72,7 @@ audit: $(VENV)/stamp ## check for known vulnerabilities in everything in constra
 files: $(VENV)/stamp ## large files, killed downloads, bad lines and full disks, on disk and in S3; 2 minutes
 	$(BIN)/pytest --numprocesses 2 tests/transfers
 
-scale: $(VENV)/stamp ## 5,000 rows in one batch task while its worker and triggerer are killed, measured; about 10 minutes
+scale: $(VENV)/stamp ## 10,000 rows in one batch task while its worker and triggerer are killed, measured; half an hour
 	$(BIN)/pytest tests/scale
 
 nights: $(VENV)/e2e-stamp ## an Excel export with pictures in S3, three nights, processes killed in each: what is billed; a quarter of an hour

@@ -180,9 +180,8 @@ class SegmentStart:
             return None
         keys = self.index.keys
         generations = {number: PaidGeneration(id_, at, reattached=True) for number, id_, at in checkpoint.active}
-        asked = [number for number, found in generations.items() if ended is None or found.id in ended]
-        asked += checkpoint.unanswered
-        active = {number: found for number, found in generations.items() if number not in set(asked)}
+        active = {} if ended is None else {row: found for row, found in generations.items() if found.id not in ended}
+        asked = [*(number for number in generations if number not in active), *checkpoint.unanswered]
         paid_for = {*generations, *checkpoint.unanswered}
         room = NEW_ROWS if options.max_active is None else max(0, options.max_active - len(active))
         new = list(islice((number for number in keys if number not in manifest and number not in paid_for), room))

@@ -8,7 +8,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 
-with DAG("five_thousand", schedule=None, params={"rows": "", "folder": ""}):
+with DAG("thousands", schedule=None, params={"rows": "", "folder": "", "max_active": 500}):
     GenerateVideoBatchOperator(
         task_id="videos",
         rows="{{ params.rows }}",
@@ -16,6 +16,7 @@ with DAG("five_thousand", schedule=None, params={"rows": "", "folder": ""}):
         manifest_path="{{ params.folder }}/manifest.jsonl",
         deferrable=True,
         max_in_flight=16,
+        max_active="{{ params.max_active }}",
         retries=2,
         retry_delay=timedelta(seconds=1),
     )
