@@ -56,7 +56,7 @@ class AirflowRest:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=30)
+        self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=120)
 
     def close(self) -> None:
         """Close its connections."""

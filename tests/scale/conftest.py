@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
     from scripts.local_sandbox import LocalSandbox
 
+SETTINGS = {
+    **MISSED_SOON,
+    # The first request of a worker makes the API server build its models, which takes it long on a busy machine.
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "90",
+}
+
 
 @pytest.fixture
 def anyfast(tmp_path: Path) -> Iterator[LocalSandbox]:
@@ -26,7 +32,7 @@ def anyfast(tmp_path: Path) -> Iterator[LocalSandbox]:
 def airflow(tmp_path: Path, anyfast: LocalSandbox) -> Iterator[LocalAirflow]:
     connections = {"anyfast_default": anyfast.connection}
     dags = Path(__file__).parent / "dags"
-    with LocalAirflow(tmp_path / "airflow", dags, connections=connections, settings=MISSED_SOON) as cluster:
+    with LocalAirflow(tmp_path / "airflow", dags, connections=connections, settings=SETTINGS) as cluster:
         cluster.migrate()
         cluster.start_all()
         yield cluster
