@@ -147,7 +147,7 @@ def _object(value: Any, absent: Any) -> Any:
 
 def _filled(value: Any) -> Any:
     if is_blank(value):
-        raise _wrong("it is empty, or its template renders nothing")
+        raise _wrong("it is empty, or its template rendered to nothing")
     return value.strip() if isinstance(value, str) else value
 
 
@@ -162,7 +162,7 @@ def _id(value: Any) -> str:
     if not isinstance(value, str):
         raise _wrong("give one id, as text")
     if not value.isprintable() or any(sign.isspace() or sign in _IN_NO_ID for sign in value):
-        raise _wrong("give one id: it has no blanks, commas, brackets, quotes or control characters")
+        raise _wrong("give one id, without spaces, commas, brackets, quotes or control characters")
     return value
 
 
@@ -397,4 +397,4 @@ def shown(value: Any) -> str:
 
 def _refusal(sentences: Collection[str], advice: str | None = None) -> InvalidRequestError:
     count = "A parameter is" if len(sentences) == 1 else f"{len(sentences)} parameters are"
-    return InvalidRequestError(f"{count} not right, so nothing was sent: {'; '.join(sentences)}.", advice=advice)
+    return InvalidRequestError(f"{count} invalid, so nothing was sent: {'; '.join(sentences)}.", advice=advice)

@@ -75,8 +75,8 @@ PROVIDER_INFO: dict[str, Any] = {
             "options": {
                 "videos_page": {
                     "description": (
-                        "Whether Airflow's API server serves the page Videos of DAG runs and task instances. Set it "
-                        "alike for all components."
+                        "Whether Airflow's API server serves the Videos page of DAG runs and task instances. Set it "
+                        "to the same value for all components."
                     ),
                     "type": "boolean",
                     "version_added": "0.1.0",
@@ -96,13 +96,13 @@ PROVIDER_INFO: dict[str, Any] = {
                 "relabeling": {"password": "API key", "host": "Base URL"},
                 "placeholders": {
                     "host": "https://www.anyfast.ai",
-                    "password": "made in the AnyFast console, under Token",
+                    "password": "created in the AnyFast console, under Token",
                 },
             },
             "conn-fields": {
                 "timeout": {
                     "label": "Timeout (seconds)",
-                    "description": "How long to wait for an answer. Default: 60.",
+                    "description": "How long to wait for a response. Default: 60.",
                     "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                 },
                 "submit_timeout": {
@@ -112,7 +112,7 @@ PROVIDER_INFO: dict[str, Any] = {
                 },
                 "max_retries": {
                     "label": "Retries of a call",
-                    "description": "Further tries of a call that cannot be paid twice. Default: 5.",
+                    "description": "How often a call is repeated where that cannot cost twice. Default: 5.",
                     "schema": {"type": ["integer", "null"], "minimum": 0},
                 },
                 "verify": {
@@ -122,7 +122,7 @@ PROVIDER_INFO: dict[str, Any] = {
                 },
                 "price_per_million_tokens": {
                     "label": "Price per million tokens",
-                    "description": "Turns tokens into money in results and logs. Default: none.",
+                    "description": "Converts tokens to money in results and logs. Default: none.",
                     "schema": {"type": ["number", "null"], "minimum": 0},
                 },
                 "proxy": {

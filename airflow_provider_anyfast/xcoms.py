@@ -44,4 +44,4 @@ def publish_failure(context: Context) -> None:
     try:
         context["ti"].xcom_push(FAILURE_KEY, failure)
     except Exception as problem:  # noqa: BLE001 - what the task failed with is what counts
-        log.warning("Could not store for a report why this task has failed: %s", problem)
+        log.warning("Could not store the reason for this task's failure for the report: %s", problem)

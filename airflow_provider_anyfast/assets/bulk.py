@@ -196,7 +196,7 @@ class BulkWait:
             if ended == len(asset_ids) or clock.now() >= deadline:
                 self._conclude(asset_ids, assets)
                 return
-            log.info("%d of %d assets have ended.", ended, len(asset_ids))
+            log.info("%d of %d assets have finished processing.", ended, len(asset_ids))
 
     def conclude(self, asset_ids: Sequence[str], reason: str = "") -> None:
         """Returns if all assets are Active now.

@@ -78,7 +78,7 @@ class GroupCreation:
         ]
         oldest = min(groups, key=lambda group: (group.created_at, group.id), default=None)
         if oldest is not None and len(groups) > 1:
-            log.warning("%d groups are named %r; the oldest is used: %s.", len(groups), name, oldest.id)
+            log.warning("%d groups are named %r; using the oldest: %s.", len(groups), name, oldest.id)
         return oldest
 
     def _find_existing(self, name: str) -> AssetGroup | None:
@@ -140,7 +140,7 @@ class AssetCreation:
             found = None
         if found is None:
             return self._create(ledger, source), False
-        log.info("Asset %s is already named %r. It is used, and nothing is billed.", found.id, source.name)
+        log.info("Asset %s is already named %r. Reusing it; nothing is billed.", found.id, source.name)
         ledger.record_submitted(found.id)
         return found.id, found.outcome is Outcome.SUCCEEDED
 
@@ -162,7 +162,7 @@ class AssetCreation:
                 if namesake is not None and self.if_exists == "fail":
                     raise self._name_is_taken(namesake) from error
                 if namesake is not None:
-                    log.info("Another task created %s at the same moment. It is used.", namesake.id)
+                    log.info("Another task created %s at the same moment. Using it.", namesake.id)
                     ledger.record_submitted(namesake.id)
                     return namesake.id
                 pause = next(pauses, None)
@@ -179,12 +179,12 @@ class AssetCreation:
         listed = self.client.run(endpoints.list_asset_groups(group_ids=[self.group_id]))
         if any(group.id == self.group_id for group in listed):
             return error.with_context(
-                f"The group {self.group_id} is in this key's list, no asset in it has this name, and AnyFast did not "
-                f"take the asset for {LISTS_CATCH_UP:.0f} s.",
-                advice="Clear the task to try again. If it stays so, create a new group.",
+                f"The group {self.group_id} is in this key's list and contains no asset of this name, but AnyFast "
+                f"did not accept the asset for {LISTS_CATCH_UP:.0f} s.",
+                advice="Clear the task to try again. If it fails again, create a new group.",
             )
         return error.with_context(
-            f"This key's list holds no group {self.group_id}, and none appeared within {LISTS_CATCH_UP:.0f} s.",
+            f"This key's list contains no group {self.group_id}, and none appeared within {LISTS_CATCH_UP:.0f} s.",
             advice="Check the group's id, and that the connection's key is the one that created the group.",
         )
 

@@ -143,7 +143,7 @@ class ReferenceLibrary:
             self.ledger.mark_closed(self._group_id)  # deleted since: a clear creates another
 
     def put_into(self, request: VideoRequest) -> VideoRequest:
-        """The request as AnyFast takes it, with asset ids in place of files. For any thread.
+        """The request as AnyFast accepts it, with asset ids in place of files. For any thread.
 
         A row that turns out late to need a submission may name files that nobody has looked at: they become assets now.
 
@@ -192,7 +192,12 @@ class ReferenceLibrary:
         file_of = {name: file for file, name in names.items()}
         known = {name: listed[_content(name)] for name in file_of if _content(name) in listed}
         missing = [name for name in file_of if name not in known]
-        log.info("%d files hold %d different references. %d are new assets.", len(names), len(file_of), len(missing))
+        log.info(
+            "%d files contain %d different references. %d of them become new assets.",
+            len(names),
+            len(file_of),
+            len(missing),
+        )
         created, failures = self._each(lambda name: self._create(name, file_of[name], files[file_of[name]]), missing)
         usable = {name: asset.id for name, asset in known.items() if asset.outcome is not Outcome.FAILED} | created
         pending = {asset.id for asset in known.values() if asset.outcome is Outcome.PENDING} | {*created.values()}
@@ -269,7 +274,9 @@ def _problem(asset_id: str, asset: Asset | None, waited: float) -> AnyFastError 
     if asset is not None and asset.outcome is Outcome.FAILED:
         return asset_failure(asset)
     if asset is None and waited > LISTS_CATCH_UP:
-        return AssetFailedError(f"Asset {asset_id} was created, and AnyFast does not list it after {waited:.0f} s.")
+        return AssetFailedError(
+            f"Asset {asset_id} was created, but AnyFast still does not list it after {waited:.0f} s."
+        )
     if asset is not None and asset.outcome is Outcome.PENDING and waited > _LONGEST_WAIT:
         return AssetTimeoutError(f"Asset {asset_id} was not Active after {waited:.0f} s.")
     return None
@@ -293,7 +300,7 @@ def _refuse(failures: Mapping[str, AnyFastError], files: int, needed_by: Mapping
 def _failed_before(asset: Asset) -> AssetFailedError:
     """A file that AnyFast refused before is refused again, so no run pays for another try by itself."""
     error = asset_failure(asset)
-    what = f"{error.what} That was in an earlier attempt or run."
+    what = f"{error.what} That happened in an earlier attempt or run."
     return AssetFailedError(what, cost=Cost.NOTHING, advice=_FAILED_ADVICE, code=error.code)
 
 

@@ -44,9 +44,9 @@ _DATA_URI = re.compile(r"data:(?P<type>[\w.+/-]*)(?:;[\w.+=-]+)*;base64,(?P<cont
 
 def _known_name(name: str) -> str:
     if len(name) > LONGEST_NAME:
-        raise PydanticCustomError("anyfast", f"it has {len(name)} characters, and AnyFast takes 1 to {LONGEST_NAME}")
+        raise PydanticCustomError("anyfast", f"it has {len(name)} characters, but AnyFast accepts 1 to {LONGEST_NAME}")
     if not _is_text(name):
-        raise PydanticCustomError("anyfast", "it holds bytes that are no text")
+        raise PydanticCustomError("anyfast", "it contains bytes that are not text")
     return name
 
 
@@ -107,7 +107,7 @@ def file_source(
     size = stored.size()
     if size is not None and size > _LARGEST_FILE:
         raise InvalidRequestError(
-            f"{shown} has {size:,} bytes, and AnyFast takes at most {_LARGEST_FILE:,.0f} of any type."
+            f"{shown} has {size:,} bytes, but AnyFast accepts at most {_LARGEST_FILE:,.0f} of any type."
         )
     with stored.local_copy() as path:
         media = read_media(path, asset_type, shown=shown)
@@ -140,7 +140,7 @@ def _content_of(url: str) -> bytes:
     except (binascii.Error, ValueError):
         raise InvalidRequestError(
             f"url={redact(url)[:100]!r} is neither a link (http://… or https://…), nor a data URI "
-            "(data:image/png;base64,…), nor Base64. Give a path, or an address such as s3://bucket/key, as file."
+            "(data:image/png;base64,…), nor Base64. Pass a path, or an address such as s3://bucket/key, as file."
         ) from None
 
 
@@ -152,7 +152,7 @@ def _is_link(url: str) -> bool:
     except ValueError:
         host = None
     if not host or re.search(r"\s", url):
-        raise InvalidRequestError(f"url={redact(url)[:100]!r} is no address: it has no host, or holds blanks.")
+        raise InvalidRequestError(f"url={redact(url)[:100]!r} is not an address: it has no host, or contains spaces.")
     return True
 
 
@@ -161,7 +161,7 @@ def _type_of_link(url: str) -> str:
     asset_type = media_type.partition("/")[0].capitalize()
     if asset_type not in ASSET_TYPES:
         raise InvalidRequestError(
-            f"asset_type cannot be told from url={redact(url)[:100]!r}; give one of {', '.join(ASSET_TYPES)}."
+            f"asset_type cannot be determined from url={redact(url)[:100]!r}; give one of {', '.join(ASSET_TYPES)}."
         )
     return asset_type
 

@@ -30,7 +30,7 @@ class BatchCheckpoint:
     Attributes:
         began_at: Unix seconds.
         resumed: False before its first wait.
-        saturated_since: Unix seconds since when AnyFast takes no submission, although nothing is rendering.
+        saturated_since: Unix seconds since when AnyFast accepts no submission, although nothing is rendering.
         active: videos that are rendering: the row, the generation's id, and its submission in Unix seconds.
         unanswered: rows that are paid for, and about which AnyFast could not be asked.
         doubted: rows whose generation AnyFast did not know when it was last asked.

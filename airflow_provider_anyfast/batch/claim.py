@@ -34,8 +34,8 @@ def claim_manifest(ti: Any, manifest: StoredFile, batch: str, task_ids: Iterable
             if other and other["manifest"] == manifest.identity and other["batch"] != batch:
                 ti.xcom_push(CLAIM_KEY, {})  # or the other one would be refused when it is cleared
                 raise InvalidRequestError(
-                    f"manifest_path={manifest.path!r} is also that of {other['batch']!r}. Each would replace the lines "
-                    "of the other.",
-                    advice="Give each batch a manifest of its own, such as one with {{ task.task_id }} or "
+                    f"manifest_path={manifest.path!r} is also the manifest of {other['batch']!r}. Each would "
+                    f"overwrite the other's lines.",
+                    advice="Give each batch its own manifest, for example with {{ task.task_id }} or "
                     "{{ ti.map_index }} in its name, and clear the task.",
                 )

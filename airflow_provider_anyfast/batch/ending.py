@@ -38,7 +38,7 @@ def is_over(run: BatchRunner, reason: str) -> bool:
 
 
 def saturated_since(run: BatchRunner, last: BatchCheckpoint) -> float | None:
-    """Unix seconds since when AnyFast takes no submission, although nothing is rendering; None where it does.
+    """Unix seconds since when AnyFast accepts no submission, although nothing is rendering; None where it does.
 
     Raises:
         RateLimitError: that has lasted for too long.
@@ -73,5 +73,5 @@ def how_far(run: BatchRunner) -> str:
     done = run.progress()
     return (
         f"{done['succeeded']} of {done['rows']} rows are done and {done['active']} videos are still being made; "
-        f"all of these are paid for, and a retry or a clear pays for none of them again. See {run.manifest.path}."
+        f"all of them are paid for, and neither a retry nor a clear pays for them again. See {run.manifest.path}."
     )

@@ -274,7 +274,7 @@ def from_text(text: str) -> list[ManifestEntry]:
             result = {name: value for name, value in found.items() if name not in _OWN_FIELDS}
             entries.append(ManifestEntry(**{name: found[name] for name in _OWN_FIELDS}, result=result))
         except (ValueError, TypeError, KeyError, AttributeError):
-            log.warning("Cannot parse line %d of the manifest. The state of its row is looked up again.", number)
+            log.warning("Cannot parse line %d of the manifest. Looking up the state of its row again.", number)
     return entries
 
 

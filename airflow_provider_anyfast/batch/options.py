@@ -44,7 +44,7 @@ def _without_wrong_literals(template: dict[str, Any]) -> dict[str, Any]:
     """The template. What holds no Jinja is the same in every row, so it is judged without one."""
     if unknown := sorted(template.keys() - TEMPLATE_PARAMETERS):
         known = ", ".join(sorted(TEMPLATE_PARAMETERS))
-        raise PydanticCustomError("anyfast", f"it has {', '.join(unknown)}, and takes {known}")
+        raise PydanticCustomError("anyfast", f"it has {', '.join(unknown)}, but takes only {known}")
     if sentences := _literal_problems(template, asset_group="any"):
         raise PydanticCustomError("anyfast", "; ".join(sentences))
     return template
@@ -57,7 +57,7 @@ def _literal_problems(template: dict[str, Any], *, asset_group: str | None) -> l
 
 def _page(path: str | None) -> str | None:
     if path is not None and not path.lower().endswith((".html", ".htm")):
-        raise PydanticCustomError("anyfast", "a report is a page, so its path ends in .html")
+        raise PydanticCustomError("anyfast", "a report is an HTML page, so its path must end in .html")
     return path
 
 

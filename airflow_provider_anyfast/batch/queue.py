@@ -20,7 +20,7 @@ class BatchState(IntEnum):
     OPEN = 0
     """Rows are submitted, and what is paid for is downloaded."""
     SATURATED = 1
-    """AnyFast takes no submissions for now."""
+    """AnyFast accepts no submissions for now."""
     CLOSED = 2
     """Nothing more is submitted. What is paid for is still waited for and downloaded."""
     ABORTED = 3
@@ -58,7 +58,7 @@ class Intake:
         self._reached.append((state, error))
 
     def forget_saturation(self) -> None:
-        """Lets the next segment find out whether AnyFast takes submissions again."""
+        """Lets the next segment find out whether AnyFast accepts submissions again."""
         for reached in [reached for reached in self._reached if reached[0] is BatchState.SATURATED]:
             self._reached.remove(reached)
 

@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 _SHEET = Path(__file__).parent / "sheet"
 _KINDS = {
     SUCCEEDED: ("ready", "Ready"),
-    SKIPPED: ("kept", "There before"),
+    SKIPPED: ("kept", "Already there"),
     FAILED: ("failed", "Failed"),
     LOST: ("unknown", "May have been billed"),
 }

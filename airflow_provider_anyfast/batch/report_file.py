@@ -62,7 +62,9 @@ class ReportFile:
             StorageError: the storage does not answer.
         """
         if {self._file.identity, self.table.identity} & set(taken):
-            raise InvalidRequestError(f"report_path={self.path!r} or {self.table.path!r} is another file of this task.")
+            raise InvalidRequestError(
+                f"report_path={self.path!r} or {self.table.path!r} is also the path of another file of this task."
+            )
         self._file.check_writable()
 
     def write(self, entries: Sequence[ManifestEntry], total: int | None = None) -> None:

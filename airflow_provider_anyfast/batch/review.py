@@ -91,8 +91,8 @@ class Answer:
         videos, notes = given.get(VIDEOS) or [], given.get(NOTES) or {}
         if not isinstance(videos, list) or not isinstance(notes, dict):
             raise InvalidRequestError(
-                f"The answer holds {VIDEOS}={videos!r} and {NOTES}={notes!r}: a list of videos and an object with a "
-                "note for each row are expected. No final was made.",
+                f"The answer has {VIDEOS}={videos!r} and {NOTES}={notes!r}: a list of videos, and an object with a "
+                f"note per row, are expected. No final was made.",
                 advice="Clear this task to ask again.",
             )
         return cls(
@@ -161,7 +161,7 @@ def text_of(drafts: Sequence[Draft], page: str) -> str:
     """
     lines = [f"- {_plain(draft.label)}" for draft in drafts[:_SHOWN]]
     more = [f"- and {len(drafts) - _SHOWN} more"] if len(drafts) > _SHOWN else []
-    watch = [f"[Watch and select them on the page Videos]({page})\n"] if page else []
+    watch = [f"[Watch and select them on the Videos page]({page})\n"] if page else []
     note = f'In `{NOTES}`, write a note for a row by its number: `{{"3": "warmer light"}}`.'
     return "\n".join([*watch, *lines, *more, "", note])
 
@@ -186,8 +186,8 @@ def chosen(drafts: Sequence[Draft], answer: Answer) -> list[tuple[Draft, str]]:
         known = named <= {everything, *(draft.key for draft in drafts)}
     if not known:
         raise InvalidRequestError(
-            "The answer is about videos that are not among the drafts any more, so no final was made.",
-            advice="Clear this task, and answer on the page Videos: before Airflow 3.4, the form of a cleared task "
+            "The answer names videos that are no longer among the drafts, so no final was made.",
+            advice="Clear this task, and answer on the Videos page: before Airflow 3.4, the form of a cleared task "
             "still shows its first question.",
         )
     return [
@@ -233,7 +233,7 @@ def keywords_of(draft: Draft, final: Mapping[str, Any]) -> dict[str, Any]:
     parameters = final_parameters(draft, final)
     if LEFT_OUT in str(parameters):
         raise InvalidRequestError(
-            f"Row {draft.row} was made from a data URI, which results do not hold, so its final cannot be made from "
+            f"Row {draft.row} was made from a data URI, which results do not contain, so its final cannot be made from "
             "the result. No final was made.",
             advice="Upload the file with CreateAssetOperator, or make the finals with GenerateVideoBatchOperator from "
             "the rows.",

@@ -84,7 +84,7 @@ def read_table(rows: str) -> bytes:
     if size is None:
         raise InvalidRequestError(f"rows={rows!r} does not exist.")
     if size > MAX_FILE:
-        raise InvalidRequestError(f"rows={rows!r} has {size:,} bytes, and a batch reads {MAX_FILE:,} at most.")
+        raise InvalidRequestError(f"rows={rows!r} has {size:,} bytes, but a batch reads at most {MAX_FILE:,} at most.")
     with file.open() as opened:
         return opened.read()
 
@@ -106,7 +106,7 @@ def read_rows(rows: Any, table: bytes | None = None) -> list[Row]:
     else:
         found = checked_rows(rows)
     if not found:
-        raise InvalidRequestError("rows is empty, or none of its rows holds a value.")
+        raise InvalidRequestError("rows is empty, or none of its rows contains a value.")
     return found
 
 
@@ -151,9 +151,9 @@ def prepare(
         if output_path and PLACEHOLDER not in output_path:
             first = outputs.setdefault(posixpath.normpath(output_path), label)
             if first != label:
-                found.append(f"output_path={output_path!r} is that of {first} too")
+                found.append(f"output_path={output_path!r} is also that of {first}")
         if not overwrite and (not output_path or PLACEHOLDER in output_path):
-            found.append("if_exists='skip' needs an output_path that names the row, without {generation_id}")
+            found.append("if_exists='skip' needs an output_path that identifies the row, without {generation_id}")
         if request is None or found:
             problems.add(label, found)
             continue
@@ -185,7 +185,7 @@ def _rendered(
     if wants_file and output_path in ("", "None"):
         problems.append("output_path is empty")
     if ".." in PurePosixPath(output_path.replace("\\", "/")).parts:
-        problems.append(f"output_path={output_path!r} leaves its folder by '..'")
+        problems.append(f"output_path={output_path!r} leaves its folder through '..'")
     if problems:
         return None, output_path, problems
     request, problems = VideoRequest.try_parse(

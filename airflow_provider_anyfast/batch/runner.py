@@ -166,9 +166,7 @@ class BatchRunner:
 
     def _drain(self, threads: Sequence[Thread]) -> None:
         """Writes down the answers that still come, for some seconds: they are paid for."""
-        log.warning(
-            "Ending this attempt. Waiting up to %.0f s for the answers to submissions in flight.", DRAIN_SECONDS
-        )
+        log.warning("Ending this attempt. Waiting up to %.0f s for responses to submissions in flight.", DRAIN_SECONDS)
         give_up_at = time.monotonic() + DRAIN_SECONDS  # also where a test holds the clock, which then never moves on
         while any(thread.is_alive() for thread in threads) and time.monotonic() < give_up_at:
             self._ledger.flush_pending(POLL_SECONDS)
@@ -185,7 +183,7 @@ class BatchRunner:
             record = None if value is None else record_of(value)
             if record is None or record.stage is not Stage.INTENT:
                 continue
-            error = LostSubmissionError("The task had to end before AnyFast answered the submission.")
+            error = LostSubmissionError("The task had to end before AnyFast responded to the submission.")
             log.error("%s: %s", row.label, error)
             self.manifest.add(failure_entry(self._entry(row), error, ""))
             try:
@@ -325,7 +323,9 @@ class BatchRunner:
 
         def send(guard: Guard) -> str:
             if is_paid:
-                raise _NeedsSubmissionError("What was paid for is of no more use: the row is submitted in its turn.")
+                raise _NeedsSubmissionError(
+                    "What was paid for can no longer be used: the row is submitted again in its turn."
+                )
             request = self._library.put_into(row.request) if self._library is not None else row.request
             return submit(self._client, request, partial(self._while_open, guard))
 
@@ -354,13 +354,15 @@ class BatchRunner:
 
     def _refuse_if_closed(self) -> None:
         if self.intake.state >= BatchState.CLOSED:
-            raise _NeedsSubmissionError("Submissions have ended, and this one was not sent.")
+            raise _NeedsSubmissionError("Submissions have stopped, so this one was not sent.")
 
     def _look(self, row: BatchRow, lost: Lost) -> Verdict:
         """What became of a row's lost submission. The rows that lost theirs come last, so that one look serves all."""
         key = f"{row.key} {lost.sent_at}"
         if self._lookup.expect(key, lost):
-            raise _LookLaterError("The answer to the submission was lost, and it is looked for after all other rows.")
+            raise _LookLaterError(
+                "The response to the submission was lost. Its video is looked for after all other rows."
+            )
         return self._lookup.verdict(key)
 
     def _known_ids(self) -> set[str]:
@@ -400,7 +402,7 @@ class BatchRunner:
         try:
             self._ledger.annotate(row.key, saved=facts_of(entry))
         except Exception as error:  # noqa: BLE001 - the manifest says so too, and the video is there
-            log.warning("Could not note in the ledger that %s has succeeded: %s", row.label, error)
+            log.warning("Could not record in the ledger that %s has succeeded: %s", row.label, error)
         for warning in entry.result["warnings"]:
             log.warning("%s: %s", row.label, warning)
         self._end(row, entry)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PAID_BEFORE = "This attempt has submitted rows already: they are paid for, and a clear of the task goes on with them."
+_PAID_BEFORE = "This attempt has submitted rows already: they are paid for, and clearing the task continues with them."
 NEW_ROWS = 1_000
 """Rows that a later segment renders to submit them, where no other limit says so."""
 
@@ -153,7 +153,7 @@ class SegmentStart:
             if row.number in entries:
                 manifest.add(entries[row.number])
         if len(manifest):
-            log.info("%d of %d rows have ended before.", len(manifest), len(chosen))
+            log.info("%d of %d rows had already ended.", len(manifest), len(chosen))
         return Segment(
             total=len(chosen),
             left_out=self.index.left_out,
@@ -264,8 +264,8 @@ def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options:
     if ledger.noted("max_tries") != options.max_tries:
         if orphans:
             log.warning(
-                "%d videos that were paid for before the task was cleared belong to none of the rows as they are now. "
-                "They are not downloaded, and stay billed.",
+                "%d videos that were paid for before the task was cleared belong to none of the current rows. They "
+                "are not downloaded, and stay billed.",
                 len(orphans),
             )
         try:
@@ -273,7 +273,7 @@ def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options:
         except Exception as error:
             raise LedgerError(f"The ledger could not be written ({error}), so this attempt submits nothing.") from error
     elif ledger.noted("left_alone") != digest:
-        found = f"{len(orphans)} videos that it has paid for belong to none of the rows as they are now"
+        found = f"{len(orphans)} videos that it has paid for belong to none of the current rows"
         raise InvalidRequestError(CHANGED.format(rows=found), advice=CHANGED_ADVICE)
 
 
@@ -303,7 +303,7 @@ def _final_entries(
 def _own_entries(manifest: Manifest, options: BatchOptions) -> dict[str, ManifestEntry]:
     entries = manifest.read()
     if foreign := sum(entry.batch != options.identity for entry in entries):
-        log.warning("%s held %d lines of another batch, which are replaced.", manifest.path, foreign)
+        log.warning("%s contained %d lines of another batch. Replacing them.", manifest.path, foreign)
     return {entry.request: entry for entry in entries if entry.batch == options.identity}
 
 

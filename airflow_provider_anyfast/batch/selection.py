@@ -61,7 +61,7 @@ def select_rows(
             made.append(row)
     existing = [row for row in rows if row.number in entries]
     if existing:
-        log.info("Skipped %d of %d rows: their videos are there and complete.", len(existing), len(rows))
+        log.info("Skipped %d of %d rows: their complete videos already exist.", len(existing), len(rows))
     if left_out := len(rows) - len(made) - len(existing):
         log.info("limit=%d leaves out %d rows, for which nothing is billed.", options.limit, left_out)
     return Selection(made, existing, list(entries.values()))

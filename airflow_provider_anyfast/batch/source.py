@@ -104,7 +104,7 @@ class RowSource:
         """Renders these rows again.
 
         Raises:
-            InvalidRequestError: a row renders to another request than before.
+            InvalidRequestError: a row renders a different request than before.
         """
         found = []
         for number in numbers:
@@ -112,7 +112,7 @@ class RowSource:
             same = row.recorded_as(index.keys[number])
             if same is None:
                 raise InvalidRequestError(
-                    CHANGED.format(rows=f"row {number} renders to another request"), advice=CHANGED_ADVICE
+                    CHANGED.format(rows=f"row {number} renders a different request"), advice=CHANGED_ADVICE
                 )
             found.append(same)
         return found

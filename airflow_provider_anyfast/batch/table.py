@@ -133,13 +133,13 @@ def checked_rows(rows: Any, *, keep_blank: bool = False) -> list[Row]:
         given = list(rows)
     except TypeError:
         raise InvalidRequestError(
-            f"rows is {_article(rows)}, and not a list of objects. Give a list of dicts, the path of a file, or the "
+            f"rows is {_article(rows)}, not a list of objects. Give a list of dicts, the path of a file, or the "
             "output of a task, as in rows=task.output."
         ) from None
     found = []
     for number, values in enumerate(given, start=1):
         if not isinstance(values, dict):
-            raise InvalidRequestError(f"row {number} is {_article(values)}, and not an object such as {{'sku': 'A1'}}.")
+            raise InvalidRequestError(f"row {number} is {_article(values)}, not an object such as {{'sku': 'A1'}}.")
         found.append(_row(values, number, values.line if isinstance(values, Row) else None))
     return found if keep_blank else _checked(found)
 
@@ -150,11 +150,11 @@ def check_required(rows: Sequence[Row], required: Iterable[str], key_column: str
     for column in required:
         if all(column not in row for row in rows):
             columns = ", ".join(dict.fromkeys(name for row in rows for name in row))
-            problems.append(f"there is no column {column!r}; there are {columns}")
+            problems.append(f"there is no column {column!r}; the columns are {columns}")
         elif empty := [row.label(key_column) for row in rows if not has_value(row.get(column))]:
             problems.append(f"column {column!r} has no value in {listed(empty)}")
     if problems:
-        raise InvalidRequestError(f"The table lacks what it must have: {'; '.join(problems)}.")
+        raise InvalidRequestError(f"Required columns are missing or have no value: {'; '.join(problems)}.")
 
 
 def listed(labels: Sequence[str], most: int = 5) -> str:
@@ -166,9 +166,9 @@ def listed(labels: Sequence[str], most: int = 5) -> str:
 def _checked(rows: list[Row]) -> list[Row]:
     found = [row for row in rows if any(map(has_value, row.values()))]
     if len(found) < len(rows):
-        log.info("Skipped %d of %d rows: they hold no value.", len(rows) - len(found), len(rows))
+        log.info("Skipped %d of %d rows: they have no values.", len(rows) - len(found), len(rows))
     if len(found) > MAX_ROWS:
-        raise InvalidRequestError(f"The table has {len(found):,} rows, and one batch takes {MAX_ROWS:,}.")
+        raise InvalidRequestError(f"The table has {len(found):,} rows, but one batch takes {MAX_ROWS:,}.")
     return found
 
 
@@ -191,7 +191,7 @@ def _from_csv(text: str) -> list[Row]:
     for line, fields in records:
         if len(fields) != len(names) and any(field.strip() for field in fields):
             raise ValueError(
-                f"line {line + lines_before} has {len(fields)} fields, and the header has {len(names)} columns"
+                f"line {line + lines_before} has {len(fields)} fields, but the header has {len(names)} columns"
             )
         cells.append((line + lines_before, fields))
     kept = [at for at, name in enumerate(names) if name or any(fields[at : at + 1] != [""] for _, fields in cells)]
@@ -262,7 +262,7 @@ def _literal(text: str) -> Any:
         return decode(text, _object)
     except PydanticCustomError:
         raise InvalidRequestError(
-            "rows is a text that begins like a list and is neither JSON nor a Python literal. Give the output of the "
+            "rows is text that begins like a list but is neither JSON nor a Python literal. Give the output of the "
             "task itself, as in rows=task.output, instead of a template that renders it to text."
         ) from None
     except ValueError as error:

@@ -114,7 +114,7 @@ def _with_columns_first(environment: Environment) -> Environment:
     def column(row: Row, name: Any) -> Any:
         if name not in row:
             there_are = ", ".join(map(str, row))
-            return StrictUndefined(hint=f"there is no column {name!r}; there are {there_are}")
+            return StrictUndefined(hint=f"there is no column {name!r}; the columns are {there_are}")
         value = row[name]
         if not has_value(value):
             return MissingValue(hint=f"column {name!r} has no value", exc=MissingValueError)

@@ -94,7 +94,7 @@ def parse_billing_log(body: Any) -> tuple[LogRow, ...]:
     data = _data(body, "read the billing log")
     rows = data.get("items") if isinstance(data, dict) else data
     if not isinstance(rows, list):
-        raise UnexpectedAnswerError("read the billing log: AnyFast's answer holds no list of rows.")
+        raise UnexpectedAnswerError("read the billing log: AnyFast's response contains no list of rows.")
     return tuple(row for row in map(_row, rows) if row is not None)
 
 
@@ -106,7 +106,7 @@ def parse_key_usage(body: Any) -> KeyUsage:
     """
     data = _data(body, "read the balance")
     if not isinstance(data, dict) or not {"total_available", "unlimited_quota"} & data.keys():
-        raise UnexpectedAnswerError("read the balance: AnyFast's answer holds none.")
+        raise UnexpectedAnswerError("read the balance: AnyFast's response contains none.")
     return KeyUsage(
         name=_text(data.get("name")),
         granted=_integer(data.get("total_granted")),
@@ -125,7 +125,7 @@ def parse_prices(body: Any) -> tuple[ModelPrice, ...]:
     """
     data = _data(body, "read the prices")
     if not isinstance(data, list):
-        raise UnexpectedAnswerError("read the prices: AnyFast's answer holds no list of models.")
+        raise UnexpectedAnswerError("read the prices: AnyFast's response contains no list of models.")
     return tuple(
         ModelPrice(_text(item["model_name"]), tuple(_rules(item)))
         for item in data
@@ -135,7 +135,7 @@ def parse_prices(body: Any) -> tuple[ModelPrice, ...]:
 
 def _data(body: Any, call: str) -> Any:
     if not isinstance(body, dict) or "data" not in body or body.get("success", body.get("code", True)) is False:
-        raise UnexpectedAnswerError(f"{call}: AnyFast's answer has another shape than its gateway's.")
+        raise UnexpectedAnswerError(f"{call}: AnyFast's response does not have the format of its gateway.")
     return body["data"]
 
 

@@ -70,7 +70,7 @@ def ask(client: AnyFastClient, call: Call[AnswerT]) -> AnswerT | None:
         return client.send_once(call)
     except AnyFastError as error:
         if not _may_pass(error) and pages.switch_off(call.name):
-            log.info("AnyFast does not let this key %s, so this process does not ask again: %s", call.name, error.what)
+            log.info("AnyFast does not let this key %s, so this process does not try again: %s", call.name, error.what)
         else:
             log.debug("%s", error.what)
         return None

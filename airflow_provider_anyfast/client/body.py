@@ -24,7 +24,7 @@ class BodyTooLargeError(httpx.DecodingError):
     """The answer is larger than any that makes sense."""
 
     def __init__(self) -> None:
-        super().__init__(f"the answer is larger than {LARGEST_BODY // 1024**2} MiB")
+        super().__init__(f"the response is larger than {LARGEST_BODY // 1024**2} MiB")
 
 
 class Body:
@@ -48,7 +48,7 @@ class Body:
         """The answer with its decoded body.
 
         Raises:
-            httpx.DecodingError: it is damaged, has an encoding that was not asked for, or is too large.
+            httpx.DecodingError: it is damaged, has an encoding that was not requested, or is too large.
         """
         headers = self._response.headers.copy()
         encodings = headers.pop("content-encoding", "")
@@ -63,7 +63,7 @@ class Body:
 
 def _inflated(body: bytes, encoding: str) -> bytes:
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise httpx.DecodingError(f"the encoding {encoding} was not asked for")
+        raise httpx.DecodingError(f"the encoding {encoding} was not requested")
     windows = [zlib.MAX_WBITS | 32]  # gzip or zlib, told apart by their first bytes
     if encoding == "deflate":
         windows.append(-zlib.MAX_WBITS)  # some servers leave zlib's frame out

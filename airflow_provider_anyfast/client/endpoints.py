@@ -153,7 +153,7 @@ def query_generation(generation_id: str) -> Call[Generation]:
     """
     generation_id = generation_id.strip()
     if not generation_id:
-        raise InvalidRequestError("generation_id is empty: give the one that GenerateVideoOperator pushed.")
+        raise InvalidRequestError("generation_id is empty: pass the one that GenerateVideoOperator pushed.")
     if not responses.is_id(generation_id):
         raise InvalidRequestError(f"generation_id {redact(generation_id)!r} is not an id such as asyntask_h81efT0q.")
     return Call(
@@ -237,5 +237,5 @@ def _all_pages(action: str, filters: Mapping[str, Any], parse: Callable[[Any], P
         if len(found) == known or complete:
             return list(found.values())
     raise UnexpectedAnswerError(
-        f"{action}: the list has no end; page {MOST_PAGES} still held {len(page.items)} new items."
+        f"{action}: the list does not end; page {MOST_PAGES} still held {len(page.items)} new items."
     )

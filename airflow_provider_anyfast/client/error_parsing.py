@@ -64,11 +64,11 @@ def error_from_response(response: httpx.Response, call: str, *secrets: str) -> A
         secrets: values that must not appear in the message.
     """
     answer = parse_error_response(response)
-    said = with_english(redact(answer.message, *secrets).rstrip(" .。")) or "an empty answer"
+    said = with_english(redact(answer.message, *secrets).rstrip(" .。")) or "an empty response"
     code = f" [{redact(answer.code, *secrets)}]" if answer.code else ""
     request = f" (request id {answer.request_id})" if answer.request_id and answer.request_id not in said else ""
     return _kind_of(answer, call)(
-        f"{call}: AnyFast answered HTTP {answer.status}{code}: {said}{request}.",
+        f"{call}: AnyFast returned HTTP {answer.status}{code}: {said}{request}.",
         status=answer.status,
         code=answer.code,
         request_id=answer.request_id,

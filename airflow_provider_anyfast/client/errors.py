@@ -192,7 +192,7 @@ class LedgerError(AnyFastError):
     cost_sentence = "Nothing more was billed."
     retryable = True
     next_attempt = _AGAIN
-    advice = "Clear the task once Airflow's API server and its database answer again."
+    advice = "Clear the task once Airflow's API server and its database respond again."
 
 
 class StorageError(AnyFastError):
@@ -201,8 +201,8 @@ class StorageError(AnyFastError):
     cost_sentence = "Nothing more was billed."
     scope = Scope.ROW
     retryable = True
-    next_attempt = "The next attempt tries again, and pays for nothing twice."
-    advice = "Clear the task once the storage answers again. Nothing is paid for twice."
+    next_attempt = "The next attempt tries again, and does not pay for anything twice."
+    advice = "Clear the task once the storage responds again. Nothing is paid for twice."
 
 
 class ConnectionFailedError(AnyFastError):
@@ -220,7 +220,7 @@ class NoAnswerError(AnyFastError):
     retryable = True
     names_connection = True
     next_attempt = _AGAIN
-    advice = "Check that AnyFast answers at the connection's host, and clear the task."
+    advice = "Check that AnyFast responds at the connection's host, and clear the task."
 
 
 class UnexpectedAnswerError(AnyFastError):
@@ -367,7 +367,7 @@ class ServerError(APIError):
 
     retryable = True
     next_attempt = _AGAIN
-    advice = "Clear the task when AnyFast answers again."
+    advice = "Clear the task when AnyFast responds again."
 
 
 class AssetFailedError(AnyFastError):
@@ -454,7 +454,7 @@ class WaitInterruptedError(AnyFastError):
     cost_sentence = "What was submitted will finish and be billed."
     retryable = True
     names_connection = True
-    next_attempt = "The next attempt asks for the same job, without a new submission."
+    next_attempt = "The next attempt polls the same job, without a new submission."
     advice = "Clear the task to continue with the same job, without a new submission."
 
 

@@ -88,8 +88,8 @@ def read_failure(call: Call[Any], failure: Exception, exchange: Exchange, settin
         hint = _tls_hint(settings.base_url) if exchange.failed_in_tls and "CERTIFICATE" not in reason else ""
         return ConnectionFailedError(f"{call.name}: {settings.base_url} could not be reached: {reason}.{hint}")
     if call.billed:
-        return LostAnswerError(f"{call.name}: the request was sent, but its answer was lost: {reason}.")
-    return NoAnswerError(f"{call.name}: no answer from {settings.base_url}: {reason}.")
+        return LostAnswerError(f"{call.name}: the request was sent, but its response was lost: {reason}.")
+    return NoAnswerError(f"{call.name}: no response from {settings.base_url}: {reason}.")
 
 
 def _tls_hint(base_url: str) -> str:
@@ -105,7 +105,7 @@ def _parsed(call: Call[AnswerT], response: httpx.Response, settings: Settings) -
     try:
         body = decode_json(response.content)
     except (ValueError, RecursionError):
-        kind = "an answer that is not JSON" if response.content.strip() else "an empty answer"
+        kind = "a response that is not JSON" if response.content.strip() else "an empty response"
         raise UnexpectedAnswerError(
             f"{call.name}: AnyFast sent {kind} with HTTP {response.status_code} (request id {request_id or 'none'}).",
             request_id=request_id,
@@ -130,13 +130,13 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
         advice = "Set the connection's host to that address."
         if call.billed:
             return ConfigurationError(what, advice=advice) if _was_refused(call, answer) else _lost(error)
-        return NoAnswerError(what, advice=f"If it stays so: {advice}", **_facts(error))
+        return NoAnswerError(what, advice=f"If the error persists: {advice}", **_facts(error))
     if call.billed:
         return error if _was_refused(call, answer) else _lost(error)
     if answer.status in _SAID_BY_OTHERS and not answer.is_json:
         return NoAnswerError(
             f"{error.what} That is not AnyFast's JSON: something in between sent it, or {base_url} is not AnyFast.",
-            advice="If it stays so, check the connection's host.",
+            advice="If the error persists, check the connection's host.",
             **_facts(error),
         )
     return error

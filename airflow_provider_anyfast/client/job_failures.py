@@ -51,21 +51,21 @@ def _reason(code: str, message: str) -> str:
 
 _ASSET_ADVICE = {
     "DownloadFailed": "AnyFast could not fetch the URL: it must be public.",
-    "TypeMismatch": "The file is not of the asset type that was given.",
+    "TypeMismatch": "The file does not have the given asset type.",
     "FormatUnsupported": "Convert it to a format that AnyFast takes.",
     "FormatUndetectable": "The file is damaged or of an unknown format.",
     "FileSizeTooLarge": "Make the file smaller.",
     "FaceMismatch": "The face is not that of the person who was verified.",
     "ContentRestricted": "The content policy refuses it.",
-    "TranscodingFailed": "The file may be damaged; encode it anew.",
+    "TranscodingFailed": "The file may be damaged; encode it again.",
     "TooShort": "Make it longer.",
     "TooLong": "Make it shorter.",
-    "TooSmall": "Make it larger; what counts is the pixels of a frame.",
-    "TooLarge": "Make it smaller; what counts is the pixels of a frame.",
+    "TooSmall": "Make it larger; AnyFast counts the pixels of a frame.",
+    "TooLarge": "Make it smaller; AnyFast counts the pixels of a frame.",
     "TooLow": "Raise its frame rate to at least 24.",
     "TooHigh": "Lower its frame rate to at most 60.",
     "SensitiveContentDetected": "The content policy refuses it.",
-    "PrivacyInformation": "It seems to show a real person, whom AnyFast takes only after verification.",
+    "PrivacyInformation": "It seems to show a real person, which AnyFast accepts only after verification.",
 }
 """By the end of the code, since the gateway masks dotted codes."""
 

@@ -152,7 +152,7 @@ def explained_environment() -> Iterator[None]:
         raise ConfigurationError(
             "The environment's proxy settings (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) cannot be used: "
             f"{redact(str(error))}.",
-            advice="Correct these variables, or set 'proxy' in the connection's extra, which takes their place.",
+            advice="Correct these variables, or set 'proxy' in the connection's extra, which overrides them.",
         ) from error
 
 

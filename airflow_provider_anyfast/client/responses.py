@@ -192,7 +192,7 @@ def parse_id(body: Any, call: str) -> str:
     for candidate in (*texts, *numbers, *bare):
         if is_id(candidate):
             return candidate
-    raise UnexpectedAnswerError(f"{call}: AnyFast's answer holds no id (it has {_shape(body)}).")
+    raise UnexpectedAnswerError(f"{call}: AnyFast's response contains no id (it has {_shape(body)}).")
 
 
 _ID_FIELDS = ("id", "task_id", "Id", "ID", "taskId", "TaskId", "generation_id")
@@ -228,7 +228,9 @@ def parse_models(body: Any) -> tuple[str, ...]:
     """The ids of the models that a key may use."""
     items = body.get("data") if isinstance(body, dict) else None
     if not isinstance(items, list):
-        raise UnexpectedAnswerError(f"list models: AnyFast's answer holds no list of models (it has {_shape(body)}).")
+        raise UnexpectedAnswerError(
+            f"list models: AnyFast's response contains no list of models (it has {_shape(body)})."
+        )
     return tuple(str(item["id"]) for item in items if isinstance(item, dict) and item.get("id"))
 
 
@@ -241,11 +243,11 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
     task = body.get("data") if isinstance(body, dict) and isinstance(body.get("data"), dict) else body
     if not isinstance(task, dict) or not isinstance(task.get("status"), str):
         raise UnexpectedAnswerError(
-            f"query a generation: AnyFast's answer about {generation_id} holds no status (it has {_shape(body)})."
+            f"query a generation: AnyFast's response about {generation_id} contains no status (it has {_shape(body)})."
         )
     if not _is_about(task, generation_id, wrapped=task is not body):
         raise UnexpectedAnswerError(
-            f"query a generation: AnyFast's answer about {generation_id} is about another generation."
+            f"query a generation: AnyFast's response about {generation_id} is about another generation."
         )
     upstream = _dict(task.get("data")) or task
     content, output = _dict(upstream.get("content")), _dict(upstream.get("output"))
@@ -325,9 +327,7 @@ def _validated(model: type[ModelT], body: Any, call: str) -> ModelT:
     try:
         return model.model_validate(body)
     except ValueError as error:
-        raise UnexpectedAnswerError(
-            f"{call}: AnyFast's answer cannot be understood (it has {_shape(body)})."
-        ) from error
+        raise UnexpectedAnswerError(f"{call}: AnyFast's response cannot be parsed (it has {_shape(body)}).") from error
 
 
 def _page(model: type[ModelT], body: Any, call: str) -> Page[ModelT]:
@@ -336,7 +336,7 @@ def _page(model: type[ModelT], body: Any, call: str) -> Page[ModelT]:
     if items is None and isinstance(result, dict) and "TotalCount" in result:
         items = []
     if not isinstance(items, list):
-        raise UnexpectedAnswerError(f"{call}: AnyFast's answer holds no Items (it has {_shape(body)}).")
+        raise UnexpectedAnswerError(f"{call}: AnyFast's response contains no Items (it has {_shape(body)}).")
     return Page(tuple(_validated(model, item, call) for item in items), _integer(result.get("TotalCount")))
 
 

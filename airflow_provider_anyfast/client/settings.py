@@ -52,9 +52,9 @@ class Settings:
         self._check_base_url()
         self._check_proxy()
         if not self.api_key:
-            raise ConfigurationError("password: no API key. Keys are made in the AnyFast console, under Token.")
+            raise ConfigurationError("password: no API key. Create one in the AnyFast console, under Token.")
         if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:
-            raise ConfigurationError("password: the API key holds a blank or a character that no key has.")
+            raise ConfigurationError("password: the API key contains a space or a character that no key has.")
         for name in ("timeout", "submit_timeout"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name}: {getattr(self, name)!r} is not a number of seconds above 0.")
@@ -135,6 +135,6 @@ def _url(value: str, name: str, example: str, *, credentials: bool = False) -> h
         raise ConfigurationError(f"{name}: not an address such as {example}.") from None
     if (url.userinfo and not credentials) or url.query or url.fragment:
         raise ConfigurationError(
-            f"{name}: holds a user, a password, a ? or a #; an address such as {example} is wanted."
+            f"{name}: contains a user, a password, a ? or a #; use an address such as {example} is wanted."
         )
     return url

@@ -64,10 +64,10 @@ def _read(connection: socket.socket, left: int, timeout: float | None) -> Iterat
         try:
             count = connection.recv_into(buffer[: min(left, _BUFFER)])
         except TimeoutError as error:
-            raise httpx.ReadTimeout(f"nothing came for {timeout:g} s") from error
+            raise httpx.ReadTimeout(f"no data arrived for {timeout:g} s") from error
         except OSError as error:
             raise httpx.ReadError(str(error)) from error
         if not count:
-            raise httpx.RemoteProtocolError(f"the storage host hung up {left:,} bytes before the end")
+            raise httpx.RemoteProtocolError(f"the storage host closed the connection {left:,} bytes before the end")
         left -= count
         yield buffer[:count]

@@ -213,7 +213,7 @@ class _Transfer:
             wrong = problem(file, size)
         if wrong:
             self._version = ""
-            raise DownloadError(f"What the storage host sent for {self._what} {wrong}.")
+            raise DownloadError(f"The data that the storage host sent for {self._what} {wrong}.")
         return size
 
     def _missing_range(self) -> dict[str, str] | None:
@@ -231,7 +231,9 @@ class _Transfer:
         start, total = _place_of(response)
         if start not in (0, self._received()):
             self._version = ""
-            raise httpx.RemoteProtocolError(f"bytes from {start:,} on were sent, {self._received():,} are here")
+            raise httpx.RemoteProtocolError(
+                f"bytes from {start:,} on were sent, but {self._received():,} bytes had been received"
+            )
         etag = response.headers.get("etag", "")
         # A weak one does not promise the same bytes, and places count in the compressed bytes where there are such.
         self._version = "" if etag.startswith("W/") or is_encoded(response) else etag
@@ -246,7 +248,7 @@ class _Transfer:
                     raise httpx.RemoteProtocolError(f"it is larger than {LARGEST:,} bytes, which no video is")
                 if time.monotonic() - since >= RATE_WINDOW:
                     if fresh < LEAST_RATE * RATE_WINDOW:
-                        raise httpx.ReadTimeout(f"only {fresh:,} bytes came in {RATE_WINDOW:g} s")
+                        raise httpx.ReadTimeout(f"only {fresh:,} bytes arrived in {RATE_WINDOW:g} s")
                     since, fresh = time.monotonic(), 0
             file.flush()
             os.fsync(file.fileno())
@@ -258,12 +260,14 @@ class _Transfer:
         self._version = ""
         answer = _error_page(response)
         said = redact(f"{answer.code} {answer.message}").strip()[:200]
-        what = f"The storage host answered HTTP {answer.status} for {self._what}{f' ({said})' if said else ''}."
+        what = f"The storage host returned HTTP {answer.status} for {self._what}{f' ({said})' if said else ''}."
         self._host_needs_time = _needs_time(answer)
         if answer.status not in _REFUSED:
             raise DownloadError(what, status=answer.status, retry_after=answer.retry_after)
         if self._expires_at is None or clock.now() < self._expires_at:
-            raise DownloadError(f"{what} Or its link has expired, which happens after 24 hours.", status=answer.status)
+            raise DownloadError(
+                f"{what} Its link may have expired, which happens after 24 hours.", status=answer.status
+            )
         self._refusals_past_the_end += 1
         if self._refusals_past_the_end < _REFUSALS_OF_AN_EXPIRED_LINK:
             raise DownloadError(what, status=answer.status)
@@ -298,7 +302,7 @@ def _place_of(response: httpx.Response) -> tuple[int, int | None]:
     if response.status_code == _PARTIAL:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", "").strip())
         if found is None:
-            raise httpx.RemoteProtocolError("a part of the file was sent without saying which")
+            raise httpx.RemoteProtocolError("a part of the file was sent without its position")
         return int(found[1]), int(found[2]) if found[2] != "*" else None
     length = None if is_encoded(response) else response.headers.get("content-length")
     return 0, int(length) if length is not None else None

@@ -22,6 +22,6 @@ def image_problem(file: IO[bytes], size: int) -> str:
         return f"is not an image (it begins with {start[:8]!r})"
     if kind == "image/webp":
         missing = int.from_bytes(start[4:8], "little") + 8 - size
-        return f"lacks its last {missing:,} bytes" if missing > 0 else ""
+        return f"is missing its last {missing:,} bytes" if missing > 0 else ""
     file.seek(max(0, size - _TAIL), os.SEEK_SET)
-    return "" if _END.get(kind, b"") in file.read() else "lacks its last bytes"
+    return "" if _END.get(kind, b"") in file.read() else "is missing its last bytes"

@@ -32,12 +32,12 @@ def video_problem(file: IO[bytes], size: int) -> str:
     boxes = list(_boxes(file, size))
     end = boxes[-1].end if boxes else 0
     if end > size:
-        return f"lacks its last {end - size:,} bytes"
+        return f"is missing its last {end - size:,} bytes"
     if end < size:
         return f"is damaged after its first {end:,} bytes"
     kinds = {box.kind for box in boxes}
     lacking = [f"{name} ({kind.decode()})" for kind, name in _PARTS_OF_A_VIDEO.items() if kind not in kinds]
-    return f"lacks its {' and its '.join(lacking)}" if lacking else ""
+    return f"is missing its {' and its '.join(lacking)}" if lacking else ""
 
 
 def missing_bytes(file: IO[bytes], size: int) -> int:

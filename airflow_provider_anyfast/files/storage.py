@@ -269,10 +269,10 @@ class RemoteFile(StoredFile):
         try:
             length = len(key.encode())
         except UnicodeEncodeError as error:
-            raise InvalidRequestError(f"{self.path!r} is no valid text ({error}).") from error
+            raise InvalidRequestError(f"{self.path!r} is not valid text ({error}).") from error
         if length > _LONGEST_KEY:
             raise InvalidRequestError(
-                f"{self.path} cannot be written: its key has {length:,} bytes, and may have {_LONGEST_KEY:,}."
+                f"{self.path} cannot be written: its key has {length:,} bytes, and the limit is {_LONGEST_KEY:,}."
             )
 
     def check_writable(self) -> None:
@@ -351,7 +351,7 @@ def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
     """
     path = str(path)
     if path.strip() in ("", "None"):
-        raise InvalidRequestError(f"{parameter} is empty, as if a template had rendered nothing.")
+        raise InvalidRequestError(f"{parameter} is empty; its template may have rendered to nothing.")
     scheme, separator, rest = path.partition("://")
     if separator:
         scheme, path = scheme.strip(), path.strip()
@@ -370,7 +370,7 @@ def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
             remote.fs  # noqa: B018 - connects, or says what is missing
         except (ValueError, ImportError) as error:
             raise InvalidRequestError(
-                f"{parameter}={path}: {error}. The Airflow provider of that storage brings its file system, such as "
+                f"{parameter}={path}: {error}. Install the Airflow provider for that storage, such as "
                 "apache-airflow-providers-amazon[s3fs], -google or -microsoft-azure."
             ) from error
     return RemoteFile(remote)
@@ -384,8 +384,8 @@ def _refuse_almost_url(path: str, parameter: str) -> None:
     scheme, rest = start[1], path[start.end(1) + 1 :].lstrip("/")
     if start[2] == "/" or scheme.lower() in _STORAGE_SCHEMES:
         raise InvalidRequestError(
-            f"{parameter}={path} is almost a URL. Write {scheme}://{rest}, as a text, since pathlib's Path drops a "
-            f"slash, or ./{path} for a local file of this name."
+            f"{parameter}={path} looks like a URL that lacks a slash. Write {scheme}://{rest} as a string, since "
+            f"pathlib's Path drops a slash, or ./{path} for a local file of this name."
         )
 
 
@@ -420,8 +420,8 @@ def _scratch_folder() -> Iterator[Path]:
         made = tempfile.TemporaryDirectory(prefix=_SCRATCH)
     except OSError as error:
         raise StorageError(
-            f"This worker has no temporary folder that can be written ({error.strerror}), and files of object storage "
-            "come and go through one: mount /tmp, or set TMPDIR."
+            f"This worker has no writable temporary folder ({error.strerror}), and every transfer from or to object "
+            f"storage needs one: mount /tmp, or set TMPDIR."
         ) from error
     with made as folder, ExitStack() as held:
         with suppress(OSError):  # a file system without locks has no sweeping either

@@ -122,7 +122,7 @@ class VideoOutput:
         fetch = partial(download, client.open_link, expires_at=rendered_at + LINK_LIFE if rendered_at else None)
         video, frame, look = self._target(task.generation_id), None, None
         if not self.overwrite and video.is_whole_video():
-            log.info("%s is already there and complete. It is kept.", video.path)
+            log.info("%s already exists and is complete. Keeping it.", video.path)
         else:
 
             def fetch_and_look(path: Path) -> _Look:
@@ -202,7 +202,7 @@ def link_of(task: Generation) -> str:
     """
     if task.video_url is None:
         raise UnexpectedAnswerError(
-            f"Generation {task.generation_id} is finished, but AnyFast's answer holds no http(s) link to it.",
+            f"Generation {task.generation_id} is finished, but AnyFast's response contains no http(s) link to it.",
             cost=Cost.PAID,
             generation_id=task.generation_id,
         )

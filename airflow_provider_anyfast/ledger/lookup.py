@@ -139,7 +139,7 @@ class Lookup:
             clock.sleep(min(left, 1.0))
         if self._is_stopped():
             raise WaitInterruptedError(
-                "The task was stopped while it looked for a submission whose answer was lost.",
+                "The task was stopped while it looked for a submission whose response was lost.",
                 cost=Cost.MAYBE,
                 advice="The next attempt, or a clear, looks for it again.",
             )
@@ -147,5 +147,5 @@ class Lookup:
 
 def _named(lost: Sequence[Lost]) -> str:
     if len(lost) > 1:
-        return f"{len(lost)} submissions whose answers were lost"
-    return f"the submission of {clock.iso(lost[0].sent_at)}, whose answer was lost,"
+        return f"{len(lost)} submissions whose responses were lost"
+    return f"the submission of {clock.iso(lost[0].sent_at)}, whose response was lost,"

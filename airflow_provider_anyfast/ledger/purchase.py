@@ -74,7 +74,7 @@ def submit_once(ledger: Ledger, send: Callable[[Guard], str], *, is_resubmission
         ledger.record_submitted(id_)
     except BaseException:
         if id_:  # Airflow's execution_timeout strikes wherever the task is, also between the answer and its record.
-            log.error("%s is accepted and billed, and this attempt is stopped before that was recorded.", id_)  # noqa: TRY400 - Airflow logs the cause
+            log.error("%s is accepted and billed, but this attempt was stopped before that was recorded.", id_)  # noqa: TRY400 - Airflow logs the cause
             ledger.record_submitted(id_)
         raise
     return id_
@@ -174,7 +174,7 @@ class _Purchase:
     def found(self, verdict: Found, lost: Lost, *, changed: bool = False) -> Attach:
         """What is paid for, after all."""
         log.info(
-            "The answer to the submission of %s was lost. AnyFast's billing log has it: generation %s. Nothing is "
+            "The response to the submission of %s was lost. AnyFast's billing log has it: generation %s. Nothing is "
             "submitted again.",
             clock.iso(lost.sent_at),
             verdict.id,
@@ -186,8 +186,8 @@ class _Purchase:
         """Goes on with what is paid for; submits again only where that has failed and a new one can help."""
         if paid.changed:
             log.warning(
-                "The request renders differently than the one that generation %s was paid for. A retry goes on with "
-                "that generation. To submit, and pay for, the changed request, clear the task.",
+                "The request differs from the one that generation %s was paid for. A retry continues with that "
+                "generation. To submit, and pay for, the changed request, clear the task.",
                 paid.id,
             )
         self.ledger.acknowledge_clear()
@@ -196,7 +196,9 @@ class _Purchase:
         except GenerationNotFoundError as error:
             age = clock.now() - paid.submitted_at
             if age <= NOT_FOUND_GRACE or (self.wait_if_unknown and age <= RETENTION):
-                log.warning("AnyFast does not know generation %s yet, or not at this moment: waiting for it.", paid.id)
+                log.warning(
+                    "AnyFast does not know generation %s yet, or cannot find it at the moment: waiting for it.", paid.id
+                )
                 return PaidGeneration(paid.id, paid.submitted_at, reattached=True)
             raise _unknown(self.ledger, paid, error, is_retained=age <= RETENTION) from error
         except AnyFastError as error:
@@ -230,13 +232,15 @@ class _Purchase:
         """
         if isinstance(verdict, Unknown) and self.on_lost_submission == "resubmit" and decision.may_resubmit:
             log.warning(
-                "%s on_lost_submission='resubmit': submitting once more, which may be billed too.",
+                "%s on_lost_submission='resubmit': submitting again, which may be billed as well.",
                 self._lost_at(decision.at),
             )
             return self.submit_new(is_resubmission=True)
         self.ledger.mark_unconfirmed()
-        how = error.what if error else "An earlier attempt ended while it waited for the answer."
-        again = " It was sent once more already since the last clear." if not self.ledger.may_resubmit else ""
+        how = error.what if error else "An earlier attempt ended while it waited for the response."
+        again = (
+            " It has already been submitted again once since the last clear." if not self.ledger.may_resubmit else ""
+        )
         what = f"{how} {self._lost_at(decision.at)}{again} Nothing more was submitted.{_log_sentence(verdict)}"
         is_billed = isinstance(verdict, Billed)
         raise LostSubmissionError(
@@ -249,7 +253,7 @@ class _Purchase:
         ) from error
 
     def _lost_at(self, at: float) -> str:
-        return f"The submission of {clock.iso(at)} (request {self.ledger.fingerprint[:12]}) has no answer."
+        return f"The submission of {clock.iso(at)} (request {self.ledger.fingerprint[:12]}) got no response."
 
 
 def _unknown(ledger: Ledger, paid: Attach, error: AnyFastError, *, is_retained: bool) -> AnyFastError:
@@ -283,10 +287,10 @@ def _log_sentence(verdict: Billed | Unknown) -> str:
             return f" AnyFast's billing log has a charge that can only be this one: {charges}."
         return (
             f" {len(verdict.charges)} submissions were lost, and AnyFast's billing log has as many charges, but does "
-            f"not tell which is whose: {charges}."
+            f"not say which belongs to which: {charges}."
         )
     if charges:
-        return f" AnyFast's billing log does not tell whether it is among these charges: {charges}."
+        return f" AnyFast's billing log does not show whether it is among these charges: {charges}."
     if verdict.is_log_read:
         return " AnyFast's billing log does not show it, which does not prove that it was not billed."
     return ""

@@ -179,7 +179,7 @@ def decide(record: Record | None, *, is_same_request: bool, is_clear: bool) -> D
     if record is None:
         return Submit()
     if is_clear and not is_same_request:
-        paid = f"generation {record.id}" if record.id else "a submission whose answer is unknown"
+        paid = f"generation {record.id}" if record.id else "a submission whose response is unknown"
         return Submit(f"the task was cleared, and the request has changed since {paid} of {clock.iso(record.at)}")
     if record.stage is Stage.FINISHED or (is_clear and not record.is_open):
         lost = record.lost if record.stage is Stage.LOST else None
@@ -280,8 +280,8 @@ class Ledger:
                 self._stored = record
                 return
             raise LedgerError(
-                "The record of what was paid for does not hold what this attempt has just written: another attempt of "
-                "the task is running, or something answers in Airflow's place. Nothing was submitted."
+                "The record of what was paid for does not contain what this attempt has just written: another "
+                "attempt of the task is running, or something else responds in place of Airflow. Nothing was submitted."
             )
 
     def _recall_intent(self, record: Record, error: Exception) -> None:
@@ -300,14 +300,16 @@ class Ledger:
             try:
                 _patiently(self._restore)
             except Exception:  # noqa: BLE001 - all that is left is to say so
-                left = " It may hold an intent all the same, which the next attempt cannot tell from a lost submission."
+                left = (
+                    " It may still contain an intent, which the next attempt cannot distinguish from a lost submission."
+                )
         raise LedgerError(
             f"The record of what was paid for could not be written ({_reason(error)}). Nothing was submitted.{left}"
         ) from error
 
     def clear_intent(self) -> None:
         """Takes the intent back, since AnyFast has not accepted the request. What stood before stands again."""
-        self._try("take back the intent", self._restore)
+        self._try("remove the intent", self._restore)
 
     def record_submitted(self, id_: str) -> None:
         """Records what AnyFast answered. Tries again where it fails, since this record is worth what was paid."""
@@ -321,7 +323,7 @@ class Ledger:
         """
         record = self._stored or Record(stage=Stage.INTENT, at=clock.now(), asked=self._asked, **self._identity)
         self._stored = record.model_copy(update={"lost_at": clock.now(), "request_id": request_id or None})
-        self._try("record the loss of an answer", partial(self._write, self._stored))
+        self._try("record that the response was lost", partial(self._write, self._stored))
         return self._stored.lost
 
     def record_found(self, id_: str) -> None:
@@ -423,8 +425,8 @@ def record_of(value: Any) -> Record:
             raise ValueError("a record without an id")  # noqa: TRY301 - reported like any other invalid record
     except ValueError as error:
         raise LedgerError(
-            "The record of what was paid for cannot be understood. A video may be paid for already, so nothing was "
+            "The record of what was paid for cannot be parsed. A video may be paid for already, so nothing was "
             "submitted.",
-            advice="Delete the Variable anyfast_ledger_… of this task, or its task state, to submit anew.",
+            advice="Delete the Variable anyfast_ledger_… of this task, or its task state, to submit again.",
         ) from error
     return record

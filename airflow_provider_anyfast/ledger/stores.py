@@ -178,7 +178,7 @@ class VariableStore:
             return json.loads(answer.value) if answer.value else None
         if getattr(answer, "error", None) == ErrorType.VARIABLE_NOT_FOUND:
             return None
-        raise LedgerError(f"Airflow answered {answer!r} when it was asked for the Variable {self.name}.")
+        raise LedgerError(f"Airflow answered {answer!r} to a request for the Variable {self.name}.")
 
     def set(self, value: dict[str, Any]) -> None:
         """Stores ``value`` for the attempts to come."""
@@ -188,7 +188,7 @@ class VariableStore:
             PutVariable(key=self.name, value=json.dumps(value), description="What a task has paid for at AnyFast")
         )
         if getattr(answer, "error", None):
-            raise LedgerError(f"Airflow answered {answer!r} when it was asked to store the Variable {self.name}.")
+            raise LedgerError(f"Airflow answered {answer!r} to a request to store the Variable {self.name}.")
 
     def delete(self) -> None:
         """Removes it."""

@@ -108,23 +108,23 @@ def _problems(media: MediaFile, expected_type: str | None, name: str) -> list[st
     if media.size == 0:
         return ["is empty"]
     if media.asset_type not in RULES:
-        return [f"holds {media.media_type or 'something unknown'}, which is neither an image, a video nor audio"]
+        return [f"contains {media.media_type or 'something unknown'}, which is neither image, video nor audio"]
     problems = []
     if expected_type is not None and media.asset_type != expected_type:
-        problems.append(f"holds {media.media_type}, and asset_type={expected_type!r} was asked for")
+        problems.append(f"contains {media.media_type}, but asset_type={expected_type!r} was given")
     formats = RULES[media.asset_type].formats
     if media.media_type in formats:
         return problems + _beyond_limits(media, name)
     return [
         *problems,
-        f"holds {media.media_type}, and AnyFast takes {', '.join(formats.values())} as {media.asset_type}",
+        f"contains {media.media_type}, but AnyFast accepts {', '.join(formats.values())} as {media.asset_type}",
     ]
 
 
 def _beyond_limits(media: MediaFile, name: str) -> list[str]:
     limits = RULES[media.asset_type].limits
     measures: Measures = {Measure.SIZE: media.size}
-    problems, why_not = [], "the file does not tell"
+    problems, why_not = [], "the file does not say"
     try:
         measures |= measure(media.path, media.media_type)
     except UnusableMediaError as error:

@@ -1,4 +1,4 @@
-"""What AnyFast takes of an uploaded file, by type. Only data, and how a value outside of it is described.
+"""What AnyFast accepts of an uploaded file, by type. Only data, and how a value outside of it is described.
 
 Where sources differ, only what all of them refuse is refused here: a file between them may be taken, and refusing it
 would cost more than an asset that fails.
@@ -51,12 +51,12 @@ class Limit:
         taken = (
             f"{_number(self.lowest)} to {_number(self.highest)}" if self.lowest else f"at most {_number(self.highest)}"
         )
-        return f"{measure.sentence.format(_number(value))}, and AnyFast takes {taken}"
+        return f"{measure.sentence.format(_number(value))}, but AnyFast accepts {taken}"
 
 
 @dataclass(frozen=True)
 class MediaRules:
-    """What AnyFast takes of one asset type.
+    """What AnyFast accepts of one asset type.
 
     Attributes:
         formats: names by media type.

@@ -53,7 +53,7 @@ def measure(path: Path, media_type: str) -> Measures:
         return _MEASURING[media_type.partition("/")[0]](path, media_type)
     except ImportError as error:
         raise NotMeasurableError(
-            f"{error.name or 'a library'} is not installed: `pip install airflow-provider-anyfast[media]` brings it"
+            f"{error.name or 'a library'} is not installed: `pip install airflow-provider-anyfast[media]` installs it"
         ) from error
 
 
@@ -77,7 +77,7 @@ def _measure_image(path: Path, media_type: str) -> Measures:
                 _decode(image, path)
     except Image.DecompressionBombError as error:
         raise UnusableMediaError(
-            f"has more pixels than Pillow's safety limit, and AnyFast takes {_LARGEST_SIDE} on each side at most"
+            f"has more pixels than Pillow's safety limit, but AnyFast accepts {_LARGEST_SIDE} on each side at most"
         ) from error
     except UnidentifiedImageError as error:
         if media_type in ("image/heic", "image/heif"):
@@ -99,7 +99,7 @@ def _measure_png(path: Path) -> Measures:
 def _decode(image: Image.Image, path: Path) -> None:
     """Finds damage behind the header, most often a file that ends too early.
 
-    Images larger than AnyFast takes are not decoded: they are refused anyway.
+    Images larger than AnyFast accepts are not decoded: they are refused anyway.
     """
     if max(image.size) > _LARGEST_SIDE:
         return
@@ -136,12 +136,12 @@ def pictures_of(container: InputContainer) -> VideoStream:
     """
     stream = next((each for each in container.streams.video if not _is_cover(each)), None)
     if stream is None:
-        held = "sound, but no picture" if container.streams.audio else "neither picture nor sound"
-        raise UnusableMediaError(f"holds {held}, so it is no video")
+        held = "audio, but no picture" if container.streams.audio else "neither picture nor audio"
+        raise UnusableMediaError(f"contains {held}, so it is not a video")
     if not _codec_of(stream):
-        raise NotMeasurableError("FFmpeg does not know how its pictures are coded")
+        raise NotMeasurableError("FFmpeg does not know its video codec")
     if not (stream.width and stream.height):
-        raise UnusableMediaError("is damaged: its pictures have no size")
+        raise UnusableMediaError("is damaged: its frames have no size")
     return stream
 
 
@@ -164,10 +164,10 @@ def _measure_audio(path: Path, media_type: str) -> Measures:
     with path.open("rb") as file, container_of(file) as container:
         stream = next(iter(container.streams.audio), None)
         if stream is None:
-            raise UnusableMediaError("holds no sound")
+            raise UnusableMediaError("contains no audio")
         codec = _codec_of(stream) or "unknown"
         if media_type == "audio/mpeg" and not codec.startswith("mp3"):
-            raise UnusableMediaError(f"holds {codec} sound, which is not MP3")
+            raise UnusableMediaError(f"contains {codec} audio, which is not MP3")
         # What FFmpeg says of an MP3 may be a guess from its first bit rate.
         return {Measure.DURATION: _duration(container, stream, None)}
 

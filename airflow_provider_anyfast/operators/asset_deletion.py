@@ -115,7 +115,7 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         mine = [asset.id for asset in assets if asset.group_id == group_id]
         for asset_id in mine:
             _is_deleted(client, endpoints.delete_asset(asset_id))
-        self.log.info("Group %s held %d assets.", group_id, len(mine))
+        self.log.info("Group %s contained %d assets.", group_id, len(mine))
         return _is_deleted(client, endpoints.delete_asset_group(group_id))
 
 

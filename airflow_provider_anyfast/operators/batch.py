@@ -213,7 +213,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             self._intake.advance(BatchState.ABORTED)
         self.log.warning(
             "This task was stopped. AnyFast cannot cancel: videos that were submitted will finish and be billed. A "
-            "retry or a clear of this task goes on with them."
+            "retry or a clear of this task continues with them."
         )
 
     def _run(self, context: Context, checkpoint: BatchCheckpoint, event: JobsEvent) -> dict[str, Any]:
@@ -332,8 +332,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         context["ti"].xcom_push("progress", progress)
         self.log.info(  # one by one: Airflow 3.1.0 logs no mapping
             "%d of %d rows have succeeded, %d were skipped, %d failed, %d are unconfirmed. %d videos are rendering, %d "
-            "are being downloaded, %d are polled or downloaded next, %d rows are being submitted, %d wait for their "
-            "submission.%s",
+            "are being downloaded, %d are polled or downloaded next, %d rows are being submitted, %d are waiting to "
+            "be submitted.%s",
             *(
                 progress[name]
                 for name in ("succeeded", "rows", "skipped", "failed", "lost", "rendering", "downloading")

@@ -169,7 +169,9 @@ class WriteReportOperator(BaseOperator):
             return read_rows(self.rows)
         checked = context["ti"].xcom_pull(task_ids=str(self.rows), key=ROWS_KEY)
         if checked is None:
-            raise InvalidRequestError(f"rows={self.rows!r}: this task has left no rows, so there is nothing to report.")
+            raise InvalidRequestError(
+                f"rows={self.rows!r}: this task has pushed no rows, so there is nothing to report."
+            )
         return read_rows(checked)
 
     def _entries(self, context: Context, rows: Sequence[dict[str, Any]]) -> list[ManifestEntry]:

@@ -149,7 +149,7 @@ class ReviewVideosOperator(HITLOperator):
             read(self, ReviewParameters)
             drafts = review.drafts_of(self.videos)
             if not drafts:
-                return self._end_without_approval("There is no finished video to ask about.")
+                return self._end_without_approval("There is no finished video to review.")
             asked = {"question": review.question_of(drafts), "max_tries": context["ti"].max_tries}
             record = store_for(context, LEDGER_KEY).get() or {}
             is_asked = all(record.get(name) == value for name, value in asked.items())

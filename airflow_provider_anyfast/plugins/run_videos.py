@@ -144,9 +144,9 @@ def _of_manifest(record: TaskRecord, path: str) -> Iterator[Video]:
 def _of_entry(record: TaskRecord, entry: ManifestEntry, *, is_local: bool) -> Video:
     kind, status = {
         SUCCEEDED: (READY, "Ready"),
-        SKIPPED: (READY, "Ready, was there before"),
-        LOST: (UNKNOWN, "May have been billed, and nobody knows its id"),
-    }.get(entry.status, (FAILED, "Failed, a retry tries again" if entry.retryable else "Failed"))
+        SKIPPED: (READY, "Ready, already there"),
+        LOST: (UNKNOWN, "May have been billed; its id is unknown"),
+    }.get(entry.status, (FAILED, "Failed; a retry tries again" if entry.retryable else "Failed"))
     if kind is READY and not entry.result.get("path"):
         kind, status = UNSAVED, "Ready, not saved to a file"
     found = _of_result(record, entry.result, kind, status, row=entry.row, error=entry.error or "")
@@ -172,7 +172,7 @@ def _of_task(record: TaskRecord) -> Iterator[Video]:
         kind, status = {
             "success": (READY, "Ready") if record.xcoms.get("path") else (UNSAVED, "Ready, not saved to a file"),
             "failed": (FAILED, "Failed"),
-            "up_for_retry": (RENDERING, "Waits for a retry"),
+            "up_for_retry": (RENDERING, "Waiting for a retry"),
         }.get(record.state, (RENDERING, "Rendering"))
         given = {name: value for name, value in record.rendered.items() if value not in (None, "", "None", [], "[]")}
         result = {

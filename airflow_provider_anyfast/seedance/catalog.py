@@ -103,4 +103,4 @@ MODELS: Mapping[str, ModelSpec] = {
     "doubao-seedance-1-0-lite-t2v-250428": _V1,
     "doubao-seedance-1-0-lite-i2v-250428": _V1,
 }
-"""By the name that AnyFast takes (docs.anyfast.ai, the guides of each model)."""
+"""By the name that AnyFast accepts (docs.anyfast.ai, the guides of each model)."""

@@ -75,7 +75,7 @@ def check_budget(tokens: int | None, most: int | None) -> None:
     """
     if most is not None and (tokens is None or tokens > most):
         expected = "an unknown number of tokens" if tokens is None else f"about {tokens:,} tokens"
-        raise InvalidRequestError(f"This video would cost {expected}, and max_tokens={most:,}.")
+        raise InvalidRequestError(f"This video would cost {expected}, but max_tokens={most:,}.")
 
 
 def describe_estimate(tokens: int | None, price_per_million: Decimal | None) -> str:

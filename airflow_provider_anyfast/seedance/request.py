@@ -163,16 +163,16 @@ class VideoRequest(Parameters):
         if not self.prompt and not self.content:
             yield _problem("prompt is empty", "prompt", "content")
         if "\x00" in (self.prompt or ""):
-            yield _problem("prompt holds a NUL character", "prompt")
+            yield _problem("prompt contains a NUL character", "prompt")
         yield from self._frame_problems()
         yield from self._reference_problems()
         if self.web_search and (self.references or self.content):
             yield _problem(
-                "web_search=True works with a prompt alone, without references", "web_search", "content", *REFERENCES
+                "web_search=True works only with a prompt and no references", "web_search", "content", *REFERENCES
             )
         if clash := sorted(self.extra_body.keys() & self._named_options()):
             yield _problem(
-                f"extra_body repeats {', '.join(clash)}, which {'is' if len(clash) == 1 else 'are'} given already",
+                f"extra_body repeats {', '.join(clash)}, which {'is' if len(clash) == 1 else 'are'} already given",
                 "extra_body",
             )
         yield from self._encoding_problems()
@@ -192,7 +192,7 @@ class VideoRequest(Parameters):
         else:
             if size > LARGEST_BODY:
                 yield _problem(
-                    f"the request has {size:,} bytes, and AnyFast takes {LARGEST_BODY:,}: upload references as assets"
+                    f"the request has {size:,} bytes, but AnyFast accepts {LARGEST_BODY:,}: upload references as assets"
                 )
 
     def _items(self) -> Iterator[dict[str, Any]]:
@@ -235,9 +235,9 @@ class VideoRequest(Parameters):
         ):
             if len(given) > most:
                 takes = f"at most {most}" if most else "only first_frame and last_frame"
-                yield _problem(f"{kind} holds {len(given)}, and {self.model} takes {takes}", "model", kind)
+                yield _problem(f"{kind} has {len(given)} items, but {self.model} accepts {takes}", "model", kind)
         if spec.items is not None and len(self.references) > spec.items:
-            sentence = f"{len(self.references)} references are given, and {self.model} takes {spec.items} altogether"
+            sentence = f"{len(self.references)} references are given, but {self.model} accepts {spec.items} in total"
             yield _problem(sentence, "model", *REFERENCES)
         only_audio = self.reference_audios and not (self.reference_images or self.reference_videos or self.content)
         if only_audio and spec.audios and not spec.lone_audio:
@@ -251,7 +251,7 @@ class VideoRequest(Parameters):
             yield _problem(sentence, "model", "resolution", "extra_body")
         if self.resolution is not None and resolutions is not None and self.resolution not in resolutions:
             sentence = (
-                f"resolution={self.resolution!r} is not one of {', '.join(resolutions)}, which {self.model} makes"
+                f"resolution={self.resolution!r} is not one of {', '.join(resolutions)}, which {self.model} supports"
             )
             yield _problem(sentence, "model", "resolution")
         if self.ratio is not None and self.ratio not in RATIOS:
@@ -259,7 +259,7 @@ class VideoRequest(Parameters):
         if self.seed is not None and not -1 <= self.seed <= LARGEST_SEED:
             yield _problem(f"seed={self.seed} is outside -1 to {LARGEST_SEED:,}", "model", "seed")
         if self.first_frame and spec.frames_need_adaptive and self.ratio not in (None, "adaptive"):
-            sentence = f"ratio={self.ratio!r}: with first_frame {self.model} takes only 'adaptive'"
+            sentence = f"ratio={self.ratio!r}: with first_frame {self.model} accepts only 'adaptive'"
             yield _problem(sentence, "model", "ratio", "first_frame")
         if self.duration is not None and not self._duration_fits(spec):
             own = f" or {CHOSEN_BY_MODEL}" if spec.chooses_duration else ""
@@ -299,15 +299,15 @@ def _item(kind: str, reference: str, role: str) -> dict[str, Any]:
 
 
 def _reference_problem(name: str, reference: str, kind: str) -> str:
-    """What is wrong with one reference; empty if AnyFast takes it."""
+    """What is wrong with one reference; empty if AnyFast accepts it."""
     if reference.startswith("data:"):
         if kind == "video":
-            return f"{name}: AnyFast takes no data URI for a video; upload it as an asset or give a public URL"
+            return f"{name}: AnyFast does not accept a data URI for a video; upload it as an asset or give a public URL"
         if not reference.startswith(f"data:{kind}/"):
             return f"{name}={shown(reference)} is not a data URI of type {kind}/…"
     elif not (_is_asset(reference) or reference.startswith(("http://", "https://"))):
         kinds = "an asset id or a public URL" + ("" if kind == "video" else " or a data URI")
-        cure = "to give a file, name an asset_group too, or use CreateAssetOperator"
+        cure = "to pass a file, set asset_group as well, or use CreateAssetOperator"
         return f"{name}={shown(reference)} is not {kinds}; {cure}"
     return ""
 

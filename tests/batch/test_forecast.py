@@ -34,7 +34,7 @@ TOOK = {"mean": 60.0, "slowest": 80.0}
         pytest.param({"rendering": [NOW - 5], "waiting": 3}, id="no video has ended"),
         pytest.param({"to_save": 3}, id="no video is saved"),
         pytest.param({"rendering": [NOW - 5], "to_save": 3, **TOOK}, id="only how long they render is known"),
-        pytest.param({"waiting": 3, **TOOK}, id="nobody knows how many AnyFast takes at a time"),
+        pytest.param({"waiting": 3, **TOOK}, id="nobody knows how many AnyFast accepts at a time"),
         pytest.param({"rendering": [NOW - 90], **TOOK}, id="all take longer than any did before"),
     ],
 )

@@ -177,7 +177,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_its_own_script_alone() -
     ("status", "words"),
     [
         (SUCCEEDED, "Ready"),
-        (SKIPPED, "There before"),
+        (SKIPPED, "Already there"),
         (FAILED, "Failed"),
         (LOST, "May have been billed"),
         ("RUNNING", "Not ended"),

@@ -30,8 +30,8 @@ def refusal(rows: Any, template: dict[str, Any], **options: Any) -> str:
 def test_a_problem_of_many_rows_is_named_once() -> None:
     rows = [{"SKU": f"A{n}", "Name": "boat"} for n in range(200)]
     assert refusal(rows, {"prompt": "{{ row.Nmae }}"}) == (
-        "200 of 200 rows would be refused. prompt: there is no column 'Nmae'; there are SKU, Name: row 1 (SKU A0), "
-        "row 2 (SKU A1), row 3 (SKU A2), row 4 (SKU A3), row 5 (SKU A4) and 195 more."
+        "200 of 200 rows would be refused. prompt: there is no column 'Nmae'; the columns are SKU, Name: row 1 "
+        "(SKU A0), row 2 (SKU A1), row 3 (SKU A2), row 4 (SKU A3), row 5 (SKU A4) and 195 more."
     )
 
 
@@ -55,7 +55,7 @@ def test_a_row_s_value_cannot_leave_the_folder_of_the_template() -> None:
 def test_two_rows_cannot_have_one_output(other: str) -> None:
     rows = [{"sku": "1", "path": "out/a.mp4"}, {"sku": "2", "path": other}]
     template = {"prompt": "{{ row.sku }}", "output_path": "{{ row.path }}"}
-    assert f"output_path={other!r} is that of row 1 (sku 1) too: row 2 (sku 2)" in refusal(rows, template)
+    assert f"output_path={other!r} is also that of row 1 (sku 1): row 2 (sku 2)" in refusal(rows, template)
 
 
 def test_equal_rows_are_mentioned_before_the_payment(caplog: pytest.LogCaptureFixture) -> None:
@@ -74,7 +74,7 @@ def test_equal_rows_can_be_skipped_or_refused() -> None:
 
 def test_an_empty_table_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("sku,name\n,\n,,\n")
-    for rows, phrase in ((str(tmp_path / "rows.csv"), "none of its rows holds a value"), ([], "rows is empty")):
+    for rows, phrase in ((str(tmp_path / "rows.csv"), "none of its rows contains a value"), ([], "rows is empty")):
         with pytest.raises(InvalidRequestError, match=phrase):
             read_rows(rows)
     with pytest.raises(InvalidRequestError, match="does not exist"):

@@ -139,7 +139,7 @@ def test_a_row_that_renders_differently_in_a_later_segment_is_not_submitted(tmp_
     keys[2] = f"3:{'0' * 32}-0"
     batch.index = json.dumps({**stored, "keys": " ".join(keys)})
     ended = batch.client.finish(2)
-    with pytest.raises(InvalidRequestError, match="row 3 renders to another request"):
+    with pytest.raises(InvalidRequestError, match="row 3 renders a different request"):
         batch.segment(ended)
     assert batch.client.calls["POST"] == 2
 
@@ -462,7 +462,7 @@ def test_a_task_that_has_to_end_waits_only_some_seconds_for_an_answer_and_record
         batch.segment()
     assert time.monotonic() - began < 10
     assert [(entry["row"], entry["status"]) for entry in batch.entries()] == [(2, "LOST")]
-    assert "had to end before AnyFast answered" in caplog.text
+    assert "had to end before AnyFast responded" in caplog.text
     never.set()
     batch.client = StubClient()
     batch.client.generations = {f"asyntask_{0:032d}": Outcome.SUCCEEDED}

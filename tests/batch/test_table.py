@@ -52,9 +52,9 @@ def test_a_file_is_read_as_what_its_name_says(name: str, text: str, rows: list[d
 @pytest.mark.parametrize(
     ("name", "text", "phrase"),
     [
-        ("a.csv", "name,n\nboat\n", "line 2 has 1 fields, and the header has 2"),
-        ("a.csv", "name\nboat,1\n", "line 2 has 2 fields, and the header has 1"),
-        ("a.csv", ",name\n0,boat,1\n", "line 2 has 3 fields, and the header has 2"),
+        ("a.csv", "name,n\nboat\n", "line 2 has 1 fields, but the header has 2"),
+        ("a.csv", "name\nboat,1\n", "line 2 has 2 fields, but the header has 1"),
+        ("a.csv", ",name\n0,boat,1\n", "line 2 has 3 fields, but the header has 2"),
         ("a.csv", 'name\n"boat\n', "cannot be read"),
         ("a.json", "[", "cannot be read"),
         ("a.csv", "sku,n,sku\n1,2,3\n", "more than one column 'sku'; the columns are sku, n, sku"),
@@ -115,9 +115,9 @@ def test_required_columns_exist_and_have_a_value_in_each_row() -> None:
     with pytest.raises(InvalidRequestError) as raised:
         check_required(rows, ["name", "color", "image"], "sku")
     assert raised.value.what == (
-        "The table lacks what it must have: column 'name' has no value in row 2 (line 3, sku B2); there is no column "
-        "'color'; there are sku, name, image; column 'image' has no value in row 1 (line 2, sku A1), row 2 (line 3, "
-        "sku B2)."
+        "Required columns are missing or have no value: column 'name' has no value in row 2 (line 3, sku B2); "
+        "there is no column 'color'; the columns are sku, name, image; column 'image' has no value in row 1 "
+        "(line 2, sku A1), row 2 (line 3, sku B2)."
     )
 
 
@@ -141,7 +141,7 @@ def test_the_text_that_a_template_makes_of_a_list_is_read_as_the_list(text: str)
 @pytest.mark.parametrize(
     ("rows", "phrase"),
     [
-        (None, "rows is None, and not a list of objects"),
+        (None, "rows is None, not a list of objects"),
         (5, "rows is an int"),
         ("[<LazyXComSequence>]", "begins like a list"),
         (["a"], "row 1 is a str"),
@@ -167,7 +167,7 @@ def test_a_long_cell_is_read_up_to_its_limit_and_the_limit_of_other_programs_sta
 
 
 def test_more_rows_than_one_batch_takes_are_refused() -> None:
-    with pytest.raises(InvalidRequestError, match=r"has 10,001 rows, and one batch takes 10,000"):
+    with pytest.raises(InvalidRequestError, match=r"has 10,001 rows, but one batch takes 10,000"):
         checked_rows([{"n": 1}] * 10_001)
 
 

@@ -60,7 +60,7 @@ def test_a_column_comes_before_any_method_of_python() -> None:
     template = {"prompt": "{{ row.copy }}{{ row['items'] }}{{ row.keys }}{{ row.nested.values }}"}
     assert RowTemplate(template, Environment()).render({"row": row}) == ({"prompt": "abcd"}, [])
     _, problems = RowTemplate({"prompt": "{{ row.pop }}"}, Environment()).render({"row": row})
-    assert problems == ["prompt: there is no column 'pop'; there are copy, items, keys, nested"]
+    assert problems == ["prompt: there is no column 'pop'; the columns are copy, items, keys, nested"]
 
 
 @pytest.mark.parametrize("value", ["", " ", None, "NaN", float("nan"), "null"])

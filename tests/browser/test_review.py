@@ -132,7 +132,7 @@ def test_airflows_own_form_serves_too_and_what_is_rejected_costs_its_draft_alone
 
     page.goto(rejected.address("plugin/anyfast_videos"))
     videos_of(page).get_by_role("button", name="Reject all").click()
-    videos_of(page).get_by_role("button", name="Reject all: sure?").click()
+    videos_of(page).get_by_role("button", name="Reject all: are you sure?").click()
     expect(videos_of(page).get_by_text("Your answer is stored.")).to_be_visible()
 
     assert (by_form.end(), rejected.end()) == ("success", "success")

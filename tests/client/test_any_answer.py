@@ -94,7 +94,7 @@ def test_any_answer_is_understood_or_unexpected(body: Any) -> None:
         try:
             parse(over_the_wire(body))
         except UnexpectedAnswerError as error:
-            assert "AnyFast's answer" in str(error)
+            assert "AnyFast's response" in str(error)
 
 
 @given(task=TASKS, status=STATUSES, upstream=TASKS | BODIES)

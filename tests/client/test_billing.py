@@ -102,7 +102,7 @@ def test_a_page_that_is_not_offered_is_asked_for_once_and_said_once(
         assert not billing_pages.is_offered(client, endpoints.billing_log())
         assert billing_pages.is_offered(client, endpoints.key_usage())
     assert len(service.sent) == 1
-    assert len([record for record in caplog.records if "does not ask again" in record.message]) == 1
+    assert len([record for record in caplog.records if "does not try again" in record.message]) == 1
 
 
 @pytest.mark.parametrize("trouble", [httpx.Response(502, text="bad gateway"), httpx.ReadTimeout("slow")])

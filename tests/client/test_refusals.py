@@ -177,7 +177,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "AccountOverdueError",
         "The account is overdue",
     ),
-    "payment required": (402, "", errors.QuotaError, "", "an empty answer"),
+    "payment required": (402, "", errors.QuotaError, "", "an empty response"),
     "a wrong path": (
         404,
         {"error": {"message": "Invalid URL (POST /x)", "type": "invalid_request_error", "param": "", "code": ""}},
@@ -220,8 +220,8 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "QuotaExceeded",
         "too many queued tasks",
     ),
-    "the address limiter": (429, "", errors.RateLimitError, "", "an empty answer"),
-    "a timeout of the server": (408, "", errors.ServerError, "", "an empty answer"),
+    "the address limiter": (429, "", errors.RateLimitError, "", "an empty response"),
+    "a timeout of the server": (408, "", errors.ServerError, "", "an empty response"),
     "a failed relay": (
         500,
         shape_c("do_request_failed", "请求上游地址失败"),
@@ -250,7 +250,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "unmarshal_response_body_failed",
         "invalid character",
     ),
-    "a bad gateway": (502, "", errors.ServerError, "", "an empty answer"),
+    "a bad gateway": (502, "", errors.ServerError, "", "an empty response"),
     "a gateway timeout": (504, "<html><body>504 Gateway Time-out</body></html>", errors.ServerError, "", "504 Gateway"),
     "an overloaded service": (503, "Service Unavailable", errors.ServerError, "", "Service Unavailable"),
     "a model of another group": (
@@ -453,7 +453,7 @@ def test_money_moderation_and_trouble_are_told_by_their_words(
 
 def test_a_page_that_repeats_its_title_is_quoted_once() -> None:
     page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
-    assert refused(502, page).what == "the call: AnyFast answered HTTP 502: 502 Bad Gateway."
+    assert refused(502, page).what == "the call: AnyFast returned HTTP 502: 502 Bad Gateway."
 
 
 def test_a_sentence_of_the_service_ends_once() -> None:
@@ -467,7 +467,7 @@ def test_no_control_character_of_the_service_reaches_a_message() -> None:
 
 def test_a_refusal_names_the_call_the_status_and_the_code() -> None:
     assert refused(403, shape_c("insufficient_user_quota", "no money")).what == (
-        "the call: AnyFast answered HTTP 403 [insufficient_user_quota]: no money."
+        "the call: AnyFast returned HTTP 403 [insufficient_user_quota]: no money."
     )
 
 

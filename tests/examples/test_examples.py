@@ -127,7 +127,7 @@ def test_every_bad_row_is_named_and_nothing_is_paid(runner: TaskRunner, sandbox:
     assert checked.state == "failed", "no retry cures a table"
     for phrase in (
         "3 of 4 rows",
-        "prompt: there is no column 'a'; there are id: row 2 (line 2",
+        "prompt: there is no column 'a'; the columns are id: row 2 (line 2",
         "ratio='99:1' is not one of",
         "row 3 (line 3, id wide)",
         "output_path=",

@@ -296,7 +296,7 @@ def test_a_video_whose_boxes_announce_more_than_came_is_not_whole(target: Path) 
     cut = FTYP + MOOV + b"\x00\x01\x00\x00mdat" + b"x" * 1000
     store = Store(served(cut), whole())
     assert fetched(store, target) == len(VIDEO)
-    with pytest.raises(DownloadError, match="lacks its last 64,528 bytes"):
+    with pytest.raises(DownloadError, match="is missing its last 64,528 bytes"):
         fetched(Store(*(served(cut) for _ in range(TRIES))), target)
 
 
@@ -331,7 +331,7 @@ def test_a_last_frame_that_is_cut_is_found(kind: str) -> None:
     image = picture(kind)
     assert image_problem(io.BytesIO(image), len(image)) == ""
     for cut in (len(image) // 2, len(image) - 1 if kind != "GIF" else len(image) - 2):
-        assert "lacks its last" in image_problem(io.BytesIO(image[:cut]), cut)
+        assert "is missing its last" in image_problem(io.BytesIO(image[:cut]), cut)
 
 
 def test_a_last_frame_has_to_be_an_image(tmp_path: Path) -> None:
@@ -426,7 +426,7 @@ def test_one_refusal_past_the_end_of_a_link_proves_nothing(target: Path, fake_cl
 
 @pytest.mark.parametrize("status", GONE)
 def test_a_link_refused_at_an_unknown_age_is_not_given_up_and_may_have_expired(target: Path, status: int) -> None:
-    with pytest.raises(DownloadError, match="its link has expired") as caught:
+    with pytest.raises(DownloadError, match="Its link may have expired") as caught:
         fetched(Store(served(status=status)), target)
     assert caught.value.retryable
 

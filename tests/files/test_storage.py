@@ -97,7 +97,7 @@ def test_a_worker_without_a_temporary_folder_is_found_before_anything_is_paid(
     attempt = s3_runner.attempt(video(output_path=s3.path("x.mp4")))
     assert attempt.state == "up_for_retry", "the next attempt may be on another worker"
     assert isinstance(attempt.error, exceptions.StorageError)
-    assert "no temporary folder" in str(attempt.error)
+    assert "no writable temporary folder" in str(attempt.error)
     assert sandbox.requests() == []
 
 

@@ -135,9 +135,9 @@ def test_a_worker_without_a_temporary_folder_is_told_apart_from_a_bucket_without
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
-    with pytest.raises(errors.StorageError, match=r"no temporary folder .*TMPDIR"):
+    with pytest.raises(errors.StorageError, match=r"no writable temporary folder .*TMPDIR"):
         remote(Bucket(None)).check_writable()
-    with pytest.raises(errors.StorageError, match="no temporary folder"):
+    with pytest.raises(errors.StorageError, match="no writable temporary folder"):
         remote(Bucket(None)).write_text("new")
 
 
@@ -233,7 +233,7 @@ def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("key", "phrase"), [("x" * 1021 + ".mp4", "1,025 bytes"), ("half an emoji \ud83d.mp4", "no valid text")]
+    ("key", "phrase"), [("x" * 1021 + ".mp4", "1,025 bytes"), ("half an emoji \ud83d.mp4", "not valid text")]
 )
 def test_a_key_that_no_storage_takes_is_told_before_anything_is_paid(airflow_s3: S3, key: str, phrase: str) -> None:
     with pytest.raises(errors.InvalidRequestError, match=phrase):
@@ -333,7 +333,7 @@ def test_a_bucket_that_has_gone_after_the_payment_costs_a_retry_and_is_no_mistak
         def put_file(self, local: str, remote: str) -> None:
             raise FileNotFoundError("The specified bucket does not exist")
 
-    with pytest.raises(errors.StorageError, match="pays for nothing twice"):
+    with pytest.raises(errors.StorageError, match="does not pay for anything twice"):
         remote(Gone()).write_text("new")
 
 
@@ -355,7 +355,7 @@ def test_a_secret_in_what_a_storage_says_stays_there() -> None:
     [Path("s3://videos/x.mp4"), "s3:videos/x.mp4", "s3:/videos/x.mp4", "gs:videos/x.mp4", "foo:/videos/x.mp4"],
 )
 def test_a_path_that_is_almost_a_url_is_refused(path: Any) -> None:
-    with pytest.raises(errors.InvalidRequestError, match="is almost a URL") as caught:
+    with pytest.raises(errors.InvalidRequestError, match="looks like a URL") as caught:
         stored_file(path)
     assert "://" in str(caught.value)
 

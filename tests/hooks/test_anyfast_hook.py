@@ -97,7 +97,7 @@ def test_verify_takes_what_a_form_or_json_makes_of_it(given: object, expected: o
     [
         ({"password": None}, "password: no API key"),
         ({"password": "Bearer "}, "password: no API key"),
-        ({"password": "two words"}, "password: the API key holds a blank"),
+        ({"password": "two words"}, "password: the API key contains a space"),
         ({"host": "ftp://x"}, "host: 'ftp://x'"),
         ({"host": "https://"}, "host: "),
         ({"host": "http:/x"}, "host: 'http:/x'"),

@@ -78,7 +78,7 @@ def test_every_stage_has_its_plan() -> None:
 def test_a_clear_submits_a_changed_request_whatever_was_paid_before(stage: Stage) -> None:
     found = ledger(shelf_at(stage, fingerprint="other"), max_tries=4).plan()
     assert isinstance(found, Submit)
-    paid = "a submission whose answer is unknown" if stage in (Stage.INTENT, Stage.LOST) else "generation asyntask_1"
+    paid = "a submission whose response is unknown" if stage in (Stage.INTENT, Stage.LOST) else "generation asyntask_1"
     assert found.reason == (f"the task was cleared, and the request has changed since {paid} of 2026-05-28T20:26:40Z")
 
 
@@ -138,7 +138,7 @@ def test_a_plan_changes_nothing() -> None:
     ],
 )
 def test_a_record_that_cannot_be_understood_submits_nothing(value: Any) -> None:
-    with pytest.raises(LedgerError, match="cannot be understood") as caught:
+    with pytest.raises(LedgerError, match="cannot be parsed") as caught:
         ledger(Shelf(value)).plan()
     assert "may be paid for already" in str(caught.value)
     assert caught.value.retryable
@@ -278,7 +278,7 @@ def test_an_intent_that_may_be_stored_and_cannot_be_read_back_is_taken_back() ->
 
 
 def test_an_intent_that_may_stay_is_said_so() -> None:
-    with pytest.raises(LedgerError, match="cannot tell from a lost submission"):
+    with pytest.raises(LedgerError, match="cannot distinguish from a lost submission"):
         ledger(Liar(set=1, get=FOR_EVER, delete=FOR_EVER)).record_intent()
 
 
@@ -335,7 +335,7 @@ def test_an_intent_that_cannot_be_taken_back_stays(caplog: pytest.LogCaptureFixt
     shelf = Shelf(record(Stage.INTENT), delete=1)
     book = ledger(shelf)
     book.clear_intent()
-    assert "could not take back the intent" in caplog.text
+    assert "could not remove the intent" in caplog.text
     assert book.plan() == Unconfirmed(START)
 
 

@@ -11,7 +11,7 @@ import av
 from PIL import Image
 
 SMALLEST = (664, 614)
-"""Pixels of a video frame: width times height is exactly what AnyFast takes at least."""
+"""Pixels of a video frame: width times height is exactly what AnyFast accepts at least."""
 
 
 def image(kind: str, width: int = 320, height: int = 320, mode: str = "RGB") -> bytes:

@@ -1,4 +1,4 @@
-"""A file is looked at before anything is paid for it: what it is, and whether AnyFast takes it."""
+"""A file is looked at before anything is paid for it: what it is, and whether AnyFast accepts it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_every_format_that_anyfast_takes_is_known(put: Any, content: bytes, asse
     ids=["webm", "mkv", "avi", "flac", "aac", "ico", "ppm", "svg", "pdf", "zip", "html", "json", "csv", "one", "zeros"],
 )
 def test_a_file_that_anyfast_does_not_take_is_refused_before_it_is_paid(put: Any, content: bytes) -> None:
-    with pytest.raises(InvalidRequestError, match=r"a\.png.* holds .*"):
+    with pytest.raises(InvalidRequestError, match=r"a\.png.* contains .*"):
         read_media(put(content, "a.png"))
 
 
@@ -113,19 +113,19 @@ def test_a_file_that_anyfast_does_not_take_is_refused_before_it_is_paid(put: Any
     ids=lambda value: value if isinstance(value, str) else "",  # some files hold random numbers
 )
 def test_a_format_that_anyfast_does_not_take_is_named(put: Any, content: bytes, name: str) -> None:
-    with pytest.raises(InvalidRequestError, match=rf"holds {re.escape(name)}, and AnyFast takes .* as "):
+    with pytest.raises(InvalidRequestError, match=rf"contains {re.escape(name)}, but AnyFast accepts .* as "):
         read_media(put(content))
 
 
 @pytest.mark.parametrize("options", [{}, {"brand": "mp42"}])
 @pytest.mark.parametrize("cover", [True, False], ids=["cover", "no cover"])
 def test_sound_in_a_video_file_is_no_video(put: Any, options: dict[str, str], *, cover: bool) -> None:
-    with pytest.raises(InvalidRequestError, match="holds sound, but no picture, so it is no video"):
+    with pytest.raises(InvalidRequestError, match="contains audio, but no picture, so it is not a video"):
         read_media(put(audio("mp4", "aac", cover=cover, options=options)))
 
 
 def test_sound_of_another_kind_in_an_mp3_is_refused(put: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="holds aac sound, which is not MP3"):
+    with pytest.raises(InvalidRequestError, match="contains aac audio, which is not MP3"):
         read_media(put(b"ID3\x04\x00\x00\x00\x00\x00\x00" + audio("adts", "aac")))
 
 
@@ -167,12 +167,12 @@ def test_what_only_resembles_an_mp3_is_none(header: bytes) -> None:
     ],
 )
 def test_a_file_of_another_type_than_told_is_refused(put: Any, content: bytes, told: str) -> None:
-    with pytest.raises(InvalidRequestError, match=f"asset_type='{told}' was asked for"):
+    with pytest.raises(InvalidRequestError, match=f"asset_type='{told}' was given"):
         read_media(put(content), told)
 
 
 def test_a_file_of_another_type_and_another_format_is_told_both(put: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="asset_type='Image' was asked for; holds video/webm"):
+    with pytest.raises(InvalidRequestError, match="asset_type='Image' was given; contains video/webm"):
         read_media(put(video("webm", "libvpx")), "Image")
 
 

@@ -39,19 +39,22 @@ def problem_of(folder: Path, content: bytes) -> str:
     ("size", "problem"),
     [
         ((300, 300), ""),
-        ((299, 300), "is 299 pixels wide, and AnyFast takes 300 to 6000"),
-        ((300, 299), "is 299 pixels high, and AnyFast takes 300 to 6000"),
+        ((299, 300), "is 299 pixels wide, but AnyFast accepts 300 to 6000"),
+        ((300, 299), "is 299 pixels high, but AnyFast accepts 300 to 6000"),
         ((6000, 6000), ""),
-        ((6001, 6000), "is 6001 pixels wide, and AnyFast takes 300 to 6000"),
-        ((6000, 6001), "is 6001 pixels high, and AnyFast takes 300 to 6000"),
+        ((6001, 6000), "is 6001 pixels wide, but AnyFast accepts 300 to 6000"),
+        ((6000, 6001), "is 6001 pixels high, but AnyFast accepts 300 to 6000"),
         ((1000, 400), ""),
-        ((1001, 400), "is 2.502 times as wide as high, and AnyFast takes 0.4 to 2.5"),
-        ((6000, 2399), "is 2.501 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((1001, 400), "is 2.502 times as wide as high, but AnyFast accepts 0.4 to 2.5"),
+        ((6000, 2399), "is 2.501 times as wide as high, but AnyFast accepts 0.4 to 2.5"),
         ((400, 1000), ""),
-        ((400, 1001), "is 0.3996 times as wide as high, and AnyFast takes 0.4 to 2.5"),
-        ((399, 1000), "is 0.399 times as wide as high, and AnyFast takes 0.4 to 2.5"),
-        ((2399, 6000), "is 0.3998 times as wide as high, and AnyFast takes 0.4 to 2.5"),
-        ((1, 1), "is 1 pixels wide, and AnyFast takes 300 to 6000; is 1 pixels high, and AnyFast takes 300 to 6000"),
+        ((400, 1001), "is 0.3996 times as wide as high, but AnyFast accepts 0.4 to 2.5"),
+        ((399, 1000), "is 0.399 times as wide as high, but AnyFast accepts 0.4 to 2.5"),
+        ((2399, 6000), "is 0.3998 times as wide as high, but AnyFast accepts 0.4 to 2.5"),
+        (
+            (1, 1),
+            "is 1 pixels wide, but AnyFast accepts 300 to 6000; is 1 pixels high, but AnyFast accepts 300 to 6000",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -63,7 +66,7 @@ def test_an_image_has_sides_and_a_ratio_within_the_limits(
 
 def test_an_image_too_large_to_be_opened_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # of which Pillow opens the double
-    told = "has more pixels than Pillow's safety limit, and AnyFast takes 6000 on each side at most"
+    told = "has more pixels than Pillow's safety limit, but AnyFast accepts 6000 on each side at most"
     assert problem_of(tmp_path, image("GIF", 400, 251)) == told
 
 
@@ -71,15 +74,15 @@ def test_an_image_too_large_to_be_opened_is_refused(tmp_path: Path, monkeypatch:
     ("size", "problem"),
     [
         ((664, 614), ""),
-        ((714, 571), "has 407,694 pixels per frame, and AnyFast takes 407,696 to 8,295,044"),
+        ((714, 571), "has 407,694 pixels per frame, but AnyFast accepts 407,696 to 8,295,044"),
         ((2494, 3326), ""),
-        ((2754, 3012), "has 8,295,048 pixels per frame, and AnyFast takes 407,696 to 8,295,044"),
+        ((2754, 3012), "has 8,295,048 pixels per frame, but AnyFast accepts 407,696 to 8,295,044"),
         ((3840, 2160), ""),
-        ((406, 720), "has 292,320 pixels per frame, and AnyFast takes 407,696 to 8,295,044"),
+        ((406, 720), "has 292,320 pixels per frame, but AnyFast accepts 407,696 to 8,295,044"),
         ((1010, 404), ""),
-        ((1011, 404), "is 2.502 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((1011, 404), "is 2.502 times as wide as high, but AnyFast accepts 0.4 to 2.5"),
         ((404, 1010), ""),
-        ((403, 1012), "is 0.3982 times as wide as high, and AnyFast takes 0.4 to 2.5"),
+        ((403, 1012), "is 0.3982 times as wide as high, but AnyFast accepts 0.4 to 2.5"),
     ],
 )
 def test_a_video_has_frames_within_the_limits(tmp_path: Path, size: tuple[int, int], problem: str) -> None:
@@ -89,10 +92,10 @@ def test_a_video_has_frames_within_the_limits(tmp_path: Path, size: tuple[int, i
 @pytest.mark.parametrize(
     ("size", "problem"),
     [
-        ((299, 1400), "is 299 pixels wide, and AnyFast takes 300 to 6000"),
-        ((1400, 299), "is 299 pixels high, and AnyFast takes 300 to 6000"),
-        ((6001, 300), "is 6001 pixels wide, and AnyFast takes 300 to 6000"),
-        ((300, 6001), "is 6001 pixels high, and AnyFast takes 300 to 6000"),
+        ((299, 1400), "is 299 pixels wide, but AnyFast accepts 300 to 6000"),
+        ((1400, 299), "is 299 pixels high, but AnyFast accepts 300 to 6000"),
+        ((6001, 300), "is 6001 pixels wide, but AnyFast accepts 300 to 6000"),
+        ((300, 6001), "is 6001 pixels high, but AnyFast accepts 300 to 6000"),
     ],
 )
 def test_a_video_has_sides_within_the_limits(tmp_path: Path, size: tuple[int, int], problem: str) -> None:
@@ -104,16 +107,16 @@ def test_a_video_has_sides_within_the_limits(tmp_path: Path, size: tuple[int, in
     ("rate", "frames", "problem"),
     [
         (24, 48, ""),
-        (24, 43, "lasts 1.792 seconds, and AnyFast takes 2 to 30"),
-        (24, 24, "lasts 1 seconds, and AnyFast takes 2 to 30"),
+        (24, 43, "lasts 1.792 seconds, but AnyFast accepts 2 to 30"),
+        (24, 24, "lasts 1 seconds, but AnyFast accepts 2 to 30"),
         (24, 720, ""),
         (24, 724, ""),
-        (24, 725, "lasts 30.21 seconds, and AnyFast takes 2 to 30"),
-        (24, 744, "lasts 31 seconds, and AnyFast takes 2 to 30"),
-        (23, 72, "has 23 frames per second, and AnyFast takes 24 to 60"),
+        (24, 725, "lasts 30.21 seconds, but AnyFast accepts 2 to 30"),
+        (24, 744, "lasts 31 seconds, but AnyFast accepts 2 to 30"),
+        (23, 72, "has 23 frames per second, but AnyFast accepts 24 to 60"),
         (Fraction(24000, 1001), 72, ""),
         (60, 180, ""),
-        (61, 183, "has 61 frames per second, and AnyFast takes 24 to 60"),
+        (61, 183, "has 61 frames per second, but AnyFast accepts 24 to 60"),
     ],
 )
 def test_a_video_lasts_and_runs_within_the_limits(
@@ -126,9 +129,9 @@ def test_a_video_lasts_and_runs_within_the_limits(
     ("samples", "problem"),
     [
         (14_400, ""),
-        (14_392, "lasts 1.799 seconds, and AnyFast takes 2 to 30"),
+        (14_392, "lasts 1.799 seconds, but AnyFast accepts 2 to 30"),
         (241_600, ""),
-        (241_608, "lasts 30.2 seconds, and AnyFast takes 2 to 30"),
+        (241_608, "lasts 30.2 seconds, but AnyFast accepts 2 to 30"),
     ],
 )
 def test_a_wav_lasts_within_the_limits(tmp_path: Path, samples: int, problem: str) -> None:
@@ -138,7 +141,7 @@ def test_a_wav_lasts_within_the_limits(tmp_path: Path, samples: int, problem: st
 @pytest.mark.parametrize(("seconds", "fits"), [(1, False), (2, True), (30, True), (31, False)])
 def test_an_mp3_lasts_within_the_limits(tmp_path: Path, seconds: int, *, fits: bool) -> None:
     problem = problem_of(tmp_path, audio("mp3", "libmp3lame", seconds=seconds, rate=16000, bit_rate=16000))
-    assert problem.endswith("" if fits else "seconds, and AnyFast takes 2 to 30")
+    assert problem.endswith("" if fits else "seconds, but AnyFast accepts 2 to 30")
     assert bool(problem) is not fits
 
 
@@ -161,17 +164,17 @@ def test_a_file_may_have_the_largest_size_and_not_a_byte_more(
     rules, size = RULES[kind], len(content)
     limits = rules.limits | {Measure.SIZE: Limit(0, size + spare, "this test")}
     monkeypatch.setitem(RULES, kind, replace(rules, limits=limits))
-    told = f"has {size:,} bytes, and AnyFast takes at most {size + spare:,}"
+    told = f"has {size:,} bytes, but AnyFast accepts at most {size + spare:,}"
     assert problem_of(tmp_path, content) == ("" if fits else told)
 
 
 def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     assert problem_of(tmp_path, video(size=(290, 200), frames=10, rate=10)).split("; ") == [
-        "is 290 pixels wide, and AnyFast takes 300 to 6000",
-        "is 200 pixels high, and AnyFast takes 300 to 6000",
-        "has 58,000 pixels per frame, and AnyFast takes 407,696 to 8,295,044",
-        "lasts 1 seconds, and AnyFast takes 2 to 30",
-        "has 10 frames per second, and AnyFast takes 24 to 60",
+        "is 290 pixels wide, but AnyFast accepts 300 to 6000",
+        "is 200 pixels high, but AnyFast accepts 300 to 6000",
+        "has 58,000 pixels per frame, but AnyFast accepts 407,696 to 8,295,044",
+        "lasts 1 seconds, but AnyFast accepts 2 to 30",
+        "has 10 frames per second, but AnyFast accepts 24 to 60",
     ]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOGGER = "airflow_provider_anyfast.media.file"
-HINT = "`pip install airflow-provider-anyfast[media]` brings it"
+HINT = "`pip install airflow-provider-anyfast[media]` installs it"
 TAGS = b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10)
 MOOV_FIRST = {"moov_size": "20000"}
 
@@ -133,7 +133,7 @@ def test_a_video_of_an_unknown_codec_is_taken_and_the_log_says_so(put: Any, capl
     content = video(codec="libx264").replace(b"avc1", b"zzzz")
     with caplog.at_level(logging.INFO, LOGGER):
         read_media(put(content))
-    assert "frame rate: FFmpeg does not know how its pictures are coded." in told(caplog)[0]
+    assert "frame rate: FFmpeg does not know its video codec." in told(caplog)[0]
 
 
 def test_a_video_whose_pictures_have_no_size_is_refused(put: Any) -> None:
@@ -143,7 +143,7 @@ def test_a_video_whose_pictures_have_no_size_is_refused(put: Any) -> None:
     content[at : at + 4] = bytes(4)
     pictures = content.index(b"mdat") + 4
     content[pictures:] = bytes(len(content) - pictures)
-    with pytest.raises(InvalidRequestError, match="is damaged: its pictures have no size"):
+    with pytest.raises(InvalidRequestError, match="is damaged: its frames have no size"):
         read_media(put(bytes(content)))
 
 
@@ -156,13 +156,13 @@ def test_a_video_without_its_index_is_refused(put: Any) -> None:
 def test_a_video_with_an_empty_index_is_refused(put: Any) -> None:
     content = video()
     at = content.index(b"moov") + 4
-    with pytest.raises(InvalidRequestError, match="holds neither picture nor sound"):
+    with pytest.raises(InvalidRequestError, match="contains neither picture nor audio"):
         read_media(put(content[:at] + bytes(len(content) - at)))
 
 
 def test_a_video_that_ends_before_its_first_picture_is_refused(put: Any) -> None:
     content = video(codec="libx264", options={"movflags": "frag_keyframe+empty_moov"})
-    with pytest.raises(InvalidRequestError, match="lasts 0 seconds, and AnyFast takes 2 to 30"):
+    with pytest.raises(InvalidRequestError, match="lasts 0 seconds, but AnyFast accepts 2 to 30"):
         read_media(put(content[: content.index(b"moof") - 4]))
 
 
@@ -176,7 +176,7 @@ def test_what_the_file_does_not_tell_is_logged(
     path = put(video())
     with caplog.at_level(logging.INFO, LOGGER):
         read_media(path)
-    assert told(caplog) == [f"file={str(path)!r} was not checked for frame rate: the file does not tell."]
+    assert told(caplog) == [f"file={str(path)!r} was not checked for frame rate: the file does not say."]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_the_file_does_not_tell_is_logged(
     ids=["tags only", "tags and pictures", "one frame's header", "no sound"],
 )
 def test_damaged_sound_is_refused(put: Any, content: bytes) -> None:
-    with pytest.raises(InvalidRequestError, match=r"is damaged: FFmpeg cannot read it|holds no sound"):
+    with pytest.raises(InvalidRequestError, match=r"is damaged: FFmpeg cannot read it|contains no audio"):
         read_media(put(content))
 
 
@@ -243,10 +243,10 @@ def test_without_the_extra_one_line_says_what_was_not_checked_and_what_brings_it
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (video("webm", "libvpx"), "holds video/webm"),
-        (audio("ipod", "aac"), "holds audio/mp4"),
-        (image("PNG"), "asset_type='Video' was asked for"),
-        (wav(15 * 1024**2 // 2 - 22) + b"\x00", "has 15,728,641 bytes, and AnyFast takes at most 15,728,640"),
+        (video("webm", "libvpx"), "contains video/webm"),
+        (audio("ipod", "aac"), "contains audio/mp4"),
+        (image("PNG"), "asset_type='Video' was given"),
+        (wav(15 * 1024**2 // 2 - 22) + b"\x00", "has 15,728,641 bytes, but AnyFast accepts at most 15,728,640"),
     ],
     ids=["format", "m4a", "type", "size"],
 )

@@ -261,7 +261,7 @@ def test_a_mistake_in_an_asset_shows_when_the_dag_is_parsed(parameters: dict[str
         ({"url": "data:image/png;base64," + base64.b64encode(encoded(10)).decode()}, "url is 10 pixels wide"),
         ({"url": base64.b64encode(encoded(10)).decode()}, "url is 10 pixels wide"),
         ({"url": base64.b64encode(encoded(400)[:-200]).decode()}, "url is damaged"),
-        ({"url": base64.b64encode(encoded(400)).decode(), "asset_type": "Video"}, "asset_type='Video' was asked for"),
+        ({"url": base64.b64encode(encoded(400)).decode(), "asset_type": "Video"}, "asset_type='Video' was given"),
     ],
 )
 def test_what_anyfast_would_refuse_is_never_sent(
@@ -417,7 +417,7 @@ def test_a_group_of_another_key_is_named_and_costs_nothing(runner: TaskRunner, s
     attempt = runner.attempt(asset_of(group_id="group-20260101000000-aaaaa", url="https://example.com/a.png"))
     assert attempt.state == "failed"
     assert isinstance(attempt.error, exceptions.AssetGroupNotFoundError)
-    assert "This key's list holds no group group-20260101000000-aaaaa" in str(attempt.error)
+    assert "This key's list contains no group group-20260101000000-aaaaa" in str(attempt.error)
     assert "Nothing" in str(attempt.error)
     assert sandbox.billed.assets == 0
 

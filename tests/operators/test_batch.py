@@ -156,8 +156,8 @@ def test_every_bad_row_is_told_before_the_first_one_is_paid(
     for phrase in (
         "3 of 4 rows",
         "duration=99 is outside 4 to 15 seconds of seedance: row 2 (name b)",
-        "prompt: there is no column 'name'; there are s: row 3",
-        "is that of row 1 (name a) too: row 4 (name a)",
+        "prompt: there is no column 'name'; the columns are s: row 3",
+        "is also that of row 1 (name a): row 4 (name a)",
     ):
         assert phrase in told
     assert sandbox.requests() == []

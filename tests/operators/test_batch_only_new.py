@@ -105,7 +105,7 @@ def test_a_path_that_cannot_tell_whether_a_row_was_made_is_refused(
     if output_path:
         template["output_path"] = output_path.format(folder=tmp_path)
     attempt = runner.attempt(nightly(tmp_path, template=template))
-    assert "needs an output_path that names the row" in str(attempt.error)
+    assert "needs an output_path that identifies the row" in str(attempt.error)
     assert sandbox.billed.generations == 0
 
 

@@ -168,7 +168,7 @@ BAD_INPUT = pytest.mark.parametrize(
         ({"model": "seedance-2.0-ultra", "resolution": None}, ("resolution is required",)),
         ({"last_frame": "asset-x"}, ("last_frame is given without first_frame",)),
         ({"first_frame": "asset-x", "reference_images": ["asset-y"]}, ("cannot be mixed",)),
-        ({"reference_images": [f"asset-{n}" for n in range(10)]}, ("holds 10", "at most 9")),
+        ({"reference_images": [f"asset-{n}" for n in range(10)]}, ("has 10 items", "at most 9")),
         ({"reference_audios": ["asset-a"]}, ("needs at least one reference image or video",)),
         ({"reference_videos": ["data:video/mp4;base64,AAAA"]}, ("no data URI for a video",)),
         ({"first_frame": "lamp.png"}, ("first_frame='lamp.png'", "CreateAssetOperator")),

@@ -336,7 +336,7 @@ def test_lost_rows_that_nothing_tells_apart_are_billed_and_a_persons(
     assert sandbox.billed.generations == 4
     failed = [entry for entry in entries(tmp_path) if entry["status"] != "SUCCESS"]
     assert len(failed) == 2
-    assert all("does not tell which is whose" in entry["error"] for entry in failed)
+    assert all("does not say which belongs to which" in entry["error"] for entry in failed)
 
 
 def test_lost_rows_without_a_log_end_as_before(

@@ -368,7 +368,7 @@ def test_an_upload_without_an_answer_is_no_lost_video(
 
 
 def test_a_file_without_a_group_is_refused_while_the_dag_is_parsed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="name an asset_group too"):
+    with pytest.raises(ValueError, match="set asset_group as well"):
         video(first_frame=picture(tmp_path / "boat.png"), asset_group=None)()
 
 
@@ -379,7 +379,7 @@ def test_a_file_in_the_template_of_a_batch_is_judged_with_the_group_while_the_da
     template = {"prompt": "{{ row.name }}", "first_frame": str(tmp_path / "boat.png")}
     make = batch(tmp_path, [], template=template, asset_group=group)
     if is_refused:
-        with pytest.raises(ValueError, match="name an asset_group too"):
+        with pytest.raises(ValueError, match="set asset_group as well"):
             make()
     else:
         make()

@@ -108,11 +108,11 @@ def test_references_are_counted_by_the_model(model: str, kind: str, position: in
     name = f"reference_{kind}"
     if most:
         assert len(checked(model=model, **{name: [reference] * most}).references) == most
-        assert f"{name} holds {most + 1}, and {model} takes at most {most}" in problems(
+        assert f"{name} has {most + 1} items, but {model} accepts at most {most}" in problems(
             model=model, **{name: [reference] * (most + 1)}
         )
     else:
-        assert "takes only first_frame and last_frame" in problems(model=model, **{name: [reference]})
+        assert "accepts only first_frame and last_frame" in problems(model=model, **{name: [reference]})
 
 
 @every_model
@@ -121,11 +121,11 @@ def test_audio_references_are_counted_by_the_model(model: str) -> None:
     if most:
         company = {"reference_images": [IMAGE]}
         checked(model=model, reference_audios=[AUDIO] * most, **company)
-        assert f"reference_audios holds {most + 1}" in problems(
+        assert f"reference_audios has {most + 1} items" in problems(
             model=model, reference_audios=[AUDIO] * (most + 1), **company
         )
     else:
-        assert "takes only first_frame and last_frame" in problems(model=model, reference_audios=[AUDIO])
+        assert "accepts only first_frame and last_frame" in problems(model=model, reference_audios=[AUDIO])
 
 
 @every_model
@@ -141,13 +141,13 @@ def test_audio_alone_is_enough_for_some_models(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["seedance-2.5", "seedance-2.5-nsfw"])
-def test_the_largest_model_counts_references_altogether(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_model_counts_references_in_total(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     all_kinds = {"reference_images": [IMAGE] * 30, "reference_videos": [VIDEO] * 10, "reference_audios": [AUDIO] * 10}
     assert len(checked(model=model, **all_kinds).references) == 50
     monkeypatch.setattr(seedance, "MODELS", {model: replace(MODELS[model], items=50)})
     checked(model=model, **all_kinds)
     monkeypatch.setattr(seedance, "MODELS", {model: replace(MODELS[model], items=49)})
-    assert f"50 references are given, and {model} takes 49 altogether" in problems(model=model, **all_kinds)
+    assert f"50 references are given, and {model} accepts 49 in total" in problems(model=model, **all_kinds)
     assert MODELS[model].items == 51
 
 
@@ -164,7 +164,7 @@ def test_a_ratio_is_one_of_seven(model: str, ratio: str) -> None:
 @pytest.mark.parametrize("ratio", ["16:9", "adaptive", None])
 def test_a_first_frame_decides_the_ratio_of_some_models(model: str, ratio: str | None) -> None:
     if model.startswith("seedance-2.5") and ratio == "16:9":
-        assert "takes only 'adaptive'" in problems(model=model, ratio=ratio, first_frame=IMAGE)
+        assert "accepts only 'adaptive'" in problems(model=model, ratio=ratio, first_frame=IMAGE)
     else:
         checked(model=model, ratio=ratio, first_frame=IMAGE)
 
@@ -209,15 +209,24 @@ def test_an_unknown_model_is_sent_as_it_is() -> None:
         ({"reference_images": ["s3://bucket/x.png"]}, "reference_images='s3://bucket/x.png' is not"),
         ({"reference_images": ["group-1"]}, "reference_images='group-1' is not"),
         ({"reference_videos": ["x.mp4"]}, "reference_videos='x.mp4' is not an asset id or a public URL;"),
-        ({"reference_videos": ["data:video/mp4;base64,AAAA"]}, "AnyFast takes no data URI for a video"),
+        ({"reference_videos": ["data:video/mp4;base64,AAAA"]}, "AnyFast does not accept a data URI for a video"),
         ({"reference_images": ["data:audio/mpeg;base64,AAAA"]}, "is not a data URI of type image/…"),
         ({"reference_images": [IMAGE], "reference_audios": ["data:image/png;base64,AA"]}, "of type audio/…"),
-        ({"web_search": True, "reference_images": [IMAGE]}, "web_search=True works with a prompt alone"),
-        ({"web_search": True, "first_frame": IMAGE}, "web_search=True works with a prompt alone"),
-        ({"web_search": True, "content": [{"type": "text"}]}, "web_search=True works with a prompt alone"),
-        ({"extra_body": {"prompt_extend": True, "model": "x"}}, "extra_body repeats model, which is given already"),
-        ({"duration": 5, "extra_body": {"duration": 6}}, "extra_body repeats duration, which is given already"),
-        ({"duration": 5, "seed": 1, "extra_body": {"duration": 6, "seed": 1}}, "duration, seed, which are given"),
+        (
+            {"web_search": True, "reference_images": [IMAGE]},
+            "web_search=True works only with a prompt and no references",
+        ),
+        ({"web_search": True, "first_frame": IMAGE}, "web_search=True works only with a prompt and no references"),
+        (
+            {"web_search": True, "content": [{"type": "text"}]},
+            "web_search=True works only with a prompt and no references",
+        ),
+        ({"extra_body": {"prompt_extend": True, "model": "x"}}, "extra_body repeats model, which is already given"),
+        ({"duration": 5, "extra_body": {"duration": 6}}, "extra_body repeats duration, which is already given"),
+        (
+            {"duration": 5, "seed": 1, "extra_body": {"duration": 6, "seed": 1}},
+            "duration, seed, which are already given",
+        ),
         ({"web_search": True, "extra_body": {"tools": []}}, "extra_body repeats tools"),
         ({"extra_body": {"a": float("nan")}}, "is not JSON"),
         ({"extra_body": '{"a": NaN}'}, "is not JSON"),
@@ -243,7 +252,7 @@ def test_what_anyfast_would_refuse_is_refused_before_it_is_paid(
 ) -> None:
     told = problems(model=model, **parameters)
     assert problem in told
-    assert "not right, so nothing was sent: " in told
+    assert "invalid, so nothing was sent: " in told
 
 
 def test_a_model_must_be_named() -> None:
@@ -281,7 +290,7 @@ def test_a_request_may_have_64_mb_as_sent_and_not_a_byte_more(
     if fits:
         checked(prompt=prompt)
     else:
-        assert f"the request has {len(sent):,} bytes, and AnyFast takes {len(sent) - 1:,}" in problems(prompt=prompt)
+        assert f"the request has {len(sent):,} bytes, but AnyFast accepts {len(sent) - 1:,}" in problems(prompt=prompt)
 
 
 # What a template makes.

@@ -39,7 +39,7 @@ async function refresh() {
     showTasks();
     show();
   } else {
-    notice([answer ? `Airflow answered ${answer.status}. Reload the page, or sign in again.` : "Airflow does not answer."]);
+    notice([answer ? `Airflow returned ${answer.status}. Reload the page, or sign in again.` : "Airflow does not respond."]);
   }
   if (!["success", "failed"].includes(run.state)) setTimeout(refresh, REFRESH);
 }
@@ -100,7 +100,7 @@ function show() {
   });
   if (shown.length === 1 && shown[0].path) play(wanted[0], shown[0], false);
   const batches = run.batches.filter((batch) => !["success", "failed"].includes(batch.state)).map(progress);
-  notice([...run.problems, ...batches, ...(run.videos.length ? [] : ["This run has no videos of AnyFast yet."])]);
+  notice([...run.problems, ...batches, ...(run.videos.length ? [] : ["This run has no AnyFast videos yet."])]);
   showReview();
 }
 
@@ -120,7 +120,7 @@ function progress(batch) {
   const failed = (done.failed ?? 0) + (done.lost ?? 0);
   if (failed) counts.push(`${failed} failed`);
   counts.push(`${done.active ?? 0} are rendering or being downloaded`, `${done.waiting ?? 0} are not submitted yet`);
-  const left = done.seconds_left === undefined ? "" : ` When this was counted, about ${duration(done.seconds_left)} were left.`;
+  const left = done.seconds_left === undefined ? "" : ` At the last count, about ${duration(done.seconds_left)} were left.`;
   return `${batch.task_id}: ${counts.join(", ")}.${left}`;
 }
 
@@ -184,7 +184,7 @@ function play(item, video, now) {
   if (item.querySelector(".player")) return;
   const player = make("video", { className: "player", controls: true, autoplay: now, preload: "metadata", playsInline: true });
   player.addEventListener("error", () => {
-    player.replaceWith(make("div", { className: "stage", textContent: "Airflow's API server finds no such file, or cannot play it." }));
+    player.replaceWith(make("div", { className: "stage", textContent: "Airflow's API server cannot find this file, or your browser cannot play it." }));
   });
   player.src = `videos/${video.id}/file`;
   if (video.poster) player.poster = `videos/${video.id}/poster`;
@@ -227,8 +227,8 @@ function about(video) {
       make("span", { className: "status", textContent: video.status })),
     prompt,
     line("error", video.error),
-    line("facts", facts(video.asked) && `Asked: ${facts(video.asked)}`),
-    line("came", facts(video.came) && `Came: ${facts(video.came)}`),
+    line("facts", facts(video.asked) && `Requested: ${facts(video.asked)}`),
+    line("came", facts(video.came) && `Actual: ${facts(video.came)}`),
     line("warning", video.warnings.join(" ")),
     make("div", { className: "foot" }, make("span", { textContent: bill }), log),
   );
@@ -272,7 +272,7 @@ function choice(item, video) {
 function showReview() {
   element("review").hidden = review === null;
   if (!review) return;
-  element("question").textContent = `${selected.size} of ${review.videos.length} selected. What is not selected is not made.`;
+  element("question").textContent = `${selected.size} of ${review.videos.length} selected. Videos that are not selected are not made.`;
   element("approve").textContent = `Approve ${selected.size} video${selected.size === 1 ? "" : "s"}`;
   element("approve").disabled = selected.size === 0;
 }
@@ -304,9 +304,9 @@ async function answer(option) {
     return;
   }
   element("question").textContent = reply
-    ? { 403: "You may not answer this question.", 409: "Somebody has answered already." }[reply.status] ??
-      `Airflow answered ${reply.status}. Your selection is kept.`
-    : "Airflow does not answer. Your selection is kept.";
+    ? { 403: "You are not allowed to answer this question.", 409: "Somebody has already answered." }[reply.status] ??
+      `Airflow returned ${reply.status}. Your selection is kept.`
+    : "Airflow does not respond. Your selection is kept.";
 }
 
 applyTheme();
@@ -325,7 +325,7 @@ element("approve").addEventListener("click", () => answer(APPROVE));
 element("reject").addEventListener("click", ({ currentTarget }) => {
   if (currentTarget.dataset.sure) answer(REJECT);
   currentTarget.dataset.sure = "yes";
-  currentTarget.textContent = "Reject all: sure?";
+  currentTarget.textContent = "Reject all: are you sure?";
 });
 new IntersectionObserver((entries) => {
   if (entries.some((entry) => entry.isIntersecting) && count < shown.length) {
