@@ -65,7 +65,7 @@ class OpenedVideo:
             self.container.seek(0)
             frame = next(self.container.decode(self.pictures), None)
             if frame is None:
-                raise UnusableMediaError("holds no picture that can be shown")
+                raise UnusableMediaError("contains no picture that can be shown")
             size = {"width": round(width * scale), "height": round(height * scale)}
             picture = frame.to_image(**size)  # type: ignore[no-untyped-call] # PyAV gives it no types
         file = io.BytesIO()

@@ -366,7 +366,7 @@ def test_an_answer_that_is_not_json_names_its_request() -> None:
 
 
 def test_an_empty_answer_is_called_empty() -> None:
-    assert "an empty answer" in str(drive_both(FREE["query"], [answer(200, "  ")]).error)
+    assert "an empty response" in str(drive_both(FREE["query"], [answer(200, "  ")]).error)
 
 
 @pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])

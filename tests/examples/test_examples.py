@@ -139,7 +139,7 @@ def test_every_bad_row_is_named_and_nothing_is_paid(runner: TaskRunner, sandbox:
 
     ended = batch.task("report")
     assert ended.state == "failed", "a retry would not bring the rows, and a success would be one of the run"
-    assert "rows='check': this task has left no rows" in str(ended.error)
+    assert "rows='check': this task has pushed no rows" in str(ended.error)
     assert not batch.folder.exists()
 
 

@@ -53,7 +53,7 @@ def test_a_long_video_is_not_read_to_its_end() -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"no video", "is damaged"), (audio("mp4", "aac"), "holds sound, but no picture"), (b"", "is damaged")],
+    [(b"no video", "is damaged"), (audio("mp4", "aac"), "contains audio, but no picture"), (b"", "is damaged")],
 )
 def test_what_is_no_video_is_said_to_be_none(content: bytes, reason: str) -> None:
     with pytest.raises(UnusableMediaError, match=reason), opened_video(io.BytesIO(content)):

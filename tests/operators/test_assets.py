@@ -249,15 +249,15 @@ def test_a_mistake_in_an_asset_shows_when_the_dag_is_parsed(parameters: dict[str
         ({"url": rendered("None")}, "given but empty"),
         ({"file": rendered("")}, "given but empty"),
         ({"file": "nowhere.png"}, "cannot be read"),
-        ({"file": __file__}, "neither an image, a video nor audio"),
-        ({"url": "https://example.com/a"}, "asset_type cannot be told"),
+        ({"file": __file__}, "neither image, video nor audio"),
+        ({"url": "https://example.com/a"}, "asset_type cannot be determined"),
         ({"url": "s3://videos/cat.png"}, "is neither a link"),
         ({"url": "/data/cat.png"}, "is neither a link"),
         ({"url": "cat.png"}, "is neither a link"),
         ({"url": "http:///cat.png"}, "no host"),
-        ({"url": "https://example.com/a cat.png"}, "holds blanks"),
+        ({"url": "https://example.com/a cat.png"}, "contains spaces"),
         ({"url": "data:image/png;base64,###"}, "is neither a link"),
-        ({"url": base64.b64encode(b"only text, and nothing else").decode()}, "url holds something unknown"),
+        ({"url": base64.b64encode(b"only text, and nothing else").decode()}, "url contains something unknown"),
         ({"url": "data:image/png;base64," + base64.b64encode(encoded(10)).decode()}, "url is 10 pixels wide"),
         ({"url": base64.b64encode(encoded(10)).decode()}, "url is 10 pixels wide"),
         ({"url": base64.b64encode(encoded(400)[:-200]).decode()}, "url is damaged"),
@@ -410,7 +410,7 @@ def test_a_group_that_is_listed_and_not_taken_is_said_to_be_so(
     sandbox.fault("group_not_found", times=50)
     attempt = runner.attempt(asset_of(group_id=group, url="https://example.com/a.png"))
     assert isinstance(attempt.error, exceptions.AssetGroupNotFoundError)
-    assert f"The group {group} is in this key's list, no asset in it has this name" in str(attempt.error)
+    assert f"The group {group} is in this key's list and contains no asset of this name" in str(attempt.error)
 
 
 def test_a_group_of_another_key_is_named_and_costs_nothing(runner: TaskRunner, sandbox: SandboxHandle) -> None:
@@ -765,7 +765,7 @@ def test_a_group_goes_with_all_its_assets_on_every_page(runner: TaskRunner, sand
             client.send(endpoints.create_asset(group_id=group, name=f"a-{number}", asset_type="Image", url=url))
     attempt = runner.attempt(delete_group(name="lamps"))
     assert attempt.result == [group]
-    assert "held 103 assets" in attempt.log_text
+    assert "contained 103 assets" in attempt.log_text
     assert len(sandbox.requests("DeleteAsset")) == 103
     assert [found.id for found in sandbox.account().groups] == [other]
     assert runner.fresh().attempt(delete_group(group_id=group)).result == []

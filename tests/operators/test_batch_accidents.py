@@ -311,7 +311,7 @@ def test_a_retry_that_would_ask_for_something_else_buys_nothing(
     day[0] = "26 November"
     retried = runner.attempt(make)
     assert retried.state == "failed", retried.log_text
-    assert "6 videos that it has paid for belong to none of the rows" in str(retried.error)
+    assert "6 videos that it has paid for belong to none of the current rows" in str(retried.error)
     assert sandbox.billed.generations == 6
     day[0] = "25 November"
     runner.clear()

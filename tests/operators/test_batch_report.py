@@ -75,7 +75,7 @@ def test_the_report_goes_to_object_storage_too(s3_runner: TaskRunner, s3: S3) ->
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("rows.html", "is another file of this task"), ("/proc/r.html", "")],
+    [("rows.html", "is also the path of another file of this task"), ("/proc/r.html", "")],
 )
 def test_a_report_that_cannot_be_written_is_found_before_anything_is_billed(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, path: str, reason: str

@@ -170,7 +170,7 @@ BAD_INPUT = pytest.mark.parametrize(
         ({"first_frame": "asset-x", "reference_images": ["asset-y"]}, ("cannot be mixed",)),
         ({"reference_images": [f"asset-{n}" for n in range(10)]}, ("has 10 items", "at most 9")),
         ({"reference_audios": ["asset-a"]}, ("needs at least one reference image or video",)),
-        ({"reference_videos": ["data:video/mp4;base64,AAAA"]}, ("no data URI for a video",)),
+        ({"reference_videos": ["data:video/mp4;base64,AAAA"]}, ("not accept a data URI for a video",)),
         ({"first_frame": "lamp.png"}, ("first_frame='lamp.png'", "CreateAssetOperator")),
         ({"web_search": True, "first_frame": "asset-x"}, ("web_search",)),
         ({"duration": 40, "ratio": "5:4"}, ("duration=40", "ratio='5:4'")),

@@ -80,7 +80,7 @@ def test_a_user_who_prefers_to_pay_twice_gets_two_submissions_and_a_line_in_the_
     attempt = impatient.attempt(video(on_lost_submission="resubmit"))
     assert attempt.state == "success"
     assert sandbox.billed.generations == 2
-    assert "submitting once more" in attempt.log_text
+    assert "submitting again" in attempt.log_text
 
 
 @pytest.mark.parametrize("fault", ["rate_limited", "asset_copy_not_ready"])

@@ -136,7 +136,7 @@ def test_videos_that_were_made_anew_are_not_approved_by_an_answer_about_the_old_
     made_anew = review([{**RESULTS[0], "generation_id": "g1-again"}])
     ended = runner.resume(made_anew)
     assert ended.state == "failed"
-    assert "not among the drafts any more" in ended.log_text
+    assert "no longer among the drafts" in ended.log_text
 
 
 def test_nobody_answers_in_time(runner: TaskRunner) -> None:

@@ -147,7 +147,7 @@ def test_the_largest_model_counts_references_in_total(model: str, monkeypatch: p
     monkeypatch.setattr(seedance, "MODELS", {model: replace(MODELS[model], items=50)})
     checked(model=model, **all_kinds)
     monkeypatch.setattr(seedance, "MODELS", {model: replace(MODELS[model], items=49)})
-    assert f"50 references are given, and {model} accepts 49 in total" in problems(model=model, **all_kinds)
+    assert f"50 references are given, but {model} accepts 49 in total" in problems(model=model, **all_kinds)
     assert MODELS[model].items == 51
 
 
