@@ -193,7 +193,7 @@ class ReferenceLibrary:
         known = {name: listed[_content(name)] for name in file_of if _content(name) in listed}
         missing = [name for name in file_of if name not in known]
         log.info(
-            "%d files contain %d different references. %d of them become new assets.",
+            "%d files contain %d different references. New assets: %d.",
             len(names),
             len(file_of),
             len(missing),

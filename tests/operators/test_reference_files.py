@@ -228,7 +228,7 @@ def test_a_row_that_needs_a_second_video_makes_the_asset_that_it_lacks(
     assert runner.attempt(make).state == "up_for_retry"
     picture(tmp_path / "boat.png", 77)
     again = runner.attempt(make)
-    assert "1 of them become new assets" in again.log_text
+    assert "New assets: 1." in again.log_text
     assert sandbox.billed.assets == 2
     assert len(set(frames(sandbox))) == 2
 
