@@ -63,7 +63,7 @@ class GroupCreation:
         if isinstance(plan, Attach):
             log.info("Group %s was created by an earlier attempt.", plan.id)
             return plan.id
-        group = self._find_lost(name, plan.at) if isinstance(plan, Unconfirmed) else self._find_existing(name)
+        group = self._find_lost(name, plan.lost.sent_at) if isinstance(plan, Unconfirmed) else self._find_existing(name)
         if group is None:
             return self._create(ledger, name)
         ledger.record_submitted(group.id)
@@ -129,7 +129,7 @@ class AssetCreation:
             log.info("Asset %s was created by an earlier attempt.", plan.id)
             return plan.id, False
         if isinstance(plan, Unconfirmed):
-            found = find_lost(self.client, plan.at, lambda: self.find(source.name))
+            found = find_lost(self.client, plan.lost.sent_at, lambda: self.find(source.name))
         else:
             found = self.find(source.name)
             if found is not None and self.if_exists == "fail":

@@ -26,8 +26,8 @@ from airflow_provider_anyfast.client.errors import (
 from airflow_provider_anyfast.client.log import log_about
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.ledger.lookup import Lookup
+from airflow_provider_anyfast.ledger.matching import Asked
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration, get_or_submit
-from airflow_provider_anyfast.ledger.receipts import Asked
 from airflow_provider_anyfast.ledger.record import Ledger, Stage, record_of
 from airflow_provider_anyfast.seedance.fresh_assets import submit
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.segment import Segment
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
-    from airflow_provider_anyfast.ledger.receipts import Lost, Verdict
+    from airflow_provider_anyfast.ledger.matching import Lost, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -331,6 +331,7 @@ class BatchRunner:
 
         generation = get_or_submit(
             ledger,
+            ledger.plan(),
             submit=send,
             query=lambda generation_id: self._client.send(endpoints.query_generation(generation_id)),
             look=partial(self._look, row),
@@ -377,7 +378,7 @@ class BatchRunner:
             ledger.record_submitted(known.id)
 
     def _save_if_ready(self, row: BatchRow, generation: PaidGeneration) -> None:
-        task = generation.task
+        task = generation.answer
         if task is not None and task.outcome is not Outcome.PENDING:
             self._save(row, task, generation.submitted_at)
             return
@@ -424,7 +425,7 @@ class BatchRunner:
                 ledger.mark_closed(generation.id)
             self._record_failure(row, error, generation.id if generation else "")
             # A video that is ready and cannot be saved says something about the storage.
-            if generation is not None and generation.task is not None and error.retryable:
+            if generation is not None and generation.answer is not None and error.retryable:
                 self._count_failure(error)
             else:
                 self._consecutive_failures = 0

@@ -12,6 +12,9 @@ GENERATION_APPEARS = 30.0
 The gateway answers a submission before it stores it (new-api, ``controller/relay.go``). The length is our guess.
 """
 
+GENERATION_KEPT = 7 * 24 * 3600.0
+"""Seconds for which AnyFast keeps a generation (docs.anyfast.ai, seedance-task-query)."""
+
 LISTS_CATCH_UP = 30.0
 """Seconds after which a new group or asset is surely in the lists.
 

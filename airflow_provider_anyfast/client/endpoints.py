@@ -6,7 +6,7 @@ Nothing in this module sends anything. ``transport`` drives these descriptions s
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
@@ -49,6 +49,7 @@ class Call(Generic[AnswerT]):
         billed: whether an accepted request costs money. A billed call whose answer is lost is never sent again.
         long_poll: whether the gateway holds the answer back for minutes, as it does with a submission.
         limited_apart: whether the gateway limits it apart from other calls, so that its 429 says nothing about them.
+        refused_by_5xx: whether the gateway refuses a file or a group with a 5xx too, before it has done anything.
         parse: makes the typed answer from the decoded body.
     """
 
@@ -61,6 +62,7 @@ class Call(Generic[AnswerT]):
     billed: bool = False
     long_poll: bool = False
     limited_apart: bool = False
+    refused_by_5xx: bool = False
 
 
 Flow = Generator[Call[Any], Any, AnswerT]
@@ -89,7 +91,8 @@ def create_asset(
     fields = {"model": BILLING_MODELS[asset_type], "GroupId": group_id, "Name": name, "AssetType": asset_type}
     if upload is None:
         fields["URL"] = url or ""
-    return _asset_call("CreateAsset", fields, _id_of("CreateAsset"), upload=upload, billed=True)
+    call = _asset_call("CreateAsset", fields, _id_of("CreateAsset"), upload=upload, billed=True)
+    return replace(call, refused_by_5xx=True)
 
 
 def get_asset(asset_id: str) -> Call[Asset]:

@@ -32,6 +32,8 @@ from airflow_provider_anyfast.client.redact import redact
 if TYPE_CHECKING:
     import httpx
 
+    from airflow_provider_anyfast.client.endpoints import Call
+
 
 @dataclass(frozen=True)
 class ErrorResponse:
@@ -55,12 +57,12 @@ class ErrorResponse:
         return f"{self.code} {self.message}"
 
 
-def error_from_response(response: httpx.Response, call: str, *secrets: str) -> APIError:
+def error_from_response(response: httpx.Response, call: Call[Any], *secrets: str) -> APIError:
     """The one exception that an error answer becomes.
 
     Args:
         response: an answer whose body has been read and that is an error.
-        call: the name of the call, for the message; some words mean a refusal in the answer to some calls only.
+        call: what was asked; some words mean a refusal in the answer to some calls only.
         secrets: values that must not appear in the message.
     """
     answer = parse_error_response(response)
@@ -68,7 +70,7 @@ def error_from_response(response: httpx.Response, call: str, *secrets: str) -> A
     code = f" [{redact(answer.code, *secrets)}]" if answer.code else ""
     request = f" (request id {answer.request_id})" if answer.request_id and answer.request_id not in said else ""
     return _kind_of(answer, call)(
-        f"{call}: AnyFast returned HTTP {answer.status}{code}: {said}{request}.",
+        f"{call.name}: AnyFast returned HTTP {answer.status}{code}: {said}{request}.",
         status=answer.status,
         code=answer.code,
         request_id=answer.request_id,
@@ -100,7 +102,7 @@ _CHINESE = {
 """Phrases of new-api, the gateway that AnyFast is built on."""
 
 
-def is_known_refusal(answer: ErrorResponse, call: str) -> bool:
+def is_known_refusal(answer: ErrorResponse, call: Call[Any]) -> bool:
     """Whether the contract knows these words as a refusal of ``call``, although the HTTP status proves nothing.
 
     For 5xx, and for 2xx that hold an error in place of an id.
@@ -192,7 +194,7 @@ _NO_MONEY = (
 """Words of an account that is empty or has reached the limit that its owner set."""
 
 
-def _kind_of(answer: ErrorResponse, call: str) -> type[APIError]:
+def _kind_of(answer: ErrorResponse, call: Call[Any]) -> type[APIError]:
     """By the words of AnyFast's own JSON where it refuses, and by the status alone where that proves nothing."""
     status = answer.status
     if not answer.is_json or status in _SAYS_ALL:
@@ -204,14 +206,14 @@ def _kind_of(answer: ErrorResponse, call: str) -> type[APIError]:
     return _at_any_status(answer, call) or _by_words(answer) or _by_status(status)
 
 
-def _at_any_status(answer: ErrorResponse, call: str) -> type[APIError] | None:
+def _at_any_status(answer: ErrorResponse, call: Call[Any]) -> type[APIError] | None:
     """What is refused in so many words that the status does not matter; None if nothing is."""
     status = answer.status
     if status == 503 and answer.has("asset_copy_not_ready"):  # noqa: PLR2004 - an HTTP status
         return AssetNotReadyError
     if answer.has("model_not_found", "no available channel") and status in (400, 404, 503):
         return ModelUnavailableError
-    if status >= _SERVER_ERRORS and not call.startswith("CreateAsset"):
+    if status >= _SERVER_ERRORS and not call.refused_by_5xx:
         return None  # the gateway may have found out after a part of the work was done
     if answer.has("notfound.group_id") or (answer.has("asset_group") and answer.has("not found")):
         return AssetGroupNotFoundError

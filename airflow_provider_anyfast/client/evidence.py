@@ -65,7 +65,7 @@ def read_answer(call: Call[AnswerT], response: httpx.Response, settings: Setting
     try:
         answer = _parsed(call, response, settings)
     except AnyFastError as error:
-        refused = isinstance(error, APIError) and is_known_refusal(parse_error_response(response), call.name)
+        refused = isinstance(error, APIError) and is_known_refusal(parse_error_response(response), call)
         if refused or not call.billed:
             raise
         log.warning(
@@ -111,7 +111,7 @@ def _parsed(call: Call[AnswerT], response: httpx.Response, settings: Settings) -
             request_id=request_id,
         ) from None
     if _holds_error(body):
-        raise error_from_response(response, call.name, settings.api_key)
+        raise error_from_response(response, call, settings.api_key)
     return call.parse(body)
 
 
@@ -123,7 +123,7 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
     """
     key, base_url = settings.api_key, settings.base_url
     answer = parse_error_response(response)
-    error: AnyFastError = error_from_response(response, call.name, key)
+    error: AnyFastError = error_from_response(response, call, key)
     if response.is_redirect:
         to = redact(response.headers.get("location", ""), key) or "an address that it does not name"
         what = f"{call.name}: {base_url} redirects to {to}."
@@ -145,7 +145,7 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
 def _was_refused(call: Call[Any], answer: ErrorResponse) -> bool:
     if 300 <= answer.status < 500:  # noqa: PLR2004 - HTTP's classes of statuses
         return answer.status not in _PROVE_NOTHING
-    return is_known_refusal(answer, call.name)
+    return is_known_refusal(answer, call)
 
 
 def _holds_error(body: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Looks for lost submissions in the key's billing log, and lets ``receipts`` judge what it has seen.
+"""Looks for lost submissions in the key's billing log, and lets ``matching`` judge what it has seen.
 
 One look serves every submission that is lost by then. It takes at most two minutes and six requests for the log; what
 one process may ask altogether, ``client.billing_pages`` knows.
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client import billing_pages, clock, endpoints
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, WaitInterruptedError
-from airflow_provider_anyfast.ledger.receipts import (
+from airflow_provider_anyfast.ledger.matching import (
     CLOCK_SLACK,
-    Evidence,
+    LogSnapshot,
     Lost,
     Unknown,
     Verdict,
@@ -109,8 +109,8 @@ class Lookup:
                 break
             rows = billing_pages.ask(self._client, endpoints.billing_log())
             if rows is not None:
-                evidence = self._evidence(rows, lost, give_up_at)
-                verdicts = judge(lost, replace(evidence, is_last=seconds == LOOKS[-1]))
+                snapshot = self._snapshot(rows, lost, give_up_at)
+                verdicts = judge(lost, replace(snapshot, is_last=seconds == LOOKS[-1]))
             elif not billing_pages.is_offered(self._client, endpoints.billing_log()):
                 break
             if not any(isinstance(verdict, Unknown) for verdict in verdicts):
@@ -119,14 +119,14 @@ class Lookup:
                 log.info("Looking for %s in AnyFast's billing log, for a minute.", _named(lost))
         return verdicts
 
-    def _evidence(self, rows: Sequence[LogRow], lost: Sequence[Lost], give_up_at: float) -> Evidence:
+    def _snapshot(self, rows: Sequence[LogRow], lost: Sequence[Lost], give_up_at: float) -> LogSnapshot:
         ahead = self._client.server_ahead
         if abs(ahead) < CLOCK_SLACK:
             ahead = 0.0  # as much as ``Date`` is rounded
         rows = [replace(row, created_at=row.created_at - ahead) for row in rows]
-        evidence = Evidence(rows, clock.now(), frozenset(self._others()))
-        ids = ids_to_ask_for(lost, evidence)[:MOST_GENERATIONS]
-        return replace(evidence, shown={id_: self._answer_about(id_) for id_ in ids if clock.now() <= give_up_at})
+        snapshot = LogSnapshot(rows, clock.now(), frozenset(self._others()))
+        ids = ids_to_ask_for(lost, snapshot)[:MOST_GENERATIONS]
+        return replace(snapshot, shown={id_: self._answer_about(id_) for id_ in ids if clock.now() <= give_up_at})
 
     def _answer_about(self, generation_id: str) -> Generation | None:
         """AnyFast's answer; None where it does not know the generation, or did not answer."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS, GENERATION_KEPT
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     Cost,
@@ -22,21 +23,18 @@ from airflow_provider_anyfast.client.errors import (
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.responses import Generation, Outcome
-from airflow_provider_anyfast.ledger.receipts import Billed, Found, Lost, Unknown, Verdict
-from airflow_provider_anyfast.ledger.record import Attach, Ledger, Unconfirmed
-from airflow_provider_anyfast.polling.poller import NOT_FOUND_GRACE
+from airflow_provider_anyfast.ledger.matching import Billed, Found, Lost, Unknown, Verdict
+from airflow_provider_anyfast.ledger.record import Attach, Unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airflow_provider_anyfast.client.transport import Guard
+    from airflow_provider_anyfast.ledger.record import Decision, Ledger
 
 log = subject_logger(__name__)
 
 OnLostSubmission = Literal["fail", "resubmit"]
-
-RETENTION = 7 * 24 * 3600.0
-"""Seconds for which AnyFast keeps a generation (docs.anyfast.ai, seedance-task-query)."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,13 @@ class PaidGeneration:
 
     Attributes:
         submitted_at: Unix seconds.
-        task: AnyFast's answer about it, where it has been asked for already.
+        answer: what AnyFast says of it, where it has been asked for already.
         reattached: whether an earlier attempt submitted it.
     """
 
     id: str
     submitted_at: float
-    task: Generation | None = None
+    answer: Generation | None = None
     reattached: bool = False
 
 
@@ -93,18 +91,13 @@ def _intent(ledger: Ledger, *, is_resubmission: bool) -> Iterator[None]:
         raise
 
 
-def look_nowhere(lost: Lost) -> Verdict:
-    """Where there is no billing log to look into."""
-    del lost
-    return Unknown()
-
-
 def get_or_submit(
     ledger: Ledger,
+    decision: Decision,
     *,
     submit: Callable[[Guard], str],
     query: Callable[[str], Generation],
-    look: Callable[[Lost], Verdict] = look_nowhere,
+    look: Callable[[Lost], Verdict],
     on_lost_submission: OnLostSubmission = "fail",
     resubmit_failed: bool = True,
     wait_if_unknown: bool = False,
@@ -113,6 +106,7 @@ def get_or_submit(
 
     Args:
         ledger: what was paid for before.
+        decision: what the ledger has planned for this attempt.
         submit: sends the submission and returns the id that it answers, as ``submit_once`` has it. Billed.
         query: asks how a generation is doing.
         look: looks for a submission whose answer is lost. Not billed.
@@ -129,7 +123,6 @@ def get_or_submit(
         AnyFastError: AnyFast could not be asked, so nothing was submitted; or it refused the submission.
     """
     purchase = _Purchase(ledger, submit, query, look, on_lost_submission, wait_if_unknown=wait_if_unknown)
-    decision = ledger.plan()
     unfound: Billed | Unknown = Unknown()
     if not isinstance(decision, Attach) and decision.lost is not None:
         verdict = look(decision.lost)
@@ -139,7 +132,7 @@ def get_or_submit(
         else:
             unfound = verdict
     if isinstance(decision, Unconfirmed):
-        return purchase.settle(decision, unfound)
+        return purchase.resubmit_or_fail(decision.lost, unfound)
     if isinstance(decision, Attach):
         return purchase.attach(decision, resubmit_failed=resubmit_failed)
     if decision.reason:
@@ -168,8 +161,7 @@ class _Purchase:
             if isinstance(verdict, Found):
                 # If it has failed already, it ends this attempt like one whose answer had come.
                 return self.attach(self.found(verdict, lost), resubmit_failed=False)
-            decision = Unconfirmed(lost.sent_at, may_resubmit=self.ledger.may_resubmit, lost=lost)
-            return self.settle(decision, verdict, error)
+            return self.resubmit_or_fail(lost, verdict, error)
 
     def found(self, verdict: Found, lost: Lost, *, changed: bool = False) -> Attach:
         """What is paid for, after all."""
@@ -192,23 +184,25 @@ class _Purchase:
             )
         self.ledger.acknowledge_clear()
         try:
-            task = self.query(paid.id)
+            answer = self.query(paid.id)
         except GenerationNotFoundError as error:
             age = clock.now() - paid.submitted_at
-            if age <= NOT_FOUND_GRACE or (self.wait_if_unknown and age <= RETENTION):
+            if age <= GENERATION_APPEARS or (self.wait_if_unknown and age <= GENERATION_KEPT):
                 log.warning(
                     "AnyFast does not know generation %s yet, or cannot find it at the moment: waiting for it.", paid.id
                 )
                 return PaidGeneration(paid.id, paid.submitted_at, reattached=True)
-            raise _unknown(self.ledger, paid, error, is_retained=age <= RETENTION) from error
+            if age > GENERATION_KEPT:
+                self.ledger.mark_closed(paid.id)
+            raise _not_found(paid, error, is_kept=age <= GENERATION_KEPT) from error
         except AnyFastError as error:
             raise error.with_context(
                 f"Generation {paid.id} was submitted and paid for at {clock.iso(paid.submitted_at)}, so nothing was "
                 "submitted.",
                 cost=Cost.PAID,
             ) from error
-        if task.outcome is Outcome.FAILED:
-            failure = generation_failure(task)
+        if answer.outcome is Outcome.FAILED:
+            failure = generation_failure(answer)
             self.ledger.mark_closed(paid.id)
             if not (failure.retryable and resubmit_failed):
                 raise failure
@@ -218,22 +212,22 @@ class _Purchase:
             "Resuming generation %s, which was submitted at %s and is %s. Nothing is billed again.",
             paid.id,
             clock.iso(paid.submitted_at),
-            task.status or "accepted",
+            answer.status or "accepted",
         )
-        return PaidGeneration(paid.id, paid.submitted_at, task, reattached=True)
+        return PaidGeneration(paid.id, paid.submitted_at, answer, reattached=True)
 
-    def settle(
-        self, decision: Unconfirmed, verdict: Billed | Unknown, error: LostAnswerError | None = None
+    def resubmit_or_fail(
+        self, lost: Lost, verdict: Billed | Unknown, error: LostAnswerError | None = None
     ) -> PaidGeneration:
         """Submits once more where the user said so and none was sent again yet; else fails for a person to look.
 
         Without that limit, a network that drops every answer would be billed twice at each attempt. What was certainly
         billed is never sent again without a person.
         """
-        if isinstance(verdict, Unknown) and self.on_lost_submission == "resubmit" and decision.may_resubmit:
+        if isinstance(verdict, Unknown) and self.on_lost_submission == "resubmit" and self.ledger.may_resubmit:
             log.warning(
                 "%s on_lost_submission='resubmit': submitting again, which may be billed as well.",
-                self._lost_at(decision.at),
+                self._lost_at(lost.sent_at),
             )
             return self.submit_new(is_resubmission=True)
         self.ledger.mark_unconfirmed()
@@ -241,7 +235,7 @@ class _Purchase:
         again = (
             " It has already been submitted again once since the last clear." if not self.ledger.may_resubmit else ""
         )
-        what = f"{how} {self._lost_at(decision.at)}{again} Nothing more was submitted.{_log_sentence(verdict)}"
+        what = f"{how} {self._lost_at(lost.sent_at)}{again} Nothing more was submitted.{_log_sentence(verdict)}"
         is_billed = isinstance(verdict, Billed)
         raise LostSubmissionError(
             what,
@@ -256,17 +250,16 @@ class _Purchase:
         return f"The submission of {clock.iso(at)} (request {self.ledger.fingerprint[:12]}) got no response."
 
 
-def _unknown(ledger: Ledger, paid: Attach, error: AnyFastError, *, is_retained: bool) -> AnyFastError:
-    """What to raise for a paid generation that AnyFast says it does not know; closes it only where that is final."""
+def _not_found(paid: Attach, error: AnyFastError, *, is_kept: bool) -> AnyFastError:
+    """What to raise for a paid generation that AnyFast says it does not know. That is final once it is not kept."""
     what = f"Generation {paid.id} was submitted and paid for at {clock.iso(paid.submitted_at)}."
-    if is_retained:
+    if is_kept:
         return error.with_context(
             f"{what} Nothing was submitted.",
             cost=Cost.PAID,
             advice="Check that the connection's key is the one that submitted it, and clear the task to ask again. To "
             "give it up, change the request, such as its seed, and clear the task: that is billed.",
         )
-    ledger.mark_closed(paid.id)
     return error.with_context(
         f"{what} AnyFast keeps generations for 7 days.",
         cost=Cost.PAID,

@@ -2,27 +2,30 @@
 
 ::
 
-    (nothing) ──record_intent──▶ INTENT ──record_submitted──▶ SUBMITTED ──mark_closed──▶ CLOSED
-        ▲                         │  │
-        └──────clear_intent───────┘  └──mark_unconfirmed──▶ LOST
+    (nothing) ──record_intent──▶ INTENT ──record_submitted, record_found──▶ SUBMITTED ──mark_closed──▶ CLOSED
+        ▲                         │  │                                        ▲
+        └──────clear_intent───────┘  └──mark_unconfirmed──▶ LOST ──record_found┘
+
+An intent can also be recorded over a record that has ended; ``clear_intent`` then puts that one back.
 
 A crash leaves the record at the stage that it had reached, so the next attempt knows whether money may have been spent.
 When Airflow has stored the task's success, the record is removed: a clear then finds nothing, and buys a new one.
 
 What an attempt does (``decide``):
 
-==========  =============  ====================  ========================
-Stage       Retry          Clear, same request   Clear, changed request
-==========  =============  ====================  ========================
-(nothing)   submit         submit                submit
-INTENT      unconfirmed    unconfirmed           submit
-LOST        unconfirmed    submit                submit
-SUBMITTED   attach         attach                submit
-CLOSED      attach         submit                submit
-FINISHED    submit         submit                submit
-==========  =============  ====================  ========================
+==========  =============  =====================  ========================
+Stage       Retry          Clear, same request    Clear, changed request
+==========  =============  =====================  ========================
+(nothing)   submit         submit                 submit
+INTENT      unconfirmed    unconfirmed            submit
+LOST        unconfirmed    look, else submit      submit
+SUBMITTED   attach         attach                 submit
+CLOSED      attach         submit                 submit
+FINISHED    submit         submit                 submit
+==========  =============  =====================  ========================
 
-Unconfirmed means that the submission is looked for in the key's billing log, where AnyFast offers one (``receipts``).
+Unconfirmed means that the submission is looked for in the key's billing log, where AnyFast offers one (``lookup``, by
+the rules of ``matching``). Where it is not found, the attempt fails for a person to look, or submits once more.
 
 A retry never buys a request that renders differently: it goes on with what is paid for. Only a person can want the
 changed one, and says so by a clear. FINISHED is written by version 0.1.0 after Airflow has stored the success, so only
@@ -43,7 +46,7 @@ from tenacity import Retrying, stop_after_attempt, wait_exponential
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, LedgerError
 from airflow_provider_anyfast.client.log import subject_logger
-from airflow_provider_anyfast.ledger.receipts import Asked, Lost
+from airflow_provider_anyfast.ledger.matching import Asked, Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -57,7 +60,7 @@ class Stage(str, Enum):
     """How far the purchase has come."""
 
     INTENT = "intent"
-    """About to be sent. Without an id, it is unknown whether AnyFast accepted it."""
+    """About to be sent, or sent. It is unknown whether AnyFast accepted it."""
     LOST = "lost"
     """The same, and the task has failed with a message that says so: a clear is now an answer to it."""
     SUBMITTED = "submitted"
@@ -74,7 +77,7 @@ class Record(BaseModel):
     Attributes:
         fingerprint: of the request and the connection it is billed to.
         max_tries: Airflow's number at that time, which grows when the task is cleared and stays on a retry.
-        at: Unix seconds of the intent.
+        at: Unix seconds of the intent, or of the answer with the id.
         id: what AnyFast answered; empty until then.
         resubmitted: whether a lost submission has been sent again since the last clear.
         token: of the attempt that wrote it, so that an attempt can tell its own intent from another's.
@@ -153,16 +156,12 @@ class Unconfirmed:
     """A submission whose answer never came. It may have been billed.
 
     Attributes:
-        at: Unix seconds of the submission.
-        may_resubmit: False where one was sent again already since the last clear.
-        changed: whether it differs from what this attempt would send.
         lost: what is known of it.
+        changed: whether it differs from what this attempt would send.
     """
 
-    at: float
-    may_resubmit: bool = True
+    lost: Lost
     changed: bool = field(default=False, compare=False)
-    lost: Lost | None = field(default=None, compare=False)
 
 
 Decision = Submit | Attach | Unconfirmed
@@ -185,8 +184,7 @@ def decide(record: Record | None, *, is_same_request: bool, is_clear: bool) -> D
         lost = record.lost if record.stage is Stage.LOST else None
         return Submit(f"the task was cleared after {record.id or 'its submission'} {_ENDED[record.stage]}", lost)
     if record.stage in (Stage.INTENT, Stage.LOST):
-        may_resubmit = is_clear or not record.resubmitted
-        return Unconfirmed(record.at, may_resubmit, changed=not is_same_request, lost=record.lost)
+        return Unconfirmed(record.lost, changed=not is_same_request)
     return Attach(record.id, record.at, changed=not is_same_request)
 
 
@@ -274,7 +272,7 @@ class Ledger:
             self._write(record)
             stored = self._read()
         except Exception as error:  # noqa: BLE001 - raised again, unless the intent is stored in spite of it
-            self._recall_intent(record, error)
+            self._confirm_or_undo_intent(record, error)
         else:
             if stored is not None and stored.token == record.token:
                 self._stored = record
@@ -284,7 +282,7 @@ class Ledger:
                 "attempt of the task is running, or something else responds in place of Airflow. Nothing was submitted."
             )
 
-    def _recall_intent(self, record: Record, error: Exception) -> None:
+    def _confirm_or_undo_intent(self, record: Record, error: Exception) -> None:
         """Returns if the intent is stored in spite of ``error``; else makes sure that it is not, and raises.
 
         An intent that stayed would make the next attempt believe that a submission was lost.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.ledger.record import Store
 
-RETENTION = timedelta(days=30)
+STATE_RETENTION = timedelta(days=30)
 """How long Airflow keeps the task state of a batch that has succeeded."""
 
 
@@ -151,7 +151,7 @@ class TaskStateStore:
 
     def set(self, value: dict[str, Any]) -> None:
         """Stores ``value``."""
-        self.accessor.set(self.key, value, retention=RETENTION)
+        self.accessor.set(self.key, value, retention=STATE_RETENTION)
 
     def delete(self) -> None:
         """Removes it."""

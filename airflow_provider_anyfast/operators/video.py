@@ -18,8 +18,8 @@ from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.lookup import Lookup
+from airflow_provider_anyfast.ledger.matching import Asked
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit
-from airflow_provider_anyfast.ledger.receipts import Asked
 from airflow_provider_anyfast.ledger.record import Attach, Ledger, Submit
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events, lineage_of
@@ -246,21 +246,22 @@ class GenerateVideoOperator(DeferrableJobMixin):
                     return publish(context, video_result(nothing, **self._asked, saved=existing))
             with self.hook.get_conn() as client:
                 lookup = Lookup(client, others=lambda: self._ids_of_siblings(context), is_stopped=lambda: self.stopped)
-                generation = get_or_submit(
+                paid = get_or_submit(
                     ledger,
+                    decision,
                     submit=partial(self._submit, context, client),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
                     look=lookup.look,
                     on_lost_submission=self._options.on_lost_submission,
                     wait_if_unknown=True,
                 )
-                self._announce(context, generation)
+                self._announce(context, paid)
                 if not self.wait_for_completion:
-                    return publish(context, self._submitted(generation))
-                task = generation.task
-                if task is None or task.outcome is Outcome.PENDING:
-                    task = self.wait(client, self._trigger(generation.id, generation.submitted_at))
-                return self._save(context, client, ledger, task, generation.submitted_at)
+                    return publish(context, self._submitted(paid))
+                generation = paid.answer
+                if generation is None or generation.outcome is Outcome.PENDING:
+                    generation = self.wait(client, self._trigger(paid.id, paid.submitted_at))
+                return self._save(context, client, ledger, generation, paid.submitted_at)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Goes on after the deferral: AnyFast is asked once more, and the video is downloaded."""
@@ -275,8 +276,8 @@ class GenerateVideoOperator(DeferrableJobMixin):
             trigger = self._trigger(generation_id, started_at)
             self.video_link = task_log_page(self.hook.settings.base_url, generation_id)
             with self.hook.get_conn() as client:
-                task = self.resume(client, trigger, event)
-                return self._save(context, client, ledger, task, started_at)
+                generation = self.resume(client, trigger, event)
+                return self._save(context, client, ledger, generation, started_at)
 
     def on_kill(self) -> None:
         """Ends a wait in this process. AnyFast has no cancel, so the log says what goes on."""
@@ -413,7 +414,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         return lineage_of(*self._lineage)
 
     def _submitted(self, generation: PaidGeneration) -> dict[str, Any]:
-        task = generation.task or Generation(
+        task = generation.answer or Generation(
             generation.id, status="", outcome=Outcome.PENDING, model=self.request.model
         )
         tokens = self.request.estimated_tokens()

@@ -30,8 +30,6 @@ class Job(Protocol):
 
 JobT = TypeVar("JobT", bound=Job)
 
-NOT_FOUND_GRACE = GENERATION_APPEARS
-"""Seconds from its creation in which a job may be unknown; such answers do not count."""
 TOLERATED_FAILURES = 5
 """Failed polls in a row that are waited out. Answers with 429 do not count: they come from a server that works."""
 TOLERATED_SECONDS = 120.0
@@ -130,7 +128,7 @@ class Poller(Generic[JobT]):
         unknown = isinstance(error, NotFoundError)
         if not error.retryable and not unknown:
             return GaveUp(error)
-        fresh = unknown and now - self._started_at <= NOT_FOUND_GRACE
+        fresh = unknown and now - self._started_at <= GENERATION_APPEARS
         trouble = self._add_failure(now, counts=not fresh and not isinstance(error, RateLimitError))
         lasting = not unknown or (trouble.since is not None and now - trouble.since >= TOLERATED_SECONDS)
         if trouble.failures > TOLERATED_FAILURES and lasting:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.endpoints import Call
 from airflow_provider_anyfast.client.error_parsing import code_and_message, error_from_response, parse_error_response
 from airflow_provider_anyfast.client.errors import APIError
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 
+THE_CALL = Call("the call", "GET", "/", parse=str)
+
 
 def refused(status: int, body: Body | str = "", **headers: str) -> APIError:
     text = body if isinstance(body, str) else json.dumps(body)
-    return error_from_response(httpx.Response(status, text=text, headers=headers), "the call")
+    return error_from_response(httpx.Response(status, text=text, headers=headers), THE_CALL)
 
 
 def shape_a(message: str, *, code: str = "", kind: str = "new_api_error") -> Body:

@@ -8,6 +8,7 @@ import json
 import httpx
 import pytest
 
+from airflow_provider_anyfast.client.endpoints import Call
 from airflow_provider_anyfast.client.error_parsing import error_from_response
 from airflow_provider_anyfast.client.redact import MAX_LENGTH, redact
 from airflow_provider_anyfast.client.settings import Settings
@@ -44,7 +45,7 @@ def test_a_secret_is_taken_out_of_a_text(text: str, secret: str) -> None:
 @pytest.mark.parametrize("place", ["message", "code"])
 def test_a_secret_in_an_error_answer_stays_out_of_the_exception(text: str, secret: str, place: str) -> None:
     response = httpx.Response(400, json={"error": {"message": "refused", place: text}})
-    error = error_from_response(response, "the call", KEY)
+    error = error_from_response(response, Call("the call", "GET", "/", parse=str), KEY)
     assert secret not in str(error)
     assert secret not in repr(error)
 

@@ -24,8 +24,8 @@ from airflow_provider_anyfast.client.billing import CONSUME, LogRow
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.ledger.matching import Asked, Found, LogSnapshot, Lost, Unknown, Verdict, judge
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_submit
-from airflow_provider_anyfast.ledger.receipts import Asked, Evidence, Found, Lost, Unknown, Verdict, judge
 from airflow_provider_anyfast.ledger.record import Ledger
 from airflow_provider_anyfast.ledger.stores import TaskStore
 from tests.ledger.memory_store import OutageError, Shelf
@@ -344,7 +344,7 @@ class Task(RuleBasedStateMachine):
 
     def go(self, ledger: Ledger) -> str:
         generation = get_or_submit(
-            ledger, submit=self.submit, query=self.query, look=self.look, on_lost_submission=self.policy
+            ledger, ledger.plan(), submit=self.submit, query=self.query, look=self.look, on_lost_submission=self.policy
         )
         # Until what was found is recorded, a clear that no attempt has acknowledged still asks for a new one.
         self.wanted = self.wanted and self.made_for[generation.id] != self.request
@@ -418,7 +418,9 @@ class Task(RuleBasedStateMachine):
         ]
         answers = {id_: self.answer_about(id_) for id_ in ours if self.plan.log != "without ids"}
         others = {row.task_id: Generation(row.task_id, "SUCCESS", Outcome.SUCCEEDED, duration=9) for row in foreign[:1]}
-        (verdict,) = judge([lost], Evidence([*ours.values(), *foreign], self.clock.now(), shown={**answers, **others}))
+        (verdict,) = judge(
+            [lost], LogSnapshot([*ours.values(), *foreign], self.clock.now(), shown={**answers, **others})
+        )
         if isinstance(verdict, Found):
             assert verdict.id in ours, "attached to a foreign video"
             assert self.accepted_at[verdict.id] == lost.sent_at, "attached to another submission's video"

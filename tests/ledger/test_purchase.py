@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS, GENERATION_KEPT
 from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.ledger.matching import Lost, Unknown
 from airflow_provider_anyfast.ledger.purchase import (
-    RETENTION,
     OnLostSubmission,
     PaidGeneration,
     get_or_submit,
     submit_once,
 )
 from airflow_provider_anyfast.ledger.record import Ledger, Stage
-from airflow_provider_anyfast.polling.poller import NOT_FOUND_GRACE
 from tests.ledger.memory_store import Shelf
 from tests.support.clock import START
 
@@ -80,7 +80,19 @@ def attempt(
     on_lost_submission: OnLostSubmission = "fail",
 ) -> PaidGeneration:
     ledger = Ledger(shelf, fingerprint=fingerprint, max_tries=max_tries)
-    return get_or_submit(ledger, submit=anyfast.submit, query=anyfast.query, on_lost_submission=on_lost_submission)
+    return get_or_submit(
+        ledger,
+        ledger.plan(),
+        submit=anyfast.submit,
+        query=anyfast.query,
+        look=look_nowhere,
+        on_lost_submission=on_lost_submission,
+    )
+
+
+def look_nowhere(_: Lost) -> Unknown:
+    """AnyFast offers no billing log."""
+    return Unknown()
 
 
 def found(stage: Stage, **changes: Any) -> Shelf:
@@ -159,7 +171,7 @@ def test_clearing_a_task_that_has_not_ended_goes_on_with_its_generation(task: Ge
 def test_a_generation_that_is_not_written_down_at_anyfast_yet_is_gone_on_with(
     stage: Stage, fake_clock: FakeClock
 ) -> None:
-    fake_clock.advance(NOT_FOUND_GRACE)
+    fake_clock.advance(GENERATION_APPEARS)
     anyfast = AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
     assert attempt(found(stage), anyfast) == PaidGeneration("asyntask_old", START, None, reattached=True)
     assert anyfast.submitted == 0
@@ -169,7 +181,7 @@ def test_a_generation_that_is_not_written_down_at_anyfast_yet_is_gone_on_with(
 def test_one_answer_that_anyfast_does_not_know_it_proves_nothing(
     stage: Stage, max_tries: int, fake_clock: FakeClock
 ) -> None:
-    fake_clock.advance(RETENTION)
+    fake_clock.advance(GENERATION_KEPT)
     shelf, anyfast = found(stage), AnyFast(answer=errors.GenerationNotFoundError("task_not_exist", status=404))
     with pytest.raises(
         errors.GenerationNotFoundError, match="Generation asyntask_old was submitted and paid"
@@ -186,13 +198,20 @@ def test_a_caller_that_polls_waits_for_a_generation_that_is_unknown_at_the_momen
     fake_clock.advance(3600)
     ledger = Ledger(found(Stage.SUBMITTED), fingerprint="f", max_tries=3)
     anyfast = AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
-    generation = get_or_submit(ledger, submit=anyfast.submit, query=anyfast.query, wait_if_unknown=True)
+    generation = get_or_submit(
+        ledger,
+        ledger.plan(),
+        submit=anyfast.submit,
+        query=anyfast.query,
+        look=look_nowhere,
+        wait_if_unknown=True,
+    )
     assert generation == PaidGeneration("asyntask_old", START, None, reattached=True)
     assert anyfast.submitted == 0
 
 
 def test_only_after_the_days_for_which_anyfast_keeps_it_a_clear_buys_a_new_one(fake_clock: FakeClock) -> None:
-    fake_clock.advance(RETENTION + 1)
+    fake_clock.advance(GENERATION_KEPT + 1)
     shelf, anyfast = found(Stage.SUBMITTED), AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
     for _ in range(3):
         with pytest.raises(errors.GenerationNotFoundError, match="keeps generations for 7 days"):

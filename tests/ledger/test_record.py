@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.ledger.matching import Lost
 from airflow_provider_anyfast.ledger.record import Attach, Decision, Ledger, Stage, Submit, Unconfirmed
 from tests.ledger.memory_store import OutageError, Shelf
 from tests.support.clock import START
@@ -49,10 +50,12 @@ def test_without_a_record_an_attempt_submits() -> None:
     assert ledger(Shelf()).plan() == Submit()
 
 
+LOST_ANSWER = Lost(None, START, None, START)
+
 SAME_REQUEST: dict[tuple[Stage, str], Decision | str] = {
-    (Stage.INTENT, "retry"): Unconfirmed(START),
-    (Stage.INTENT, "clear"): Unconfirmed(START),
-    (Stage.LOST, "retry"): Unconfirmed(START),
+    (Stage.INTENT, "retry"): Unconfirmed(LOST_ANSWER),
+    (Stage.INTENT, "clear"): Unconfirmed(LOST_ANSWER),
+    (Stage.LOST, "retry"): Unconfirmed(LOST_ANSWER),
     (Stage.LOST, "clear"): "its submission was lost",
     (Stage.SUBMITTED, "retry"): Attach("asyntask_1", START),
     (Stage.SUBMITTED, "clear"): Attach("asyntask_1", START),
@@ -336,7 +339,7 @@ def test_an_intent_that_cannot_be_taken_back_stays(caplog: pytest.LogCaptureFixt
     book = ledger(shelf)
     book.clear_intent()
     assert "could not remove the intent" in caplog.text
-    assert book.plan() == Unconfirmed(START)
+    assert book.plan() == Unconfirmed(LOST_ANSWER)
 
 
 def test_an_attempt_that_is_killed_while_it_writes_is_not_held_up() -> None:

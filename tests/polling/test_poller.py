@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.polling.inline import wait_here
 from airflow_provider_anyfast.polling.learned import ENOUGH, LearnedTiming
 from airflow_provider_anyfast.polling.poller import (
     JITTER,
     LONGEST_PAUSE,
-    NOT_FOUND_GRACE,
     TOLERATED_FAILURES,
     TOLERATED_SECONDS,
     Ended,
@@ -185,7 +185,7 @@ def test_an_error_that_no_poll_can_cure_ends_the_wait(error: errors.AnyFastError
     assert poller().on_error(error, 50.0) == GaveUp(error)
 
 
-@pytest.mark.parametrize("now", [0.0, 15.0, NOT_FOUND_GRACE])
+@pytest.mark.parametrize("now", [0.0, 15.0, GENERATION_APPEARS])
 def test_a_job_that_is_not_known_yet_is_waited_for(now: float) -> None:
     course = poller()
     for _ in range(3 * TOLERATED_FAILURES):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client.billing import CONSUME, LogRow
 from airflow_provider_anyfast.client.responses import Generation, Outcome
-from airflow_provider_anyfast.ledger.receipts import (
+from airflow_provider_anyfast.ledger.matching import (
     Asked,
     Billed,
-    Evidence,
     Found,
+    LogSnapshot,
     Lost,
     Unknown,
     Verdict,
@@ -40,8 +40,8 @@ def shown(id_: str, **facts: Any) -> Generation:
     return Generation(id_, "SUCCESS", Outcome.SUCCEEDED, **{"duration": 4, **facts})
 
 
-def verdict(one: Lost, *rows: LogRow, after: float = 60.0, **evidence: Any) -> Verdict:
-    (found,) = judge([one], Evidence(rows, SENT + after, **evidence))
+def verdict(one: Lost, *rows: LogRow, after: float = 60.0, **snapshot: Any) -> Verdict:
+    (found,) = judge([one], LogSnapshot(rows, SENT + after, **snapshot))
     return found
 
 
@@ -62,9 +62,9 @@ def test_no_row_is_never_not_billed() -> None:
 
 
 def test_the_only_charge_left_over_is_ours_when_no_other_can_come() -> None:
-    one, evidence = charge(task_id="task_1"), {"shown": {"task_1": shown("task_1")}}
-    assert verdict(lost(), one, after=60, **evidence) == Found("task_1")
-    assert isinstance(verdict(lost(), one, after=5, **evidence), Unknown)
+    one, snapshot = charge(task_id="task_1"), {"shown": {"task_1": shown("task_1")}}
+    assert verdict(lost(), one, after=60, **snapshot) == Found("task_1")
+    assert isinstance(verdict(lost(), one, after=5, **snapshot), Unknown)
     assert verdict(lost(), replace(one, task_id="")) == Billed((replace(one, task_id=""),))
 
 
@@ -108,8 +108,8 @@ def test_a_video_that_shows_nothing_yet_is_waited_for_until_the_last_look() -> N
 
 def test_a_later_row_names_the_video_of_a_charge_by_its_request_id() -> None:
     rows = charge(request_id="r"), charge(50, type=6, task_id="task_1")
-    evidence = Evidence(rows, SENT + 60)
-    assert ids_to_ask_for([lost()], evidence) == ["task_1"]
+    snapshot = LogSnapshot(rows, SENT + 60)
+    assert ids_to_ask_for([lost()], snapshot) == ["task_1"]
     answers = {"task_1": shown("task_1", request_id="r")}
     assert verdict(lost(), *rows, shown=answers) == verdict(lost("r"), *rows, shown=answers) == Found("task_1")
 
@@ -118,8 +118,8 @@ def test_two_lost_rows_that_nothing_tells_apart_are_both_billed_and_neither_is_f
     rows = charge(task_id="task_1"), charge(task_id="task_2")
     answers = {"task_1": shown("task_1"), "task_2": shown("task_2")}
     two = [lost(seed=None), lost(seed=None)]
-    assert judge(two, Evidence(rows, SENT + 60, shown=answers)) == [Billed(rows)] * 2
-    assert judge(two, Evidence(rows[:1], SENT + 60, shown=answers)) == [Unknown(rows[:1], is_log_read=True)] * 2
+    assert judge(two, LogSnapshot(rows, SENT + 60, shown=answers)) == [Billed(rows)] * 2
+    assert judge(two, LogSnapshot(rows[:1], SENT + 60, shown=answers)) == [Unknown(rows[:1], is_log_read=True)] * 2
 
 
 def test_a_record_of_an_earlier_version_proves_nothing() -> None:
@@ -154,7 +154,7 @@ def test_whatever_the_log_holds_what_is_found_is_charged_in_time_and_shows_nothi
     several: list[Lost], rows: list[LogRow], answers: dict[str, Generation | None], after: float
 ) -> None:
     known = {id_: answer and replace(answer, generation_id=id_) for id_, answer in answers.items()}
-    verdicts = judge(several, Evidence(rows, SENT + after, others={"task_3"}, shown=known))
+    verdicts = judge(several, LogSnapshot(rows, SENT + after, others={"task_3"}, shown=known))
     by_chance = [
         each.id for each, one in zip(verdicts, several, strict=True) if isinstance(each, Found) and not one.request_id
     ]

@@ -158,7 +158,7 @@ Verdict = Found | Billed | Unknown
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LogSnapshot:
     """All that is known at one moment.
 
     Attributes:
@@ -176,29 +176,29 @@ class Evidence:
     is_last: bool = True
 
 
-def ids_to_ask_for(lost: Sequence[Lost], evidence: Evidence) -> list[str]:
+def ids_to_ask_for(lost: Sequence[Lost], snapshot: LogSnapshot) -> list[str]:
     """Generations whose answers can tell more than the log: those of charges that fit, and others that it names later.
 
     Where charges name no generation, later rows do: a settlement or a refund. Its answer has the charge's request id.
     """
-    near = [charge for one in lost for charge in _near(one, evidence)]
+    near = [charge for one in lost for charge in _near(one, snapshot)]
     named = [charge.task_id for charge in near]
     if not all(named):
-        named += [row.task_id for row in evidence.rows if not row.is_charge]
-    return [id_ for id_ in dict.fromkeys(named) if id_ and id_ not in evidence.others]
+        named += [row.task_id for row in snapshot.rows if not row.is_charge]
+    return [id_ for id_ in dict.fromkeys(named) if id_ and id_ not in snapshot.others]
 
 
-def judge(lost: Sequence[Lost], evidence: Evidence) -> list[Verdict]:
-    """What the evidence proves about each of ``lost``, which are judged together since a charge is of one of them."""
-    certain = [_certain(one, evidence) for one in lost]
+def judge(lost: Sequence[Lost], snapshot: LogSnapshot) -> list[Verdict]:
+    """What the snapshot proves about each of ``lost``, which are judged together since a charge is of one of them."""
+    certain = [_certain(one, snapshot) for one in lost]
     claims = [
-        _claim(one, [charge for charge in _near(one, evidence) if charge not in certain], evidence)
+        _claim(one, [charge for charge in _near(one, snapshot) if charge not in certain], snapshot)
         for one, charge in zip(lost, certain, strict=True)
         if charge is None
     ]
     others = iter(claims)
     return [
-        _verdict(next(others), claims, evidence) if charge is None else _found(charge, evidence) for charge in certain
+        _verdict(next(others), claims, snapshot) if charge is None else _found(charge, snapshot) for charge in certain
     ]
 
 
@@ -211,54 +211,54 @@ class _Claim:
     near: tuple[LogRow, ...]
 
 
-def _claim(lost: Lost, near: Sequence[LogRow], evidence: Evidence) -> _Claim:
-    near = [charge for charge in near if not _is_anothers(lost, charge, evidence)]
+def _claim(lost: Lost, near: Sequence[LogRow], snapshot: LogSnapshot) -> _Claim:
+    near = [charge for charge in near if not _is_anothers(lost, charge, snapshot)]
     fitting = [charge for charge in near if _is_in_time(lost, charge)]
-    if ours := [charge for charge in fitting if _shows_our_request(lost, charge, evidence)]:
+    if ours := [charge for charge in fitting if _shows_our_request(lost, charge, snapshot)]:
         near = fitting = ours
     return _Claim(lost, tuple(fitting), tuple(near))
 
 
-def _verdict(claim: _Claim, claims: Sequence[_Claim], evidence: Evidence) -> Verdict:
+def _verdict(claim: _Claim, claims: Sequence[_Claim], snapshot: LogSnapshot) -> Verdict:
     charges = claim.fitting
     unknown = Unknown(charges, is_log_read=True)
-    if not charges or len(claim.near) > len(charges) or evidence.taken_at < claim.lost.settles_at:
+    if not charges or len(claim.near) > len(charges) or snapshot.taken_at < claim.lost.settles_at:
         return unknown
     rivals = [other for other in claims if set(other.fitting) & set(charges)]
     if len(rivals) != len(charges) or any(set(other.fitting) != set(charges) for other in rivals):
         return unknown
     if len(charges) > 1:
         return Billed(charges)
-    id_ = _id_of(charges[0], evidence)
-    shown = evidence.shown.get(id_)
-    if id_ and not evidence.is_last and (shown is None or not _shows_anything(shown)):
+    id_ = _id_of(charges[0], snapshot)
+    shown = snapshot.shown.get(id_)
+    if id_ and not snapshot.is_last and (shown is None or not _shows_anything(shown)):
         return unknown  # a later answer may tell more
     return Found(id_) if shown is not None else Billed(charges)
 
 
-def _found(charge: LogRow, evidence: Evidence) -> Verdict:
-    id_ = _id_of(charge, evidence)
+def _found(charge: LogRow, snapshot: LogSnapshot) -> Verdict:
+    id_ = _id_of(charge, snapshot)
     return Found(id_) if id_ else Billed((charge,))
 
 
-def _certain(lost: Lost, evidence: Evidence) -> LogRow | None:
+def _certain(lost: Lost, snapshot: LogSnapshot) -> LogRow | None:
     """The charge of the very request whose answer was lost."""
-    charges = (row for row in evidence.rows if row.is_charge and lost.request_id)
+    charges = (row for row in snapshot.rows if row.is_charge and lost.request_id)
     return next((charge for charge in charges if charge.request_id == lost.request_id), None)
 
 
-def _near(lost: Lost, evidence: Evidence) -> list[LogRow]:
+def _near(lost: Lost, snapshot: LogSnapshot) -> list[LogRow]:
     """Charges for the model around the submission that are not known to be of another one."""
     if lost.asked is None:
         return []
     begins, ends = lost.sent_at - CLOCK_SLACK - ALONE, lost.accepted_until + CLOCK_SLACK + ALONE
     return [
         row
-        for row in evidence.rows
+        for row in snapshot.rows
         if row.is_charge
         and row.model.lower() == lost.asked.model.lower()
         and begins <= row.created_at <= ends
-        and _id_of(row, evidence) not in evidence.others
+        and _id_of(row, snapshot) not in snapshot.others
     ]
 
 
@@ -266,24 +266,24 @@ def _is_in_time(lost: Lost, charge: LogRow) -> bool:
     return lost.sent_at - CLOCK_SLACK <= charge.created_at <= lost.accepted_until + CLOCK_SLACK
 
 
-def _is_anothers(lost: Lost, charge: LogRow, evidence: Evidence) -> bool:
+def _is_anothers(lost: Lost, charge: LogRow, snapshot: LogSnapshot) -> bool:
     """Whether a charge is surely that of another request."""
     if lost.request_id and charge.request_id:
         return True  # it is not the certain one
-    shown = evidence.shown.get(_id_of(charge, evidence))
+    shown = snapshot.shown.get(_id_of(charge, snapshot))
     return shown is not None and lost.asked is not None and lost.asked.differs_from(shown)
 
 
-def _shows_our_request(lost: Lost, charge: LogRow, evidence: Evidence) -> bool:
-    shown = evidence.shown.get(_id_of(charge, evidence))
+def _shows_our_request(lost: Lost, charge: LogRow, snapshot: LogSnapshot) -> bool:
+    shown = snapshot.shown.get(_id_of(charge, snapshot))
     return shown is not None and lost.asked is not None and lost.asked.is_shown_by(shown)
 
 
-def _id_of(charge: LogRow, evidence: Evidence) -> str:
+def _id_of(charge: LogRow, snapshot: LogSnapshot) -> str:
     """The generation of a charge: the one that it names, or the one whose own answer names the same request."""
     if charge.task_id or not charge.request_id:
         return charge.task_id
-    shown = (task for task in evidence.shown.values() if task is not None)
+    shown = (task for task in snapshot.shown.values() if task is not None)
     return next((task.generation_id for task in shown if task.request_id == charge.request_id), "")
 
 
