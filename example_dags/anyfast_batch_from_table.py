@@ -93,7 +93,6 @@ with DAG(
     videos = GenerateVideoOperator.partial(
         task_id="video",
         deferrable=True,
-        poll_interval=5,
         pool=os.environ.get("ANYFAST_POOL", "default_pool"),
         outlets=[Asset("anyfast_videos")],
         map_index_template="{{ task.prompt | truncate(80) }}",

@@ -57,7 +57,6 @@ with DAG(
             resolution="480p",
             duration=4,
             return_last_frame=True,
-            poll_interval=5,
             deferrable=True,
             output_path=f"{{{{ params.output_folder }}}}/{{{{ run_id }}}}/scene_{number}.mp4",
         )

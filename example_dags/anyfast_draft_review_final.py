@@ -53,7 +53,6 @@ with DAG(
         manifest_path=FOLDER + "/drafts.jsonl",
         failure_threshold=1,  # the others are worth a look whatever has failed
         deferrable=True,
-        poll_interval=5,
     )
     review = ReviewVideosOperator(task_id="review", videos=drafts.output)
     GenerateVideoBatchOperator(
@@ -68,5 +67,4 @@ with DAG(
         },
         manifest_path=FOLDER + "/finals.jsonl",
         deferrable=True,
-        poll_interval=5,
     )

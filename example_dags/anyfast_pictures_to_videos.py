@@ -47,7 +47,6 @@ with DAG(
         prompt="{{ params.prompt }}",
         resolution="480p",
         duration=4,
-        poll_interval=5,
         deferrable=True,
         output_path="{{ params.output_folder }}/{{ task.first_frame }}.mp4",
         overwrite=False,

@@ -54,7 +54,6 @@ with DAG(
         manifest_path="{{ params.output_folder }}/{{ run_id }}.jsonl",
         report_path="{{ params.output_folder }}/{{ run_id }}.html",
         save_poster=True,
-        poll_interval=5,
         deferrable=True,
         outlets=[Asset("anyfast_product_videos")],
     )

@@ -39,7 +39,6 @@ with DAG(
         resolution="{{ params.resolution }}",
         duration="{{ params.duration }}",
         seed="{{ params.seed }}",
-        poll_interval=5,
         deferrable=True,
         output_path="{{ params.output_folder }}/{generation_id}.mp4",
     )

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.polling.schedule import Timing
 
 MIN_DEFERRAL = 10.0
-"""Seconds from the deferral to the event. Airflow 3.3.2 can fail a task whose trigger fires while the worker that
-deferred it is still being reaped, which takes about 5 s (apache/airflow#67287, #72716)."""
+"""Seconds from the deferral to the event. Airflow can fail a task whose trigger fires while the worker that deferred it
+is still being reaped, which takes about 5 s (apache/airflow#67287, #72716). Airflow 3.1 spares no task that is back by
+then, 3.2 and 3.3 spare a scheduled one, and 3.4 spares a queued one too; none spares one that runs again."""
 
 
 class JobTrigger(BaseTrigger, Generic[JobT]):
