@@ -40,7 +40,7 @@ _ROW_AT = len('{"row": ')
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """What became of one row.
+    """The outcome of one row.
 
     Attributes:
         row: its number, from 1.
@@ -48,11 +48,11 @@ class ManifestEntry:
         batch: names the task instance.
         attempt: the try of the task in which it ended.
         input: the row as it was given.
-        status: ``SUCCESS``, ``FAILURE``, ``LOST`` where nobody knows whether a video was bought, or ``SKIPPED`` where
-            its whole video was there before.
+        status: ``SUCCESS``, ``FAILURE``, ``LOST`` if it is unknown whether a video was billed, or ``SKIPPED`` if its
+            complete video was already there.
         error_type, error: why it failed.
         retryable: whether a retry of the task tries it again.
-        result: as of ``GenerateVideoOperator``; a signed link only where no file was wanted.
+        result: as for ``GenerateVideoOperator``; with a signed link only if no file was wanted.
         label: how messages name the row; no part of the file.
     """
 

@@ -242,8 +242,9 @@ def _numbered(values: Mapping[str, Any], number: int) -> Row:
 def verbatim(value: Any) -> Any:
     """``value``, at any depth, as templates that render to it.
 
-    Airflow renders what a task gets by ``expand_kwargs`` like what stands in the DAG, which it does not for ``expand``.
-    Text of a table would become code: ``{{ conn.anyfast_default.password }}`` in a row would send the key away.
+    Airflow renders what a task gets through ``expand_kwargs`` like the text in a DAG, unlike what it gets through
+    ``expand``. Text from a table would become code: ``{{ conn.anyfast_default.password }}`` in a row would send the key
+    away.
     """
     if isinstance(value, str):
         # Jinja also changes line ends.

@@ -1,4 +1,4 @@
-"""Every call that AnyFast offers here, described once: where it goes, what it carries, what it costs, what it answers.
+"""Every call that AnyFast offers here, described once: where it goes, what it carries, what it costs, what it returns.
 
 Nothing in this module sends anything. ``transport`` drives these descriptions synchronously and asynchronously.
 """
@@ -42,15 +42,15 @@ class Upload:
 
 @dataclass(frozen=True)
 class Call(Generic[AnswerT]):
-    """One request and how its answer is read.
+    """One request and how its response is read.
 
     Attributes:
         name: what messages call it.
-        billed: whether an accepted request costs money. A billed call whose answer is lost is never sent again.
-        long_poll: whether the gateway holds the answer back for minutes, as it does with a submission.
+        billed: whether an accepted request costs money. A billed call whose response is lost is never sent again.
+        long_poll: whether the gateway may take minutes to respond, as it does to a submission.
         limited_apart: whether the gateway limits it apart from other calls, so that its 429 says nothing about them.
         refused_by_5xx: whether the gateway refuses a file or a group with a 5xx too, before it has done anything.
-        parse: makes the typed answer from the decoded body.
+        parse: makes the typed result from the decoded body.
     """
 
     name: str
@@ -70,7 +70,7 @@ Flow = Generator[Call[Any], Any, AnswerT]
 
 
 def create_asset_group(name: str) -> Call[str]:
-    """Creates an asset group and answers its id. Billed."""
+    """Creates an asset group and returns its id. Billed."""
     return _asset_call(
         "CreateAssetGroup", {"model": "volc-asset", "Name": name}, _id_of("CreateAssetGroup"), billed=True
     )
@@ -79,7 +79,7 @@ def create_asset_group(name: str) -> Call[str]:
 def create_asset(
     *, group_id: str, name: str, asset_type: str, url: str | None = None, upload: Upload | None = None
 ) -> Call[str]:
-    """Creates an asset and answers its id; the file is checked afterwards. Billed.
+    """Creates an asset and returns its id; the file is checked afterwards. Billed.
 
     Args:
         group_id: the group that receives it.
@@ -105,7 +105,7 @@ def list_assets(
 ) -> Flow[list[Asset]]:
     """All pages of assets; ``name`` matches in part. Not billed.
 
-    ``group_type=None`` leaves the filter out, which AnyFast has refused at times.
+    ``group_type=None`` leaves the filter out, which AnyFast sometimes refuses.
     """
     filters = _filters(GroupIds=list(group_ids), Name=name, GroupType=group_type)
     return _all_pages("ListAssets", filters, responses.parse_assets)
@@ -120,36 +120,36 @@ def list_asset_groups(
 
 
 def update_asset(asset_id: str, *, name: str) -> Call[str]:
-    """Renames an asset and answers its id. Not billed."""
+    """Renames an asset and returns its id. Not billed."""
     body = {"model": "volc-asset", "Id": bare_asset_id(asset_id), "Name": name}
     return _asset_call("UpdateAsset", body, _id_of("UpdateAsset"))
 
 
 def update_asset_group(group_id: str, *, name: str) -> Call[str]:
-    """Renames an asset group and answers its id. Not billed."""
+    """Renames an asset group and returns its id. Not billed."""
     body = {"model": "volc-asset", "Id": group_id, "Name": name}
     return _asset_call("UpdateAssetGroup", body, _id_of("UpdateAssetGroup"))
 
 
 def delete_asset(asset_id: str) -> Call[str]:
-    """Deletes an asset and answers its id. Not billed."""
+    """Deletes an asset and returns its id. Not billed."""
     body = {"model": "volc-asset", "Id": bare_asset_id(asset_id)}
     return _asset_call("DeleteAsset", body, _id_of("DeleteAsset"))
 
 
 def delete_asset_group(group_id: str) -> Call[str]:
-    """Deletes an asset group with the assets in it and answers its id. Not billed."""
+    """Deletes an asset group with the assets in it and returns its id. Not billed."""
     return _asset_call("DeleteAssetGroup", {"model": "volc-asset", "Id": group_id}, _id_of("DeleteAssetGroup"))
 
 
 def submit_generation(body: Mapping[str, Any]) -> Call[str]:
-    """Submits a generation and answers its id. Billed; there is no idempotency key and no cancel."""
+    """Submits a generation and returns its id. Billed; there are no idempotency keys, and it cannot be cancelled."""
     call = "submit a generation"
     return Call(call, "POST", "/v1/video/generations", _id_of(call), json=body, billed=True, long_poll=True)
 
 
 def query_generation(generation_id: str) -> Call[Generation]:
-    """How a generation is doing. Not billed.
+    """The state of a generation. Not billed.
 
     Raises:
         InvalidRequestError: the id is empty, or cannot be one.

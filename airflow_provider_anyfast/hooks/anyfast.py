@@ -88,7 +88,7 @@ class AnyFastHook(BaseHook):
             return AsyncAnyFastClient(settings, USER_AGENT, as_raised=as_final)
 
     def run(self, work: Call[AnswerT] | Flow[AnswerT]) -> AnswerT:
-        """Sends one call of ``client.endpoints``, or several with one result, and returns the typed answer.
+        """Sends one call of ``client.endpoints``, or several with one result, and returns the typed result.
 
         Raises:
             AnyFastError: one class per cause; see ``exceptions``.
@@ -105,7 +105,7 @@ class AnyFastHook(BaseHook):
             return billing_pages.usage_of(client)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Lists the models that the key may use, and says what is wrong if that fails, and its balance. Not billed.
+        """Lists the models that the key may use, names its balance, and says what is wrong if that fails. Not billed.
 
         Asks once, without retries, because somebody is waiting for the result.
         """

@@ -22,12 +22,12 @@ class AnyFastReportLink(BaseOperatorLink):
     name = "Open report"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The address of the report; empty where the task writes none."""
+        """The address of the report; empty if the task writes none."""
         return document_address(ti_key, getattr(operator, "report_path", None))
 
 
 class AnyFastManifestLink(BaseOperatorLink):
-    """Leads to the manifest of a batch, likewise."""
+    """Leads to the manifest of a batch, which the API server reads in the same way."""
 
     name = "Open manifest"
 

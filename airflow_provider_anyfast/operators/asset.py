@@ -52,8 +52,8 @@ class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
 
     Args:
         name: of the group, at most 64 characters. AnyFast allows several groups of one name: tasks that create it at
-            the same moment pay for one each, and all use the oldest. Let one task create it, and hand its id on.
-        if_exists: ``reuse`` the oldest group of exactly that name, ``fail``, or ``create`` one more.
+            the same moment pay for one each, and all use the oldest. Let one task create it, and pass its id on.
+        if_exists: ``reuse`` the oldest group of exactly that name, ``fail``, or ``create`` another one.
         anyfast_conn_id: the connection; groups belong to its key.
 
     Returns:
@@ -79,7 +79,7 @@ class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         check_literals(self, GroupParameters)
 
     def execute(self, context: Context) -> str:
-        """Looks for the group, and creates it where there is none."""
+        """Looks for the group, and creates it if there is none."""
         with fail_fast(context, self.anyfast_conn_id):
             group = read(self, GroupParameters)
             ledger = _ledger(context, {"group": group.name}, self.hook)
@@ -97,13 +97,13 @@ class CreateAssetOperator(DeferrableJobMixin):
         group_id: the group, as ``CreateAssetGroupOperator`` returns it.
         url: a public link, a data URI, or the raw Base64 of an image; or
         file: a local file or any ``ObjectStoragePath`` (``s3://conn@bucket/key``), whose type is read from its content.
-        name: unique in the group; None takes one from the file's name and its content.
-        asset_type: ``Image``, ``Video`` or ``Audio``; None finds it out.
+        name: unique in the group; None derives it from the file's name and content.
+        asset_type: ``Image``, ``Video`` or ``Audio``; None detects it.
         upload: how a file is sent: ``data_uri``, ``multipart``, or ``auto``, which takes the first for images.
-        if_exists: ``reuse`` the asset of that name, or ``fail``. One that has failed is deleted, and created anew.
+        if_exists: ``reuse`` the asset of that name, or ``fail``. A failed asset is deleted, and created again.
         wait_until_active: whether to wait until AnyFast has processed the file, which takes 6 to 20 seconds.
         deferrable: waits in the triggerer, without holding a worker.
-        poll_interval: seconds between polls; None follows the asset.
+        poll_interval: seconds between polls; None uses the default schedule.
         timeout: seconds from the creation, or a ``timedelta``, after which the task fails.
         anyfast_conn_id: the connection; assets belong to its key.
 
@@ -112,7 +112,7 @@ class CreateAssetOperator(DeferrableJobMixin):
 
     Raises:
         InvalidRequestError: AnyFast would refuse the file; nothing was billed.
-        StorageError: the storage of the file did not answer; nothing was billed.
+        StorageError: the storage of the file did not respond; nothing was billed.
         AssetFailedError: AnyFast could not use the file; the creation was billed.
         AssetNotFoundError: AnyFast does not know the asset that it created and billed; a clear creates a new one.
         AssetTimeoutError: it was not Active in time; a retry finds the same one.
@@ -164,7 +164,7 @@ class CreateAssetOperator(DeferrableJobMixin):
         check_literals(self, AssetParameters)
 
     def execute(self, context: Context) -> str:
-        """Looks for the asset, creates it where there is none, and waits until it can be used."""
+        """Looks for the asset, creates it if there is none, and waits until it can be used."""
         with fail_fast(context, self.anyfast_conn_id):
             asset = read(self, AssetParameters)
             with self.hook.get_conn() as client:
@@ -180,7 +180,7 @@ class CreateAssetOperator(DeferrableJobMixin):
             return asset_id
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
-        """Goes on after the deferral: AnyFast is asked once more."""
+        """Resumes after the deferral: polls AnyFast once more."""
         with fail_fast(context, self.anyfast_conn_id):
             event = event or {}
             ti = context["ti"]

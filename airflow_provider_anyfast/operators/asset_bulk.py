@@ -28,27 +28,27 @@ if TYPE_CHECKING:
 
 
 class CreateAssetsOperator(DeferrableJobMixin):
-    """Puts many files into a group, each once. Each creation is billed, finding is not.
+    """Puts many files into a group, each once. Each creation is billed; finding is not.
 
-    Every file is looked at before the first creation. Names come from the files' names and contents, so a retry finds
+    Every file is checked before the first creation. Names come from the files' names and contents, so a retry finds
     what an earlier attempt created, and pays only for the rest.
 
     Args:
         group_id: the group, as ``CreateAssetGroupOperator`` returns it.
         files: a folder, a pattern such as ``s3://conn@bucket/pictures/*.png``, or a list of files.
-        asset_type: ``Image``, ``Video`` or ``Audio``, if all must be of one type; None finds each out.
+        asset_type: ``Image``, ``Video`` or ``Audio``, if all must be of that type; None detects each.
         upload: how files are sent: ``data_uri``, ``multipart``, or ``auto``, which takes the first for images.
         wait_until_active: whether to wait until AnyFast has processed all files.
         deferrable: waits in the triggerer, without holding a worker.
-        poll_interval: seconds between polls; None follows the assets.
+        poll_interval: seconds between polls; None uses the default schedule.
         timeout: seconds from the creation, or a ``timedelta``, after which the task fails.
-        max_in_flight: files that are looked at, and creations that are under way, at the same time. Each holds one
-            image in memory at most; other files are streamed.
+        max_in_flight: files checked, and creations in progress, at the same time. Each keeps at most one image in
+            memory; other files are streamed.
         anyfast_conn_id: the connection; assets belong to its key.
 
     Returns:
         The assets' ids as a list, in the order of the files (a folder's are sorted by name). The XCom ``assets`` has
-        ``{"file", "name", "id"}`` of each, in the same order.
+        ``{"file", "name", "id"}`` for each, in the same order.
 
     Raises:
         InvalidRequestError: AnyFast would refuse some of the files, each of which is named; nothing was billed.
@@ -89,7 +89,7 @@ class CreateAssetsOperator(DeferrableJobMixin):
         check_literals(self, BulkParameters)
 
     def execute(self, context: Context) -> list[str]:
-        """Looks at every file, creates the assets that are missing, and waits until all can be used."""
+        """Checks every file, creates the missing assets, and waits until all can be used."""
         with fail_fast(context, self.anyfast_conn_id):
             bulk = read(self, BulkParameters)
             files = files_in(bulk.files) if isinstance(bulk.files, str) else bulk.files
@@ -109,7 +109,7 @@ class CreateAssetsOperator(DeferrableJobMixin):
             return asset_ids
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
-        """Goes on after the deferral: AnyFast is asked once more."""
+        """Resumes after the deferral: polls AnyFast once more."""
         with fail_fast(context, self.anyfast_conn_id):
             bulk = read(self, BulkParameters)
             asset_ids = list(self._pulled(context, "asset_ids"))

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
-    """Deletes assets; what is gone already is fine, so it serves as a teardown task too. Not billed.
+    """Deletes assets. One that does not exist is no error, so it also works as a teardown task. Not billed.
 
     Args:
         asset_id: the id of an asset, or a list of ids as ``CreateAssetsOperator`` returns them, which may be empty; or
@@ -70,7 +70,7 @@ class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
 
 
 class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
-    """Deletes a group with every asset in it; one that is gone already is fine, as for a teardown task. Not billed.
+    """Deletes a group with every asset in it. One that does not exist is no error. Not billed.
 
     Args:
         group_id: the id of the group; or

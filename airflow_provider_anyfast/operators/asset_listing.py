@@ -74,7 +74,8 @@ class ListAssetGroupsOperator(_ListOperator):
         anyfast_conn_id: the connection.
 
     Returns:
-        A list of ``{"id", "name", "group_type", "description", "created_at"}``; names are without the service's prefix.
+        A list of ``{"id", "name", "group_type", "description", "created_at"}``; names come without the prefix that
+        AnyFast adds.
     """
 
     def execute(self, context: Context) -> list[dict[str, Any]]:

@@ -58,58 +58,59 @@ SATURATION_PAUSE = 120.0
 
 
 class GenerateVideoBatchOperator(DeferrableJobMixin):
-    """Makes one video for each row, with one task instance, and never pays for a row twice. Billed once a row.
+    """Makes one video for each row, in one task instance, and never pays for a row twice. Billed once per row.
 
-    Every row is rendered and checked before the first payment. Each has a ledger of its own, so after a crash at
-    any moment no video is lost or billed twice. A retry or a clear runs only the rows that have not succeeded.
+    Every row is rendered and checked before the first payment. Each row has its own ledger, so no video is lost or
+    billed twice after a crash at any moment. A retry or a clear runs only the rows that have not succeeded.
 
     Args:
         rows: a list of objects, or a CSV, JSON or JSON Lines file, local or in object storage
             (``s3://conn@bucket/rows.csv``). Up to 10,000.
         template: parameters of ``GenerateVideoOperator`` that describe the video (``prompt``, ``model``, …,
             ``output_path``), rendered with Jinja for each row: ``{"prompt": "A film about {{ row.name }}"}``. Airflow's
-            context is there too. A column that does not exist is an error.
+            context is available too. A column that does not exist is an error.
         manifest_path: JSON Lines file, local or in object storage, with one line for each row that has ended: ``row``
             (its number), ``input``, ``status``, ``generation_id``, ``path``, ``usage``, ``error``, and more. It is
-            replaced as a whole every few seconds, so it can be read at any time. Name the run in it: ``{{ run_id }}``.
+            replaced as a whole every few seconds, so it can be read at any time. Put ``{{ run_id }}``
+            into its path.
         on_row_failure: ``continue`` with the other rows, or ``fail`` at the first failure. Videos already submitted are
             still billed, and a retry downloads them.
         failure_threshold: share of the rows, 0 to 1, that may fail without failing the task.
         max_in_flight: submissions, polls and downloads at the same time, at most 100.
         max_active: videos rendering at the same time; None submits all, or as many as AnyFast accepts.
-        max_tokens: refuses the whole batch if the estimates of all rows are above this together, before anything is
-            paid; see ``GenerateVideoOperator``.
+        max_tokens: refuses the whole batch if the estimates of all rows add up to more, before anything is billed; see
+            ``GenerateVideoOperator``.
         deferrable: waits in the triggerer, without holding a worker; one trigger for all rows.
         poll_interval: seconds between polls of one video; None adapts to how long such videos take.
-        timeout: seconds from a row's submission after which the row fails, and for which AnyFast may take no
+        timeout: seconds from a row's submission after which the row fails, and how long AnyFast may accept no
             submission while nothing is rendering. A retry resumes the row.
-        on_lost_submission: for rows whose submission has no answer: ``fail`` the row, or ``resubmit`` and perhaps
-            pay twice.
+        on_lost_submission: for rows whose submission got no response: ``fail`` the row, or ``resubmit`` and perhaps pay
+            twice.
         key_column: the column whose value names a row in messages and logs; None takes the first one.
-        duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` makes and bills
-            both, ``skip`` leaves it out, ``fail`` refuses the batch.
+        duplicate_rows: for a row that makes the same request as an earlier one: ``keep`` makes and bills both, ``skip``
+            leaves it out, ``fail`` refuses the batch.
         required: columns that must exist and have a value in every row.
-        if_exists: what becomes of a row whose whole video is at its ``output_path`` already: ``overwrite`` makes and
-            bills a new one, ``skip`` submits nothing, so that a nightly run pays for new rows alone. Each
-            ``output_path`` must then name its row, without ``{generation_id}``.
-        asset_group: name or id of the group whose assets the files become that the template names as references. Each
-            content becomes one asset, once, which is billed, whichever rows, runs or DAGs name it. A group that does
-            not exist is created, which is billed too.
-        limit: rows that this run makes, the first ones of the table first; all rows are checked. With
-            ``if_exists="skip"`` the next run goes on with the rest.
+        if_exists: for a row whose complete video is already at its ``output_path``: ``overwrite`` makes and bills a new
+            one, ``skip`` submits nothing, so that a nightly run pays only for new rows. Each ``output_path`` must then
+            identify its row, without ``{generation_id}``.
+        asset_group: name or id of the group in which files that the template names as references become assets. Each
+            distinct content becomes one asset, which is billed once, whichever rows, runs or DAGs use it. A group that
+            does not exist is created, which is billed too.
+        limit: how many rows this run makes, from the top of the table; all rows are checked. With ``if_exists="skip"``
+            the next run continues with the rest.
         report_path: HTML file, local or in object storage, that shows the rows as they end and plays their videos, with
-            a CSV file of the same name beside it.
-        save_poster: keeps the first picture of each video beside it, as ``….poster.jpg``, for the report and the page
-            "Videos". Needs the extra ``media``.
+            a CSV file of the same name next to it.
+        save_poster: saves the first picture of each video next to it, as ``….poster.jpg``, for the report and the
+            Videos page. Needs the extra ``media``.
         anyfast_conn_id: the connection.
 
     Returns:
         ``{"rows", "succeeded", "failed", "lost", "skipped", "tokens", "left_out", "manifest_path"}``. While it runs,
-        the XCom ``progress`` has these numbers and what the rest of the rows is doing.
+        the XCom ``progress`` has these counts and the state of the remaining rows.
 
     Raises:
-        InvalidRequestError: naming every row that AnyFast would refuse; nothing was spent.
-        BatchFailedError: more rows failed than ``failure_threshold`` allows; a retry runs what is not done.
+        InvalidRequestError: naming every row that AnyFast would refuse; nothing was billed.
+        BatchFailedError: more rows failed than ``failure_threshold`` allows; a retry runs the unfinished rows.
         QuotaError and other errors that affect every row: videos already paid for were downloaded first, as far as
             possible.
     """
@@ -195,11 +196,11 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         check_literals(self, BatchParameters)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Checks every row, and submits them or goes on with those that an earlier attempt submitted."""
+        """Checks every row, and submits them or continues with those that an earlier attempt submitted."""
         return self._run(context, BatchCheckpoint(began_at=clock.now()), JobsEvent())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Goes on after a deferral: saves what has ended, and submits what is left."""
+        """Resumes after a deferral: saves the videos that have ended, and submits the remaining rows."""
         stored = self._pull(context, CHECKPOINT_KEY)
         checkpoint = (
             BatchCheckpoint.from_xcom(stored) if stored else BatchCheckpoint(began_at=clock.now(), resumed=True)
@@ -207,7 +208,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         return self._run(context, checkpoint, JobsEvent.parse(event))
 
     def on_kill(self) -> None:
-        """Starts no further row. AnyFast has no cancel, so nothing else can be done but say what goes on."""
+        """Starts no more rows. AnyFast cannot cancel, so all that is left is to say what continues."""
         super().on_kill()
         if self._intake is not None:
             self._intake.advance(BatchState.ABORTED)

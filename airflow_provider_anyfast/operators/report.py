@@ -39,7 +39,7 @@ class CheckRowsOperator(BaseOperator):
         rows: a list of objects, or a CSV, JSON or JSON Lines file, local or in object storage.
         template: parameters of ``GenerateVideoOperator``, rendered with Jinja for each row, as in
             ``GenerateVideoBatchOperator``.
-        prompt_param: the param of the DAG that holds the template of the prompt, where people give it in the form.
+        prompt_param: the DAG param that contains the prompt's template, if users enter it in the trigger form.
         key_column: the column whose value names a row in messages; None takes the first one.
 
     Returns:
@@ -48,7 +48,7 @@ class CheckRowsOperator(BaseOperator):
 
     Raises:
         InvalidRequestError: naming every row that AnyFast would refuse.
-        StorageError: the storage does not answer.
+        StorageError: the storage does not respond.
     """
 
     template_fields: Sequence[str] = ("rows", "key_column")
@@ -99,14 +99,14 @@ def _keywords(row: BatchRow) -> dict[str, Any]:
 class WriteReportOperator(BaseOperator):
     """Writes the report of mapped ``GenerateVideoOperator`` tasks when all have ended, and fails if too many failed.
 
-    It runs whatever has become of them, so as the last task it decides the state of the run. Not billed.
+    It runs whether they succeeded or failed, so as the last task it decides the state of the run. Not billed.
 
     Args:
         videos: the id of the mapped task that makes the videos.
         rows: the id of the ``CheckRowsOperator`` that has checked the rows; or a list of objects, one for each mapped
             task instance.
-        report_path: HTML file, local or in object storage, that plays the videos; a CSV file of the same name goes
-            beside it.
+        report_path: HTML file, local or in object storage, that plays the videos; a CSV file of the same name is
+            written next to it.
         key_column: the column whose value names a row; None takes the first one.
         failure_threshold: share of the rows, 0 to 1, that may fail without failing this task.
 
@@ -186,7 +186,7 @@ class WriteReportOperator(BaseOperator):
 def _entry(
     number: int, row: dict[str, Any], result: dict[str, Any] | None, failure: dict[str, Any] | None, generation_id: Any
 ) -> ManifestEntry:
-    """What became of one task; one that was killed has left nothing."""
+    """The outcome of one task; one that was killed has left nothing."""
     if result:
         status = SUCCEEDED if result.get("generation_id") else SKIPPED
         return ManifestEntry(number, "", "", 1, dict(row), status, result=result)

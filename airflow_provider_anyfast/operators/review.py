@@ -68,26 +68,26 @@ class ReviewParameters(Parameters):
 
 
 class ReviewVideosOperator(HITLOperator):
-    """Asks a person once which of a run's videos are approved, and returns what their finals need. Not billed.
+    """Asks a person once which of a run's videos to approve, and returns what their finals need. Not billed.
 
-    While it waits it holds no worker. The person watches and selects on the page "Videos" of the run, or answers in
-    Airflow's own form. Only what the answer names is approved, so what nobody looked at is never made: an answer to
-    an earlier question, about videos that were made anew since, is refused. A retry goes on with the answer that was
-    given; a clear asks again.
+    It holds no worker while it waits. The person watches and selects on the run's Videos page, or answers in Airflow's
+    own form. Only videos named in the answer are approved, so a final that nobody reviewed is never made: an answer to
+    an earlier question, about videos that have been made again since, is refused. A retry continues with the given
+    answer; a clear asks again.
 
     Args:
-        videos: what is asked about: the output of ``GenerateVideoBatchOperator`` or of ``GenerateVideoOperator``,
+        videos: the videos to review: the output of ``GenerateVideoBatchOperator`` or of ``GenerateVideoOperator``,
             mapped or not, the path of a manifest, or a list of these. Videos that failed are left out.
         final: parameters that differ in the finals, such as ``{"resolution": "1080p"}``.
         returns: ``rows`` for ``GenerateVideoBatchOperator(rows=…)``, or ``keywords`` for
             ``GenerateVideoOperator.partial(…).expand_kwargs(…)``.
-        on_none: what follows if no video is approved: ``skip`` this task and with it the finals, or ``fail``.
-        subject: the headline of the question.
+        on_none: what happens if no video is approved: ``skip`` this task and with it the finals, or ``fail``.
+        subject: the title of the question.
         body: Markdown above the list of videos.
-        defaults: the answer if nobody gives one within ``response_timeout``: ``ReviewVideosOperator.APPROVE`` approves
+        defaults: the answer if nobody responds within ``response_timeout``: ``ReviewVideosOperator.APPROVE`` approves
             all videos, ``ReviewVideosOperator.REJECT`` none. None fails the task.
-        response_timeout: how long to wait for an answer, as a ``timedelta`` or in seconds; None waits without an end.
-        assigned_users: who may answer; anyone with the right to in this DAG if there is nobody.
+        response_timeout: how long to wait for an answer, as a ``timedelta`` or in seconds; None waits without a limit.
+        assigned_users: who may answer; None lets everyone answer who has permission in this DAG.
         notifiers: called when the question is asked.
 
     Returns:
@@ -96,7 +96,7 @@ class ReviewVideosOperator(HITLOperator):
         and its seed. The XCom ``rejected`` lists the others: ``{"row", "note", "generation_id"}``.
 
     Raises:
-        InvalidRequestError: ``videos`` are no videos, or the answer is about others.
+        InvalidRequestError: ``videos`` are not videos, or the answer is about others.
         AirflowSkipException, AirflowFailException: no video was approved, or nobody answered.
         StorageError: a manifest cannot be read. A retry reads it again, and keeps the answer.
     """
@@ -144,7 +144,7 @@ class ReviewVideosOperator(HITLOperator):
         check_literals(self, ReviewParameters)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Asks, or goes on with the answer that an earlier attempt was given."""
+        """Asks, or continues with the answer that an earlier attempt got."""
         with fail_fast(context):
             read(self, ReviewParameters)
             drafts = review.drafts_of(self.videos)

@@ -62,7 +62,7 @@ LEDGER_KEY = "anyfast_generation"
 
 
 class WaitAndBudget(TaskParameters):
-    """The parameters of a generation beside its request."""
+    """The parameters of a generation apart from its request."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"output_path"})
 
@@ -86,44 +86,44 @@ class WaitAndBudget(TaskParameters):
 class GenerateVideoOperator(DeferrableJobMixin):
     """Makes a Seedance video, and never pays for it twice. Billed once; AnyFast refunds a video that fails.
 
-    Before the submission an intent is recorded, after it the generation's id, so that a retry goes on with what is paid
-    for. ``generation_id`` is pushed as an XCom of its own as soon as it exists, and at the end ``path``, ``video_url``,
-    ``seed``, ``last_frame_path`` and ``poster_path`` where they are known, so that other tasks can take
-    ``video.output["path"]``.
-    Clearing a task that has succeeded makes, and pays for, a new video.
+    The task records an intent before the submission and the generation's id after it, so that a retry continues with
+    what is paid for. ``generation_id`` is pushed as its own XCom as soon as it exists, and at the end ``path``,
+    ``video_url``, ``seed``, ``last_frame_path`` and ``poster_path`` where they are known, so that other tasks can take
+    ``video.output["path"]``. Clearing a task that has succeeded makes, and pays for, a new video.
 
     Args:
         prompt: what to show; references are named ``@image1``, ``@video1``, ``@audio1`` by type.
         model: a Seedance model; one that this provider does not know is sent unchecked.
-        first_frame, last_frame: image to start from and to end with.
-        reference_images, reference_videos, reference_audios: what the video is to resemble. A reference is an asset id
-            (the result of ``CreateAssetOperator``), a public URL, a data URI (not for videos) or, with ``asset_group``,
-            a local file or any ``ObjectStoragePath``.
-        asset_group: name or id of the group whose assets such files become, each content once. Creations are billed.
+        first_frame, last_frame: the image that the video starts with, and the one that it ends with.
+        reference_images, reference_videos, reference_audios: what guides the video. A reference is an asset id (the
+            result of ``CreateAssetOperator``), a public URL, a data URI (not for videos) or, with ``asset_group``, a
+            local file or any ``ObjectStoragePath``.
+        asset_group: name or id of the group in which such files become assets, one per distinct content. Creations are
+            billed.
         resolution: such as ``720p``.
         ratio: such as ``16:9``, or ``adaptive``.
         duration: seconds.
         seed: for a repeatable result; -1 is random.
         generate_audio: whether the video gets sound.
         watermark: whether the video shows that it was generated.
-        return_last_frame: whether the last frame comes as an image too.
-        web_search: whether the model may search, with a prompt alone.
-        content: further items of AnyFast's ``content``, sent as they are.
-        extra_body: further fields of the request, sent as they are.
+        return_last_frame: whether AnyFast also returns the last frame as an image.
+        web_search: whether the model may search the web; only with a prompt and no references.
+        content: more items for AnyFast's ``content``, sent unchanged.
+        extra_body: more fields for the request, sent unchanged.
         output_path: local file, ``file://`` URL or any ``ObjectStoragePath`` (``s3://conn@bucket/key``) to download to;
-            ``{generation_id}`` is filled in. A local folder is made and proven writable before anything is paid, and a
-            bucket is looked for. A last frame goes beside it, as ``….last_frame.png``.
-        overwrite: False keeps a whole video that is there already. Where ``output_path`` names it without
+            ``{generation_id}`` is filled in. A local folder is created and checked to be writable, and a bucket is
+            checked to exist, before anything is billed. A last frame is saved next to it, as ``….last_frame.png``.
+        overwrite: False keeps a complete video that is already there. If ``output_path`` does not contain
             ``{generation_id}``, nothing is submitted then: the result has its ``path``, and no ``generation_id``.
-        save_poster: keeps the first picture of the video beside it, as ``….poster.jpg``. Needs the extra ``media``.
+        save_poster: saves the first picture of the video next to it, as ``….poster.jpg``. Needs the extra ``media``.
         wait_for_completion: False returns as soon as the video is submitted; a ``VideoStatusSensor`` can wait for it.
         deferrable: waits in the triggerer, without holding a worker.
-        poll_interval: seconds between polls; None follows the video, from where a poll can first pay off.
-        max_tokens: refuses a request whose highest estimate is above this, before anything is paid.
-        timeout: seconds from the submission after which the task fails. The video is still made and billed then; a
-            retry goes on with it.
+        poll_interval: seconds between polls; None uses the default schedule, which starts when a video can be finished.
+        max_tokens: refuses a request whose highest estimate is above this, before anything is billed.
+        timeout: seconds from the submission after which the task fails. AnyFast still finishes and bills the video; a
+            retry continues with it.
         durable: False forgets what was submitted when the attempt ends, so that a retry pays again.
-        on_lost_submission: when a submission's answer is lost, ``fail`` and let a person look, or ``resubmit`` and
+        on_lost_submission: if the response to a submission is lost, ``fail`` and let a person look, or ``resubmit`` and
             perhaps pay twice.
         anyfast_conn_id: the connection.
 
@@ -131,13 +131,13 @@ class GenerateVideoOperator(DeferrableJobMixin):
         ``{"generation_id", "status", "model", "prompt", "parameters", "video_url", "expires_at", "path",
         "last_frame_url", "last_frame_path", "poster_path", "width", "height", "seconds", "frame_rate", "has_sound",
         "warnings", "duration", "resolution", "ratio", "seed", "usage", "estimated_tokens", "estimated_cost", "cost",
-        "submitted_at", "finished_at"}``; missing facts are None, and money is text. With the extra ``media``,
+        "submitted_at", "finished_at"}``; unknown values are None, and money is text. With the extra ``media``,
         ``width`` to ``has_sound`` are measured at the saved file, and ``warnings`` say how it differs from what was
-        asked for. An ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these facts, without links
+        asked for. An ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these values, without links
         and paths, as the extra of its event.
 
     Raises:
-        AnyFastError: one class per cause, see ``exceptions``. Those that no retry can cure fail the task at once.
+        AnyFastError: one class per cause, see ``exceptions``. Those that a retry cannot fix fail the task at once.
     """
 
     request_fields: ClassVar[tuple[str, ...]] = tuple(VideoRequest.model_fields)
@@ -230,7 +230,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         check_literals(self, VideoRequest, WaitAndBudget)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Submits the video, or goes on with the one that an earlier attempt paid for."""
+        """Submits the video, or continues with the one that an earlier attempt paid for."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
             check_budget(self.request.estimated_tokens(), self._options.max_tokens)
             ledger = self._ledger_for_request(context)
@@ -264,7 +264,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 return self._save(context, client, ledger, generation, paid.submitted_at)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Goes on after the deferral: AnyFast is asked once more, and the video is downloaded."""
+        """Resumes after the deferral: polls AnyFast once more, and downloads the video."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
             event = event or {}
             generation_id = event.get("job_id") or context["ti"].xcom_pull(
@@ -280,7 +280,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 return self._save(context, client, ledger, generation, started_at)
 
     def on_kill(self) -> None:
-        """Ends a wait in this process. AnyFast has no cancel, so the log says what goes on."""
+        """Ends a wait in this process. AnyFast cannot cancel, so the log says what continues."""
         super().on_kill()
         what = (
             f"Generation {self._generation_id} may still be rendering. AnyFast cannot cancel it: it will finish and be "

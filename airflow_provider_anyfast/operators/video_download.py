@@ -44,21 +44,21 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
     """Downloads a finished video. Not billed; works until its link expires, 24 hours after the video was finished.
 
     Args:
-        generation_id: what ``GenerateVideoOperator`` pushed under this name.
+        generation_id: the XCom of this name that ``GenerateVideoOperator`` pushed.
         output_path: local file, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in, and a
-            local folder is made. A last frame goes beside it.
-        overwrite: False keeps a whole video that is there already, and fetches nothing.
-        save_poster: keeps the first picture of the video beside it, as ``….poster.jpg``. Needs the extra ``media``.
+            local folder is made. A last frame is saved next to it.
+        overwrite: False keeps a complete video that is already there, and downloads nothing.
+        save_poster: saves the first picture of the video next to it, as ``….poster.jpg``. Needs the extra ``media``.
         anyfast_conn_id: a connection of the account that made the video.
 
     Returns:
-        The result as of ``GenerateVideoOperator``, with ``path``.
+        The same result as ``GenerateVideoOperator``, with ``path``.
 
     Raises:
-        InvalidRequestError: a parameter is not right; what holds no template is judged while the DAG is parsed.
+        InvalidRequestError: a parameter is invalid; values without a template are checked while the DAG is parsed.
         GenerationTimeoutError: the video is not finished yet.
         LinkExpiredError: the link has expired.
-        DownloadError: the bytes did not arrive whole; nothing partial is left behind.
+        DownloadError: the file did not arrive complete; no partial file is left.
     """
 
     template_fields: Sequence[str] = ("generation_id", "output_path", "anyfast_conn_id")
@@ -86,7 +86,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         check_literals(self, DownloadParameters)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Asks for the link and downloads it."""
+        """Asks for the link and downloads the video."""
         with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
             given = read(self, DownloadParameters)
             output = VideoOutput(given.output_path, given.overwrite, given.save_poster)

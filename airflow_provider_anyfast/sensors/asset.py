@@ -29,16 +29,16 @@ class AssetStatusSensor(JobSensor[Asset]):
         asset_id: the output of a ``CreateAssetOperator(wait_until_active=False)``, in any spelling.
         deferrable: waits in the triggerer and holds no worker.
         poke_interval: seconds between polls, as a number, as text (``"5"``, ``"00:00:05"``) or as a ``timedelta``.
-        timeout: seconds from the first poke, likewise.
+        timeout: seconds from the first poke, in the same forms.
         anyfast_conn_id: a connection with the key that created the asset.
 
     Returns:
         ``{"id", "uri", "name", "group_id", "asset_type", "status", "created_at", "updated_at", "error"}``.
 
     Raises:
-        InvalidRequestError: a parameter is not right; what holds no template is judged while the DAG is parsed.
+        InvalidRequestError: a parameter is invalid; values without a template are checked while the DAG is parsed.
         AssetFailedError: AnyFast could not use the file.
-        AssetNotFoundError: AnyFast does not know the id, in several answers over two minutes.
+        AssetNotFoundError: AnyFast does not know the id, in several responses over two minutes.
         AirflowSensorTimeout: it was not Active in time.
     """
 

@@ -42,7 +42,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
     Args:
         deferrable: waits in the triggerer, without holding a worker.
         poke_interval: seconds between polls, as a number, as text or as a ``timedelta``.
-        timeout: seconds from the first poke, likewise.
+        timeout: seconds from the first poke, in the same forms.
         anyfast_conn_id: the connection.
     """
 
@@ -106,7 +106,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
             return self.defer_until(trigger)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Goes on after the deferral: AnyFast is asked once more."""
+        """Resumes after the deferral: polls AnyFast once more."""
         with fail_fast(context, self.anyfast_conn_id), self.connect() as client:
             trigger = self.trigger(float((event or {}).get("started_at") or clock.now()))
             try:

@@ -32,17 +32,17 @@ class VideoStatusSensor(JobSensor[Generation]):
         generation_id: the XCom of this name of a ``GenerateVideoOperator(wait_for_completion=False)``.
         deferrable: waits in the triggerer and holds no worker.
         poke_interval: seconds between polls, as a number, as text (``"15"``, ``"00:00:15"``) or as a ``timedelta``.
-            AnyFast itself asks the model every 15 seconds.
-        timeout: seconds from the first poke, likewise.
+            AnyFast itself polls the model every 15 seconds.
+        timeout: seconds from the first poke, in the same forms.
         anyfast_conn_id: a connection of the account that made the video.
 
     Returns:
         The same fields as ``GenerateVideoOperator``.
 
     Raises:
-        InvalidRequestError: a parameter is not right; what holds no template is judged while the DAG is parsed.
+        InvalidRequestError: a parameter is invalid; values without a template are checked while the DAG is parsed.
         GenerationFailedError, ModerationError: the generation failed; asking again does not help.
-        GenerationNotFoundError: AnyFast does not know the id, in several answers over two minutes.
+        GenerationNotFoundError: AnyFast does not know the id, in several responses over two minutes.
         AirflowSensorTimeout: the video was not finished in time. AnyFast still finishes and bills it.
     """
 

@@ -24,7 +24,7 @@ class AssetTrigger(JobTrigger[Asset]):
 
     @classmethod
     def call(cls, job_id: str) -> endpoints.Call[Asset]:
-        """How an asset is asked for."""
+        """How an asset is polled."""
         return endpoints.get_asset(job_id)
 
     @classmethod

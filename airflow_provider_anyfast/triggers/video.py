@@ -28,7 +28,7 @@ class VideoTrigger(JobTrigger[Generation]):
 
     @classmethod
     def call(cls, job_id: str) -> endpoints.Call[Generation]:
-        """How a generation is asked for."""
+        """How a generation is polled."""
         return endpoints.query_generation(job_id)
 
     @classmethod
