@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -202,3 +204,21 @@ def test_whatever_is_read_of_a_table_is_what_was_written(
 def test_a_text_of_objects_that_name_a_column_twice_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="sku"):
         checked_rows('[{"sku": "A1", "sku": "A2"}]')
+
+
+@pytest.mark.parametrize("text", ["name\n" + "boat\n" * 5_000, "name,name\nboat,boat\n"], ids=["rows", "a refusal"])
+def test_no_garbage_is_collected_while_a_table_is_read_and_the_collector_is_on_again_afterwards(text: str) -> None:
+    phases: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        phases.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        with suppress(InvalidRequestError):
+            parse_rows(text, "rows.csv")
+    finally:
+        gc.callbacks.remove(note)
+    assert phases in ([], ["start", "stop"])  # a pass may follow as soon as the collector is on again
+    assert gc.isenabled()
