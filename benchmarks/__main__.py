@@ -115,7 +115,7 @@ def measure_files(options: Options) -> Iterator[files.Transferred]:
 
 
 def measure_page(options: Options) -> Iterator[page.Served]:
-    """The page "Videos" with thousands of videos and with many viewers."""
+    """The Videos page with thousands of videos and with many viewers."""
     yield from page.served(options.rounds)
 
 

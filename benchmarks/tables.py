@@ -80,7 +80,7 @@ BATCH = Table(
 )
 PAGE = Table(
     "page",
-    'The page "Videos" on the API server',
+    "The Videos page on the API server",
     ("way",),
     (Figure("seconds", "s"), Figure("mb", "MB sent", 1), Figure("memory", "peak MB over base", 1)),
 )

@@ -196,8 +196,8 @@ def _facts(line: ManifestEntry) -> Iterator[tuple[str, str]]:
     result = line.result
     asked = result.get("parameters")
     found = {
-        "Asked for": _described(asked) if isinstance(asked, dict) else "",
-        "Came": _described(result),
+        "Requested": _described(asked) if isinstance(asked, dict) else "",
+        "Actual": _described(result),
         "Model": result.get("model"),
         "Seed": result.get("seed"),
         "Billed": ", ".join(_bill([line])),

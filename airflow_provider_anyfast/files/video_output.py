@@ -218,7 +218,7 @@ def _look(open_file: Callable[[], IO[bytes]], path: str, *, with_poster: bool) -
             poster = video.poster() if with_poster else None
     except Exception as error:  # noqa: BLE001 - whatever a library makes of a file, the video is kept as it is
         if with_poster or not isinstance(error, ImportError):
-            log.warning("Could not look into %s (%s). The video is kept as it is.", path, error)
+            log.warning("Could not inspect %s (%s). The video is kept as it is.", path, error)
     return _Look(facts, poster)
 
 

@@ -1,4 +1,4 @@
-"""Where the page "Videos" of a DAG run is, which ``plugins`` serves."""
+"""Where the Videos page of a DAG run is, which ``plugins`` serves."""
 
 from __future__ import annotations
 

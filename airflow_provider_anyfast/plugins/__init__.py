@@ -1,1 +1,1 @@
-"""What this provider adds to Airflow's UI: the page "Videos" of a DAG run."""
+"""What this provider adds to Airflow's UI: the Videos page of a DAG run."""

@@ -1,4 +1,4 @@
-"""The plugin with which Airflow shows the page "Videos" as a tab of DAG runs and task instances.
+"""The plugin with which Airflow shows the Videos page as a tab of DAG runs and task instances.
 
 Every component of Airflow imports plugins, so the application itself is imported by its first request.
 """

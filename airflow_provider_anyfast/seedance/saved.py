@@ -73,12 +73,12 @@ def saved_fields(saved: SavedVideo | None, asked: Mapping[str, Any] | None) -> d
 def _differences(asked: Mapping[str, Any], facts: VideoFacts) -> Iterator[str]:
     seconds, resolution, ratio = asked.get("duration") or 0, asked.get("resolution"), asked.get("ratio")
     if facts.seconds < seconds - _SHORTER:
-        yield f"The video lasts {facts.seconds:.4g} s, and {seconds} s were asked for."
+        yield f"The video lasts {facts.seconds:.4g} s, but {seconds} s were requested."
     if _is_of_other_sides(facts, resolution, ratio):
         sides = " at ".join(filter(None, (ratio, resolution)))
-        yield f"The video is {facts.width} x {facts.height} pixels, and {sides} was asked for."
+        yield f"The video is {facts.width} x {facts.height} pixels, but {sides} was requested."
     if asked.get("generate_audio") and not facts.has_sound:
-        yield "The video has no sound, and generate_audio=True asked for it."
+        yield "The video has no sound, although generate_audio=True requested it."
 
 
 def _is_of_other_sides(facts: VideoFacts, resolution: str | None, ratio: str | None) -> bool:

@@ -1,1 +1,1 @@
-"""The page "Videos": how soon a run with thousands of videos is listed, and what many viewers cost."""
+"""The Videos page: how soon a run with thousands of videos is listed, and what many viewers cost."""

@@ -1,4 +1,4 @@
-"""Drafts are approved on the page Videos, or in Airflow's own form, and only these become finals."""
+"""Drafts are approved on the Videos page, or in Airflow's own form, and only these become finals."""
 
 from __future__ import annotations
 

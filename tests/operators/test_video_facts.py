@@ -33,9 +33,9 @@ MEASURED = ("width", "height", "seconds", "frame_rate", "has_sound")
 AS_ASKED = (864, 496, 4.0, 24.0, True)
 ASKED = {"resolution": "480p", "ratio": "16:9", "duration": 4, "generate_audio": True}
 WARNINGS = {
-    "short_video": "The video lasts 2 s, and 4 s were asked for.",
-    "turned_video": "The video is 496 x 864 pixels, and 16:9 at 480p was asked for.",
-    "silent_video": "The video has no sound, and generate_audio=True asked for it.",
+    "short_video": "The video lasts 2 s, but 4 s were requested.",
+    "turned_video": "The video is 496 x 864 pixels, but 16:9 at 480p was requested.",
+    "silent_video": "The video has no sound, although generate_audio=True requested it.",
 }
 
 
@@ -181,7 +181,7 @@ def test_a_worker_that_cannot_make_a_poster_saves_what_another_has_paid_for(
     attempt = runner.resume(make)
     assert attempt.state == "success", attempt.log_text
     assert attempt.result["poster_path"] is None
-    assert "Could not look into" in attempt.log_text
+    assert "Could not inspect" in attempt.log_text
 
 
 @pytest.mark.parametrize("broken", ["facts", "poster", "storage"])

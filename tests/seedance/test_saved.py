@@ -22,10 +22,10 @@ def warnings(asked: dict[str, Any] | None = None, **facts: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        ({"seconds": 2.5}, "The video lasts 2.5 s, and 4 s were asked for."),
-        ({"width": 496, "height": 864}, "The video is 496 x 864 pixels, and 16:9 at 480p was asked for."),
-        ({"width": 1280, "height": 720}, "The video is 1280 x 720 pixels, and 16:9 at 480p was asked for."),
-        ({"has_sound": False}, "The video has no sound, and generate_audio=True asked for it."),
+        ({"seconds": 2.5}, "The video lasts 2.5 s, but 4 s were requested."),
+        ({"width": 496, "height": 864}, "The video is 496 x 864 pixels, but 16:9 at 480p was requested."),
+        ({"width": 1280, "height": 720}, "The video is 1280 x 720 pixels, but 16:9 at 480p was requested."),
+        ({"has_sound": False}, "The video has no sound, although generate_audio=True requested it."),
     ],
 )
 def test_what_differs_is_said_in_a_sentence(facts: dict[str, Any], sentence: str) -> None:
