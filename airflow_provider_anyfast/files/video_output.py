@@ -146,7 +146,7 @@ class VideoOutput:
         return self._saved(video, look, frame)
 
     def _saved(self, video: StoredFile, look: _Look | None = None, frame: StoredFile | None = None) -> SavedVideo:
-        """The files of a video that is saved, with its poster, which only a video that was there before may have."""
+        """The files of a video that is saved. One that was there before this attempt may have its poster already."""
         poster, poster_path = _poster_of(video), None
         try:
             has_poster = look is None and self.save_poster and poster.size() is not None
@@ -156,7 +156,8 @@ class VideoOutput:
                 poster.write_bytes(look.poster)
             poster_path = poster.path if has_poster or look.poster is not None else None
         except Exception as error:  # noqa: BLE001 - the video is paid for and saved
-            log.warning("Could not save a poster of %s: %s", video.path, error)
+            reason = error.what if isinstance(error, AnyFastError) else error
+            log.warning("Could not save a poster of %s: %s The video itself is saved.", video.path, reason)
         frame_path, facts = frame.path if frame else None, look.facts if look else None
         return SavedVideo(video.path, video.uri, frame_path, poster_path, facts)
 
