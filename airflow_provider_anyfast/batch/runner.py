@@ -60,8 +60,8 @@ class BatchEvents(Protocol):
     def progress(self, runner: BatchRunner) -> None:
         """About every ten seconds, and at the end."""
 
-    def obtained(self, *, reattached: bool) -> None:
-        """A video was submitted, or one that is paid for was found."""
+    def submitted(self) -> None:
+        """A video was submitted, and is billed."""
 
     def succeeded(self, generation: Generation) -> None:
         """A video is ready and saved."""
@@ -179,17 +179,15 @@ class BatchRunner:
     def _mark_unanswered(self) -> None:
         """Records as unconfirmed what was submitted and has no answer yet."""
         for row in (*self._queue.in_flight, *self._queue.postponed):
-            value = self._ledger.get(row.key)
-            record = None if value is None else record_of(value)
+            record = self._ledger.record(row.key)
             if record is None or record.stage is not Stage.INTENT:
                 continue
             error = LostSubmissionError("The task had to end before AnyFast responded to the submission.")
             log.error("%s: %s", row.label, error)
             self.manifest.add(failure_entry(self._entry(row), error, ""))
             try:
-                self._ledger.put_unless_pending(
-                    row.key, record.model_copy(update={"stage": Stage.LOST}).model_dump(mode="json")
-                )
+                lost = record.model_copy(update={"stage": Stage.LOST})
+                self._ledger.put_unless_pending(row.key, lost.to_stored())
             except Exception as problem:  # noqa: BLE001 - the intent says the same: a later attempt buys nothing
                 log.warning("Could not record the submission of %s as unconfirmed: %s", row.label, problem)
 
@@ -342,7 +340,7 @@ class BatchRunner:
         self._paid.add(row.number)
         self._answered += generation.reattached
         if not generation.reattached:
-            self._events.obtained(reattached=False)
+            self._events.submitted()
         return generation
 
     @contextmanager
@@ -373,8 +371,8 @@ class BatchRunner:
 
     def _record_known_id(self, row: BatchRow, ledger: Ledger) -> None:
         """Records the id that an earlier segment of this attempt knows and could not write."""
-        known, value = self._known.get(row.number), self._ledger.get(row.key)
-        if known is not None and value is not None and not record_of(value).id:
+        known, record = self._known.get(row.number), self._ledger.record(row.key)
+        if known is not None and record is not None and not record.id:
             ledger.record_submitted(known.id)
 
     def _save_if_ready(self, row: BatchRow, generation: PaidGeneration) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.batch.source import RowSource
     from airflow_provider_anyfast.files.storage import StoredFile
-    from airflow_provider_anyfast.ledger.record import Store
+    from airflow_provider_anyfast.ledger.record import Record, Store
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ class SegmentStart:
             return None
         from airflow_provider_anyfast.assets.references import connect  # noqa: PLC0415 - not while a DAG is parsed
 
-        submitted = [row for row in rows if _is_to_submit(ledger.get(row.key), options)]
+        submitted = [row for row in rows if _is_to_submit(ledger.record(row.key), options)]
         labels = defaultdict[str, list[str]](list)
         for row in submitted:
             for file in row.request.files:
@@ -238,12 +238,10 @@ class SegmentStart:
         return None
 
 
-def _is_to_submit(value: Any, options: BatchOptions) -> bool:
+def _is_to_submit(record: Record | None, options: BatchOptions) -> bool:
     """Whether nothing was paid for that this attempt could go on with, or look for."""
-    if value is None:
-        return True
-    record = record_of(value)
-    decision = decide(record, is_same_request=True, is_clear=record.max_tries != options.max_tries)
+    is_clear = record is not None and record.max_tries != options.max_tries
+    decision = decide(record, is_same_request=True, is_clear=is_clear)
     return isinstance(decision, Submit) and decision.lost is None
 
 

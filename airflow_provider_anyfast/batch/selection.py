@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.batch.manifest import new_entry, skipped_entry
-from airflow_provider_anyfast.ledger.record import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -68,8 +67,8 @@ def select_rows(
 
 
 def _is_paid(row: BatchRow, ledger: PagedLedger) -> bool:
-    value = ledger.get(row.key)
-    return value is not None and record_of(value).is_open
+    record = ledger.record(row.key)
+    return record is not None and record.is_open
 
 
 def _existing(rows: Sequence[BatchRow], options: BatchOptions) -> dict[int, ManifestEntry]:

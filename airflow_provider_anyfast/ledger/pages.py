@@ -15,12 +15,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_anyfast.client.errors import LedgerError
-from airflow_provider_anyfast.ledger.record import Stage
+from airflow_provider_anyfast.ledger.record import Stage, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from airflow_provider_anyfast.ledger.record import Store
+    from airflow_provider_anyfast.ledger.record import Record, Store
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class PagedLedger:
         self._wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lock = Lock()
         self._pending: list[_Change] = []
+        """Every thread appends to it and only the creating one removes, so it needs no lock of its own: ``_lock`` keeps
+        a change from coming after ``close`` has refused the last one, or beside a newer one of the same key."""
         self._closed = False
 
     def ledger_store(self, key: str) -> Store:
@@ -67,6 +69,15 @@ class PagedLedger:
         """What is stored under ``key``, or None."""
         page = self._page_of.get(key)
         return page and page.ledgers.get(key)
+
+    def record(self, key: str) -> Record | None:
+        """The record under ``key``, or None.
+
+        Raises:
+            LedgerError: what is stored makes no sense.
+        """
+        value = self.get(key)
+        return None if value is None else record_of(value)
 
     def page_number(self, key: str) -> int | None:
         """The page on which ``key`` is; None where it is on none of those that were read."""

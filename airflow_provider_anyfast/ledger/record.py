@@ -104,6 +104,10 @@ class Record(BaseModel):
         """Whether something was paid for, or may have been, whose end was not reported yet."""
         return self.stage not in (Stage.CLOSED, Stage.LOST)
 
+    def to_stored(self) -> dict[str, Any]:
+        """Plain JSON, without the fields that have no value."""
+        return self.model_dump(mode="json", exclude_none=True)
+
     @property
     def lost(self) -> Lost:
         """The submission without an answer, for whoever looks for it now."""
@@ -373,7 +377,7 @@ class Ledger:
         return None if value is None else record_of(value)
 
     def _write(self, record: Record) -> None:
-        self._store.set(record.model_dump(mode="json", exclude_none=True))
+        self._store.set(record.to_stored())
 
     def _advance(self, stage: Stage, id_: str = "") -> None:
         """Also mends a record in which the id is missing, because it could not be written."""

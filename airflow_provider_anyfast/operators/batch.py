@@ -379,8 +379,8 @@ class _Events:
         self.operator.report_progress(self.context, runner)
         self.report.follow(runner.manifest, runner.total)
 
-    def obtained(self, *, reattached: bool) -> None:
-        count_obtained(reattached=reattached)
+    def submitted(self) -> None:
+        count_obtained(reattached=False)
 
     def succeeded(self, generation: Generation) -> None:
         count_success(generation)
