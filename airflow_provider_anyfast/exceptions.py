@@ -1,8 +1,8 @@
 """The exceptions of this provider, for ``except`` clauses, callbacks and ``retry_policy`` rules.
 
 Operators, sensors, ``hook.run`` and the clients of ``hook.get_conn`` and ``hook.get_async_conn`` raise these. They are
-the tree of ``client.errors``. Those that no retry can cure are subclasses here that are Airflow's
-``AirflowFailException`` too, so that Airflow does not spend the task's retries on them.
+the tree of ``client.errors``. Those that a retry cannot fix are subclasses here that are also Airflow's
+``AirflowFailException``, so that Airflow does not spend the task's retries on them.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class ConfigurationError(errors.ConfigurationError, AirflowFailException):
 
 
 class InvalidRequestError(errors.InvalidRequestError, AirflowFailException):
-    """Input that AnyFast would refuse, found before anything was sent. Nothing was spent."""
+    """Input that AnyFast would refuse, found before anything was sent. Nothing was billed."""
 
 
 class LostSubmissionError(errors.LostSubmissionError, AirflowFailException):
-    """A submission whose answer is unknown. AnyFast cannot list a key's generations, so a person has to look."""
+    """A submission whose response is unknown. AnyFast cannot list a key's generations, so a person has to look."""
 
 
 class BadRequestError(errors.BadRequestError, AirflowFailException):
@@ -121,7 +121,7 @@ class NotFoundError(errors.NotFoundError, AirflowFailException):
 
 
 class AssetGroupNotFoundError(errors.AssetGroupNotFoundError, NotFoundError):
-    """No such asset group for this key; AnyFast answers the same to a name already taken in the group."""
+    """No such asset group for this key. AnyFast returns the same for a name already taken in the group."""
 
 
 class AssetNotFoundError(errors.AssetNotFoundError, NotFoundError):
@@ -137,7 +137,7 @@ class ModelUnavailableError(errors.ModelUnavailableError, AirflowFailException):
 
 
 class RequestTooLargeError(errors.RequestTooLargeError, AirflowFailException):
-    """The request body is larger than AnyFast takes."""
+    """The request body is larger than AnyFast accepts."""
 
 
 class AssetFailedError(errors.AssetFailedError, AirflowFailException):
@@ -149,15 +149,15 @@ class GenerationRejectedError(errors.GenerationRejectedError, AirflowFailExcepti
 
 
 class WatchedGenerationFailedError(errors.WatchedGenerationFailedError, AirflowFailException):
-    """Rendering failed while a sensor waited. Asking again does not help: another task has to submit a new video."""
+    """Rendering failed while a sensor waited. Polling again does not help: another task has to submit a new video."""
 
 
 class BatchRejectedError(errors.BatchRejectedError, AirflowFailException):
-    """More rows of a batch failed than may, none of them for a reason that can go away by itself."""
+    """Too many rows of a batch failed, none of them for a temporary reason."""
 
 
 class LinkExpiredError(errors.LinkExpiredError, AirflowFailException):
-    """The link to the video is older than 24 hours. AnyFast gives no new one."""
+    """The link to the video is older than 24 hours. AnyFast issues no new one."""
 
 
 _FINAL: dict[type[AnyFastError], type[AnyFastError]] = {

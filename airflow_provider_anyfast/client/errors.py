@@ -9,11 +9,11 @@ helps, and what a person can do. Messages, the batch and the tables in the docs 
     ├── ConfigurationError             a value of the connection is missing or malformed
     ├── InvalidRequestError            bad input, found before anything was sent
     ├── LedgerError                    the record of what was paid for could not be read or written
-    ├── StorageError                   a file could not be read from, or put into, the team's own storage
+    ├── StorageError                   a file could not be read from, or put into, your own storage
     ├── ConnectionFailedError          AnyFast could not be reached; nothing was sent
-    ├── NoAnswerError                  sent, but no answer came, or only one of something in between
-    ├── UnexpectedAnswerError          a 2xx answer that cannot be understood
-    ├── LostAnswerError                a billed call whose answer is unknown: money may have been spent
+    ├── NoAnswerError                  sent, but no response came, or only one from something in between
+    ├── UnexpectedAnswerError          a 2xx response that cannot be parsed
+    ├── LostAnswerError                a billed call whose response is unknown: it may have been billed
     │   └── LostSubmissionError        the same for a generation, which AnyFast cannot list
     ├── APIError                       AnyFast refused
     │   ├── BadRequestError
@@ -34,10 +34,10 @@ helps, and what a person can do. Messages, the batch and the tables in the docs 
     ├── AssetTimeoutError              the asset was not Active in time
     ├── GenerationFailedError          rendering failed; another try may succeed
     │   ├── GenerationRejectedError    rendering refused these parameters; another try will not help
-    │   └── WatchedGenerationFailedError   rendering failed while a sensor waited, which cannot submit anew
+    │   └── WatchedGenerationFailedError   rendering failed while a sensor waited, which cannot submit again
     ├── GenerationTimeoutError         the video was not ready in time; it is still rendering and will be billed
-    ├── BatchFailedError               too many rows of a batch failed; a retry runs those that are not done
-    │   └── BatchRejectedError         the same, and no retry can help any of them
+    ├── BatchFailedError               too many rows of a batch failed; a retry runs the unfinished ones
+    │   └── BatchRejectedError         the same, and a retry helps none of them
     ├── WaitInterruptedError           polling a job failed permanently; the job itself may be fine
     └── DownloadError                  the file did not arrive complete
         └── LinkExpiredError
@@ -77,9 +77,9 @@ _COST_SENTENCES = {
 
 
 class AnyFastError(Exception):
-    """Base of everything that this provider raises on purpose.
+    """Base class of everything that this provider raises on purpose.
 
-    The text has three lines: what happened, what it cost, and what the next attempt does or, where there is none, what
+    The text has three lines: what happened, what it cost, and what the next attempt does or, if there is none, what
     to do.
 
     Args:
@@ -97,10 +97,10 @@ class AnyFastError(Exception):
         names_connection: whether the message names the connection, since the cause may lie there.
         conn_id: the connection, where it is known.
         is_last_attempt: whether Airflow has no further attempt; None where that is not known.
-        status: the HTTP status of the answer, where there was one.
+        status: the HTTP status of the response, if there was one.
         code: AnyFast's or the upstream's error code, maybe masked (``***.PixelCountTooSmall``).
         request_id: AnyFast's ``X-Oneapi-Request-Id``, which its support asks for.
-        retry_after: seconds that the answer asked to wait.
+        retry_after: seconds to wait, as the response asked.
         generation_id: the generation it is about, where one exists.
     """
 
@@ -180,7 +180,7 @@ class ConfigurationError(AnyFastError, ValueError):
 
 
 class InvalidRequestError(AnyFastError, ValueError):
-    """Input that AnyFast would refuse, found before anything was sent. Nothing was spent."""
+    """Input that AnyFast would refuse, found before anything was sent. Nothing was billed."""
 
     scope = Scope.ROW
     advice = "Correct the input, and clear the task."
@@ -196,7 +196,7 @@ class LedgerError(AnyFastError):
 
 
 class StorageError(AnyFastError):
-    """The team's own storage did not answer, or refused. A retry does not pay again for what is paid for."""
+    """Your own storage did not respond, or refused. A retry does not pay again for what is paid for."""
 
     cost_sentence = "Nothing more was billed."
     scope = Scope.ROW
@@ -206,7 +206,7 @@ class StorageError(AnyFastError):
 
 
 class ConnectionFailedError(AnyFastError):
-    """AnyFast could not be reached: the request was never sent, so nothing was spent."""
+    """AnyFast could not be reached: the request was never sent, so nothing was billed."""
 
     retryable = True
     names_connection = True
@@ -215,7 +215,7 @@ class ConnectionFailedError(AnyFastError):
 
 
 class NoAnswerError(AnyFastError):
-    """A free call was sent, and no answer of AnyFast came: none at all, or one of something in between."""
+    """A call that is not billed got no response from AnyFast: none at all, or one from something in between."""
 
     retryable = True
     names_connection = True
@@ -224,7 +224,7 @@ class NoAnswerError(AnyFastError):
 
 
 class UnexpectedAnswerError(AnyFastError):
-    """A 2xx answer that cannot be understood."""
+    """A 2xx response that cannot be parsed."""
 
     scope = Scope.ROW
     retryable = True
@@ -234,7 +234,7 @@ class UnexpectedAnswerError(AnyFastError):
 
 
 class LostAnswerError(AnyFastError):
-    """The answer to a billed call is unknown, so AnyFast may have accepted and billed it."""
+    """The response to a billed call is unknown, so AnyFast may have accepted and billed it."""
 
     cost = Cost.MAYBE
     scope = Scope.ROW
@@ -245,7 +245,7 @@ class LostAnswerError(AnyFastError):
 
 
 class LostSubmissionError(LostAnswerError):
-    """A submission whose answer is unknown. AnyFast cannot list a key's generations, so a person has to look."""
+    """A submission whose response is unknown. AnyFast cannot list a key's generations, so a person has to look."""
 
     cost_sentence = "A video may have been billed."
     retryable = False
@@ -257,7 +257,7 @@ class LostSubmissionError(LostAnswerError):
 
 
 class APIError(AnyFastError):
-    """AnyFast answered with a refusal. A refused call is not billed."""
+    """AnyFast refused the call. A refused call is not billed."""
 
     names_connection = True
     advice = "Look up the error code in AnyFast's documentation."
@@ -311,7 +311,7 @@ class NotFoundError(APIError):
 
 
 class AssetGroupNotFoundError(NotFoundError):
-    """No such asset group for this key; AnyFast answers the same to a name already taken in the group."""
+    """No such asset group for this key. AnyFast returns the same for a name already taken in the group."""
 
     advice = "Check the group's id. Groups belong to the key that created them, and names are unique in a group."
 
@@ -339,14 +339,14 @@ class ModelUnavailableError(APIError):
 
 
 class RequestTooLargeError(APIError):
-    """The request body is larger than AnyFast takes."""
+    """The request body is larger than AnyFast accepts."""
 
     scope = Scope.ROW
     advice = "Upload references as assets or give links, instead of data URIs."
 
 
 class AssetNotReadyError(APIError):
-    """A referenced asset is still being processed or copied. Nothing was billed; it goes away by waiting."""
+    """A referenced asset is still being processed or copied. Nothing was billed; waiting helps."""
 
     scope = Scope.ROW
     retryable = True
@@ -363,7 +363,7 @@ class RateLimitError(APIError):
 
 
 class ServerError(APIError):
-    """A 5xx answer to a free call."""
+    """A 5xx response to a call that is not billed."""
 
     retryable = True
     next_attempt = _AGAIN
@@ -411,7 +411,7 @@ class GenerationRejectedError(GenerationFailedError):
 
 
 class WatchedGenerationFailedError(GenerationFailedError):
-    """Rendering failed while a sensor waited. Asking again does not help: another task has to submit a new video."""
+    """Rendering failed while a sensor waited. Polling again does not help: another task has to submit a new video."""
 
     retryable = False
     next_attempt = ""
@@ -430,7 +430,7 @@ class GenerationTimeoutError(AnyFastError):
 
 
 class BatchFailedError(AnyFastError):
-    """More rows of a batch failed than may. A retry runs what is not done, and pays for nothing that is."""
+    """Too many rows of a batch failed. A retry runs the unfinished rows, and no finished row is paid for again."""
 
     cost = Cost.PAID
     cost_sentence = "Rows that succeeded are billed, once each."
@@ -440,7 +440,7 @@ class BatchFailedError(AnyFastError):
 
 
 class BatchRejectedError(BatchFailedError):
-    """More rows of a batch failed than may, none of them for a reason that can go away by itself."""
+    """Too many rows of a batch failed, none of them for a temporary reason."""
 
     retryable = False
     next_attempt = ""
@@ -469,7 +469,7 @@ class DownloadError(AnyFastError):
 
 
 class LinkExpiredError(DownloadError):
-    """The link to the video is older than 24 hours. AnyFast gives no new one."""
+    """The link to the video is older than 24 hours. AnyFast issues no new one."""
 
     retryable = False
     next_attempt = ""
