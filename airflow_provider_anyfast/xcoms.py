@@ -30,13 +30,11 @@ def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
 
 def publish_failure(context: Context) -> None:
     """Stores for a report why the task has failed: ``{"status", "error_type", "error", "prompt"}``."""
-    # Not while a DAG is parsed.
-    from airflow_provider_anyfast.batch.manifest import FAILED, LOST  # noqa: PLC0415
-    from airflow_provider_anyfast.client.errors import LostSubmissionError  # noqa: PLC0415
+    from airflow_provider_anyfast.batch.manifest import status_of  # noqa: PLC0415 - not while a DAG is parsed
 
     error: Any = context.get("exception")
     failure = {
-        "status": LOST if isinstance(error, LostSubmissionError) else FAILED,
+        "status": status_of(error),
         "error_type": type(error).__name__,
         "error": str(error),
         "prompt": getattr(context["task"], "prompt", None),

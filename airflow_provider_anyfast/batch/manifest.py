@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.errors import Cost
+from airflow_provider_anyfast.client.errors import AnyFastError, Cost
 from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
 from airflow_provider_anyfast.seedance.result import video_result
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from airflow_provider_anyfast.batch.rows import BatchRow
-    from airflow_provider_anyfast.client.errors import AnyFastError
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.files.storage import StoredFile
     from airflow_provider_anyfast.seedance.saved import SavedVideo
@@ -48,7 +47,7 @@ class ManifestEntry:
         batch: names the task instance.
         attempt: the try of the task in which it ended.
         input: the row as it was given.
-        status: ``SUCCESS``, ``FAILURE``, ``LOST`` if it is unknown whether a video was billed, or ``SKIPPED`` if its
+        status: ``SUCCESS``, ``FAILURE``, ``LOST`` if it is unknown whether something was billed, or ``SKIPPED`` if its
             complete video was already there.
         error_type, error: why it failed.
         retryable: whether a retry of the task tries it again.
@@ -242,11 +241,16 @@ def skipped_entry(entry: ManifestEntry, *, prompt: str | None, saved: SavedVideo
     return replace(entry, status=SKIPPED, result=entry.result | {"generation_id": None, "prompt": prompt, **files})
 
 
+def status_of(error: Any) -> str:
+    """What a manifest or a report says of a video whose row or task has ended with ``error``."""
+    return LOST if isinstance(error, AnyFastError) and error.cost is Cost.MAYBE else FAILED
+
+
 def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str) -> ManifestEntry:
     """``entry`` of a row that has failed, or of which nobody knows whether it was billed."""
     return replace(
         entry,
-        status=LOST if error.cost is Cost.MAYBE else FAILED,
+        status=status_of(error),
         error_type=type(error).__name__,
         error=str(error),
         retryable=error.retryable,

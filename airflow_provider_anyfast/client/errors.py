@@ -92,7 +92,7 @@ class AnyFastError(Exception):
         cost_sentence: the same as a sentence.
         scope: whether it concerns one row of a batch or all of them.
         retryable: whether the same thing, tried again later, may succeed.
-        next_attempt: what Airflow's next attempt does; empty where a retry does not help.
+        next_attempt: what Airflow's next attempt does; of no use where a retry does not help.
         advice: what a person can do where no further attempt follows.
         names_connection: whether the message names the connection, since the cause may lie there.
         conn_id: the connection, where it is known.
@@ -105,7 +105,7 @@ class AnyFastError(Exception):
     """
 
     cost: Cost = Cost.NOTHING
-    cost_sentence: str = ""
+    cost_sentence: str = _COST_SENTENCES[Cost.NOTHING]
     scope: ClassVar[Scope] = Scope.BATCH
     retryable: ClassVar[bool] = False
     next_attempt: str = ""
@@ -165,8 +165,6 @@ class AnyFastError(Exception):
             longer.advice = longer.next_attempt = advice
         return longer
 
-
-AnyFastError.cost_sentence = _COST_SENTENCES[AnyFastError.cost]
 
 _SAME_VIDEO = "The next attempt waits for the same video, without a new submission."
 _CLEAR_RESUMES = "Clear the task to continue with the same video, without a new submission."
@@ -249,7 +247,6 @@ class LostSubmissionError(LostAnswerError):
 
     cost_sentence = "A video may have been billed."
     retryable = False
-    next_attempt = ""
     advice = (
         "Look at the task log in the AnyFast console around that time. Clear the task to submit and pay for a new "
         "video, or set on_lost_submission='resubmit'."
@@ -406,7 +403,6 @@ class GenerationRejectedError(GenerationFailedError):
     """Rendering refused the request's parameters. The same request will fail again."""
 
     retryable = False
-    next_attempt = ""
     advice = "Change the parameters: the same request fails again."
 
 
@@ -414,7 +410,6 @@ class WatchedGenerationFailedError(GenerationFailedError):
     """Rendering failed while a sensor waited. Polling again does not help: another task has to submit a new video."""
 
     retryable = False
-    next_attempt = ""
     advice = "Clear the task that submitted the video."
 
 
@@ -443,7 +438,6 @@ class BatchRejectedError(BatchFailedError):
     """Too many rows of a batch failed, none of them for a temporary reason."""
 
     retryable = False
-    next_attempt = ""
     advice = "Correct the rows that the manifest names, and clear the task. No other row is paid for again."
 
 
@@ -472,5 +466,4 @@ class LinkExpiredError(DownloadError):
     """The link to the video is older than 24 hours. AnyFast issues no new one."""
 
     retryable = False
-    next_attempt = ""
     advice = "The video can no longer be fetched. Clear the task to submit and pay for a new one."

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import glob
 import os
 import re
-import secrets
 import stat
 import time
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -26,6 +23,7 @@ from airflow_provider_anyfast.client.errors import (
     StorageError,
 )
 from airflow_provider_anyfast.client.redact import redact
+from airflow_provider_anyfast.files.atomic import appearing, lock, partial_path
 from airflow_provider_anyfast.files.body import LARGEST, is_encoded, pieces_of
 from airflow_provider_anyfast.files.mp4 import video_problem
 
@@ -88,7 +86,7 @@ def check_name(target: Path) -> None:
         if is_special(target):
             raise FileExistsError("it is a device, a pipe or a socket, and only an ordinary file is replaced")
         with suppress(FileNotFoundError):
-            _partial(target).lstat()
+            partial_path(target).lstat()
 
 
 def is_special(target: Path) -> bool:
@@ -110,7 +108,7 @@ def check_target(target: Path) -> None:
     check_name(target)
     with _refused(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        probe = _partial(target)
+        probe = partial_path(target)
         probe.touch()
         probe.unlink()
 
@@ -141,25 +139,19 @@ def download(
         LinkExpiredError: the storage host does not know the link any more.
         DownloadError: the bytes did not arrive, or are not what they should be, or could not be written.
     """
-    transfer = _Transfer(open_link, url, _partial(target), what, expires_at)
-    tries = Retrying(
-        sleep=clock.sleep,
-        stop=transfer.is_stuck,
-        wait=transfer.pause,
-        retry=retry_if_exception(lambda error: isinstance(error, DownloadError) and error.retryable),
-        reraise=True,
-    )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        size = tries(transfer.fetch, problem)
-        os.replace(transfer.partial, target)  # noqa: PTH105 - the one atomic step, named as the system calls it
+        with appearing(target) as partial:
+            transfer = _Transfer(open_link, url, partial, what, expires_at)
+            tries = Retrying(
+                sleep=clock.sleep,
+                stop=transfer.is_stuck,
+                wait=transfer.pause,
+                retry=retry_if_exception(lambda error: isinstance(error, DownloadError) and error.retryable),
+                reraise=True,
+            )
+            return tries(transfer.fetch, problem)
     except OSError as error:
         raise DownloadError(f"{what} could not be written to {target} ({_reason(error)}).") from error
-    finally:
-        with suppress(OSError):
-            transfer.partial.unlink()
-    return size
 
 
 class _Transfer:
@@ -238,8 +230,7 @@ class _Transfer:
         # A weak one does not promise the same bytes, and places count in the compressed bytes where there are such.
         self._version = "" if etag.startswith("W/") or is_encoded(response) else etag
         with self.partial.open("ab" if start else "wb") as file:
-            with suppress(OSError):  # a file system without locks has no sweeping either
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
             left, since, fresh = LARGEST - start, time.monotonic(), 0
             for piece in pieces_of(response):
                 file.write(piece)
@@ -308,18 +299,6 @@ def _place_of(response: httpx.Response) -> tuple[int, int | None]:
     return 0, int(length) if length is not None else None
 
 
-def _sweep(target: Path) -> None:
-    """Removes what killed attempts have left beside ``target``: a lock ends with the process that holds it."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.part"):
-        with suppress(OSError), left.open("r+b") as file:  # NFS locks for writing only what is open for it
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
-
-
-def _partial(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-
-
 @contextmanager
 def _refused(target: Path) -> Iterator[None]:
     """What the file system says against ``target`` becomes an error that names it."""
@@ -328,7 +307,7 @@ def _refused(target: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_PLACE:
             raise StorageError(f"{target}: the storage failed ({_reason(error)}).") from error
-        raise InvalidRequestError(f"output_path {target} cannot be written ({_reason(error)}).") from error
+        raise InvalidRequestError(f"{target} cannot be written ({_reason(error)}).") from error
 
 
 def _reason(error: Exception) -> str:

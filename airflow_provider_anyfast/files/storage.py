@@ -5,17 +5,12 @@ A local file appears by a rename and a stored object by one finished put, so not
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import inspect
 import os
 import re
-import secrets
-import shutil
-import tempfile
-import time
 from abc import ABC, abstractmethod
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -23,8 +18,10 @@ from urllib.parse import quote
 
 from airflow_provider_anyfast.client.errors import AnyFastError, InvalidRequestError, StorageError
 from airflow_provider_anyfast.client.redact import redact
+from airflow_provider_anyfast.files.atomic import appearing, lock
 from airflow_provider_anyfast.files.download import check_name, check_target, is_special
 from airflow_provider_anyfast.files.mp4 import video_problem
+from airflow_provider_anyfast.files.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,9 +34,6 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
-_SCRATCH = "airflow-anyfast-"
-_UNLOCKED_FOR = 60.0
-"""Seconds within which whoever makes a temporary folder has locked it."""
 _SAME_SCHEME = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
 """Other names of one storage."""
 _STORAGE_SCHEMES = (*_SAME_SCHEME, "s3", "gs", "abfs", "wasb", "oss", "hdfs", "file", "http", "https", "ftp", "sftp")
@@ -284,7 +278,7 @@ class RemoteFile(StoredFile):
                 _look_for_bucket(self.remote.fs, bucket)
             except FileNotFoundError as error:
                 raise InvalidRequestError(f"{self.path} cannot be written: there is no bucket {bucket!r}.") from error
-        with _scratch_folder():
+        with scratch_folder():
             pass  # what is written comes through one
 
     def size(self) -> int | None:
@@ -306,7 +300,7 @@ class RemoteFile(StoredFile):
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
         """A copy in a temporary folder, streamed, so that memory does not grow with the file."""
-        with _scratch_folder() as folder:
+        with scratch_folder() as folder:
             copy = folder / self.name
             with _storage_errors(self.path, reading=True):
                 get = self.remote.fs.get_file
@@ -315,7 +309,7 @@ class RemoteFile(StoredFile):
 
     def write_atomically(self, make: Callable[[Path], Made]) -> Made:
         """``make`` writes a temporary file, which is then put in one go."""
-        with _scratch_folder() as folder:
+        with scratch_folder() as folder:
             made = folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"  # names may be longer here than on a disk
             result = make(made)
             with _storage_errors(self.path):
@@ -408,46 +402,6 @@ def _known(options: dict[str, int], function: Callable[..., object]) -> dict[str
     return {name: value for name, value in options.items() if name in parameters}
 
 
-@contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process.
-
-    Raises:
-        StorageError: this worker has no place for one.
-    """
-    try:
-        _sweep_scratch_folders()
-        made = tempfile.TemporaryDirectory(prefix=_SCRATCH)
-    except OSError as error:
-        raise StorageError(
-            f"This worker has no writable temporary folder ({error.strerror}), and every transfer from or to object "
-            f"storage needs one: mount /tmp, or set TMPDIR."
-        ) from error
-    with made as folder, ExitStack() as held:
-        with suppress(OSError):  # a file system without locks has no sweeping either
-            held.enter_context(_locked(Path(folder)))
-        yield Path(folder)
-
-
-def _sweep_scratch_folders() -> None:
-    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _UNLOCKED_FOR:
-                with _locked(left):
-                    shutil.rmtree(left)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Raises a ``BlockingIOError`` if another process has locked it, and an ``OSError`` where there are no locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _look_for_bucket(fs: Any, bucket: str) -> None:
     """Returns unless the bucket is surely missing; a key that may do nothing but write must do.
 
@@ -480,10 +434,6 @@ def _storage_errors(path: str, *, reading: bool = False) -> Iterator[None]:
 
 def _write(path: Path, content: bytes) -> None:
     """Lets a file with this content appear, all at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        new.write_bytes(content)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    with appearing(path) as partial, partial.open("wb") as file:
+        lock(file)
+        file.write(content)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_anyfast.batch.manifest import ManifestEntry, failure_entry, from_text, to_text
-from airflow_provider_anyfast.client.errors import GenerationFailedError, LostSubmissionError
+from airflow_provider_anyfast.client.errors import Cost, GenerationFailedError, LostSubmissionError
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.errors import AnyFastError
@@ -78,6 +78,7 @@ def test_tokens_are_what_was_billed_as_far_as_is_known(result: dict[str, Any], t
         (GenerationFailedError("broken", generation_id="g1"), "", "FAILURE", "g1"),
         (GenerationFailedError("broken"), "g2", "FAILURE", "g2"),
         (LostSubmissionError("no answer"), "", "LOST", None),
+        (LostSubmissionError("the billing log has it", cost=Cost.PAID), "", "FAILURE", None),
     ],
 )
 def test_a_failure_says_why_and_which_generation_it_is_about(

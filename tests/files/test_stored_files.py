@@ -101,6 +101,15 @@ def test_what_does_not_exist_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> N
             pass
 
 
+def test_a_text_replaces_what_a_killed_worker_has_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / ".manifest.jsonl.0a1b2c3d.part").write_text("half")
+    other = tmp_path / ".rows.csv.0a1b2c3d.part"
+    other.write_text("another file's")
+    stored_file(tmp_path / "manifest.jsonl").write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"manifest.jsonl", other.name}
+    assert (tmp_path / "manifest.jsonl").read_text() == "whole"
+
+
 # Temporary folders.
 
 

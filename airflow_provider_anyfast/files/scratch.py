@@ -1,0 +1,61 @@
+"""Temporary folders of this worker, for what goes to or comes from object storage."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_anyfast.client.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SCRATCH = "airflow-anyfast-"
+_UNLOCKED_FOR = 60.0
+"""Seconds within which whoever makes a temporary folder has locked it."""
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process.
+
+    Raises:
+        StorageError: this worker has no place for one.
+    """
+    try:
+        _sweep_scratch_folders()
+        made = tempfile.TemporaryDirectory(prefix=_SCRATCH)
+    except OSError as error:
+        raise StorageError(
+            f"This worker has no writable temporary folder ({error.strerror}), and every transfer from or to object "
+            f"storage needs one: mount /tmp, or set TMPDIR."
+        ) from error
+    with made as folder, ExitStack() as held:
+        with suppress(OSError):  # a file system without locks has no sweeping either
+            held.enter_context(_locked(Path(folder)))
+        yield Path(folder)
+
+
+def _sweep_scratch_folders() -> None:
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _UNLOCKED_FOR:
+                with _locked(left):
+                    shutil.rmtree(left)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises a ``BlockingIOError`` if another process has locked it, and an ``OSError`` where there are no locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
