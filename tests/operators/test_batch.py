@@ -210,7 +210,7 @@ def test_a_literal_that_can_never_work_is_found_while_the_dag_is_parsed(
 @pytest.mark.parametrize(
     ("wrong", "phrase"),
     [
-        ({"promt": "x"}, "it has promt, and takes content, "),
+        ({"promt": "x"}, "it has promt, but takes only content, "),
         ({"resolution": "999p"}, "resolution='999p' is not one of"),
         ({"duration": 99}, "duration=99 is outside 4 to 15 seconds"),
         ({"duration": "long", "seed": "{{ row.seed }}"}, "duration='long'"),
