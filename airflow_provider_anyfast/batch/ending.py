@@ -13,65 +13,59 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.runner import BatchRunner
 
 
-def is_over(run: BatchRunner, reason: str) -> bool:
-    """Whether nothing more can come of this attempt.
+def is_over(runner: BatchRunner) -> bool:
+    """Whether this attempt waits for no row any more."""
+    return runner.ends_by_failure or (not runner.active and len(runner.manifest) == runner.total)
+
+
+def saturated_since(runner: BatchRunner, last: BatchCheckpoint) -> float | None:
+    """Unix seconds since when AnyFast accepts no submission, although nothing is rendering; None where it does."""
+    is_saturated = runner.intake.state is BatchState.SATURATED and not runner.active
+    return (last.saturated_since or clock.now()) if is_saturated else None
+
+
+def raise_early_end(runner: BatchRunner, reason: str, saturated_since: float | None) -> None:
+    """Returns if the attempt goes on, or ends as it should.
 
     Args:
-        run: the segment that has ended.
+        runner: of the segment that has ended.
         reason: why the wait before it ended early, if it did.
+        saturated_since: Unix seconds since when AnyFast accepts no submission.
 
     Raises:
         AnyFastError: it has ended before its rows, and what is paid for is saved as far as that is possible.
     """
-    state, error = run.intake.state, run.intake.error
+    state, error = runner.intake.state, runner.intake.error
     if state is BatchState.ABORTED:
-        raise (error or WaitInterruptedError("This task was stopped.")).with_context(how_far(run))
-    if run.options.on_row_failure == "fail" and run.manifest.tally.failures:
-        return True
-    if reason and run.active and not run.progressed:
-        raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {how_far(run)}")
-    if run.active:
-        return False
-    if state is BatchState.CLOSED and error is not None:
-        raise error.with_context(how_far(run))
-    return len(run.manifest) == run.total
+        raise (error or WaitInterruptedError("This task was stopped.")).with_context(how_far(runner))
+    if runner.ends_by_failure:
+        return
+    if runner.active and reason and not runner.progressed:
+        raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {how_far(runner)}")
+    is_too_long = saturated_since is not None and clock.now() - saturated_since >= runner.options.given.timeout
+    if error is not None and not runner.active and (state is BatchState.CLOSED or is_too_long):
+        raise error.with_context(how_far(runner))
 
 
-def saturated_since(run: BatchRunner, last: BatchCheckpoint) -> float | None:
-    """Unix seconds since when AnyFast accepts no submission, although nothing is rendering; None where it does.
-
-    Raises:
-        RateLimitError: that has lasted for too long.
-    """
-    error = run.intake.error
-    if run.intake.state is not BatchState.SATURATED or error is None or run.active:
-        return None
-    since = last.saturated_since or clock.now()
-    if clock.now() - since >= run.options.timeout:
-        raise error.with_context(how_far(run))
-    return since
-
-
-def conclude(run: BatchRunner, failure_threshold: float) -> dict[str, Any]:
+def conclude(runner: BatchRunner) -> dict[str, Any]:
     """What the task returns when its rows have ended.
 
     Raises:
         BatchFailedError: more rows failed than may.
         BatchRejectedError: likewise, and no retry can help any of them.
     """
-    tally = run.manifest.tally
-    is_failure = run.options.on_row_failure == "fail" and tally.failures
-    if is_failure or tally.failures > failure_threshold * run.total:
+    tally = runner.manifest.tally
+    if runner.ends_by_failure or tally.failures > runner.options.given.failure_threshold * runner.total:
         kind = BatchFailedError if tally.retryable else BatchRejectedError
         examples = "\n".join(text for _, text in tally.examples)
-        raise kind(f"{tally.failures} of {run.total} rows failed.\n{examples}\n{how_far(run)}")
-    return run.summary
+        raise kind(f"{tally.failures} of {runner.total} rows failed.\n{examples}\n{how_far(runner)}")
+    return runner.summary
 
 
-def how_far(run: BatchRunner) -> str:
+def how_far(runner: BatchRunner) -> str:
     """How far the batch is, for its errors."""
-    done = run.progress()
+    done = runner.progress()
     return (
         f"{done['succeeded']} of {done['rows']} rows are done and {done['active']} videos are still being made; "
-        f"all of them are paid for, and neither a retry nor a clear pays for them again. See {run.manifest.path}."
+        f"all of them are paid for, and neither a retry nor a clear pays for them again. See {runner.manifest.path}."
     )

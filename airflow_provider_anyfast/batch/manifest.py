@@ -214,7 +214,7 @@ def new_entry(row: BatchRow, batch: str, attempt: int) -> ManifestEntry:
 
 def success_entry(
     entry: ManifestEntry,
-    task: Generation,
+    generation: Generation,
     *,
     prompt: str | None,
     saved: SavedVideo | None,
@@ -223,7 +223,7 @@ def success_entry(
 ) -> ManifestEntry:
     """``entry`` of a row whose video is ready and, where a file was wanted, saved."""
     result = video_result(
-        task,
+        generation,
         prompt=prompt,
         parameters=entry.result.get("parameters"),
         saved=saved,

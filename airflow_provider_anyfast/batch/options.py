@@ -118,27 +118,15 @@ class BatchOptions:
     """What a segment has to know of the task.
 
     Attributes:
+        given: the parameters of the operator.
         identity: names the task instance, in the manifest.
         attempt: the try of the task.
         max_tries: Airflow's number, which tells a clear from a retry.
-        first_segment: False after a deferral, where what has failed is not submitted again.
         began_at: Unix seconds of the attempt.
-        timeout: seconds from a row's submission, or from ``began_at`` if that is later.
-        max_in_flight: submissions, polls and downloads at a time.
-        max_active: videos that may render at the same time; None sets no limit.
-        if_exists: what becomes of a row whose whole video is where it would go.
-        limit: rows that are made in this run, the first ones of the table first; None makes all.
     """
 
+    given: BatchParameters
     identity: str
     attempt: int
     max_tries: int
-    first_segment: bool
     began_at: float
-    timeout: float
-    max_in_flight: int
-    max_active: int | None
-    on_lost_submission: OnLostSubmission
-    on_row_failure: OnRowFailure
-    if_exists: IfExists = "overwrite"
-    limit: int | None = None

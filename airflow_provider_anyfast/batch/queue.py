@@ -64,13 +64,14 @@ class Intake:
 
 
 class RowQueue:
-    """The rows of one segment: those that are paid for first, then new ones as far as the limits allow.
+    """The rows of one segment: those that have a record first, then new ones as far as the limits allow.
 
-    Rows that are postponed come when no other row is left or in flight.
+    Rows that are postponed come when no other row is left or in flight. A row comes back to the queue while it is still
+    in flight, so ``postpone`` and ``put_back`` only append, which is atomic: its ``release`` wakes up who waits.
 
     Args:
         intake: the state of the batch.
-        paid: rows that an earlier segment or attempt has submitted.
+        recorded: rows that have a record, of an earlier segment or attempt.
         new: rows that are still to be submitted.
         active: videos that are rendering and not in this queue.
         max_active: videos that may render at the same time; None sets no limit.
@@ -80,13 +81,13 @@ class RowQueue:
         self,
         intake: Intake,
         *,
-        paid: Iterable[BatchRow],
+        recorded: Iterable[BatchRow],
         new: Iterable[BatchRow],
         active: int = 0,
         max_active: int | None = None,
     ) -> None:
         self._intake = intake
-        self._paid = deque(paid)
+        self._recorded = deque(recorded)
         self._new = deque(new)
         self._active = active
         self._max_active = max_active
@@ -100,9 +101,10 @@ class RowQueue:
         """The next row; None when this segment has nothing more to do. Waits while a row in flight may make room."""
         with self._changed:
             while self._intake.state < BatchState.ABORTED:
-                rows = self._paid or (self._new if self._intake.state is BatchState.OPEN else None)
-                if rows and (rows is self._paid or not self._is_full):
+                rows = self._recorded or (self._new if self._intake.state is BatchState.OPEN else None)
+                if rows and (rows is self._recorded or not self._is_full):
                     return self._taken(rows.popleft())
+                # No row in flight can be postponed any more, so that one look serves all that are.
                 if self._postponed and self._in_flight.keys() <= self._second_time:
                     self._second_time.add(self._postponed[0].key)
                     return self._taken(self._postponed.popleft())

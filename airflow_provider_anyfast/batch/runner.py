@@ -100,14 +100,17 @@ class BatchRunner:
         self._client = client
         self._ledger = segment.ledger
         self._events = events
-        self._rows = {row.number: row for row in (*segment.paid, *segment.new)}
+        self._rows = {row.number: row for row in (*segment.recorded, *segment.new)}
         self._located = segment.located
         self._known = segment.known
         self._library = segment.library
-        self._paid = {row.number for row in segment.paid} | set(segment.active)
-        """Rows that are paid for and have not ended."""
+        self._is_resumed = segment.is_resumed
+        self._recorded = {row.number for row in segment.recorded} | set(segment.active)
+        """Rows that have a record, of whatever stage, and have not ended; without those that need a new submission."""
         self._unknown: list[tuple[BatchRow, AnyFastError]] = []
         """Rows whose generation AnyFast does not know at the moment."""
+        # Threads count without a lock, since an increment that is lost harms nothing: ``_answered`` and ``progressed``
+        # decide only by being zero or not, and a failure that is not counted lets one more row be tried.
         self._answered = 0
         """Rows that AnyFast has answered about."""
         self._consecutive_failures = 0
@@ -116,21 +119,21 @@ class BatchRunner:
         self._lookup = Lookup(
             client, others=self._known_ids, is_stopped=lambda: self.intake.state is BatchState.ABORTED
         )
-        if segment.closed_by or (options.on_row_failure == "fail" and self.manifest.tally.failures):
+        if segment.closed_by or self.ends_by_failure:
             intake.advance(BatchState.CLOSED, segment.closed_by)
         self._queue = RowQueue(
             intake,
-            paid=segment.paid,
+            recorded=segment.recorded,
             new=segment.new,
             active=len(segment.active),
-            max_active=options.max_active,
+            max_active=options.given.max_active,
         )
 
     def run(self) -> None:
         """Goes once through the rows of the segment, as many at a time as is allowed."""
         threads = [
             Thread(target=self._work, name=f"anyfast_{number}", daemon=True)
-            for number in range(min(self.options.max_in_flight, len(self._rows)))
+            for number in range(min(self.options.given.max_in_flight, len(self._rows)))
         ]
         try:
             for thread in threads:
@@ -212,27 +215,32 @@ class BatchRunner:
 
     def progress(self) -> dict[str, int]:
         """How far the batch is, in numbers of rows and tokens."""
-        tally, paid = self.manifest.tally, len(self._paid)
+        tally, recorded = self.manifest.tally, len(self._recorded)
         in_flight = {row.number for row in self._queue.in_flight}
-        downloading = len(in_flight & self._paid)
+        downloading = len(in_flight & self._recorded)
         return {
             "rows": self.total,
             "succeeded": tally.succeeded,
             "failed": tally.failed,
             "lost": tally.lost,
             "skipped": tally.skipped,
-            "active": paid,
+            "active": recorded,
             "rendering": len(self.active),
             "downloading": downloading,
             "submitting": len(in_flight) - downloading,
-            "waiting": max(0, self.total - len(self.manifest) - paid),
+            "waiting": max(0, self.total - len(self.manifest) - recorded),
             "tokens": tally.tokens,
         }
 
     @property
+    def ends_by_failure(self) -> bool:
+        """Whether a row has failed, and ``on_row_failure="fail"`` ends the batch for that."""
+        return self.options.given.on_row_failure == "fail" and self.manifest.tally.failures > 0
+
+    @property
     def has_room(self) -> bool:
         """Whether rows wait that could be submitted now."""
-        limit = self.options.max_active
+        limit = self.options.given.max_active
         is_open = self.intake.state is BatchState.OPEN and (limit is None or len(self.active) < limit)
         return is_open and self.progress()["waiting"] > 0
 
@@ -240,12 +248,12 @@ class BatchRunner:
         """An estimate from the rows that have ended; None while there is nothing to go by."""
         tally, now = self.manifest.tally, clock.now()
         forecast = Forecast(
-            rendering=[generation.submitted_at for generation in list(self.active.values())],
+            rendering=[paid.submitted_at for paid in list(self.active.values())],
             waiting=self.progress()["waiting"] if self.intake.state < BatchState.CLOSED else 0,
-            max_active=self.options.max_active,
+            max_active=self.options.given.max_active,
             mean=tally.render_seconds / tally.rendered if tally.rendered else 0.0,
             slowest=tally.slowest,
-            to_save=len(self._paid - set(self.active)),
+            to_save=len(self._recorded - set(self.active)),
             saving=(now - self._began_at) / self.progressed if self.progressed else None,
         )
         return forecast.seconds_left(now)
@@ -258,8 +266,8 @@ class BatchRunner:
             began_at=self.options.began_at,
             resumed=True,
             saturated_since=saturated_since,
-            active=[(number, found.id, found.submitted_at) for number, found in self.active.items()],
-            unanswered=sorted(self._paid - self.active.keys()),
+            active=[(number, paid.id, paid.submitted_at) for number, paid in self.active.items()],
+            unanswered=sorted(self._recorded - self.active.keys()),
             doubted=sorted(self.doubted & self.active.keys()),
             located=[(number, page) for number, page in located.items() if number not in self.manifest],
             manifest=self.manifest.digest,
@@ -267,9 +275,9 @@ class BatchRunner:
             closed_by=self.intake.error if self.intake.state is BatchState.CLOSED else None,
         )
 
-    def deadline_of(self, generation: PaidGeneration) -> float:
+    def deadline_of(self, paid: PaidGeneration) -> float:
         """Unix seconds after which a row is given up in this attempt."""
-        return max(generation.submitted_at, self.options.began_at) + self.options.timeout
+        return max(paid.submitted_at, self.options.began_at) + self.options.given.timeout
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -300,48 +308,48 @@ class BatchRunner:
             max_tries=self.options.max_tries,
             asked=Asked.of(row.request.body()),
         )
-        generation: PaidGeneration | None = None
+        paid: PaidGeneration | None = None
         try:
-            generation = self._obtain(row, ledger)
-            self._save_if_ready(row, generation)
+            paid = self._obtain(row, ledger)
+            self._save_if_ready(row, paid)
         except _NeedsSubmissionError:
-            self._paid.discard(row.number)
+            self._recorded.discard(row.number)
             self._queue.put_back(row)
         except _LookLaterError:
-            self._paid.add(row.number)
+            self._recorded.add(row.number)
             self._queue.postpone(row)
         except AnyFastError as error:
-            self._handle_error(row, ledger, error, generation)
+            self._handle_error(row, ledger, error, paid)
             return
         self._consecutive_failures = 0
 
     def _obtain(self, row: BatchRow, ledger: Ledger) -> PaidGeneration:
-        is_paid = row.number in self._paid
+        is_recorded = row.number in self._recorded
         self._record_known_id(row, ledger)
 
         def send(guard: Guard) -> str:
-            if is_paid:
+            if is_recorded:
                 raise _NeedsSubmissionError(
                     "What was paid for can no longer be used: the row is submitted again in its turn."
                 )
             request = self._library.put_into(row.request) if self._library is not None else row.request
             return submit(self._client, request, partial(self._while_open, guard))
 
-        generation = get_or_submit(
+        paid = get_or_submit(
             ledger,
             ledger.plan(),
             submit=send,
             query=lambda generation_id: self._client.send(endpoints.query_generation(generation_id)),
             look=partial(self._look, row),
-            on_lost_submission=self.options.on_lost_submission,
+            on_lost_submission=self.options.given.on_lost_submission,
             # What fails while this attempt waits for it ends its row; what an earlier attempt left is submitted again.
-            resubmit_failed=self.options.first_segment or not is_paid,
+            resubmit_failed=not (self._is_resumed and is_recorded),
         )
-        self._paid.add(row.number)
-        self._answered += generation.reattached
-        if not generation.reattached:
+        self._recorded.add(row.number)
+        self._answered += paid.reattached
+        if not paid.reattached:
             self._events.submitted()
-        return generation
+        return paid
 
     @contextmanager
     def _while_open(self, guard: Guard) -> Iterator[None]:
@@ -375,24 +383,25 @@ class BatchRunner:
         if known is not None and record is not None and not record.id:
             ledger.record_submitted(known.id)
 
-    def _save_if_ready(self, row: BatchRow, generation: PaidGeneration) -> None:
-        task = generation.answer
-        if task is not None and task.outcome is not Outcome.PENDING:
-            self._save(row, task, generation.submitted_at)
+    def _save_if_ready(self, row: BatchRow, paid: PaidGeneration) -> None:
+        generation = paid.answer
+        if generation is not None and generation.outcome is not Outcome.PENDING:
+            self._save(row, generation, paid.submitted_at)
             return
-        if generation.reattached and clock.now() >= self.deadline_of(generation):
-            waited = clock.now() - max(generation.submitted_at, self.options.began_at)
+        if paid.reattached and clock.now() >= self.deadline_of(paid):
+            waited = clock.now() - max(paid.submitted_at, self.options.began_at)
+            timeout = self.options.given.timeout
             raise GenerationTimeoutError(
-                f"Generation {generation.id} was not ready after {waited:.0f} s (timeout={self.options.timeout:.0f}).",
-                generation_id=generation.id,
+                f"Generation {paid.id} was not ready after {waited:.0f} s (timeout={timeout:.0f}).",
+                generation_id=paid.id,
             )
-        self.active[row.number] = generation
+        self.active[row.number] = paid
 
-    def _save(self, row: BatchRow, task: Generation, submitted_at: float) -> None:
-        saved = row.output.save(self._client, task, submitted_at) if row.output is not None else None
+    def _save(self, row: BatchRow, generation: Generation, submitted_at: float) -> None:
+        saved = row.output.save(self._client, generation, submitted_at) if row.output is not None else None
         entry = success_entry(
             self._entry(row),
-            task,
+            generation,
             prompt=row.request.prompt,
             saved=saved,
             estimated_tokens=row.request.estimated_tokens(),
@@ -405,25 +414,23 @@ class BatchRunner:
         for warning in entry.result["warnings"]:
             log.warning("%s: %s", row.label, warning)
         self._end(row, entry)
-        self._events.succeeded(task)
+        self._events.succeeded(generation)
 
-    def _handle_error(
-        self, row: BatchRow, ledger: Ledger, error: AnyFastError, generation: PaidGeneration | None
-    ) -> None:
+    def _handle_error(self, row: BatchRow, ledger: Ledger, error: AnyFastError, paid: PaidGeneration | None) -> None:
         """Decides what an error means: for its row, for the submissions, or for the whole attempt."""
-        is_paid = row.number in self._paid
-        if isinstance(error, RateLimitError) and not is_paid:
+        is_recorded = row.number in self._recorded
+        if isinstance(error, RateLimitError) and not is_recorded:
             log.warning("%s: %s Submissions resume later.", row.label, error.what)
             self.intake.advance(BatchState.SATURATED, error)
-        elif isinstance(error, GenerationNotFoundError) and is_paid:
+        elif isinstance(error, GenerationNotFoundError) and is_recorded:
             self._unknown.append((row, error))
             self._count_failure(error)
         elif error.scope is Scope.ROW:
-            if isinstance(error, LinkExpiredError) and generation is not None:
-                ledger.mark_closed(generation.id)
-            self._record_failure(row, error, generation.id if generation else "")
+            if isinstance(error, LinkExpiredError) and paid is not None:
+                ledger.mark_closed(paid.id)
+            self._record_failure(row, error, paid.id if paid else "")
             # A video that is ready and cannot be saved says something about the storage.
-            if generation is not None and generation.answer is not None and error.retryable:
+            if paid is not None and paid.answer is not None and error.retryable:
                 self._count_failure(error)
             else:
                 self._consecutive_failures = 0
@@ -431,7 +438,7 @@ class BatchRunner:
             if self.intake.state < BatchState.CLOSED:
                 log.warning("No more submissions because of %s: %s", row.label, error)
             self.intake.advance(BatchState.CLOSED, error)
-            if is_paid:
+            if is_recorded:
                 self._count_failure(error)
 
     def _count_failure(self, error: AnyFastError) -> None:
@@ -445,13 +452,13 @@ class BatchRunner:
     def _record_failure(self, row: BatchRow, error: AnyFastError, generation_id: str) -> None:
         log.warning("%s failed: %s", row.label, error)
         self._end(row, failure_entry(self._entry(row), error, generation_id))
-        if self.options.on_row_failure == "fail":
+        if self.ends_by_failure:
             self.intake.advance(BatchState.CLOSED)
         self._events.failed(error)
 
     def _end(self, row: BatchRow, entry: ManifestEntry) -> None:
         self.manifest.add(entry)
-        self._paid.discard(row.number)
+        self._recorded.discard(row.number)
         self.progressed += 1
 
 
@@ -460,4 +467,8 @@ class _LookLaterError(AnyFastError):
 
 
 class _NeedsSubmissionError(AnyFastError):
-    """Nothing was sent: the row still has to be submitted, in its turn."""
+    """Nothing was sent: the row still has to be submitted, in its turn.
+
+    It must be an AnyFastError: any other error that is raised within the guard of a submission leaves its intent in the
+    ledger, and an intent is taken for a submission that may have been billed.
+    """

@@ -54,8 +54,9 @@ class Segment:
         total: rows of the batch.
         ledger: its pages, or those that this segment needs.
         manifest: the entries of the rows that have ended.
-        paid: rows to ask about.
+        recorded: rows that have a record, of whatever stage.
         new: rows to submit.
+        is_resumed: whether this attempt has waited before: what has failed since is then not submitted again.
         active: videos that are rendering and not asked about, by the numbers of their rows.
         known: generations of the rows to ask about, as an earlier segment of the attempt knows them.
         doubted: rows whose generation AnyFast did not know when it was last asked.
@@ -68,8 +69,9 @@ class Segment:
     total: int
     ledger: PagedLedger
     manifest: Manifest
-    paid: Sequence[BatchRow]
+    recorded: Sequence[BatchRow]
     new: Sequence[BatchRow]
+    is_resumed: bool
     active: dict[int, PaidGeneration] = field(default_factory=dict)
     known: dict[int, PaidGeneration] = field(default_factory=dict)
     doubted: set[int] = field(default_factory=set)
@@ -87,7 +89,7 @@ class SegmentStart:
         source: of the rows.
         store_of: of the ledger.
         manifest: where the manifest is written.
-        check: called before the first segment of an attempt, which refuses a manifest that is not the task's own.
+        claim: called with the manifest before the first segment of an attempt; refuses one that another task writes.
         index: of the rows, where an earlier segment made one.
         library: where files become assets that rows name as references.
     """
@@ -95,7 +97,7 @@ class SegmentStart:
     source: RowSource
     store_of: Callable[[str], Store]
     manifest: StoredFile
-    check: Callable[[StoredFile], None]
+    claim: Callable[[StoredFile], None]
     index: RowIndex | None = None
     library: ReferenceLibrary | None = None
 
@@ -131,7 +133,7 @@ class SegmentStart:
         rows = self.source.all()
         if not is_resumed:
             check_places(rows, self.source.rows, self.manifest)
-            self.check(self.manifest)
+            self.claim(self.manifest)
         ledger, manifest = PagedLedger(self.store_of), Manifest(self.manifest, options.attempt)
         if not ledger.items():
             check_poster(rows)
@@ -159,8 +161,9 @@ class SegmentStart:
             left_out=self.index.left_out,
             ledger=ledger,
             manifest=manifest,
-            paid=[row for row in left if ledger.get(row.key) is not None],
+            recorded=[row for row in left if ledger.get(row.key) is not None],
             new=[row for row in left if ledger.get(row.key) is None],
+            is_resumed=is_resumed,
             library=self.library,
             closed_by=closed_by,
         )
@@ -183,7 +186,8 @@ class SegmentStart:
         active = {} if ended is None else {row: found for row, found in generations.items() if found.id not in ended}
         asked = [*(number for number in generations if number not in active), *checkpoint.unanswered]
         paid_for = {*generations, *checkpoint.unanswered}
-        room = NEW_ROWS if options.max_active is None else max(0, options.max_active - len(active))
+        limit = options.given.max_active
+        room = NEW_ROWS if limit is None else max(0, limit - len(active))
         new = list(islice((number for number in keys if number not in manifest and number not in paid_for), room))
         located = dict(checkpoint.located)
         pages = {keys[number]: located[number] for number in (*asked, *new) if number in located}
@@ -193,8 +197,9 @@ class SegmentStart:
             total=len(keys),
             ledger=PagedLedger(self.store_of, pages),
             manifest=manifest,
-            paid=self.source.some(asked, self.index),
+            recorded=self.source.some(asked, self.index),
             new=self.source.some(new, self.index),
+            is_resumed=True,
             active=active,
             known={number: generations[number] for number in asked if number in generations},
             doubted=set(checkpoint.doubted),

@@ -51,18 +51,18 @@ def select_rows(
     """
     paid = {row.number for row in rows if row.number in ended or _is_paid(row, ledger)}
     entries: dict[int, ManifestEntry] = {}
-    if options.if_exists == "skip":
+    if options.given.if_exists == "skip":
         entries = _existing([row for row in rows if row.number not in paid], options)
     made: list[BatchRow] = []
     for row in rows:
-        has_room = options.limit is None or len(made) < options.limit
+        has_room = options.given.limit is None or len(made) < options.given.limit
         if row.number not in entries and (has_room or row.number in paid):
             made.append(row)
     existing = [row for row in rows if row.number in entries]
     if existing:
         log.info("Skipped %d of %d rows: their complete videos already exist.", len(existing), len(rows))
     if left_out := len(rows) - len(made) - len(existing):
-        log.info("limit=%d leaves out %d rows, for which nothing is billed.", options.limit, left_out)
+        log.info("limit=%d leaves out %d rows, for which nothing is billed.", options.given.limit, left_out)
     return Selection(made, existing, list(entries.values()))
 
 
@@ -73,7 +73,7 @@ def _is_paid(row: BatchRow, ledger: PagedLedger) -> bool:
 
 def _existing(rows: Sequence[BatchRow], options: BatchOptions) -> dict[int, ManifestEntry]:
     """The entries of rows whose whole video is where it would go, which is looked for side by side."""
-    with ThreadPoolExecutor(options.max_in_flight, thread_name_prefix="anyfast") as pool:
+    with ThreadPoolExecutor(options.given.max_in_flight, thread_name_prefix="anyfast") as pool:
         found = list(pool.map(lambda row: row.output and row.output.existing_video(), rows))
     return {
         row.number: skipped_entry(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_provider_anyfast.assets import GROUP_KEY
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
 from airflow_provider_anyfast.batch.claim import claim_manifest
-from airflow_provider_anyfast.batch.ending import conclude, how_far, is_over, saturated_since
+from airflow_provider_anyfast.batch.ending import conclude, how_far, is_over, raise_early_end, saturated_since
 from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters, DuplicateRows, IfExists, OnRowFailure
 from airflow_provider_anyfast.batch.queue import BatchState, Intake
 from airflow_provider_anyfast.batch.report_file import LiveReport, ReportFile
@@ -219,33 +219,36 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
     def _run(self, context: Context, checkpoint: BatchCheckpoint, event: JobsEvent) -> dict[str, Any]:
         self._intake = intake = Intake(checkpoint.closed_by)
-        with fail_fast(context, self.anyfast_conn_id), closing(LiveReport(self._report(context))) as report:
+        with fail_fast(context, self.anyfast_conn_id), closing(LiveReport(self._report(context))) as live:
             options = self._options(context, checkpoint)
             with self.hook.get_conn() as client:
-                start = self._start(context, client, is_resumed=checkpoint.resumed)
+                start = self._start(context, client, live.report, is_resumed=checkpoint.resumed)
                 while True:
                     segment = start.segment(checkpoint, event.ended, options)
-                    if options.first_segment and segment.new and intake.state is BatchState.OPEN:
+                    if segment.new and not segment.is_resumed and intake.state is BatchState.OPEN:
                         self._log_balance(client)
-                    run = BatchRunner(options, segment, client, intake, _Events(self, context, report))
-                    report.follow(run.manifest, run.total)
-                    run.run()
-                    if is_over(run, event.reason):
-                        return conclude(run, self._parameters.failure_threshold)
-                    checkpoint = run.checkpoint(saturated_since(run, checkpoint))
+                    runner = BatchRunner(options, segment, client, intake, _Events(self, context, live))
+                    live.follow(runner.manifest, runner.total)
+                    runner.run()
+                    since = saturated_since(runner, checkpoint)
+                    raise_early_end(runner, event.reason, since)
+                    if is_over(runner):
+                        return conclude(runner)
+                    checkpoint = runner.checkpoint(since)
                     event = JobsEvent(ended=frozenset())
-                    if not run.has_room:
+                    if not runner.has_room:
                         self._save_checkpoint(context, checkpoint, start.index)
-                        event = self._wait(client, run, start.kind)
+                        event = self._wait(client, runner, start.kind)
                     intake.forget_saturation()
-                    options = replace(options, first_segment=False)
 
     def _log_balance(self, client: AnyFastClient) -> None:
         usage = billing_pages.usage_of(client)
         if usage is not None:
             self.log.info("Before the first submission: %s", usage)
 
-    def _start(self, context: Context, client: AnyFastClient, *, is_resumed: bool) -> SegmentStart:
+    def _start(
+        self, context: Context, client: AnyFastClient, report: ReportFile | None, *, is_resumed: bool
+    ) -> SegmentStart:
         from airflow_provider_anyfast.assets.references import library_for  # noqa: PLC0415 - not while a DAG is parsed
 
         given = self._parameters
@@ -268,8 +271,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 save_poster=given.save_poster,
             ),
             store_of=batch_store_of(context, LEDGER_KEY),
-            manifest=stored_file(self._parameters.manifest_path, "manifest_path"),
-            check=lambda manifest: self._claim(context, manifest),
+            manifest=stored_file(given.manifest_path, "manifest_path"),
+            claim=partial(self._claim_files, context, report),
             index=self._saved_index,
             library=library_for(
                 context, client, given.asset_group, self.anyfast_conn_id, max_in_flight=given.max_in_flight
@@ -289,13 +292,17 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             context["ti"].xcom_push(INDEX_KEY, index.to_xcom())
         context["ti"].xcom_push(CHECKPOINT_KEY, checkpoint.to_xcom())
 
-    def _claim(self, context: Context, manifest: StoredFile) -> None:
+    def _claim_files(self, context: Context, report: ReportFile | None, manifest: StoredFile) -> None:
+        """Claims the manifest for this task instance, and the report, whose link Airflow shows from now on."""
+        self._claim_manifest(context, manifest)
+        if report is not None:
+            report.check({manifest.identity, *identity_of_rows(self.rows)})
+            context["ti"].xcom_push(REPORT_KEY, report.path)
+
+    def _claim_manifest(self, context: Context, manifest: StoredFile) -> None:
         classes = {task.task_id: getattr(task, "operator_class", type(task)) for task in self.dag.tasks}
         batches = [task_id for task_id, kind in classes.items() if issubclass(kind, GenerateVideoBatchOperator)]
         claim_manifest(context["ti"], manifest, _identity_of(context), batches)
-        if (report := self._report(context)) is not None:
-            report.check({manifest.identity, *identity_of_rows(self.rows)})
-            context["ti"].xcom_push(REPORT_KEY, report.path)
 
     def _report(self, context: Context) -> ReportFile | None:
         if (path := self._parameters.report_path) is None:
@@ -305,29 +312,22 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         return ReportFile(path, ti.dag_id, subtitle, log_of=lambda _: str(ti.log_url), key_column=key_column)
 
     def _options(self, context: Context, checkpoint: BatchCheckpoint) -> BatchOptions:
-        ti, given = context["ti"], self._parameters
+        ti = context["ti"]
         return BatchOptions(
+            given=self._parameters,
             identity=_identity_of(context),
             attempt=ti.try_number,
             max_tries=ti.max_tries,
-            first_segment=not checkpoint.resumed,
             began_at=checkpoint.began_at,
-            timeout=given.timeout,
-            max_in_flight=given.max_in_flight,
-            max_active=given.max_active,
-            on_lost_submission=given.on_lost_submission,
-            on_row_failure=given.on_row_failure,
-            if_exists=given.if_exists,
-            limit=given.limit,
         )
 
     @cached_property
     def _parameters(self) -> BatchParameters:
         return read(self, BatchParameters)
 
-    def report_progress(self, context: Context, run: BatchRunner) -> None:
+    def report_progress(self, context: Context, runner: BatchRunner) -> None:
         """Pushes the XCom ``progress``, and says the same in the log."""
-        progress, left = run.progress(), run.seconds_left()
+        progress, left = runner.progress(), runner.seconds_left()
         if left is not None:
             progress["seconds_left"] = round(left)
         context["ti"].xcom_push("progress", progress)
@@ -345,26 +345,26 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             f" About {left:,.0f} s are left." if left is not None else "",
         )
 
-    def _wait(self, client: AnyFastClient, run: BatchRunner, kind: str) -> JobsEvent:
+    def _wait(self, client: AnyFastClient, runner: BatchRunner, kind: str) -> JobsEvent:
         """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
         from airflow_provider_anyfast.triggers.video import VideosTrigger  # noqa: PLC0415 - not while a DAG is parsed
 
-        more = run.progress()["waiting"] and run.intake.state < BatchState.CLOSED
+        more = runner.progress()["waiting"] and runner.intake.state < BatchState.CLOSED
         trigger = VideosTrigger(
             jobs=[
-                (generation.id, int(generation.submitted_at), math.ceil(run.deadline_of(generation)))
-                for generation in run.active.values()
+                (paid.id, int(paid.submitted_at), math.ceil(runner.deadline_of(paid)))
+                for paid in runner.active.values()
             ],
             anyfast_conn_id=self.anyfast_conn_id,
             kind=kind,
             poll_interval=self._parameters.poll_interval,
-            min_finished=max(1, len(run.active) // REFILL_FRACTION) if more else None,
-            resume_at=clock.now() + (MAX_DEFERRAL if run.active else SATURATION_PAUSE),
+            min_finished=max(1, len(runner.active) // REFILL_FRACTION) if more else None,
+            resume_at=clock.now() + (MAX_DEFERRAL if runner.active else SATURATION_PAUSE),
         )
         try:
             return self.wait_for_some(client, trigger)
         except WaitInterruptedError as error:
-            raise error.with_context(how_far(run)) from error
+            raise error.with_context(how_far(runner)) from error
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment
 
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
-from airflow_provider_anyfast.batch.options import BatchOptions
+from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters
 from airflow_provider_anyfast.batch.queue import Intake
 from airflow_provider_anyfast.batch.runner import BatchRunner
 from airflow_provider_anyfast.batch.segment import SegmentStart
@@ -134,7 +134,7 @@ class StubBatch:
     template: dict[str, Any] = field(default_factory=lambda: dict(TEMPLATE))
     billed_to: str = "anyfast_default"
     began_at: float = 1_000.0
-    timeout: float = 10**10
+    timeout: float = 366 * 86_400.0
     course: str = ""
     """The XComs of the attempt, as JSON."""
     index: str = ""
@@ -151,10 +151,10 @@ class StubBatch:
             ),
             store_of=self.shelf,
             manifest=stored_file(self.manifest, "manifest_path"),
-            check=lambda _: None,
+            claim=lambda _: None,
             index=RowIndex.from_xcom(json.loads(self.index)) if self.index else None,
         )
-        options = self.options(first_segment=not checkpoint.resumed)
+        options = self.options()
         segment = start.segment(checkpoint, None if ended is None else frozenset(ended), options)
         intake = intake or Intake(checkpoint.closed_by)
         runner = BatchRunner(options, segment, self.client, intake, NoEvents())  # type: ignore[arg-type]
@@ -182,18 +182,13 @@ class StubBatch:
         with open(self.manifest, encoding="utf-8") as file:  # noqa: PTH123 - the path is a text here
             return [json.loads(line) for line in file]
 
-    def options(self, *, first_segment: bool) -> BatchOptions:
+    def options(self) -> BatchOptions:
         return BatchOptions(
+            given=BatchParameters(timeout=self.timeout, max_in_flight=self.max_in_flight, max_active=self.max_active),
             identity="dag run task -1",
             attempt=self.attempt,
             max_tries=self.max_tries,
-            first_segment=first_segment,
             began_at=self.began_at,
-            timeout=self.timeout,
-            max_in_flight=self.max_in_flight,
-            max_active=self.max_active,
-            on_lost_submission="fail",
-            on_row_failure="continue",
         )
 
 
