@@ -19,7 +19,6 @@ from airflow_provider_anyfast.seedance.result import video_result
 from airflow_provider_anyfast.seedance.saved import VideoFacts, saved_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from decimal import Decimal
 
     from airflow_provider_anyfast.batch.rows import BatchRow
@@ -258,15 +257,6 @@ def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str)
     )
 
 
-def to_text(entries: Iterable[ManifestEntry]) -> str:
-    """JSON Lines, in the order of the rows; the result's fields stand beside the others.
-
-    Whatever a row holds, it can be written: half an emoji as its escape, and as null a number that JSON does not know,
-    such as the NaN of an empty cell in pandas.
-    """
-    return "".join(_line_of(entry) for entry in sorted(entries, key=lambda entry: entry.row))
-
-
 def from_text(text: str) -> list[ManifestEntry]:
     """The entries of a manifest; lines that make no sense are left out, since asking AnyFast again is free."""
     entries = []
@@ -345,6 +335,11 @@ _OWN_FIELDS = tuple(own.name for own in fields(ManifestEntry) if own.name not in
 
 
 def _line_of(entry: ManifestEntry) -> str:
+    """The entry as JSON, with the result's fields beside the others.
+
+    Whatever a row holds, it can be written: half an emoji as its escape, and as null a number that JSON does not know,
+    such as the NaN of an empty cell in pandas.
+    """
     found = {name: getattr(entry, name) for name in _OWN_FIELDS}
     found.update({name: value for name, value in entry.result.items() if name != "status"})
     text = json.dumps(_finite(found), ensure_ascii=False, default=str) + "\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.batch.table import MAX_FILE, Row, checked_rows, decode_text, listed, parse_rows
+from airflow_provider_anyfast.batch.table import MAX_FILE, checked_rows, decode_text, listed, parse_rows
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.files.video_output import PLACEHOLDER, VideoOutput
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_anyfast.batch.options import DuplicateRows
+    from airflow_provider_anyfast.batch.table import Row
     from airflow_provider_anyfast.batch.template import RowTemplate
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def read_rows(rows: Any, table: bytes | None = None) -> list[Row]:
 
 
 def prepare(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Sequence[Row],
     template: RowTemplate,
     context: Mapping[str, Any],
     billed_to: str,
@@ -144,8 +145,7 @@ def prepare(
     prepared: list[BatchRow] = []
     problems = _Problems()
     seen, repeated, outputs = Counter[str](), list[str](), dict[str, str]()
-    given = [row if isinstance(row, Row) else _numbered(row, number) for number, row in enumerate(rows, start=1)]
-    for row in given:
+    for row in rows:
         label = row.label(key_column)
         request, output_path, found = _rendered(row, template, context, asset_group)
         if output_path and PLACEHOLDER not in output_path:
@@ -166,7 +166,7 @@ def prepare(
         seen[fingerprint] += 1
         output = VideoOutput(output_path, overwrite, save_poster) if output_path else None
         prepared.append(BatchRow(row.number, row, request, fingerprint, key, output, label, formerly_billed_to))
-    problems.refuse(len(given))
+    problems.refuse(len(rows))
     _mention(repeated, duplicate_rows)
     return prepared
 
@@ -231,12 +231,6 @@ def _mention(repeated: Sequence[str], duplicate_rows: DuplicateRows) -> None:
         )
     done = "They are skipped" if duplicate_rows == "skip" else "Each of them is made and billed as well"
     log.warning("%s. %s.", what, done)
-
-
-def _numbered(values: Mapping[str, Any], number: int) -> Row:
-    row = Row(values)
-    row.number = number
-    return row
 
 
 def verbatim(value: Any) -> Any:

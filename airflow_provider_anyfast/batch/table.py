@@ -19,7 +19,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.parameters import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,10 @@ class Row(dict[str, Any]):
         line: of the file, from 1; None where the rows come from no text file.
     """
 
-    number: int = 0
-    line: int | None = None
+    def __init__(self, values: Mapping[str, Any], number: int = 0, line: int | None = None) -> None:
+        super().__init__(values)
+        self.number = number
+        self.line = line
 
     def label(self, key_column: str | None = None) -> str:
         """How messages and logs name the row: its number, its line in the file, and the value of its key column."""
@@ -162,7 +164,7 @@ def checked_rows(rows: Any, *, keep_blank: bool = False) -> list[Row]:
     for number, values in enumerate(given, start=1):
         if not isinstance(values, dict):
             raise InvalidRequestError(f"row {number} is {_article(values)}, not an object such as {{'sku': 'A1'}}.")
-        found.append(_row(values, number, values.line if isinstance(values, Row) else None))
+        found.append(Row(values, number, values.line if isinstance(values, Row) else None))
     return found if keep_blank else _checked(found)
 
 
@@ -194,12 +196,6 @@ def _checked(rows: list[Row]) -> list[Row]:
     return found
 
 
-def _row(values: Any, number: int, line: int | None = None) -> Row:
-    row = Row(values)
-    row.number, row.line = number, line
-    return row
-
-
 def _from_csv(text: str) -> list[Row]:
     lines_before = 0
     delimiter = None
@@ -219,7 +215,7 @@ def _from_csv(text: str) -> list[Row]:
     kept = [at for at, name in enumerate(names) if name or any(fields[at : at + 1] != [""] for _, fields in cells)]
     _refuse_double_columns([names[at] for at in kept])
     return [
-        _row({names[at]: fields[at] if at < len(fields) else "" for at in kept}, number, line)
+        Row({names[at]: fields[at] if at < len(fields) else "" for at in kept}, number, line)
         for number, (line, fields) in enumerate(cells, start=1)
     ]
 

@@ -70,10 +70,8 @@ class RowTemplate:
                 raise InvalidRequestError(f"template[{name!r}]: {str(error).rstrip('.')}.") from None
 
     def render(self, context: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The parameters for the ``row`` in ``context``, and what is wrong with them."""
+        """The parameters for the ``Row`` that ``context`` has as ``row``, and what is wrong with them."""
         parameters, problems = {}, []
-        row = context["row"]
-        context = {**context, "row": row if isinstance(row, Row) else Row(row)}
         for name, render in self._parts.items():
             try:
                 parameters[name] = render(context)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from airflow_provider_anyfast.batch.manifest import SUCCEEDED, ManifestEntry, to_text
+from airflow_provider_anyfast.batch.manifest import SUCCEEDED, Manifest, ManifestEntry
+from airflow_provider_anyfast.files.storage import stored_file
 from benchmarks.measured import Measured
 
 if TYPE_CHECKING:
@@ -82,9 +83,12 @@ def _manifest(folder: Path) -> Path:
     with video.open("wb") as file:
         file.write(_HEAD)
         file.truncate(FILE_MB * 1_000_000)
-    manifest = folder / "manifest.jsonl"
-    manifest.write_text(to_text(_entry(number, str(video)) for number in range(1, VIDEOS + 1)))
-    return manifest
+    path = folder / "manifest.jsonl"
+    manifest = Manifest(stored_file(str(path), "manifest_path"), attempt=1)
+    for number in range(1, VIDEOS + 1):
+        manifest.add(_entry(number, str(video)))
+    manifest.write()
+    return path
 
 
 def _entry(number: int, path: str) -> ManifestEntry:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment
 
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
+from airflow_provider_anyfast.batch.manifest import Manifest
 from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters
 from airflow_provider_anyfast.batch.queue import Intake
 from airflow_provider_anyfast.batch.runner import BatchRunner
@@ -23,9 +24,10 @@ from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.files.storage import stored_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from airflow_provider_anyfast.batch.manifest import ManifestEntry
     from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.errors import AnyFastError
     from airflow_provider_anyfast.client.transport import Guard
@@ -36,6 +38,16 @@ TEMPLATE = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "dura
 
 def rows_of(number: int) -> list[dict[str, Any]]:
     return [{"name": f"boat {n}"} for n in range(number)]
+
+
+def written_manifest(folder: Path, entries: Iterable[ManifestEntry]) -> str:
+    """What a manifest of these entries has written into ``folder``."""
+    file = stored_file(f"{folder}/manifest.jsonl", "manifest_path")
+    manifest = Manifest(file, attempt=1)
+    for entry in entries:
+        manifest.add(entry)
+    manifest.write()
+    return file.read_text() or ""
 
 
 class StubClient:

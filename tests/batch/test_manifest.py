@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_anyfast.batch.manifest import ManifestEntry, failure_entry, from_text, to_text
+from airflow_provider_anyfast.batch.manifest import ManifestEntry, failure_entry, from_text
 from airflow_provider_anyfast.client.errors import Cost, GenerationFailedError, LostSubmissionError
+from tests.batch.stub_batch import written_manifest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_anyfast.client.errors import AnyFastError
 
 
@@ -19,43 +22,43 @@ def line(row: int, **changes: Any) -> ManifestEntry:
     return ManifestEntry(row, **{**given, **changes})
 
 
-def test_what_is_written_is_read_again_in_the_order_of_the_rows() -> None:
+def test_what_is_written_is_read_again_in_the_order_of_the_rows(tmp_path: Path) -> None:
     lines = [
         line(2, result={"generation_id": "g2", "usage": {"total_tokens": 7}}),
         line(1, status="FAILURE", error="no", error_type="X", retryable=True, result={"generation_id": None}),
         line(3, input={"name": "a\u2028b\u0085\n\x1cc \U0001f680", "n": [1, None]}),
     ]
-    text = to_text(lines)
+    text = written_manifest(tmp_path, lines)
     assert text.count("\n") == 3
     assert [found.row for found in from_text(text)] == [1, 2, 3]
     assert from_text(text) == [lines[1], lines[0], lines[2]]
 
 
-def test_what_json_does_not_know_is_written_as_text() -> None:
-    (written,) = to_text([line(1, input={"when": complex(1, 2)})]).splitlines()
+def test_what_json_does_not_know_is_written_as_text(tmp_path: Path) -> None:
+    (written,) = written_manifest(tmp_path, [line(1, input={"when": complex(1, 2)})]).splitlines()
     assert json.loads(written)["input"] == {"when": "(1+2j)"}
 
 
-def test_half_an_emoji_can_be_written_and_is_read_again() -> None:
+def test_half_an_emoji_can_be_written_and_is_read_again(tmp_path: Path) -> None:
     lines = [line(1, input={"half \ude80": "a \ud83d", "whole": "\U0001f680"})]
-    text = to_text(lines)
+    text = written_manifest(tmp_path, lines)
     assert text.encode().count(rb"\ud83d") == 1
     assert "\U0001f680" in text
     assert from_text(text) == lines
 
 
-def test_numbers_that_json_does_not_know_are_written_as_null() -> None:
+def test_numbers_that_json_does_not_know_are_written_as_null(tmp_path: Path) -> None:
     given = {"price": float("nan"), "sizes": [1.5, (float("inf"), {"n": -float("inf")})]}
-    text = to_text([line(1, input=given)])
+    text = written_manifest(tmp_path, [line(1, input=given)])
     (found,) = from_text(text)
     assert found.input == {"price": None, "sizes": [1.5, [None, {"n": None}]]}
     assert "NaN" not in text
-    assert to_text([found]) == text
+    assert written_manifest(tmp_path, [found]) == text
 
 
 @pytest.mark.parametrize("text", ["not JSON", "[]", "1", "null", '{"row": 1}', "{"])
-def test_a_line_that_makes_no_sense_is_left_out(text: str) -> None:
-    assert from_text(f"{text}\n\n{to_text([line(1)])}") == [line(1)]
+def test_a_line_that_makes_no_sense_is_left_out(text: str, tmp_path: Path) -> None:
+    assert from_text(f"{text}\n\n{written_manifest(tmp_path, [line(1)])}") == [line(1)]
 
 
 @pytest.mark.parametrize(

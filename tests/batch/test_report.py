@@ -8,12 +8,16 @@ import hashlib
 import io
 import re
 from html.parser import HTMLParser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_anyfast.batch.manifest import FAILED, LOST, SKIPPED, SUCCEEDED, ManifestEntry, from_text, to_text
+from airflow_provider_anyfast.batch.manifest import FAILED, LOST, SKIPPED, SUCCEEDED, ManifestEntry, from_text
 from airflow_provider_anyfast.batch.report import contact_sheet, report_csv
+from tests.batch.stub_batch import written_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER = "/videos/run 1"
 HOSTILE = """</p><script>alert("x")</script>' onerror="alert(1)"""
@@ -234,6 +238,6 @@ def test_a_failed_row_shows_its_prompt_and_its_error() -> None:
     assert all(text in shown for text in ("Row 7", "Failed", "A sea", "The content was refused."))
 
 
-def test_the_manifest_of_the_batch_operator_can_be_reported_too() -> None:
+def test_the_manifest_of_the_batch_operator_can_be_reported_too(tmp_path: Path) -> None:
     lines = [line(1), failure(2)]
-    assert report_csv(from_text(to_text(lines))) == report_csv(lines)
+    assert report_csv(from_text(written_manifest(tmp_path, lines))) == report_csv(lines)

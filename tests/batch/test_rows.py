@@ -10,6 +10,7 @@ from jinja2 import Environment
 
 from airflow_provider_anyfast.batch import rows as batch_rows
 from airflow_provider_anyfast.batch.rows import prepare, read_rows
+from airflow_provider_anyfast.batch.table import checked_rows
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def prepared(rows: Any, template: dict[str, Any], **options: Any) -> list[batch_rows.BatchRow]:
-    return prepare(rows, RowTemplate(template, Environment()), {}, "anyfast_default", **options)
+    return prepare(checked_rows(rows), RowTemplate(template, Environment()), {}, "anyfast_default", **options)
 
 
 def refusal(rows: Any, template: dict[str, Any], **options: Any) -> str:

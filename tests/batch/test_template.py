@@ -8,10 +8,11 @@ import pytest
 from jinja2 import Environment
 from jinja2.nativetypes import NativeEnvironment
 
+from airflow_provider_anyfast.batch.table import Row
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 
-ROW = {"name": "boat", "n": 4, "tags": ["a", "b"]}
+ROW = Row({"name": "boat", "n": 4, "tags": ["a", "b"]})
 
 
 def render(template: dict[str, Any], environment: Environment | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -56,7 +57,7 @@ def test_a_template_that_is_none_is_refused_with_its_name(value: Any) -> None:
 
 
 def test_a_column_comes_before_any_method_of_python() -> None:
-    row = {"copy": "a", "items": "b", "keys": "c", "nested": {"values": "d"}}
+    row = Row({"copy": "a", "items": "b", "keys": "c", "nested": {"values": "d"}})
     template = {"prompt": "{{ row.copy }}{{ row['items'] }}{{ row.keys }}{{ row.nested.values }}"}
     assert RowTemplate(template, Environment()).render({"row": row}) == ({"prompt": "abcd"}, [])
     _, problems = RowTemplate({"prompt": "{{ row.pop }}"}, Environment()).render({"row": row})
@@ -73,14 +74,14 @@ def test_a_cell_without_a_value_is_an_error_in_a_prompt_a_path_and_a_reference(v
         "resolution": "{{ row.name }}p",
         "model": "{{ row.name }}",
     }
-    parameters, problems = RowTemplate(template, Environment()).render({"row": {"name": value}})
+    parameters, problems = RowTemplate(template, Environment()).render({"row": Row({"name": value})})
     assert parameters == {}
     assert problems == [f"{name}: column 'name' has no value" for name in template]
 
 
 def test_an_option_that_is_one_cell_without_a_value_is_left_out() -> None:
     template = {"prompt": "x", "seed": "{{ row.seed }}", "ratio": " {{ row['ratio'] }} "}
-    parameters, problems = RowTemplate(template, Environment()).render({"row": {"seed": "", "ratio": None}})
+    parameters, problems = RowTemplate(template, Environment()).render({"row": Row({"seed": "", "ratio": None})})
     assert (parameters, problems) == ({"prompt": "x", "seed": None, "ratio": None}, [])
 
 
@@ -96,7 +97,7 @@ def test_an_option_that_is_one_cell_without_a_value_is_left_out() -> None:
 )
 @pytest.mark.parametrize("environment", [Environment, NativeEnvironment])
 def test_a_template_may_give_a_default(text: str, environment: type[Environment]) -> None:
-    assert RowTemplate({"prompt": text}, environment()).render({"row": {"color": ""}}) == ({"prompt": "red"}, [])
+    assert RowTemplate({"prompt": text}, environment()).render({"row": Row({"color": ""})}) == ({"prompt": "red"}, [])
 
 
 def test_the_environment_of_the_dag_stays_as_it_was() -> None:
