@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.usefixtures("fake_clock"),
-    pytest.mark.timeout(30),
     pytest.mark.state_store,  # many an accident is one of the state store
 ]
 
