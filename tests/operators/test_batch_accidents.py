@@ -610,7 +610,7 @@ def test_two_batches_of_a_run_that_write_one_manifest_are_refused_before_the_sec
     assert runner.attempt(two_batches(tmp_path, "a", *manifests), run_trigger=False).state == "deferred"
     second = runner.attempt(two_batches(tmp_path, "b", *manifests))
     assert second.state == "failed", second.log_text
-    assert "is also that of 'dag " in str(second.error)
+    assert "is also the manifest of 'dag " in str(second.error)
     assert sandbox.billed.generations == 6
 
 
