@@ -8,7 +8,7 @@ INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test crash-points e2e files scale nights browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
+.PHONY: help setup demo ui check test guides crash-points e2e files scale nights browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,7 +41,10 @@ check: $(VENV)/stamp ## lint, formatting, types and import rules
 	$(BIN)/lint-imports
 
 test: $(VENV)/stamp ## every test except those of the targets below, on two cores, with branch coverage
-	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,crash_points e2e transfers scale nights browser distributed compat) --cov
+	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,crash_points guides e2e transfers scale nights browser distributed compat) --cov
+
+guides: $(VENV)/stamp ## every DAG in the README and the docs against the sandbox, task by task; a minute
+	$(BIN)/pytest --numprocesses 2 tests/guides
 
 crash-points: $(VENV)/stamp ## each task killed at each of its steps, then run to the end; 3 minutes
 	$(BIN)/pytest --numprocesses 2 tests/crash_points

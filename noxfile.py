@@ -80,7 +80,9 @@ AIRFLOW_3_1_0 = "structlog<25.5"
 PYPROJECT = str(ROOT / "pyproject.toml")
 TEST_GROUP = ("--group", f"{PYPROJECT}:test")
 
-OF_OTHER_TARGETS = frozenset({"browser", "crash_points", "distributed", "e2e", "nights", "scale", "transfers"})
+OF_OTHER_TARGETS = frozenset(
+    {"browser", "crash_points", "distributed", "e2e", "guides", "nights", "scale", "transfers"}
+)
 """Folders of tests with a make target of their own."""
 WITHOUT_AIRFLOW = frozenset({"client", "media", "polling", "sandbox", "seedance"})
 """Folders of tests of rooms that never import Airflow: one Airflow on every Python is enough for them."""

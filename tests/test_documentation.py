@@ -1,4 +1,4 @@
-"""The README and the docs are true: snippets work, tables match the code; tests/test_guides runs their DAGs."""
+"""The README and the docs are true: snippets work, tables match the code; tests/guides runs their DAGs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ CHECKS: dict[str, Callable[[Snippet, SandboxHandle], object]] = {
 
 
 ALONE = [s for s in SNIPPETS if not s.file and not s.has_dags and s not in RUN_IN_A_PROJECT]
-"""What neither tests/test_guides nor tests/e2e/test_project_of_the_docs runs."""
+"""What neither tests/guides nor tests/e2e/test_project_of_the_docs runs."""
 
 
 @pytest.mark.parametrize("snippet", ALONE, ids=str)
