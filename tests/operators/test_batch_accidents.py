@@ -18,6 +18,7 @@ from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.batch import runner as batch_run
+from airflow_provider_anyfast.batch.rows import read_rows
 from airflow_provider_anyfast.files.storage import LocalFile
 from airflow_provider_anyfast.ledger.stores import TaskStore
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
@@ -27,6 +28,7 @@ from tests.support.task_log import captured_log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_anyfast.batch.table import Row
     from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import Attempt, TaskRunner
@@ -150,9 +152,9 @@ def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submit
 def test_a_worker_that_is_told_to_stop_while_it_reads_the_rows_submits_none(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(given: Any, _table: bytes | None) -> Any:
+    def stopped(given: Any, table: bytes | None) -> list[Row]:
         signal.raise_signal(signal.SIGTERM)
-        return given
+        return read_rows(given, table)
 
     with monkeypatch.context() as patched:
         patched.setattr("airflow_provider_anyfast.batch.source.read_rows", stopped)
