@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 INTERPRETERS := $(shell ls -d "$$(pyenv root 2>/dev/null)"/versions/*/bin 2>/dev/null | tr '\n' ':')
 NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 
+# Where it is set, each of the many Airflow processes that the tests start would compile Airflow anew, for some seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui check test guides crash-points e2e files scale nights browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
 
