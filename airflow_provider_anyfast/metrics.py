@@ -34,9 +34,9 @@ def count_failure(error: AnyFastError) -> None:
         Stats.incr("anyfast.failed", tags={"cause": type(error).__name__})
 
 
-def count_success(task: Generation) -> None:
+def count_success(generation: Generation) -> None:
     """A video is there."""
-    _count(task.usage, task.submitted_at, task.finished_at)
+    _count(generation.usage, generation.submitted_at, generation.finished_at)
 
 
 def count_stored_success(context: Mapping[str, Any]) -> None:

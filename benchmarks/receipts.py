@@ -17,8 +17,8 @@ from airflow_provider_anyfast.ledger.matching import Asked
 from airflow_provider_anyfast.ledger.purchase import get_or_submit
 from airflow_provider_anyfast.ledger.record import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore
-from airflow_provider_anyfast.seedance.fresh_assets import submit
 from airflow_provider_anyfast.seedance.request import VideoRequest
+from airflow_provider_anyfast.seedance.submission import submit
 from tests.support.clock import FakeClock
 from tests.support.sandbox import running_sandbox
 

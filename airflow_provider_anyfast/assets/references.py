@@ -35,7 +35,7 @@ from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.record import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore, store_for
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
-from airflow_provider_anyfast.seedance.fresh_assets import submit
+from airflow_provider_anyfast.seedance.submission import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

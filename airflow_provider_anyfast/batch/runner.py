@@ -29,7 +29,7 @@ from airflow_provider_anyfast.ledger.lookup import Lookup
 from airflow_provider_anyfast.ledger.matching import Asked
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration, get_or_submit
 from airflow_provider_anyfast.ledger.record import Ledger, Stage, record_of
-from airflow_provider_anyfast.seedance.fresh_assets import submit
+from airflow_provider_anyfast.seedance.submission import submit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

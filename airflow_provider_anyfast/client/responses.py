@@ -150,7 +150,8 @@ class Generation:
 
     Attributes:
         generation_id: AnyFast's task id.
-        status: as AnyFast spells it (``NOT_START``, ``QUEUED``, ``IN_PROGRESS``, ``SUCCESS``, ``FAILURE``, …).
+        status: as AnyFast spells it (``NOT_START``, ``QUEUED``, ``IN_PROGRESS``, ``SUCCESS``, ``FAILURE``, …); empty
+            where AnyFast was not asked.
         progress: percent, 0 to 100.
         video_url: signed link that expires 24 hours after ``finished_at``; None until then.
         failure_code, failure_message: why it failed; empty unless it did.
@@ -158,8 +159,8 @@ class Generation:
     """
 
     generation_id: str
-    status: str
-    outcome: Outcome
+    status: str = ""
+    outcome: Outcome = Outcome.PENDING
     progress: int | None = None
     model: str | None = None
     video_url: str | None = None

@@ -105,12 +105,12 @@ class VideoOutput:
         target = self._target("")
         return self._saved(target) if target.is_whole_video() else None
 
-    def save(self, client: AnyFastClient, task: Generation, submitted_at: float | None = None) -> SavedVideo:
+    def save(self, client: AnyFastClient, generation: Generation, submitted_at: float | None = None) -> SavedVideo:
         """Fetches the files of a generation that has succeeded. Not billed.
 
         Args:
             client: of the account that made it.
-            task: AnyFast's answer about it.
+            generation: AnyFast's response about it.
             submitted_at: Unix seconds of its submission, where AnyFast does not tell when it was finished.
 
         Raises:
@@ -118,23 +118,23 @@ class VideoOutput:
             DownloadError: the file did not arrive complete.
             StorageError: they could not be stored.
         """
-        rendered_at = task.finished_at or task.submitted_at or submitted_at
+        rendered_at = generation.finished_at or generation.submitted_at or submitted_at
         fetch = partial(download, client.open_link, expires_at=rendered_at + LINK_LIFE if rendered_at else None)
-        video, frame, look = self._target(task.generation_id), None, None
+        video, frame, look = self._target(generation.generation_id), None, None
         if not self.overwrite and video.is_whole_video():
             log.info("%s already exists and is complete. Keeping it.", video.path)
         else:
 
             def fetch_and_look(path: Path) -> _Look:
-                fetch(link_of(task), path, what=f"generation {task.generation_id}")
+                fetch(link_of(generation), path, what=f"generation {generation.generation_id}")
                 return _look(LocalFile(path).open, video.path, with_poster=self.save_poster)
 
             with self._kept_if(video.is_whole_video):
                 look = video.write_atomically(fetch_and_look)
-            log.info("Saved generation %s to %s.", task.generation_id, video.path)
-        if (link := task.last_frame_url) is not None:
+            log.info("Saved generation %s to %s.", generation.generation_id, video.path)
+        if (link := generation.last_frame_url) is not None:
             frame = _last_frame_of(video, _ending(link))
-            what = f"the last frame of generation {task.generation_id}"
+            what = f"the last frame of generation {generation.generation_id}"
             if self.overwrite or not frame.size():
                 try:
                     with self._kept_if(frame.size):
@@ -195,19 +195,20 @@ def _as_written() -> Iterator[None]:
         raise type(error)(error.what.replace(_SOME_ID, PLACEHOLDER)) from error.__cause__
 
 
-def link_of(task: Generation) -> str:
+def link_of(generation: Generation) -> str:
     """The link to a finished video.
 
     Raises:
         UnexpectedAnswerError: AnyFast gave none.
     """
-    if task.video_url is None:
+    if generation.video_url is None:
         raise UnexpectedAnswerError(
-            f"Generation {task.generation_id} is finished, but AnyFast's response contains no http(s) link to it.",
+            f"Generation {generation.generation_id} is finished, but AnyFast's response contains no http(s) link to "
+            "it.",
             cost=Cost.PAID,
-            generation_id=task.generation_id,
+            generation_id=generation.generation_id,
         )
-    return task.video_url
+    return generation.video_url
 
 
 def _look(open_file: Callable[[], IO[bytes]], path: str, *, with_poster: bool) -> _Look:

@@ -191,14 +191,10 @@ def ids_to_ask_for(lost: Sequence[Lost], snapshot: LogSnapshot) -> list[str]:
 def judge(lost: Sequence[Lost], snapshot: LogSnapshot) -> list[Verdict]:
     """What the snapshot proves about each of ``lost``, which are judged together since a charge is of one of them."""
     certain = [_certain(one, snapshot) for one in lost]
-    claims = [
-        _claim(one, [charge for charge in _near(one, snapshot) if charge not in certain], snapshot)
-        for one, charge in zip(lost, certain, strict=True)
-        if charge is None
-    ]
-    others = iter(claims)
+    claims = {number: _claim(one, certain, snapshot) for number, one in enumerate(lost) if certain[number] is None}
     return [
-        _verdict(next(others), claims, snapshot) if charge is None else _found(charge, snapshot) for charge in certain
+        _verdict(claims[number], [*claims.values()], snapshot) if charge is None else _found(charge, snapshot)
+        for number, charge in enumerate(certain)
     ]
 
 
@@ -211,8 +207,10 @@ class _Claim:
     near: tuple[LogRow, ...]
 
 
-def _claim(lost: Lost, near: Sequence[LogRow], snapshot: LogSnapshot) -> _Claim:
-    near = [charge for charge in near if not _is_anothers(lost, charge, snapshot)]
+def _claim(lost: Lost, certain: Collection[LogRow | None], snapshot: LogSnapshot) -> _Claim:
+    near = [
+        charge for charge in _near(lost, snapshot) if charge not in certain and not _is_anothers(lost, charge, snapshot)
+    ]
     fitting = [charge for charge in near if _is_in_time(lost, charge)]
     if ours := [charge for charge in fitting if _shows_our_request(lost, charge, snapshot)]:
         near = fitting = ours
@@ -243,7 +241,9 @@ def _found(charge: LogRow, snapshot: LogSnapshot) -> Verdict:
 
 def _certain(lost: Lost, snapshot: LogSnapshot) -> LogRow | None:
     """The charge of the very request whose answer was lost."""
-    charges = (row for row in snapshot.rows if row.is_charge and lost.request_id)
+    if not lost.request_id:
+        return None
+    charges = (row for row in snapshot.rows if row.is_charge)
     return next((charge for charge in charges if charge.request_id == lost.request_id), None)
 
 

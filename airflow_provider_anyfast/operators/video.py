@@ -242,8 +242,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 existing = self._video_output.existing_video()
                 if existing is not None:
                     self.log.info("%s exists already and is complete: nothing is submitted.", existing.path)
-                    nothing = Generation("", status="", outcome=Outcome.PENDING)
-                    return publish(context, video_result(nothing, **self._asked, saved=existing))
+                    return publish(context, video_result(Generation(""), **self._asked, saved=existing))
             with self.hook.get_conn() as client:
                 lookup = Lookup(client, others=lambda: self._ids_of_siblings(context), is_stopped=lambda: self.stopped)
                 paid = get_or_submit(
@@ -350,15 +349,15 @@ class GenerateVideoOperator(DeferrableJobMixin):
 
         return submit_with_assets(context, client, self.request, self.anyfast_conn_id, guard, durable=self.durable)
 
-    def _announce(self, context: Context, generation: PaidGeneration) -> None:
+    def _announce(self, context: Context, paid: PaidGeneration) -> None:
         """Before anything else can fail; again on every attempt, since a retry clears XComs."""
-        self._generation_id = generation.id
-        context["ti"].xcom_push("generation_id", generation.id)
-        self.video_link = task_log_page(self.hook.settings.base_url, generation.id)
-        count_obtained(reattached=generation.reattached)
-        if not generation.reattached:
+        self._generation_id = paid.id
+        context["ti"].xcom_push("generation_id", paid.id)
+        self.video_link = task_log_page(self.hook.settings.base_url, paid.id)
+        count_obtained(reattached=paid.reattached)
+        if not paid.reattached:
             estimate = describe_estimate(self.request.estimated_tokens(), self.hook.settings.price_per_million_tokens)
-            self.log.info("Submitted generation %s: %s; %s.", generation.id, self.request.describe(), estimate)
+            self.log.info("Submitted generation %s: %s; %s.", paid.id, self.request.describe(), estimate)
 
     def _trigger(self, generation_id: str, submitted_at: float) -> VideoTrigger:
         """The wait; its deadline counts from the submission, and an attempt that begins after it gets a new one."""
@@ -376,32 +375,32 @@ class GenerateVideoOperator(DeferrableJobMixin):
         )
 
     def _save(
-        self, context: Context, client: AnyFastClient, ledger: Ledger, task: Generation, submitted_at: float
+        self, context: Context, client: AnyFastClient, ledger: Ledger, generation: Generation, submitted_at: float
     ) -> dict[str, Any]:
         """The result of an ended generation, with its file where one is wanted."""
-        if task.outcome is Outcome.FAILED:
-            ledger.mark_closed(task.generation_id)
-            raise generation_failure(task)
-        self.video_link = link_of(task)
+        if generation.outcome is Outcome.FAILED:
+            ledger.mark_closed(generation.generation_id)
+            raise generation_failure(generation)
+        self.video_link = link_of(generation)
         saved = None
         if self._video_output is not None:
             try:
-                saved = self._video_output.save(client, task, submitted_at)
+                saved = self._video_output.save(client, generation, submitted_at)
             except LinkExpiredError:
-                ledger.mark_closed(task.generation_id)
+                ledger.mark_closed(generation.generation_id)
                 raise
         result = video_result(
-            task,
+            generation,
             **self._asked,
             saved=saved,
             submitted_at=submitted_at,
             estimated_tokens=self.request.estimated_tokens(),
             price=client.settings.price_per_million_tokens,
         )
-        seconds = (task.finished_at or clock.now()) - submitted_at
-        self.log.info("Generation %s took %.0f s: %s.", task.generation_id, seconds, describe_result(result))
+        seconds = (generation.finished_at or clock.now()) - submitted_at
+        self.log.info("Generation %s took %.0f s: %s.", generation.generation_id, seconds, describe_result(result))
         for warning in result["warnings"]:
-            self.log.warning("Generation %s: %s", task.generation_id, warning)
+            self.log.warning("Generation %s: %s", generation.generation_id, warning)
         if saved is not None:
             self.video_link = page_of_task(context["ti"]) or self.video_link
             emit_asset_events(context, self.outlets, saved.uri, result)
@@ -413,9 +412,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         del task_instance
         return lineage_of(*self._lineage)
 
-    def _submitted(self, generation: PaidGeneration) -> dict[str, Any]:
-        task = generation.answer or Generation(
-            generation.id, status="", outcome=Outcome.PENDING, model=self.request.model
-        )
+    def _submitted(self, paid: PaidGeneration) -> dict[str, Any]:
+        generation = paid.answer or Generation(paid.id, model=self.request.model)
         tokens = self.request.estimated_tokens()
-        return video_result(task, **self._asked, submitted_at=generation.submitted_at, estimated_tokens=tokens)
+        return video_result(generation, **self._asked, submitted_at=paid.submitted_at, estimated_tokens=tokens)

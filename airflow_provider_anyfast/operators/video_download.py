@@ -91,22 +91,22 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
             given = read(self, DownloadParameters)
             output = VideoOutput(given.output_path, given.overwrite, given.save_poster)
             output.check()
-            task = client.send(endpoints.query_generation(given.generation_id))
-            if task.outcome is Outcome.FAILED:
-                raise generation_failure(task)
-            if task.outcome is Outcome.PENDING:
+            generation = client.send(endpoints.query_generation(given.generation_id))
+            if generation.outcome is Outcome.FAILED:
+                raise generation_failure(generation)
+            if generation.outcome is Outcome.PENDING:
                 raise GenerationTimeoutError(
-                    f"Generation {task.generation_id} is not finished ({task.status}).",
+                    f"Generation {generation.generation_id} is not finished ({generation.status}).",
                     cost=Cost.NOTHING,
                     advice="Put a VideoStatusSensor before this task. A retry of this task asks again.",
                 )
-            self.video_link = link_of(task)
-            saved = output.save(client, task)
-            result = video_result(task, saved=saved, price=client.settings.price_per_million_tokens)
+            self.video_link = link_of(generation)
+            saved = output.save(client, generation)
+            result = video_result(generation, saved=saved, price=client.settings.price_per_million_tokens)
             self.video_link = page_of_task(context["ti"]) or self.video_link
             emit_asset_events(context, self.outlets, saved.uri, result)
             base_url = urlsplit(client.settings.base_url).netloc
-            self._lineage = ([f"anyfast://{base_url}/{task.generation_id}"], [saved.uri])
+            self._lineage = ([f"anyfast://{base_url}/{generation.generation_id}"], [saved.uri])
             return publish(context, result)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:

@@ -20,7 +20,7 @@ LINK_LIFE = 24 * 3600
 
 
 def video_result(
-    task: Generation,
+    generation: Generation,
     *,
     prompt: str | None = None,
     parameters: dict[str, Any] | None = None,
@@ -32,7 +32,7 @@ def video_result(
     """The result as plain JSON. Missing facts are None, times are ISO 8601 in UTC.
 
     Args:
-        task: AnyFast's answer.
+        generation: AnyFast's response.
         prompt: what was asked for, where the task knows it.
         parameters: the request as the user gave it, likewise.
         saved: the files, once there are any.
@@ -40,27 +40,27 @@ def video_result(
         estimated_tokens: what was expected before the submission, where the task knows it.
         price: of a million tokens, where the connection names one.
     """
-    expires_at = task.finished_at + LINK_LIFE if task.finished_at and task.video_url else None
+    expires_at = generation.finished_at + LINK_LIFE if generation.finished_at and generation.video_url else None
     return {
-        "generation_id": task.generation_id or None,
-        "status": task.status or None,
-        "model": task.model,
+        "generation_id": generation.generation_id or None,
+        "status": generation.status or None,
+        "model": generation.model,
         "prompt": prompt,
         "parameters": parameters,
-        "video_url": task.video_url,
+        "video_url": generation.video_url,
         "expires_at": clock.iso(expires_at),
-        "last_frame_url": task.last_frame_url,
+        "last_frame_url": generation.last_frame_url,
         **saved_fields(saved, parameters),
-        "duration": task.duration,
-        "resolution": task.resolution,
-        "ratio": task.ratio,
-        "seed": task.seed,
-        "usage": task.usage.model_dump(exclude_none=True),
+        "duration": generation.duration,
+        "resolution": generation.resolution,
+        "ratio": generation.ratio,
+        "seed": generation.seed,
+        "usage": generation.usage.model_dump(exclude_none=True),
         "estimated_tokens": estimated_tokens,
         "estimated_cost": money(estimated_tokens, price),
-        "cost": money(billed_tokens(task.usage), price),
-        "submitted_at": clock.iso(task.submitted_at or submitted_at),
-        "finished_at": clock.iso(task.finished_at),
+        "cost": money(billed_tokens(generation.usage), price),
+        "submitted_at": clock.iso(generation.submitted_at or submitted_at),
+        "finished_at": clock.iso(generation.finished_at),
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_anyfast.client import clock, errors
 from airflow_provider_anyfast.client.consistency import ACTIVE_ASSET_APPEARS
-from airflow_provider_anyfast.seedance.fresh_assets import submit
+from airflow_provider_anyfast.seedance.submission import submit
 from tests.client.driving import ScriptedClient, Service, Step, held_clock
 
 if TYPE_CHECKING:
