@@ -1,4 +1,4 @@
-"""The XComs of a video's task beside its result."""
+"""XComs beside a task's result."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ FAILURE_KEY = "failure"
 
 PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path", "poster_path")
 """Fields of the result that are XComs of their own too."""
+
+
+def own_xcom(context: Context, key: str) -> Any:
+    """What this task instance pushed before its deferral; None if it did not."""
+    ti = context["ti"]
+    return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
 
 
 def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:

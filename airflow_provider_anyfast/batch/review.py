@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
@@ -124,7 +125,7 @@ def drafts_of(videos: Any) -> list[Draft]:
         InvalidRequestError: there is something else among them, or a manifest does not exist.
         StorageError: the storage does not answer.
     """
-    found = list(_drafts(_from_template(videos), counted=iter(range(1, 10**9))))
+    found = list(_drafts(_from_template(videos), counted=count(1)))
     by_key = {draft.key: draft for draft in found}
     return list(by_key.values())
 

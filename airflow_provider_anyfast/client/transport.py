@@ -7,7 +7,8 @@ What may be sent twice:
   answered 429, or a referenced asset is not ready yet. ``evidence`` decides that. A billed call of which it is unknown
   whether it was accepted ends with a ``LostAnswerError``.
 
-A 429 slows down everything of its kind (billed or free) that uses the same client; see ``rate_limiter``.
+A 429 slows down the calls of its kind that use the same client, where billed and free calls are different kinds, and so
+are calls that the gateway limits apart; see ``rate_limiter``.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_listing import ListAssetGroupsOperator, ListAssetsOperator
 from airflow_provider_anyfast.parameters import check_literals, read
 from airflow_provider_anyfast.triggers.asset import AssetTrigger
+from airflow_provider_anyfast.xcoms import own_xcom
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -183,10 +184,7 @@ class CreateAssetOperator(DeferrableJobMixin):
         """Resumes after the deferral: polls AnyFast once more."""
         with fail_fast(context, self.anyfast_conn_id):
             event = event or {}
-            ti = context["ti"]
-            asset_id = event.get("job_id") or ti.xcom_pull(
-                task_ids=self.task_id, key="asset_id", map_indexes=ti.map_index
-            )
+            asset_id = event.get("job_id") or own_xcom(context, "asset_id")
             ledger = _ledger(context, {}, self.hook)
             started_at = float(event.get("started_at") or ledger.submitted_at(asset_id) or clock.now())
             trigger = self._trigger(read(self, WaitParameters), asset_id, started_at)

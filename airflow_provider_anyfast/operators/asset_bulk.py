@@ -16,6 +16,7 @@ from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.parameters import check_literals, read
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE, Schedule
 from airflow_provider_anyfast.triggers.asset import AssetsTrigger
+from airflow_provider_anyfast.xcoms import own_xcom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,16 +113,12 @@ class CreateAssetsOperator(DeferrableJobMixin):
         """Resumes after the deferral: polls AnyFast once more."""
         with fail_fast(context, self.anyfast_conn_id):
             bulk = read(self, BulkParameters)
-            asset_ids = list(self._pulled(context, "asset_ids"))
-            created_at = float(self._pulled(context, "assets_created_at") or 0.0)
+            asset_ids = list(own_xcom(context, "asset_ids"))
+            created_at = float(own_xcom(context, "assets_created_at") or 0.0)
             with self.hook.get_conn() as client:
                 wait = BulkWait(client, bulk.group_id, created_at, bulk.timeout)
                 wait.conclude(list(dict.fromkeys(asset_ids)), (event or {}).get("reason", ""))
             return asset_ids
-
-    def _pulled(self, context: Context, key: str) -> Any:
-        ti = context["ti"]
-        return ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=ti.map_index)
 
     def _trigger(self, bulk: BulkParameters, asset_ids: Sequence[str], created_at: float) -> AssetsTrigger:
         return AssetsTrigger(

@@ -34,6 +34,7 @@ from airflow_provider_anyfast.links.report import REPORT_KEY, AnyFastManifestLin
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.parameters import check_literals, read
 from airflow_provider_anyfast.polling.event import JobsEvent
+from airflow_provider_anyfast.xcoms import own_xcom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,7 +202,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Resumes after a deferral: saves the videos that have ended, and submits the remaining rows."""
-        stored = self._pull(context, CHECKPOINT_KEY)
+        stored = own_xcom(context, CHECKPOINT_KEY)
         checkpoint = (
             BatchCheckpoint.from_xcom(stored) if stored else BatchCheckpoint(began_at=clock.now(), resumed=True)
         )
@@ -252,7 +253,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         from airflow_provider_anyfast.assets.references import library_for  # noqa: PLC0415 - not while a DAG is parsed
 
         given = self._parameters
-        stored = self._pull(context, INDEX_KEY) if is_resumed else None
+        stored = own_xcom(context, INDEX_KEY) if is_resumed else None
         self._saved_index = RowIndex.from_xcom(stored) if stored else None
         return SegmentStart(
             source=RowSource(
@@ -278,10 +279,6 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
                 context, client, given.asset_group, self.anyfast_conn_id, max_in_flight=given.max_in_flight
             ),
         )
-
-    def _pull(self, context: Context, key: str) -> Any:
-        ti = context["ti"]
-        return ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=ti.map_index)
 
     def _save_checkpoint(self, context: Context, checkpoint: BatchCheckpoint, index: RowIndex | None) -> None:
         """Hands over to the next worker; one that waits itself needs nothing written down."""

@@ -41,7 +41,7 @@ from airflow_provider_anyfast.parameters import (
 from airflow_provider_anyfast.seedance.pricing import check_budget, describe_estimate
 from airflow_provider_anyfast.seedance.request import VideoRequest
 from airflow_provider_anyfast.seedance.result import describe_result, video_result
-from airflow_provider_anyfast.xcoms import publish, publish_failure
+from airflow_provider_anyfast.xcoms import own_xcom, publish, publish_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -266,9 +266,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         """Resumes after the deferral: polls AnyFast once more, and downloads the video."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
             event = event or {}
-            generation_id = event.get("job_id") or context["ti"].xcom_pull(
-                task_ids=self.task_id, key="generation_id", map_indexes=context["ti"].map_index
-            )
+            generation_id = event.get("job_id") or own_xcom(context, "generation_id")
             self._generation_id = generation_id
             ledger = Ledger(self._store(context), max_tries=context["ti"].max_tries)
             started_at = float(event.get("started_at") or ledger.submitted_at(generation_id) or clock.now())
