@@ -269,9 +269,9 @@ def test_a_list_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
             await client.run(endpoints.list_assets())
 
     with hostile_server(after_the_request(page)) as address:
-        with AnyFastClient(at(address)) as client, pytest.raises(errors.UnexpectedAnswerError, match="no end"):
+        with AnyFastClient(at(address)) as client, pytest.raises(errors.UnexpectedAnswerError, match="does not end"):
             client.run(endpoints.list_asset_groups())
-        with pytest.raises(errors.UnexpectedAnswerError, match="no end"):
+        with pytest.raises(errors.UnexpectedAnswerError, match="does not end"):
             asyncio.run(read(at(address)))
 
 
