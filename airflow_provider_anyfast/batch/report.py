@@ -119,7 +119,7 @@ def contact_sheet(
     """
     cards = [_card(line, folder, key_column, log_of(line) if log_of else "") for line in lines]
     counts = Counter((card.kind, card.words) for card in cards)
-    made, total = counts[_KINDS[SUCCEEDED]], max(total or 0, len(lines))
+    ready, total = counts[_KINDS[SUCCEEDED]] + counts[_KINDS[SKIPPED]], max(total or 0, len(lines))
     others = [f"{count:,} {words.lower()}" for (kind, words), count in counts.items() if kind != "ready"]
     missing = [f"{total - len(lines):,} not ended"] if total > len(lines) else []
     odd = sum(bool(card.warnings) for card in cards)
@@ -128,7 +128,7 @@ def contact_sheet(
         title=title,
         subtitle=subtitle,
         table=quote(table),
-        summary=" · ".join([f"{made:,} of {total:,} videos are ready", *others, *missing, *unlike, *_bill(lines)]),
+        summary=" · ".join([f"{ready:,} of {total:,} videos are ready", *others, *missing, *unlike, *_bill(lines)]),
         kinds=[(kind, words, count) for (kind, words), count in counts.items()],
         cards=cards,
     )

@@ -229,6 +229,13 @@ def test_a_page_of_thousands_of_rows_has_no_player_before_a_row_is_in_sight() ->
     assert not {"video", "img"} & {tag for tag, _ in page(line(1), line(2)).elements}
 
 
+def test_a_video_that_was_already_there_is_ready_too() -> None:
+    assert (
+        "2 of 3 videos are ready · 1 already there · 1 failed"
+        in page(line(1), line(2, status=SKIPPED), failure(3)).text
+    )
+
+
 def test_rows_that_have_not_ended_are_counted() -> None:
     assert "1 of 5 videos are ready · 4 not ended" in Page(contact_sheet([line(1)], title="", folder="", total=5)).text
 
