@@ -152,9 +152,11 @@ def _filled(value: Any) -> Any:
 
 
 def _file_path(value: Any) -> Any:
-    if isinstance(value, PathLike) or hasattr(value, "joinpath"):
-        return str(value)
-    return _filled(_not_a_number(value))
+    return str(value) if _is_path(value) else _filled(_not_a_number(value))
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, PathLike) or hasattr(value, "joinpath")
 
 
 def _id(value: Any) -> str:
@@ -278,9 +280,13 @@ def literal_problems(kind: type[Parameters], values: Mapping[str, Any]) -> list[
 def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
     """Checks what holds no template, at the end of an operator's ``__init__``, so that a mistake shows in the DAG list.
 
+    Paths become text: Airflow 3.1 takes a ``Path`` for something that it has to resolve, and no Airflow renders one.
+
     Raises:
         InvalidRequestError: listing every problem.
     """
+    for name in {name for kind in kinds for name in kind.model_fields} & {*operator.template_fields}:
+        setattr(operator, name, _paths_as_text(getattr(operator, name)))
     templated = {
         name
         for kind in kinds
@@ -332,6 +338,14 @@ def _values(operator: Any, kind: type[Parameters]) -> dict[str, Any]:
 def _without_blanks(value: Any) -> Any:
     items = isinstance(value, list | tuple)
     return [item for item in value if not is_blank(item)] if items else _absent_if_blank(value)
+
+
+def _paths_as_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _paths_as_text(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [str(item) if _is_path(item) else item for item in value] if any(map(_is_path, value)) else value
+    return str(value) if _is_path(value) else value
 
 
 def _is_templated(value: Any) -> bool:

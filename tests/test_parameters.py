@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -176,6 +177,11 @@ def test_what_a_template_or_another_task_gives_is_not_judged_while_the_dag_is_pa
 
 def test_a_problem_waits_for_the_parameters_that_it_depends_on() -> None:
     PairOperator(task_id="pair", url="{{ params.url }}", file="a.png")
+
+
+def test_a_path_is_rendered_like_the_text_that_it_stands_for() -> None:
+    given = PairOperator(task_id="pair", file=Path("in") / "{{ ds }}.png", files=[Path("a.png"), "b.png"])
+    assert (given.file, given.files) == ("in/{{ ds }}.png", ["a.png", "b.png"])
 
 
 def test_a_template_where_airflow_renders_none_is_refused() -> None:
