@@ -96,6 +96,8 @@ def runner(request: pytest.FixtureRequest, sandbox: SandboxHandle, monkeypatch: 
     # Airflow builds one for each rendered field, and each client reads all certificates: a third of a test's time.
     monkeypatch.setattr(task_runner, "TypeAdapter", _once(TypeAdapter), raising=False)
     monkeypatch.setattr("airflow_provider_anyfast.client.settings._usual_context", _once(_usual_context))
+    # A crash point is a number of steps, so an attempt that is repeated must poll as often as before.
+    monkeypatch.setattr("airflow_provider_anyfast.polling.poller.Poller._draw", lambda _poller: 0.5)
     # What one test's triggers have learned must not time the next one's polls.
     monkeypatch.setattr("airflow_provider_anyfast.triggers.video._completion_times", {})
     connection = Connection(conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=sandbox.api_key)
