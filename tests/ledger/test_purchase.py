@@ -78,6 +78,7 @@ def attempt(
     max_tries: int = 3,
     fingerprint: str = "f",
     on_lost_submission: OnLostSubmission = "fail",
+    wait_if_unknown: bool = False,
 ) -> PaidGeneration:
     ledger = Ledger(shelf, fingerprint=fingerprint, max_tries=max_tries)
     return get_or_submit(
@@ -87,6 +88,7 @@ def attempt(
         query=anyfast.query,
         look=look_nowhere,
         on_lost_submission=on_lost_submission,
+        wait_if_unknown=wait_if_unknown,
     )
 
 
@@ -196,16 +198,8 @@ def test_one_answer_that_anyfast_does_not_know_it_proves_nothing(
 
 def test_a_caller_that_polls_waits_for_a_generation_that_is_unknown_at_the_moment(fake_clock: FakeClock) -> None:
     fake_clock.advance(3600)
-    ledger = Ledger(found(Stage.SUBMITTED), fingerprint="f", max_tries=3)
     anyfast = AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
-    generation = get_or_submit(
-        ledger,
-        ledger.plan(),
-        submit=anyfast.submit,
-        query=anyfast.query,
-        look=look_nowhere,
-        wait_if_unknown=True,
-    )
+    generation = attempt(found(Stage.SUBMITTED), anyfast, wait_if_unknown=True)
     assert generation == PaidGeneration("asyntask_old", START, None, reattached=True)
     assert anyfast.submitted == 0
 
