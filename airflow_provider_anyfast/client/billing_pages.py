@@ -17,7 +17,7 @@ from airflow_provider_anyfast.client.errors import AnyFastError, UnexpectedAnswe
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.billing import KeyUsage
-    from airflow_provider_anyfast.client.endpoints import AnswerT, Call
+    from airflow_provider_anyfast.client.endpoints import ResultT, Call
     from airflow_provider_anyfast.client.transport import AnyFastClient
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ _pages: dict[str, _KeyPages] = {}
 """By a digest of the key and the host. The process is what counts: an attempt of a task is one."""
 
 
-def ask(client: AnyFastClient, call: Call[AnswerT]) -> AnswerT | None:
+def ask(client: AnyFastClient, call: Call[ResultT]) -> ResultT | None:
     """What a page about the key's money says. Not billed, sent once.
 
     Returns:
@@ -81,7 +81,7 @@ def usage_of(client: AnyFastClient) -> KeyUsage | None:
     return ask(client, endpoints.key_usage())
 
 
-def is_offered(client: AnyFastClient, call: Call[AnswerT]) -> bool:
+def is_offered(client: AnyFastClient, call: Call[ResultT]) -> bool:
     """Whether nothing speaks against asking for a page once more."""
     pages = _pages_of(client)
     with pages.lock:

@@ -19,7 +19,7 @@ from airflow_provider_anyfast.client.responses import Asset, AssetGroup, Generat
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.billing import KeyUsage, LogRow, ModelPrice
 
-AnswerT = TypeVar("AnswerT")
+ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
 
 PAGE_SIZE = 100
@@ -41,7 +41,7 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Call(Generic[AnswerT]):
+class Call(Generic[ResultT]):
     """One request and how its response is read.
 
     Attributes:
@@ -56,7 +56,7 @@ class Call(Generic[AnswerT]):
     name: str
     method: str
     path: str
-    parse: Callable[[Any], AnswerT] = field(repr=False)
+    parse: Callable[[Any], ResultT] = field(repr=False)
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     upload: Upload | None = field(default=None, repr=False)
     billed: bool = False
@@ -65,7 +65,7 @@ class Call(Generic[AnswerT]):
     refused_by_5xx: bool = False
 
 
-Flow = Generator[Call[Any], Any, AnswerT]
+Flow = Generator[Call[Any], Any, ResultT]
 """Several calls with one result, as a generator that yields calls and is sent their answers."""
 
 
@@ -208,11 +208,11 @@ def bare_asset_id(reference: str) -> str:
 def _asset_call(
     action: str,
     body: Mapping[str, Any],
-    parse: Callable[[Any], AnswerT],
+    parse: Callable[[Any], ResultT],
     *,
     upload: Upload | None = None,
     billed: bool = False,
-) -> Call[AnswerT]:
+) -> Call[ResultT]:
     return Call(action, "POST", f"/volc/asset/{action}", parse, json=body, upload=upload, billed=billed)
 
 

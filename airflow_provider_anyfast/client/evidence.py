@@ -41,7 +41,7 @@ from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.redact import redact
 
 if TYPE_CHECKING:
-    from airflow_provider_anyfast.client.endpoints import AnswerT, Call
+    from airflow_provider_anyfast.client.endpoints import ResultT, Call
     from airflow_provider_anyfast.client.network import Exchange
     from airflow_provider_anyfast.client.settings import Settings
 
@@ -53,7 +53,7 @@ _SAID_BY_OTHERS = (403, 404)
 """HTTP statuses that say nothing about AnyFast where they come without its JSON."""
 
 
-def read_answer(call: Call[AnswerT], response: httpx.Response, settings: Settings) -> AnswerT:
+def read_response(call: Call[ResultT], response: httpx.Response, settings: Settings) -> ResultT:
     """The typed answer.
 
     Raises:
@@ -100,7 +100,7 @@ def _tls_hint(base_url: str) -> str:
     return f" The host does not seem to speak TLS. Did you mean {plain}?"
 
 
-def _parsed(call: Call[AnswerT], response: httpx.Response, settings: Settings) -> AnswerT:
+def _parsed(call: Call[ResultT], response: httpx.Response, settings: Settings) -> ResultT:
     request_id = _request_id(response)
     try:
         body = decode_json(response.content)

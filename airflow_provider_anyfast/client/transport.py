@@ -35,7 +35,7 @@ from airflow_provider_anyfast.client.errors import (
     RateLimitError,
     ServerError,
 )
-from airflow_provider_anyfast.client.evidence import read_answer, read_failure
+from airflow_provider_anyfast.client.evidence import read_response, read_failure
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE, RateLimiter
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_anyfast.client.endpoints import AnswerT, Call, Flow
+    from airflow_provider_anyfast.client.endpoints import ResultT, Call, Flow
     from airflow_provider_anyfast.client.network import Exchange
 
     Guard: TypeAlias = Callable[[], AbstractContextManager[None]]
@@ -222,7 +222,7 @@ class AnyFastClient(_Driver):
         self._storage: httpx.Client | None = None
         self._making_storage = threading.Lock()
 
-    def send(self, call: Call[AnswerT], guard: Guard = nullcontext) -> AnswerT:
+    def send(self, call: Call[ResultT], guard: Guard = nullcontext) -> ResultT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
 
         Args:
@@ -232,10 +232,10 @@ class AnyFastClient(_Driver):
         Raises:
             AnyFastError: as described in ``errors``; ``LostAnswerError`` only for a billed call.
         """
-        answer: AnswerT = Retrying(sleep=clock.sleep, **self._retry_options())(self.send_once, call, guard)
+        answer: ResultT = Retrying(sleep=clock.sleep, **self._retry_options())(self.send_once, call, guard)
         return answer
 
-    def send_once(self, call: Call[AnswerT], guard: Guard = nullcontext) -> AnswerT:
+    def send_once(self, call: Call[ResultT], guard: Guard = nullcontext) -> ResultT:
         """Sends ``call`` exactly once; for a caller that is itself a loop, such as polling."""
         while wait := self._rate_limiter_of(call).acquire(clock.now()):
             clock.sleep(wait)
@@ -250,9 +250,9 @@ class AnyFastClient(_Driver):
             finally:
                 response.close()
             self._read_headers(response)
-            return read_answer(call, body.whole(), self.settings)
+            return read_response(call, body.whole(), self.settings)
 
-    def run(self, flow: Flow[AnswerT]) -> AnswerT:
+    def run(self, flow: Flow[ResultT]) -> ResultT:
         """Drives several calls to their one result."""
         try:
             call = next(flow)
@@ -329,7 +329,7 @@ class AsyncAnyFastClient(_Driver):
         self._singles: list[httpx.AsyncClient] = []
         self._free_singles: list[httpx.AsyncClient] = []
 
-    async def send(self, call: Call[AnswerT]) -> AnswerT:
+    async def send(self, call: Call[ResultT]) -> ResultT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
 
         Raises:
@@ -337,7 +337,7 @@ class AsyncAnyFastClient(_Driver):
         """
         return await AsyncRetrying(sleep=clock.sleep_async, **self._retry_options())(self.send_once, call)
 
-    async def send_once(self, call: Call[AnswerT]) -> AnswerT:
+    async def send_once(self, call: Call[ResultT]) -> ResultT:
         """Sends ``call`` exactly once."""
         # Waiting here is no timeout of the server, and a pool with hundreds of waiters costs the square of that.
         async with self._gate:
@@ -345,7 +345,7 @@ class AsyncAnyFastClient(_Driver):
                 await clock.sleep_async(wait)
             return await network.shielded(self._exchange(call))
 
-    async def _exchange(self, call: Call[AnswerT]) -> AnswerT:
+    async def _exchange(self, call: Call[ResultT]) -> ResultT:
         with self._connection() as http:
             request = self._request(http, call)
             with self._rate_limited(call), self._watched(call, request) as exchange:
@@ -359,7 +359,7 @@ class AsyncAnyFastClient(_Driver):
                 finally:
                     await response.aclose()
                 self._read_headers(response)
-                return read_answer(call, body.whole(), self.settings)
+                return read_response(call, body.whole(), self.settings)
 
     @contextmanager
     def _connection(self) -> Iterator[httpx.AsyncClient]:
@@ -394,7 +394,7 @@ class AsyncAnyFastClient(_Driver):
             for _ in range((STREAMS if self._multiplexes else SOCKETS) - FIRST_REQUESTS):
                 self._gate.release()
 
-    async def run(self, flow: Flow[AnswerT]) -> AnswerT:
+    async def run(self, flow: Flow[ResultT]) -> ResultT:
         """Drives several calls to their one result."""
         try:
             call = next(flow)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_anyfast.client.billing import KeyUsage
-    from airflow_provider_anyfast.client.endpoints import AnswerT, Call, Flow
+    from airflow_provider_anyfast.client.endpoints import ResultT, Call, Flow
 
 USER_AGENT = f"airflow-provider-anyfast/{__version__} Airflow/{airflow_version} Python/{platform.python_version()}"
 
@@ -87,7 +87,7 @@ class AnyFastHook(BaseHook):
         with _named(self.anyfast_conn_id):
             return AsyncAnyFastClient(settings, USER_AGENT, as_raised=as_final)
 
-    def run(self, work: Call[AnswerT] | Flow[AnswerT]) -> AnswerT:
+    def run(self, work: Call[ResultT] | Flow[ResultT]) -> ResultT:
         """Sends one call of ``client.endpoints``, or several with one result, and returns the typed result.
 
         Raises:
