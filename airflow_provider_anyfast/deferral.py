@@ -1,4 +1,4 @@
-"""How a task waits for jobs: in its own process or in the triggerer, with the same end."""
+"""How a task waits for jobs: in its own process or in the triggerer, with the same outcome."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.triggers.multi import JobsTrigger
 
 TRIGGER_GRACE = 600.0
-"""Seconds past the deadline after which Airflow itself ends the deferral of a trigger that does not fire."""
-LONGEST_SILENCE = 60.0
-"""Seconds between two lines in the log of a task that waits in its own process."""
+"""Seconds past the deadline after which Airflow ends a deferral whose trigger has not fired."""
+LOG_INTERVAL = 60.0
+"""Seconds between two log lines of a task that waits in its own process."""
 _TRIGGER_FAILED = "__fail__"
-"""The method name with which Airflow resumes a task whose trigger crashed or was too late."""
+"""The method name with which Airflow resumes a task whose trigger crashed or did not fire in time."""
 _MAX_NAMED = 5
 """Ids that one message names."""
 
 
 class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
-    """Base of the tasks that wait for jobs. A trigger describes the wait, wherever it takes place.
+    """Base of the tasks that wait for jobs. A trigger describes the wait, even if it takes place on the worker.
 
     Attributes:
         deferrable: whether the triggerer waits, so that no worker is held.
-        stopped: whether Airflow has asked the task to end; a wait in this process then ends within a second.
+        stopped: whether Airflow is ending the task; a wait in this process then ends within a second.
     """
 
     deferrable: bool
     stopped = False
     pays: ClassVar[bool] = True
-    """Whether the task itself has created, and pays for, what it waits for."""
+    """Whether the task itself created, and pays for, the job that it waits for."""
 
     def on_kill(self) -> None:
-        """Ends a wait in this process. It only sets a flag, since a signal can strike while any lock is held."""
+        """Ends a wait in this process. It only sets a flag, since a signal can arrive while any lock is held."""
         self.stopped = True
 
     def wait(self, client: AnyFastClient, trigger: JobTrigger[JobT]) -> JobT:
-        """The job when it has ended, well or badly; or leaves the worker, to come back in ``execute_complete``.
+        """The job when it has succeeded or failed; or defers the task, which resumes in ``execute_complete``.
 
         Raises:
-            AnyFastError: the deadline has passed, or asking makes no sense any more.
+            AnyFastError: the deadline has passed, or polling failed permanently.
         """
-        _look_at_once_in_a_sandbox(client, trigger)
+        _use_sandbox_schedule(client, trigger)
         if self.deferrable:
             self.defer_until(trigger)
         watch: Watch[JobT] = Watch()
@@ -73,18 +73,18 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         raise self.wait_error(trigger, ended.error if isinstance(ended, GaveUp) else None)
 
     def resume(self, client: AnyFastClient, trigger: JobTrigger[JobT], event: Mapping[str, Any] | None) -> JobT:
-        """The job after a deferral, as AnyFast reports it now: what has ended meanwhile is never thrown away.
+        """The job after a deferral, as AnyFast reports it now, so that a job which ended late is not lost.
 
-        Where it has not ended, although the trigger saw that it had, this waits on until the deadline of ``trigger``:
-        caches and replicas report an older state for a while.
+        If AnyFast reports it as unfinished although the trigger saw its end, this continues to wait until the deadline
+        of ``trigger``: caches and replicas report an older state for a while.
 
         Args:
-            client: asks AnyFast.
+            client: queries AnyFast.
             trigger: the wait that is over.
             event: what the trigger fired; its deadline replaces that of ``trigger``.
 
         Raises:
-            AnyFastError: the deadline has passed, or asking makes no sense any more.
+            AnyFastError: the deadline has passed, or polling failed permanently.
         """
         event = event or {}
         reason = event.get("reason", "")
@@ -97,16 +97,16 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         else:
             if job.outcome is not Outcome.PENDING:
                 return job
-        if reason or clock.now() >= trigger.deadline or not _may_pass(error):
+        if reason or clock.now() >= trigger.deadline or not _may_be_transient(error):
             raise self.wait_error(trigger, error or (WaitInterruptedError(f"{reason}") if reason else None))
         self.log.info("%s %s has not finished yet after all; continuing to wait.", trigger.label, trigger.job_id)
         return self.wait(client, trigger)
 
     def wait_for_all(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> list[JobT]:
-        """The jobs when all have ended, in the order of the trigger; or leaves the worker, as ``wait`` does.
+        """The jobs when all have ended, in the order of the trigger; or defers the task, as ``wait`` does.
 
         Raises:
-            AnyFastError: naming those that have not ended, and why they are no longer waited for.
+            AnyFastError: naming the jobs that have not ended, and why the wait is over.
         """
         watch = self._wait_for(client, trigger)
         jobs = {job_id: ended.job for job_id, ended in watch.ended.items() if isinstance(ended, Finished)}
@@ -114,24 +114,26 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         return self._all_of(trigger, jobs, errors[0] if errors else None)
 
     def resume_all(self, client: AnyFastClient, trigger: JobsTrigger[JobT], event: JobsEvent) -> list[JobT]:
-        """The jobs after a deferral, as AnyFast reports them now; waits on as ``resume`` does.
+        """The jobs after a deferral, as AnyFast reports them now; continues to wait as ``resume`` does.
 
         Raises:
-            AnyFastError: naming those that have not ended, and why they are no longer waited for.
+            AnyFastError: naming the jobs that have not ended, and why the wait is over.
         """
         ids = list(dict.fromkeys(job_id for job_id, _, _ in trigger.jobs))
-        answers = ask_all(ids, lambda job_id: client.send(trigger.call(job_id)), self._end_if_stopped)
+        results = ask_all(ids, lambda job_id: client.send(trigger.call(job_id)), self._end_if_stopped)
         jobs = {
             job_id: job
-            for job_id, job in answers.items()
+            for job_id, job in results.items()
             if not isinstance(job, Exception) and job.outcome is not Outcome.PENDING
         }
-        errors = [answer for answer in answers.values() if isinstance(answer, Exception)]
+        errors = [result for result in results.values() if isinstance(result, Exception)]
         for error in errors:
             if not isinstance(error, AnyFastError):
                 raise error
         late = event.deadline is None or clock.now() >= event.deadline
-        hopeless = next((error for error in errors if isinstance(error, AnyFastError) and not _may_pass(error)), None)
+        hopeless = next(
+            (error for error in errors if isinstance(error, AnyFastError) and not _may_be_transient(error)), None
+        )
         if len(jobs) < len(ids) and not (event.reason or late or hopeless):
             self.log.info(
                 "%d of %d have not finished yet after all; continuing to wait.", len(ids) - len(jobs), len(ids)
@@ -140,7 +142,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         return self._all_of(trigger, jobs, hopeless or (WaitInterruptedError(event.reason) if event.reason else None))
 
     def wait_for_some(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> JobsEvent:
-        """Which jobs have ended when the trigger would fire; or leaves the worker, as ``wait`` does."""
+        """Which jobs have ended when the trigger would fire; or defers the task, as ``wait`` does."""
         watch = self._wait_for(client, trigger)
         return JobsEvent(frozenset(watch.ended), watch.gave_up_on, trigger.started_at, trigger.deadline)
 
@@ -151,7 +153,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=seconds))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Lets ``execute_complete`` look at the job also when the trigger has crashed or come too late."""
+        """Runs ``execute_complete`` also if the trigger crashed or did not fire in time, so that it queries the job."""
         if next_method == _TRIGGER_FAILED:
             failure = next_kwargs or {}
             self.log.warning("The trigger failed: %s", "".join(failure.get("traceback") or ()) or failure.get("error"))
@@ -160,7 +162,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _wait_for(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> Watch[JobT]:
-        _look_at_once_in_a_sandbox(client, trigger)
+        _use_sandbox_schedule(client, trigger)
         if self.deferrable:
             self.defer_until(trigger)
         watch: Watch[JobT] = Watch()
@@ -182,7 +184,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
             nonlocal logged
             self._end_if_stopped()
             now = clock.now()
-            if now - logged >= LONGEST_SILENCE:
+            if now - logged >= LOG_INTERVAL:
                 logged = now
                 self.log.info("Waiting for %s since %.0f s.", watch.describe(), now - began)
             return is_over()
@@ -202,41 +204,45 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
         subject = _named(kind.label, missing, len(ids))
         if error is not None:
             raise self._with_cost(_with_subject(error, subject))
-        raise self._with_cost(kind.timeout_error(_late(subject, kind.creation, trigger.deadline - trigger.started_at)))
+        raise self._with_cost(
+            kind.timeout_error(_timeout_message(subject, kind.creation, trigger.deadline - trigger.started_at))
+        )
 
     def wait_error(self, trigger: JobTrigger[Any], error: AnyFastError | None) -> AnyFastError:
-        """Why a wait ended before its job."""
+        """The error for a wait that ended before its job."""
         subject = f"{trigger.label} {trigger.job_id}"
         if error is not None:
             return self._with_cost(_with_subject(error, subject))
         seconds = trigger.deadline - trigger.started_at
-        return self._with_cost(trigger.timeout_error(_late(subject, trigger.creation, seconds)))
+        return self._with_cost(trigger.timeout_error(_timeout_message(subject, trigger.creation, seconds)))
 
     def _with_cost(self, error: AnyFastError) -> AnyFastError:
-        """The error with what it costs here, since most classes speak of the question, and not of what it was about.
+        """The error with the cost of the job, since most classes state only that of the failed request.
 
-        A sensor pays for nothing. A task that has paid goes on being billed, and a job that is unknown may exist.
+        A sensor pays for nothing. A job that a task submitted is still billed, and one that AnyFast does not know may
+        exist.
         """
         if not self.pays:
             return error.with_context("", cost=Cost.NOTHING)
         if isinstance(error, NotFoundError):
             return error.with_context("", cost=Cost.MAYBE)
         if error.cost is Cost.NOTHING:
-            error = error.with_context("")
-            error.cost, error.cost_sentence = WaitInterruptedError.cost, WaitInterruptedError.cost_sentence
+            error = error.with_context(
+                "", cost=WaitInterruptedError.cost, cost_sentence=WaitInterruptedError.cost_sentence
+            )
             if error.retryable:
                 error.next_attempt, error.advice = WaitInterruptedError.next_attempt, WaitInterruptedError.advice
         return error
 
 
-def _look_at_once_in_a_sandbox(client: AnyFastClient, trigger: JobTrigger[Any] | JobsTrigger[Any]) -> None:
-    """The answer to the submission, or about what was submitted before, says where the jobs are made."""
+def _use_sandbox_schedule(client: AnyFastClient, trigger: JobTrigger[Any] | JobsTrigger[Any]) -> None:
+    """Polls jobs of a sandbox sooner. The last response, which reported the submission or the job, shows its origin."""
     if client.is_sandbox:
         trigger.kind = SANDBOX
 
 
-def _may_pass(error: AnyFastError | None) -> bool:
-    """Whether a question that failed is worth to be asked again."""
+def _may_be_transient(error: AnyFastError | None) -> bool:
+    """Whether a failed poll is worth repeating."""
     return error is None or error.retryable or isinstance(error, NotFoundError)
 
 
@@ -244,7 +250,7 @@ def _with_subject(error: AnyFastError, subject: str) -> AnyFastError:
     return error.with_context(f"This ended the wait for {subject[:1].lower()}{subject[1:]}.")
 
 
-def _late(subject: str, creation: str, seconds: float) -> str:
+def _timeout_message(subject: str, creation: str, seconds: float) -> str:
     return f"{subject} had not ended by the deadline, {seconds:,.0f} s after the {creation} (timeout)."
 
 

@@ -165,17 +165,17 @@ _FINAL: dict[type[AnyFastError], type[AnyFastError]] = {
     for known in list(globals().values())
     if isinstance(known, type) and issubclass(known, AirflowFailException) and issubclass(known, AnyFastError)
 }
-"""The public class of each error that no retry can cure, by the class that the client raises."""
+"""The public class of each error that a retry cannot fix, by the class that the client raises."""
 
 
 class fail_fast:  # noqa: N801 - used as a context manager, so it reads as a function
-    """Hands errors over to Airflow: those that no retry can cure end the task at once, the others stay retryable.
+    """Raises errors in the form that Airflow expects: those that a retry cannot fix fail the task at once.
 
-    An expected failure is logged as a short block, and its causes at DEBUG, since Airflow's own log of a failed task
-    would bury the message under their tracebacks.
+    An expected failure is logged as a short block, and its causes at DEBUG, since their tracebacks would bury the
+    message in Airflow's log of the failed task.
 
     Args:
-        context: Airflow's, which tells whether another attempt follows.
+        context: Airflow's task context, which shows whether another attempt follows.
         conn_id: the connection that the message names.
     """
 

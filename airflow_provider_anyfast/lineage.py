@@ -1,4 +1,4 @@
-"""What became of what: asset events for the outlets of a task, and datasets for OpenLineage."""
+"""Lineage: asset events for the outlets of a task, and datasets for OpenLineage."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NO_FACTS = (
     "last_frame_path",
     "poster_path",
 )
-"""Fields of a result that an event does not hold: links are signed, and paths may name a connection."""
+"""Fields of a result that stay out of an event: links are signed, and paths may name a connection."""
 
 
 def emit_asset_events(context: Mapping[str, Any], outlets: Iterable[Any], uri: str, result: Mapping[str, Any]) -> None:
-    """Hands the file's URI and the facts of ``result`` on to every Asset and AssetAlias among the outlets.
+    """Adds the file's URI and the facts of ``result`` to the event of every Asset and AssetAlias among the outlets.
 
-    An alias gets one asset of that URI. Signed links stay out.
+    An alias gets one asset with that URI. Signed links stay out.
     """
     from airflow.sdk import Asset, AssetAlias  # noqa: PLC0415 - only tasks with outlets need them
 
@@ -42,8 +42,8 @@ def emit_asset_events(context: Mapping[str, Any], outlets: Iterable[Any], uri: s
 
 
 def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
-    """References of a request as lineage names them: assets within their AnyFast, links without secrets, and files."""
-    from airflow_provider_anyfast.client.endpoints import bare_asset_id  # noqa: PLC0415 - nothing that Airflow parses
+    """A request's references as URIs: assets with their AnyFast host, links without secrets, and files."""
+    from airflow_provider_anyfast.client.endpoints import bare_asset_id  # noqa: PLC0415 - not while a DAG is parsed
     from airflow_provider_anyfast.client.errors import AnyFastError  # noqa: PLC0415 - likewise
     from airflow_provider_anyfast.files.storage import stored_file  # noqa: PLC0415 - likewise
 
@@ -57,7 +57,7 @@ def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
             host = parts.netloc.rpartition("@")[2]
             named.append(parts._replace(netloc=host, query="", fragment="").geturl())
         elif not reference.startswith("data:"):
-            with suppress(AnyFastError):  # the video is paid for, and lineage must not lose it
+            with suppress(AnyFastError):  # lineage must not fail a task whose video is paid for
                 named.append(stored_file(reference, "reference").uri)
     return named
 

@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 
 def count_obtained(*, reattached: bool) -> None:
-    """A video was submitted, or an attempt has found one that is paid for already."""
+    """Counts a video that was submitted, or that an attempt found already paid for."""
     Stats.incr("anyfast.reattached" if reattached else "anyfast.submitted")
 
 
 def count_failure(error: AnyFastError) -> None:
-    """A video has failed for good; what a retry goes on with has not."""
+    """Counts a video that failed permanently; not one that a retry resumes."""
     if isinstance(error, GenerationFailedError) or not error.retryable:
         Stats.incr("anyfast.failed", tags={"cause": type(error).__name__})
 
 
 def count_success(generation: Generation) -> None:
-    """A video is there."""
+    """Counts a finished video."""
     _count(generation.usage, generation.submitted_at, generation.finished_at)
 
 
 def count_stored_success(context: Mapping[str, Any]) -> None:
-    """The same, from the result of a task whose success Airflow has stored; a callback."""
+    """The same, as a success callback: from the result of a task whose success Airflow has stored."""
     ti = context["ti"]
     result = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index)
     if isinstance(result, dict) and result.get("finished_at"):
@@ -50,7 +50,7 @@ def count_stored_success(context: Mapping[str, Any]) -> None:
 
 @contextmanager
 def failures_counted() -> Iterator[None]:
-    """Counts an error that passes through, if it is the end of a video."""
+    """Counts an error that passes through, if it ends a video."""
     try:
         yield
     except AnyFastError as error:

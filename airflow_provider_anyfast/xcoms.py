@@ -1,4 +1,4 @@
-"""XComs beside a task's result."""
+"""XComs that a task pushes in addition to its result."""
 
 from __future__ import annotations
 
@@ -11,22 +11,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FAILURE_KEY = "failure"
-"""Of the XCom that tells a report why a task has failed."""
+"""The XCom from which a report reads why a task failed."""
 
 PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path", "poster_path")
-"""Fields of the result that are XComs of their own too."""
+"""Fields of the result that are also pushed as separate XComs."""
 
 
 def own_xcom(context: Context, key: str) -> Any:
-    """What this task instance pushed before its deferral; None if it did not."""
+    """What this task instance pushed under ``key`` before its deferral, or None."""
     ti = context["ti"]
     return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
 
 
-def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
-    """Pushes the fields that other tasks take as XComs of their own, since ``video.output["path"]`` reads an XCom.
+def mapped_xcoms(context: Context, key: str) -> set[str]:
+    """What the mapped instances of this task have pushed under ``key``; empty if the task is not mapped."""
+    ti = context["ti"]
+    if ti.map_index is None or ti.map_index < 0:
+        return set()
+    return {str(value) for value in ti.xcom_pull(task_ids=[ti.task_id], key=key) or () if value}
 
-    A missing fact is not pushed: Airflow's API refuses an XCom without a value.
+
+def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
+    """Pushes each of the fields that other tasks use as an XCom, since ``video.output["path"]`` reads an XCom.
+
+    A missing value is not pushed: Airflow's API refuses an XCom without a value.
     """
     for name in PUBLISHED:
         if result[name] is not None:
@@ -35,7 +43,7 @@ def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def publish_failure(context: Context) -> None:
-    """Stores for a report why the task has failed: ``{"status", "error_type", "error", "prompt"}``."""
+    """Pushes why the task failed, for a report: ``{"status", "error_type", "error", "prompt"}``."""
     from airflow_provider_anyfast.batch.manifest import status_of  # noqa: PLC0415 - not while a DAG is parsed
 
     error: Any = context.get("exception")
@@ -47,5 +55,5 @@ def publish_failure(context: Context) -> None:
     }
     try:
         context["ti"].xcom_push(FAILURE_KEY, failure)
-    except Exception as problem:  # noqa: BLE001 - what the task failed with is what counts
+    except Exception as problem:  # noqa: BLE001 - it must not replace the error that the task failed with
         log.warning("Could not store the reason for this task's failure for the report: %s", problem)

@@ -186,13 +186,14 @@ async def _first_event(attempt: Attempt) -> TriggerEvent:
 
 def _flush(folder: Path) -> float:
     """CPU seconds of one more write of the whole manifest."""
-    from airflow_provider_anyfast.batch.manifest import Manifest, Tally, digest_of, from_text  # noqa: PLC0415 - likewise
+    from airflow_provider_anyfast.batch.manifest import Manifest, Tally, from_text  # noqa: PLC0415 - likewise
     from airflow_provider_anyfast.files.storage import stored_file  # noqa: PLC0415 - likewise
+    from airflow_provider_anyfast.ledger.fingerprint import short_digest  # noqa: PLC0415 - likewise
 
     file = stored_file(f"{folder}/manifest.jsonl", "manifest_path")
     text = file.read_text() or ""
     manifest = Manifest(file, 1)
-    manifest.take_over(digest_of(text), Tally())
+    manifest.take_over(short_digest(text), Tally())
     (entry,) = from_text(text.partition("\n")[0])
     times = []
     for number in range(FLUSHES):

@@ -12,10 +12,10 @@ from airflow_provider_anyfast.client import billing_pages, clock, endpoints
 from airflow_provider_anyfast.client.errors import Cost, LostSubmissionError
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.lookup import Lookup
-from airflow_provider_anyfast.ledger.matching import Asked
+from airflow_provider_anyfast.ledger.matching import RequestTraits
 from airflow_provider_anyfast.ledger.purchase import get_or_submit
-from airflow_provider_anyfast.ledger.record import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore
 from airflow_provider_anyfast.seedance.request import VideoRequest
 from airflow_provider_anyfast.seedance.submission import submit
@@ -114,13 +114,13 @@ def _lose(sandbox: SandboxHandle, counted: FakeClock, variety: Variety, number: 
     with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client:
         began = counted.now()
         try:
-            ledger = Ledger(MemoryStore(), max_tries=1, fingerprint="request", asked=Asked.of(request.body()))
+            ledger = Ledger(MemoryStore(), max_tries=1, fingerprint="request", traits=RequestTraits.of(request.body()))
             paid = get_or_submit(
                 ledger,
                 ledger.plan(),
                 submit=lambda guard: submit(client, request, guard),
                 query=lambda id_: client.send(endpoints.query_generation(id_)),
-                look=Lookup(client).look,
+                look_up=Lookup(client).look_up,
             )
         except LostSubmissionError as error:
             if error.cost is Cost.PAID:

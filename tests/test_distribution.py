@@ -1,4 +1,4 @@
-"""What is built for PyPI: the same bytes from the same sources, and nothing in it that does not belong there."""
+"""The distributions for PyPI: reproducible, and with nothing that does not belong there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sources() -> list[str]:
 
 
 def build(folder: Path, *, mode: int, time: float, environment: dict[str, str]) -> Built:
-    """Build a copy of the sources whose files have another time and mode."""
+    """Builds a copy of the sources whose files have other times and modes."""
     for name in sources():
         copy = folder / "sources" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def test_the_same_sources_give_the_same_bytes(built: Built, tmp_path: Path) -> N
     assert again.sdist.read_bytes() == built.sdist.read_bytes()
 
 
-def test_pypi_would_take_both(built: Built) -> None:
+def test_pypi_would_accept_both(built: Built) -> None:
     command = (sys.executable, "-m", "twine", "check", "--strict", str(built.wheel), str(built.sdist))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout

@@ -89,11 +89,11 @@ CHECKS: dict[str, Callable[[Snippet, SandboxHandle], object]] = {
 }
 
 
-ALONE = [s for s in SNIPPETS if not s.file and not s.has_dags and s not in RUN_IN_A_PROJECT]
+STANDALONE = [s for s in SNIPPETS if not s.file and not s.has_dags and s not in RUN_IN_A_PROJECT]
 """What neither tests/guides nor tests/e2e/test_project_of_the_docs runs."""
 
 
-@pytest.mark.parametrize("snippet", ALONE, ids=str)
+@pytest.mark.parametrize("snippet", STANDALONE, ids=str)
 def test_a_snippet_does_what_its_page_says(snippet: Snippet, sandbox: SandboxHandle) -> None:
     CHECKS[snippet.kind](snippet, sandbox)
 
@@ -168,7 +168,7 @@ COMMANDS: dict[str, Callable[[list[str], SandboxHandle], object]] = {
 
 
 def _check_workflow(workflow: dict[str, Any]) -> None:
-    """It sets the same and runs the same as the shell snippet, which is run."""
+    """It sets and runs the same as the shell snippet, which a test runs."""
     (commands,) = RUN_IN_A_PROJECT
     job = workflow["jobs"]["test"]
     for name in job["env"]:
@@ -178,7 +178,7 @@ def _check_workflow(workflow: dict[str, Any]) -> None:
     ]
 
 
-# What is said beside the snippets
+# What the text says
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -221,7 +221,7 @@ def _guide(operator: type) -> str:
 
 
 @pytest.mark.parametrize("operator", PUBLIC, ids=lambda operator: operator.__name__)
-def test_every_parameter_is_told_with_its_default(operator: type) -> None:
+def test_every_parameter_is_documented_with_its_default(operator: type) -> None:
     told = {
         cells[0].strip("`"): (bool(cells[1]), cells[2])
         for cells in _rows(_section(_guide(operator), "Parameters"))
@@ -262,7 +262,7 @@ def test_every_operator_and_sensor_is_in_the_lists_and_in_the_reference() -> Non
         assert re.search(directive, (DOCS / "reference" / f"{folder}.md").read_text(), re.MULTILINE)
 
 
-def test_airflow_is_told_where_the_guides_are() -> None:
+def test_the_provider_info_names_the_guides() -> None:
     told = [path for integration in PROVIDER_INFO["integrations"] for path in integration["how-to-guide"]]
     prefix = f"/docs/{PROVIDER_INFO['package-name']}/"
     assert sorted(told) == sorted(f"{prefix}{_guide(operator)}" for operator in PUBLIC)
@@ -294,19 +294,19 @@ def test_every_model_is_in_the_table() -> None:
     assert set(re.findall(r"`((?:doubao-)?seedance[\w.-]*)`", section)) == set(MODELS)
 
 
-def test_every_field_of_the_manifest_is_told() -> None:
+def test_every_field_of_the_manifest_is_documented() -> None:
     told = " ".join(cells[0] for cells in _rows(_section("operators/generate_video_batch.md", "The manifest")))
-    for name in ManifestEntry.__dataclass_fields__.keys() - {"result", "label"}:  # which stand in no line as they are
+    for name in ManifestEntry.__dataclass_fields__.keys() - {"result", "label"}:  # which no line contains in this form
         assert f"`{name}`" in told
 
 
-def test_every_field_of_the_connection_is_told_by_its_label() -> None:
+def test_every_field_of_the_connection_is_documented_by_its_label() -> None:
     page = (DOCS / "connection.md").read_text()
     for name, form_field in PROVIDER_INFO["connection-types"][0]["conn-fields"].items():
         assert f"| extra `{name}` | {form_field['label']} |" in page
 
 
-def test_every_fault_option_and_bill_of_the_sandbox_is_told() -> None:
+def test_every_fault_option_and_bill_of_the_sandbox_is_documented() -> None:
     page = (DOCS / "sandbox.md").read_text()
     (bill,) = (snippet.text for snippet in SNIPPETS if snippet.kind == "json")
     assert list(json.loads(bill)) == list(Billed.model_fields)
@@ -337,14 +337,14 @@ BILLED = {
 }
 
 
-def test_every_exception_has_its_place() -> None:
+def test_every_exception_is_documented() -> None:
     headings = re.findall(r"^### (\w+)$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(EXCEPTIONS)
     assert set(re.findall(r"`(\w+Error)`", _section("concepts/money.md", "Exceptions"))) == EXCEPTIONS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(EXCEPTIONS.keys() - BASES))
-def test_troubleshooting_says_of_an_exception_what_its_class_says(name: str) -> None:
+def test_troubleshooting_states_the_same_facts_as_the_class(name: str) -> None:
     known = EXCEPTIONS[name]
     retry = known.next_attempt if known.retryable else "Airflow does not retry it."
     advised = "After the last attempt" if known.retryable else "What to do"
@@ -352,7 +352,7 @@ def test_troubleshooting_says_of_an_exception_what_its_class_says(name: str) -> 
     assert facts in _section("troubleshooting.md", name)
 
 
-def test_the_table_of_exceptions_is_that_of_the_classes() -> None:
+def test_the_table_of_exceptions_matches_the_classes() -> None:
     rows = [cells for cells in _rows(_section("concepts/money.md", "Exceptions")) if len(cells) == 4]
     for names, _, billed, retried in rows:
         for name in re.findall(r"`(\w+Error)`", names):
@@ -363,7 +363,7 @@ def test_the_table_of_exceptions_is_that_of_the_classes() -> None:
 
 @cache
 def _texts_of_the_code() -> list[str]:
-    """Every text of the package, with … in the place of a value."""
+    """Every string of the package, with … in place of a value."""
     texts = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

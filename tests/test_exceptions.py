@@ -1,4 +1,4 @@
-"""Each exception class states once what such a failure costs, whom it concerns, and what to do."""
+"""Each exception class states once what such a failure costs, what it concerns, and what to do."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_message_promises_no_next_attempt_after_the_last_one(kind: type[AnyFas
 
 
 @pytest.mark.parametrize("kind", FINAL, ids=lambda kind: kind.__name__)
-def test_an_error_that_no_retry_can_cure_is_one_known_class_that_airflow_does_not_retry(
+def test_an_error_that_a_retry_cannot_fix_is_one_public_class_that_airflow_does_not_retry(
     kind: type[AnyFastError],
 ) -> None:
     public = getattr(exceptions, kind.__name__)
@@ -75,7 +75,7 @@ def test_an_error_that_no_retry_can_cure_is_one_known_class_that_airflow_does_no
 
 
 @pytest.mark.parametrize("kind", RETRYABLE, ids=lambda kind: kind.__name__)
-def test_an_error_that_a_retry_may_cure_stays_itself(kind: type[AnyFastError]) -> None:
+def test_an_error_that_a_retry_may_fix_is_raised_unchanged(kind: type[AnyFastError]) -> None:
     error = kind("It broke.")
     assert caught(error) is error
     assert not isinstance(error, AirflowFailException)
@@ -87,7 +87,7 @@ def test_an_except_clause_for_a_base_catches_its_public_subclasses() -> None:
     assert isinstance(as_final(errors.QuotaError("Empty.")), exceptions.APIError)
 
 
-def test_the_cost_and_the_advice_of_the_case_at_hand_take_the_place_of_the_class_s() -> None:
+def test_the_cost_and_the_advice_of_one_case_replace_those_of_the_class() -> None:
     error = errors.AuthenticationError("No.", cost=Cost.PAID, advice="Clear the task.")
     assert str(error) == "No.\nThe video is billed.\nClear the task."
     assert str(errors.AuthenticationError("No.").with_context("Really.", cost=Cost.MAYBE, advice="Look.")) == (
@@ -95,7 +95,7 @@ def test_the_cost_and_the_advice_of_the_case_at_hand_take_the_place_of_the_class
     )
 
 
-def test_a_message_names_the_connection_where_the_cause_may_lie_there() -> None:
+def test_a_message_names_the_connection_if_it_may_be_the_cause() -> None:
     assert str(caught(errors.QuotaError("No money."), conn_id="shop")).startswith("Connection 'shop': No money.")
     assert "shop" not in str(caught(errors.InvalidRequestError("prompt is empty."), conn_id="shop"))
 

@@ -1,4 +1,4 @@
-"""What Airflow and pip see of the package."""
+"""The package as Airflow and pip see it."""
 
 from __future__ import annotations
 

@@ -105,11 +105,11 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "group_ids": ([None], ["a", ""], "[not a list", {"a": 1}, 7, ["a", 3]),
     "files": ({"a": 1}, 7, b"a", [["a"]]),
 }
-"""Values that a parameter can never have, by its name."""
+"""Invalid values, by the name of the parameter."""
 
 
 @pytest.mark.parametrize(("name", "given"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_a_value_that_cannot_be_right_is_refused_by_name(name: str, given: Any) -> None:
+def test_an_invalid_value_is_refused_by_name(name: str, given: Any) -> None:
     with pytest.raises(InvalidRequestError, match=f"{name}[.0-9]*="):
         Everything.parse(**{name: given})
 
@@ -160,14 +160,14 @@ class PairOperator(BaseOperator):
         check_literals(self, Options, Pair)
 
 
-def test_problems_of_several_parameters_are_told_beside_those_of_single_ones() -> None:
+def test_problems_of_several_parameters_are_listed_with_those_of_single_ones() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         PairOperator(task_id="pair", seed="abc", timeout=-1)
     assert all(word in caught.value.what for word in ("seed='abc'", "timeout=-1", "give either url or file"))
     assert caught.value.advice == "Correct the DAG file."
 
 
-def test_what_a_template_or_another_task_gives_is_not_judged_while_the_dag_is_parsed() -> None:
+def test_values_from_a_template_or_another_task_are_not_checked_while_the_dag_is_parsed() -> None:
     with DAG("any", schedule=None):
         first = PairOperator(task_id="first", url="https://x.example/a.png")
         files = ["{% if 1 %}a{% endif %}"]
@@ -184,13 +184,13 @@ def test_a_path_is_rendered_like_the_text_that_it_stands_for() -> None:
     assert (given.file, given.files) == ("in/{{ ds }}.png", ["a.png", "b.png"])
 
 
-def test_a_template_where_airflow_renders_none_is_refused() -> None:
+def test_a_template_in_a_field_that_airflow_does_not_render_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match=r"timeout='\{\{ 5 \}\}'"):
         PairOperator(task_id="pair", url="u", timeout="{{ 5 }}")
 
 
 @pytest.mark.parametrize("rendered", [None, "", "None"])
-def test_what_was_given_and_renders_to_nothing_is_refused(rendered: str | None) -> None:
+def test_a_given_value_that_renders_to_nothing_is_refused(rendered: str | None) -> None:
     operator = PairOperator(task_id="pair", url="{{ params.url }}", file="a.png")
     operator.url = rendered
     with pytest.raises(InvalidRequestError, match=r"url=.*given but empty"):
@@ -198,26 +198,26 @@ def test_what_was_given_and_renders_to_nothing_is_refused(rendered: str | None) 
 
 
 @pytest.mark.parametrize("rendered", [None, [], "[]", "", ["a", None]])
-def test_a_list_that_was_given_and_renders_to_nothing_is_refused(rendered: Any) -> None:
+def test_a_given_list_that_renders_to_nothing_is_refused(rendered: Any) -> None:
     operator = PairOperator(task_id="pair", url="u", files="{{ params.files }}")
     operator.files = rendered
     with pytest.raises(InvalidRequestError, match=r"files=.*given but empty"):
         read(operator, Pair)
 
 
-def test_what_was_left_out_may_be_nothing() -> None:
+def test_an_omitted_value_may_be_nothing() -> None:
     options, pair = read(PairOperator(task_id="pair", url="u"), Options, Pair)
     assert (options.timeout, pair.url, pair.file, pair.files) == (60.0, "u", None, ())
 
 
-def test_a_mapped_task_is_judged_where_it_runs() -> None:
+def test_a_mapped_task_is_checked_when_it_runs() -> None:
     mapped = PairOperator.partial(task_id="pair", timeout=-1).expand(url=["u"])
     operator = mapped.unmap({"url": "u", "task_id": "pair", "timeout": -1})
     with pytest.raises(InvalidRequestError, match="timeout=-1"):
         read(operator, Options, Pair)
 
 
-def test_a_message_shows_long_values_in_short_and_no_credentials() -> None:
+def test_a_message_shortens_long_values_and_shows_no_credentials() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         Everything.parse(policy="https://user:password@x.example/?token=secret" + "y" * 500)
     assert "password" not in caught.value.what

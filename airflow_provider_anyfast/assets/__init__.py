@@ -1,4 +1,4 @@
-"""Getting a file or a URL into AnyFast's asset library exactly once."""
+"""Creating assets from files and URLs in AnyFast's asset library, each exactly once."""
 
 GROUP_KEY = "anyfast_asset_group"
-"""The ledger's record of a group that a task creates for its files."""
+"""Key of the ledger's record of a group that a task creates for its files."""

@@ -1,4 +1,4 @@
-"""Many files in one group: all looked at before the first creation, created side by side, waited for together."""
+"""Many files in one group: all inspected before the first creation, then created in parallel and polled together."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from airflow_provider_anyfast.client.errors import (
 from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.storage import stored_file
-from airflow_provider_anyfast.ledger.record import Ledger
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from airflow_provider_anyfast.assets.source import UploadWay
+    from airflow_provider_anyfast.assets.source import UploadMethod
     from airflow_provider_anyfast.client.responses import Asset
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.polling.schedule import Timing
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 """Assets that one message names."""
 
 
@@ -58,27 +58,27 @@ class BulkCreation:
     """Assets of many files in one group.
 
     Args:
-        asset_type: what all files must be; None finds each out.
-        max_in_flight: files that are looked at, and creations that are under way, at the same time.
+        asset_type: the type that all files must have; None detects each.
+        max_in_flight: files inspected, and creations in progress, at the same time.
     """
 
     client: AnyFastClient
     group_id: str
     asset_type: str | None
-    upload: UploadWay
+    upload: UploadMethod
     max_in_flight: int
 
     def get_or_create(self, files: Sequence[str]) -> tuple[list[NamedAsset], list[str]]:
-        """The assets in the order of the files, and the ids of those that are not known to be Active.
+        """The assets in the order of the files, and the ids of those that may not be Active yet.
 
         Names come from the files' names and contents, so a retry finds what an earlier attempt created.
 
         Raises:
             InvalidRequestError: AnyFast would refuse some of the files, each of which is named; nothing was billed.
-            AnyFastError: a creation failed; those that were under way are finished first.
+            AnyFastError: a creation failed; those in progress are finished first.
         """
         with creation_threads(self.max_in_flight) as pool:
-            names = self._look_at_all(pool, files)
+            names = self._inspect_all(pool, files)
             listed = self.client.run(endpoints.list_assets(group_ids=[self.group_id]))
             usable = {asset.name: asset for asset in listed if asset.outcome is not Outcome.FAILED}
             by_name = dict(zip(names, files, strict=True))
@@ -88,15 +88,15 @@ class BulkCreation:
             ids = {name: asset.id for name, asset in usable.items()} | dict(zip(missing, created, strict=True))
         active = {asset.id for asset in usable.values() if asset.outcome is Outcome.SUCCEEDED}
         assets = [
-            NamedAsset(file.encode("utf-8", "replace").decode(), name, ids[name])  # an XCom takes nothing but text
+            NamedAsset(file.encode("utf-8", "replace").decode(), name, ids[name])  # an XCom takes only valid text
             for file, name in zip(files, names, strict=True)
         ]
         return assets, [asset_id for asset_id in dict.fromkeys(asset.id for asset in assets) if asset_id not in active]
 
-    def _look_at_all(self, pool: ThreadPoolExecutor, files: Sequence[str]) -> list[str]:
-        """The name of each file's asset; all that is wrong with any file stands in one error."""
+    def _inspect_all(self, pool: ThreadPoolExecutor, files: Sequence[str]) -> list[str]:
+        """The name of each file's asset; the problems of all files are raised as one error."""
 
-        def look_at(file: str) -> tuple[str, str]:
+        def inspect(file: str) -> tuple[str, str]:
             try:
                 with file_source(file, asset_type=self.asset_type) as source:
                     return source.name, ""
@@ -104,15 +104,15 @@ class BulkCreation:
                 return "", error.what
 
         for file in files:
-            stored_file(file, "files")  # connections are looked up here, since other threads must not talk to Airflow
-        looked_at = list(pool.map(look_at, files))
-        problems = [problem for _, problem in looked_at if problem]
+            stored_file(file, "files")  # looks up connections here, since other threads must not call Airflow
+        inspected = list(pool.map(inspect, files))
+        problems = [problem for _, problem in inspected if problem]
         if problems:
             raise InvalidRequestError(
                 f"{len(problems)} of {len(files)} files cannot become assets, so none was created: "
                 + " ".join(problems)
             )
-        return [name for name, _ in looked_at]
+        return [name for name, _ in inspected]
 
     def _create(self, name: str, file: str) -> str:
         # AnyFast keeps the names in a group unique, so this ledger need not outlive the attempt.
@@ -127,9 +127,9 @@ class BulkCreation:
 
 
 class CreationThreads(ThreadPoolExecutor):
-    """Threads of which none starts anything more after an error that concerns every file.
+    """Threads that start nothing more after an error that concerns every file.
 
-    The thread that fails sees to that before it takes up the next file. The main thread may hear of it much later.
+    The thread that fails ensures this before it starts on its next file; the main thread may notice much later.
     """
 
     def __init__(self, most: int) -> None:
@@ -137,7 +137,7 @@ class CreationThreads(ThreadPoolExecutor):
         self._ended_by: AnyFastError | None = None
 
     def submit(self, do: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As the base class. Once a file has failed for a reason that concerns all of them, so do those that wait."""
+        """As the base class. After an error that concerns all files, waiting files fail with that error."""
 
         def unless_ended() -> T:
             if self._ended_by is not None:
@@ -154,7 +154,7 @@ class CreationThreads(ThreadPoolExecutor):
 
 @contextmanager
 def creation_threads(most: int) -> Iterator[CreationThreads]:
-    """Threads that a failure lets finish what they are about, which may be billed, and that a time-out leaves."""
+    """Threads that finish their current, perhaps billed, creation after a failure; a timeout does not wait for them."""
     pool = CreationThreads(most)
     try:
         yield pool
@@ -169,11 +169,11 @@ def creation_threads(most: int) -> Iterator[CreationThreads]:
 
 @dataclass(frozen=True)
 class BulkWait:
-    """Waiting for assets of one group, with one question for all of them.
+    """Waiting for assets of one group, with one request for all of them.
 
     Args:
         started_at: Unix seconds of the creation.
-        timeout: seconds from then on until the wait is given up.
+        timeout: seconds from ``started_at`` until the wait ends.
     """
 
     client: AnyFastClient
@@ -191,7 +191,7 @@ class BulkWait:
         while True:
             now = clock.now()
             clock.sleep(max(0.0, min(schedule.wait(now - self.started_at), deadline - now)))
-            assets = self._ask(asset_ids)
+            assets = self._query(asset_ids)
             ended = sum(asset.outcome is not Outcome.PENDING for asset in assets)
             if ended == len(asset_ids) or clock.now() >= deadline:
                 self._conclude(asset_ids, assets)
@@ -203,18 +203,18 @@ class BulkWait:
 
         Args:
             asset_ids: of the assets.
-            reason: why a wait elsewhere ended early, if it did.
+            reason: why the wait in the triggerer ended early, if it did.
 
         Raises:
             AssetFailedError: AnyFast could not use some of the files, each of which is named.
             AssetTimeoutError: some are not Active.
             WaitInterruptedError: some are not Active, and there was time left.
-            AnyFastError: AnyFast could not be asked.
+            AnyFastError: AnyFast could not be queried.
         """
-        self._conclude(asset_ids, self._ask(asset_ids), reason)
+        self._conclude(asset_ids, self._query(asset_ids), reason)
 
-    def _ask(self, asset_ids: Sequence[str]) -> list[Asset]:
-        """What is known of the assets. Those that the list does not hold, although it should, are asked for one by one.
+    def _query(self, asset_ids: Sequence[str]) -> list[Asset]:
+        """The assets that AnyFast knows. Those missing from the list although it should contain them are polled singly.
 
         Raises:
             AssetNotFoundError: there is no such asset.
@@ -239,5 +239,5 @@ class BulkWait:
 
 
 def _named(asset_ids: Sequence[str]) -> str:
-    rest = len(asset_ids) - _MOST_NAMED
-    return ", ".join(asset_ids[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(asset_ids) - _MAX_NAMED
+    return ", ".join(asset_ids[:_MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")

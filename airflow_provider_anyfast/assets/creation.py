@@ -1,4 +1,4 @@
-"""Putting a file or a URL into a group, once: looking for it, creating it, and telling apart what can go wrong."""
+"""Creating a group or an asset once: looking for it first, creating it, and telling apart what can go wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.assets.source import AssetSource
     from airflow_provider_anyfast.client.responses import Asset, AssetGroup
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
-    from airflow_provider_anyfast.ledger.record import Ledger
+    from airflow_provider_anyfast.ledger.ledger import Ledger
 
     FoundT = TypeVar("FoundT")
 
@@ -39,12 +39,12 @@ IfGroupExists = Literal["reuse", "fail", "create"]
 CLOCK_SKEW = 120.0
 """Seconds by which AnyFast's clock and this one may differ."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 8.0
-"""Seconds between two questions for what was created a moment ago; each pause is twice as long as the one before."""
+"""Seconds between two lookups of what was just created; each pause is twice as long as the one before."""
 
 
 @dataclass(frozen=True)
 class GroupCreation:
-    """Creating a group, or finding the one of a name."""
+    """Creates a group, or finds the one with a name."""
 
     client: AnyFastClient
     if_exists: IfGroupExists = "reuse"
@@ -52,11 +52,11 @@ class GroupCreation:
     def get_or_create(self, ledger: Ledger, name: str) -> str:
         """The group's id.
 
-        AnyFast allows several groups of one name, so a creation whose answer was lost is looked for.
+        AnyFast allows several groups with one name, so a creation whose response was lost is looked up first.
 
         Raises:
-            InvalidRequestError: ``if_exists="fail"``, and there is a group of that name.
-            LostAnswerError: the answer is unknown; called again, this finds the group.
+            InvalidRequestError: ``if_exists="fail"``, and there is a group with that name.
+            LostAnswerError: the response is unknown; called again, this finds the group.
             AnyFastError: AnyFast refused, and nothing was billed.
         """
         plan = ledger.plan()
@@ -70,7 +70,7 @@ class GroupCreation:
         return group.id
 
     def find(self, name: str, created_since: float = 0.0) -> AssetGroup | None:
-        """The oldest group of exactly that name."""
+        """The oldest group with exactly that name."""
         groups = [
             group
             for group in self.client.run(endpoints.list_asset_groups(name=name))
@@ -90,12 +90,12 @@ class GroupCreation:
         return group
 
     def _find_lost(self, name: str, lost_at: float) -> AssetGroup | None:
-        """The group that a creation without an answer may have made; any of that name, where any will do."""
+        """The group that a lost creation may have made; with ``reuse``, any group of that name."""
         since = 0.0 if self.if_exists == "reuse" else lost_at - CLOCK_SKEW - self.client.settings.timeout
         return find_lost(self.client, lost_at, lambda: self.find(name, since))
 
     def _create(self, ledger: Ledger, name: str) -> str:
-        """Creates the group, and looks once more: another task may have created one of this name at the same moment."""
+        """Creates the group, and looks again: another task may have created one with this name at the same moment."""
         log.info("Creating the asset group %r, which is billed.", name)
         group_id = create_once(ledger, partial(self.client.send, endpoints.create_asset_group(name)))
         oldest = self.find(name) if self.if_exists == "reuse" else None
@@ -108,7 +108,7 @@ class GroupCreation:
 
 @dataclass(frozen=True)
 class AssetCreation:
-    """Creating assets in one group."""
+    """Creates assets in one group."""
 
     client: AnyFastClient
     group_id: str
@@ -117,11 +117,11 @@ class AssetCreation:
     def get_or_create(self, ledger: Ledger, source: AssetSource) -> tuple[str, bool]:
         """The asset's id, and whether it is known to be Active.
 
-        Names are unique in a group, so AnyFast itself sees to it that a creation whose answer was lost is not repeated.
+        Names are unique in a group, so AnyFast itself refuses to repeat a creation whose response was lost.
 
         Raises:
-            InvalidRequestError: ``if_exists="fail"``, and there is an asset of that name.
-            LostAnswerError: the answer is unknown; called again, this finds the asset.
+            InvalidRequestError: ``if_exists="fail"``, and there is an asset with that name.
+            LostAnswerError: the response is unknown; called again, this finds the asset.
             AnyFastError: AnyFast refused, and nothing was billed.
         """
         plan = ledger.plan()
@@ -145,13 +145,13 @@ class AssetCreation:
         return found.id, found.outcome is Outcome.SUCCEEDED
 
     def find(self, name: str) -> Asset | None:
-        """The asset of exactly that name; where there are several, one that can be used."""
+        """The asset with exactly that name; if there are several, one that can be used."""
         assets = self.client.run(endpoints.list_assets(group_ids=[self.group_id], name=name))
         rank = {Outcome.SUCCEEDED: 0, Outcome.PENDING: 1, Outcome.FAILED: 2}
         return min((asset for asset in assets if asset.name == name), key=lambda each: rank[each.outcome], default=None)
 
     def _create(self, ledger: Ledger, source: AssetSource) -> str:
-        """Creates the asset. AnyFast says "no such group" in three cases, and free calls show which one it is."""
+        """Creates the asset. AnyFast returns "no such group" in three cases, which unbilled calls tell apart."""
         pauses = _pauses(LISTS_CATCH_UP)
         while True:
             log.info("Creating the asset %r in %s, which is billed.", source.name, self.group_id)
@@ -175,7 +175,7 @@ class AssetCreation:
         return InvalidRequestError(f"There is already an asset named {found.name!r} in {self.group_id}: {found.id}.")
 
     def _no_group(self, error: AssetGroupNotFoundError) -> AssetGroupNotFoundError:
-        """The refusal, with what the lists show."""
+        """The error, with what the list of groups shows."""
         listed = self.client.run(endpoints.list_asset_groups(group_ids=[self.group_id]))
         if any(group.id == self.group_id for group in listed):
             return error.with_context(
@@ -190,16 +190,16 @@ class AssetCreation:
 
 
 def create_once(ledger: Ledger, send: Callable[[Guard], str]) -> str:
-    """Sends one billed creation, as ``submit_once`` does; one whose answer is lost can be found for some time.
+    """Sends one billed creation, as ``submit_once`` does, and records the time at which its response was lost.
 
     Raises:
-        LostAnswerError: the answer is unknown. The record has the time of the loss, from which that time counts: an
-            answer can be waited for longer than the lists take.
+        LostAnswerError: the response is unknown. ``find_lost`` counts from the recorded time, since the wait for the
+            response may have been longer than the lists need.
     """
     try:
         return submit_once(ledger, send)
     except LostAnswerError:
-        with suppress(LedgerError):  # then the record has the time of the request
+        with suppress(LedgerError):  # if this fails, the record keeps the time of the request
             ledger.record_intent()
         raise
 
@@ -207,7 +207,7 @@ def create_once(ledger: Ledger, send: Callable[[Guard], str]) -> str:
 def find_lost(client: AnyFastClient, lost_at: float, find: Callable[[], FoundT | None]) -> FoundT | None:
     """Looks for what may have been created at ``lost_at`` (Unix seconds of any host), until it would surely be listed.
 
-    A task that was killed has left the time of its request, which AnyFast may have carried out a time-out later.
+    A task that was killed has recorded the time of its request, which AnyFast may have executed a timeout later.
     """
     longest = client.settings.timeout + LISTS_CATCH_UP
     left = min(max(0.0, lost_at + longest - clock.now()), longest)  # this host's clock may be behind
@@ -220,7 +220,7 @@ def find_lost(client: AnyFastClient, lost_at: float, find: Callable[[], FoundT |
 
 
 def _pauses(total: float) -> Iterator[float]:
-    """Ever longer pauses that take ``total`` seconds together."""
+    """Increasing pauses that add up to ``total`` seconds."""
     pause = _FIRST_PAUSE
     while total > 0:
         yield min(pause, total)

@@ -1,4 +1,4 @@
-"""What the operators that fill the asset library are given."""
+"""The parameters of the operators that create and delete assets and groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_anyfast.assets.source import (
     AssetSource,
     OptionalName,
     OptionalType,
-    UploadWay,
+    UploadMethod,
     file_source,
     url_source,
 )
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def _files(value: Any) -> Any:
-    """A folder or a pattern as text, or a list of files; a template makes text of a list."""
+    """A folder or a pattern as text, or a list of files; a template may render a list as text."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = decode(value)
     is_one = isinstance(value, str | bytes | Mapping) or hasattr(value, "joinpath") or not isinstance(value, Iterable)
@@ -48,7 +48,7 @@ def _files(value: Any) -> Any:
 
 
 class GroupParameters(TaskParameters):
-    """What a group is created from."""
+    """The parameters of a new group."""
 
     name: AssetName = "group"
     if_exists: IfGroupExists = "reuse"
@@ -64,7 +64,7 @@ class WaitParameters(TaskParameters):
 
 
 class AssetParameters(WaitParameters):
-    """What an asset is created from."""
+    """The parameters of a new asset."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"url", "file", "name", "asset_type"})
 
@@ -73,23 +73,23 @@ class AssetParameters(WaitParameters):
     file: OptionalFilePath = None
     name: OptionalName = None
     asset_type: OptionalType = None
-    upload: UploadWay = "auto"
+    upload: UploadMethod = "auto"
     if_exists: IfAssetExists = "reuse"
 
     def problems(self) -> Iterator[Problem]:
-        """There is one source."""
+        """Two sources, or none."""
         if (self.url is None) == (self.file is None):
             yield Problem(frozenset({"url", "file"}), "give either url or file, and not both")
 
     def source(self) -> AbstractContextManager[AssetSource]:
-        """What becomes the asset, looked at."""
+        """The inspected source of the asset."""
         if self.file is not None:
             return file_source(self.file, name=self.name, asset_type=self.asset_type, upload=self.upload)
         return nullcontext(url_source(self.url or "", name=self.name, asset_type=self.asset_type))
 
 
 class DeletionParameters(TaskParameters):
-    """Which assets are deleted: these, or the one of this name in this group."""
+    """Which assets to delete: these ids, or the one with this name in this group."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"group_id", "name"})
 
@@ -98,7 +98,7 @@ class DeletionParameters(TaskParameters):
     name: OptionalName = None
 
     def problems(self) -> Iterator[Problem]:
-        """Nothing is deleted where it is not clear what is meant."""
+        """An ambiguous or missing choice."""
         by_name = (self.group_id is not None, self.name is not None)
         if any(by_name) if self.asset_id is not None else not all(by_name):
             sentence = "give either asset_id, or group_id and name"
@@ -106,7 +106,7 @@ class DeletionParameters(TaskParameters):
 
 
 class GroupDeletionParameters(TaskParameters):
-    """Which groups are deleted: this one, or all of this name."""
+    """Which groups to delete: this id, or all with this name."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"group_id", "name"})
 
@@ -114,18 +114,18 @@ class GroupDeletionParameters(TaskParameters):
     name: OptionalName = None
 
     def problems(self) -> Iterator[Problem]:
-        """Nothing is deleted where it is not clear what is meant."""
+        """An ambiguous or missing choice."""
         if (self.group_id is None) == (self.name is None):
             yield Problem(frozenset({"group_id", "name"}), "give either group_id or name")
 
 
 class BulkParameters(WaitParameters):
-    """What many assets are created from."""
+    """The parameters of many new assets."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"asset_type"})
 
     group_id: Id = "group"
     files: Annotated[FilePath | tuple[FilePath, ...], BeforeValidator(_files)] = "files"
     asset_type: OptionalType = None
-    upload: UploadWay = "auto"
+    upload: UploadMethod = "auto"
     max_in_flight: InFlight = 8

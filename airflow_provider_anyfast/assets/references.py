@@ -1,4 +1,4 @@
-"""References that are files: each becomes an asset of a group once by its content, whoever names it."""
+"""References that are files: each distinct content becomes one asset of a group, whichever task names it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from airflow_provider_anyfast.client.log import log_about, subject_logger
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
-from airflow_provider_anyfast.ledger.record import Ledger
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore, store_for
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
 from airflow_provider_anyfast.seedance.submission import submit
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 log = subject_logger(__name__)
 
 _GROUP_ID = re.compile(r"group-\d{14}-\w+")
-"""How AnyFast writes the id of a group (docs.anyfast.ai, volc-asset)."""
+"""The format of a group's id (docs.anyfast.ai, volc-asset)."""
 _LONGEST_WAIT = 600.0
-"""Seconds for new assets to become Active, as of ``CreateAssetsOperator``."""
+"""Seconds for new assets to become Active, as in ``CreateAssetsOperator``."""
 _FAILED_ADVICE = "Use another file. Or delete the asset, and clear the task: this creates a new one and pays for it."
 
 
@@ -85,7 +85,7 @@ def submit_with_assets(
     *,
     durable: bool,
 ) -> str:
-    """Makes assets of the files of a request, and submits it; as ``submit``, and as ``ReferenceLibrary.obtain``."""
+    """Turns the files of a request into assets and submits it; raises as ``submit`` and ``ReferenceLibrary.obtain``."""
     library = library_for(context, client, request.asset_group, billed_to, durable=durable)
     if library is not None:
         library.obtain(request.files, is_strict=True)
@@ -95,16 +95,16 @@ def submit_with_assets(
 
 @dataclass
 class ReferenceLibrary:
-    """The group that files of requests become assets of.
+    """The group in which files of requests become assets.
 
     Args:
         client: of the account that pays.
-        group: its name or its id. A name that no group has is created, which is billed.
-        ledger: where this creation is recorded.
-        max_in_flight: files that are looked at, and creations that are under way, at the same time.
+        group: its name or its id. If no group has that name, it is created, which is billed.
+        ledger: records that creation.
+        max_in_flight: files inspected, and creations in progress, at the same time.
 
     Attributes:
-        found: what became of files: the id of the asset, or why there is none.
+        found: for each file, the id of its asset, or why there is none.
     """
 
     client: AnyFastClient
@@ -118,21 +118,21 @@ class ReferenceLibrary:
     def obtain(self, files: Mapping[str, str], *, is_strict: bool, needed_by: Mapping[str, str] | None = None) -> None:
         """Finds or creates an asset for each file, one for all files of the same content. For the task's own thread.
 
-        Every file is looked at before the first creation.
+        Every file is inspected before the first creation.
 
         Args:
-            files: the asset type that each of them must have.
-            is_strict: whether a file that cannot become an asset is refused before anything is billed. Otherwise this
-                is what became of it, so that what is paid for already can go on.
-            needed_by: for each file, which rows name it, for messages.
+            files: the asset type that each file must have.
+            is_strict: whether a file that cannot become an asset is refused before anything is billed. Otherwise its
+                error is stored in ``found``, so that rows already paid for can continue.
+            needed_by: for each file, the rows that name it, for messages.
 
         Raises:
             InvalidRequestError: ``is_strict``, and AnyFast would refuse files, each of which is named.
-            StorageError: ``is_strict``, and a storage does not answer.
-            AnyFastError: something is wrong that concerns all files. What was created is found again.
+            StorageError: ``is_strict``, and a storage does not respond.
+            AnyFastError: an error concerns all files. The next attempt finds what was created.
         """
         connect(files)
-        names, failures = self._look_at(files)
+        names, failures = self._inspect(files)
         if is_strict and failures:
             _refuse(failures, len(files), needed_by or {})
         self.found |= failures
@@ -140,20 +140,20 @@ class ReferenceLibrary:
             self._group_id = self._group_id or self._listed_group() or self._create_group()
             self.found |= self._assets(names, files)
         if any(isinstance(found, AssetGroupNotFoundError) for found in self.found.values()):
-            self.ledger.mark_closed(self._group_id)  # deleted since: a clear creates another
+            self.ledger.mark_closed(self._group_id)  # the group was deleted: a clear creates another
 
     def put_into(self, request: VideoRequest) -> VideoRequest:
         """The request as AnyFast accepts it, with asset ids in place of files. For any thread.
 
-        A row that turns out late to need a submission may name files that nobody has looked at: they become assets now.
+        A row that turns out late to need a submission may name files that were not inspected: they become assets now.
 
         Raises:
-            AnyFastError: why a file of it has no asset.
+            AnyFastError: why one of its files has no asset.
         """
         with self._lock:
             missing = {file: kind for file, kind in request.files.items() if file not in self.found}
             if missing:
-                names, failures = self._look_at(missing)
+                names, failures = self._inspect(missing)
                 self._group_id = self._group_id or self._listed_group()
                 if not self._group_id:
                     raise AssetNotReadyError(
@@ -167,27 +167,27 @@ class ReferenceLibrary:
         return request.with_assets({file: str(self.found[file]) for file in request.files})
 
     def _listed_group(self) -> str:
-        """The id of the group; empty where the list, which is free, has none of that name."""
+        """The id of the group; empty if the list, which is free, contains none with that name."""
         if _GROUP_ID.fullmatch(self.group):
             return self.group
         found = GroupCreation(self.client).find(self.group)
         return found.id if found else ""
 
     def _create_group(self) -> str:
-        """Not listed means new or absent, which the record of this task's own creation tells apart."""
+        """Creates the group, unless the ledger shows that this task has just created it and it is not listed yet."""
         return _found_if_lost(lambda: GroupCreation(self.client).get_or_create(self.ledger, self.group))
 
-    def _look_at(self, files: Mapping[str, str]) -> tuple[dict[str, str], dict[str, AnyFastError]]:
-        """The name of each file's asset, or what is wrong with it. Two tasks with the same content use one name."""
+    def _inspect(self, files: Mapping[str, str]) -> tuple[dict[str, str], dict[str, AnyFastError]]:
+        """The name of each file's asset, or its error. Two tasks with the same content use the same name."""
 
-        def look_at(file: str) -> str:
+        def inspect(file: str) -> str:
             with file_source(file, asset_type=files[file]) as source:
                 return f"reference-{_content(source.name)}"
 
-        return self._each(look_at, files)
+        return self._each(inspect, files)
 
     def _assets(self, names: Mapping[str, str], files: Mapping[str, str]) -> dict[str, str | AnyFastError]:
-        """What becomes of files that AnyFast would take. The list is the first look, by content."""
+        """The asset, or the error, of each file that AnyFast would accept. Existing assets are found by content."""
         listed = self._listed()
         file_of = {name: file for file, name in names.items()}
         known = {name: listed[_content(name)] for name in file_of if _content(name) in listed}
@@ -208,7 +208,7 @@ class ReferenceLibrary:
         return {file: found[name] for file, name in names.items()}
 
     def _listed(self) -> dict[str, Asset]:
-        """The assets of the group by their content; one that can be used before one that has failed."""
+        """The assets of the group by content; a usable one takes precedence over a failed one."""
         assets = self.client.run(endpoints.list_assets(group_ids=[self._group_id]))
         return {
             _content(asset.name): asset
@@ -223,7 +223,7 @@ class ReferenceLibrary:
             return _found_if_lost(lambda: creation.get_or_create(ledger, source)[0])
 
     def _wait(self, asset_ids: Iterable[str]) -> dict[str, AnyFastError]:
-        """Waits until the assets can be used, with one question for all of them; returns why some cannot be."""
+        """Waits until the assets can be used, with one request for all of them; returns why some cannot be."""
         waiting, problems, started_at = set(asset_ids), dict[str, AnyFastError](), clock.now()
         while waiting:
             clock.sleep(ASSET_SCHEDULE.wait(clock.now() - started_at))
@@ -243,7 +243,7 @@ class ReferenceLibrary:
     def _each(
         self, do: Callable[[str], FoundT], given: Iterable[str]
     ) -> tuple[dict[str, FoundT], dict[str, AnyFastError]]:
-        """The result for each, or its error. What concerns all of them ends this, as an error of its own."""
+        """The result for each, or its error. Raises an error that concerns all of them."""
         found: dict[str, FoundT] = {}
         failures: dict[str, AnyFastError] = {}
         with creation_threads(self.max_in_flight) as pool:
@@ -258,14 +258,14 @@ class ReferenceLibrary:
 
 
 def connect(files: Iterable[str]) -> None:
-    """Looks up the connections of files, which other threads than the task's own must not ask Airflow for."""
+    """Looks up the connections of files, since only the task's own thread may call Airflow."""
     for file in files:
-        with suppress(AnyFastError):  # raised again when the file is looked at
+        with suppress(AnyFastError):  # raised again when the file is inspected
             stored_file(file, "reference")
 
 
 def _content(name: str) -> str:
-    """The digest at the end of an asset's name, also of one that ``CreateAssetsOperator`` has named."""
+    """The digest at the end of an asset's name, including names by ``CreateAssetsOperator``."""
     return name.rpartition("-")[2]
 
 
@@ -298,17 +298,17 @@ def _refuse(failures: Mapping[str, AnyFastError], files: int, needed_by: Mapping
 
 
 def _failed_before(asset: Asset) -> AssetFailedError:
-    """A file that AnyFast refused before is refused again, so no run pays for another try by itself."""
+    """The error for a file that AnyFast refused before: it would refuse it again, so no run pays for another try."""
     error = asset_failure(asset)
     what = f"{error.what} That happened in an earlier attempt or run."
     return AssetFailedError(what, cost=Cost.NOTHING, advice=_FAILED_ADVICE, code=error.code)
 
 
 def _found_if_lost(get_or_create: Callable[[], FoundT]) -> FoundT:
-    """Looks once for what was created without an answer.
+    """Calls ``get_or_create`` again if the response was lost, which finds what was created.
 
     Raises:
-        AssetTimeoutError: there is no answer again. What was created is found by the next attempt. It is no
+        AssetTimeoutError: the response was lost again. The next attempt finds what was created. This is not a
             ``LostAnswerError``, since no submission of a video was lost.
     """
     try:

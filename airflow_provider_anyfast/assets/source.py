@@ -1,10 +1,9 @@
-"""What becomes an asset, a file or a URL: looked at, and named, before anything is billed for it."""
+"""The source of an asset, a file or a URL: inspected and named before anything is billed."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import mimetypes
 import re
@@ -24,6 +23,7 @@ from airflow_provider_anyfast.client.endpoints import Upload
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.media.file import ASSET_TYPES, MediaFile, read_media
 from airflow_provider_anyfast.media.limits import RULES, Measure
 from airflow_provider_anyfast.parameters import FilledText, is_blank
@@ -34,17 +34,19 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.files.storage import Place
 
-UploadWay = Literal["auto", "data_uri", "multipart"]
+UploadMethod = Literal["auto", "data_uri", "multipart"]
 
-LONGEST_NAME = 64
-"""Characters of a name."""
+MAX_NAME_LENGTH = 64
+"""Maximum number of characters in a name."""
 _LARGEST_FILE = max(rules.limits[Measure.SIZE].highest for rules in RULES.values())
 _DATA_URI = re.compile(r"data:(?P<type>[\w.+/-]*)(?:;[\w.+=-]+)*;base64,(?P<content>.*)", re.DOTALL | re.IGNORECASE)
 
 
 def _known_name(name: str) -> str:
-    if len(name) > LONGEST_NAME:
-        raise PydanticCustomError("anyfast", f"it has {len(name)} characters, but AnyFast accepts 1 to {LONGEST_NAME}")
+    if len(name) > MAX_NAME_LENGTH:
+        raise PydanticCustomError(
+            "anyfast", f"it has {len(name)} characters, but AnyFast accepts 1 to {MAX_NAME_LENGTH}"
+        )
     if not _is_text(name):
         raise PydanticCustomError("anyfast", "it contains bytes that are not text")
     return name
@@ -67,10 +69,10 @@ OptionalType = Annotated[AssetType | None, BeforeValidator(lambda value: None if
 
 @dataclass(frozen=True)
 class AssetSource:
-    """What becomes an asset: a URL, or a file that is here for the moment.
+    """The source of an asset: a URL, or a file of which there is a temporary local copy.
 
     Attributes:
-        upload: how a file is sent; ``auto`` sends images as data URIs and the rest as multipart forms, since images
+        upload: how a file is sent; ``auto`` sends images as data URIs and other files as multipart forms, since images
             sent as forms have been seen to get ids that never resolve.
     """
 
@@ -78,10 +80,10 @@ class AssetSource:
     asset_type: str
     url: str | None = None
     media: MediaFile | None = None
-    upload: UploadWay = "auto"
+    upload: UploadMethod = "auto"
 
     def create(self, client: AnyFastClient, group_id: str, guard: Guard) -> str:
-        """Creates the asset and returns its id. Billed. ``guard`` surrounds each request."""
+        """Creates the asset and returns its id. Billed. Each request is sent inside ``guard``."""
         create = partial(endpoints.create_asset, group_id=group_id, name=self.name, asset_type=self.asset_type)
         if self.media is None:
             return client.send(create(url=self.url), guard)
@@ -94,13 +96,13 @@ class AssetSource:
 
 @contextmanager
 def file_source(
-    file: Place, *, name: str | None = None, asset_type: str | None = None, upload: UploadWay = "auto"
+    file: Place, *, name: str | None = None, asset_type: str | None = None, upload: UploadMethod = "auto"
 ) -> Iterator[AssetSource]:
-    """A local or stored file, looked at before anything is billed, for as long as the block lasts.
+    """A local or stored file, inspected before anything is billed, for the duration of the block.
 
     Raises:
-        InvalidRequestError: it does not exist, or AnyFast would refuse it; with every problem that was found.
-        StorageError: the storage does not answer.
+        InvalidRequestError: it does not exist, or AnyFast would refuse it; lists every problem found.
+        StorageError: the storage does not respond.
     """
     stored = stored_file(file, "file")
     shown = f"file={str(file)!r}"
@@ -117,10 +119,10 @@ def file_source(
 def url_source(url: str, *, name: str | None = None, asset_type: str | None = None) -> AssetSource:
     """A public link, a data URI, or the raw Base64 of an image.
 
-    What holds its content is checked as a file is.
+    Content that is part of ``url`` is checked as that of a file.
 
     Raises:
-        InvalidRequestError: it is none of these, or AnyFast would refuse its content, or its type cannot be told.
+        InvalidRequestError: it is none of these, AnyFast would refuse its content, or its type cannot be determined.
     """
     url = url.strip()
     if _is_link(url):
@@ -129,7 +131,7 @@ def url_source(url: str, *, name: str | None = None, asset_type: str | None = No
         content = Path(folder) / "content"
         content.write_bytes(_content_of(url))
         media = read_media(content, asset_type, shown="url")
-    return AssetSource(name or f"asset-{_digest(url)}", media.asset_type, url=url)
+    return AssetSource(name or f"asset-{_url_digest(url)}", media.asset_type, url=url)
 
 
 def _content_of(url: str) -> bytes:
@@ -167,16 +169,15 @@ def _type_of_link(url: str) -> str:
 
 
 def _name_of_link(url: str) -> str:
-    """From the file's name in the link, and a digest of all that tells its content from another's."""
+    """The file's name in the link, and a digest of everything in the link that identifies the file."""
     stem = PurePosixPath(urlsplit(url).path).stem[:40]
-    return f"{stem or 'asset'}-{_digest(_unsigned(url))}"
+    return f"{stem or 'asset'}-{_url_digest(_unsigned(url))}"
 
 
-def _digest(url: str) -> str:
-    """Short. Assets are found again by it, so it must never change."""
-    return hashlib.sha256(json.dumps([{"url": url}, ""], ensure_ascii=False).encode("utf-8", "replace")).hexdigest()[
-        :12
-    ]
+def _url_digest(url: str) -> str:
+    """12 hex digits for the name of an asset. Assets are found again by their names, so it must never change."""
+    identity = json.dumps([{"url": url}, ""], ensure_ascii=False)
+    return short_digest(identity.encode("utf-8", "replace").decode())[:12]
 
 
 _SCHEMES: dict[str, str] = {
@@ -192,13 +193,13 @@ _SCHEMES: dict[str, str] = {
     "key-pair-id": r"key-pair-id|signature|expires|policy",
     "sig": r"sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv",
 }
-"""What to leave out of a link that one of the well-known services has signed, by the parameter that such links have.
+"""What to leave out of a link that a well-known service has signed, by the parameter that identifies such links.
 
-One parameter alone, such as ``token`` or ``sp``, can also say which file is meant."""
+A single parameter, such as ``token`` or ``sp``, may just as well identify the file."""
 
 
 def _unsigned(url: str) -> str:
-    """A link without what differs each time that it is signed, so that one file has one name."""
+    """A link without the parts that differ each time that it is signed, so that one file has one name."""
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
     names = {name.lower() for name, _ in query}

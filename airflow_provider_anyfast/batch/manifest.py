@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from dataclasses import dataclass, field, fields, replace
-from hashlib import sha256
 from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost
 from airflow_provider_anyfast.client.responses import Usage
+from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
 from airflow_provider_anyfast.seedance.result import video_result
 from airflow_provider_anyfast.seedance.saved import VideoFacts, saved_fields
@@ -180,7 +180,7 @@ class Manifest:
     def take_over(self, digest: str, tally: Tally) -> bool:
         """Goes on with what an earlier segment wrote, without parsing it; False where the file is not the same."""
         text = self._file.read_text() or ""
-        if digest_of(text) != digest:
+        if short_digest(text) != digest:
             return False
         lines = [f"{line}\n" for line in text.split("\n") if line]
         self._lines = {int(line[_ROW_AT : line.index(",")]): line for line in lines}
@@ -202,7 +202,7 @@ class Manifest:
             return
         text = "".join(lines[row] for row in sorted(lines))
         self._file.write_text(text)
-        self._written, self._digest = len(lines), digest_of(text)
+        self._written, self._digest = len(lines), short_digest(text)
 
 
 def new_entry(row: BatchRow, batch: str, attempt: int) -> ManifestEntry:
@@ -285,7 +285,7 @@ def facts_of(entry: ManifestEntry) -> dict[str, Any]:
     facts = {name: result[name] for name in _KEPT if result.get(name) is not None}
     usage = {name: value for name, value in (result.get("usage") or {}).items() if isinstance(value, int)}
     path, frame = result.get("path"), result.get("last_frame_path")
-    place = {"place": digest_of(path)} if path else {}
+    place = {"place": short_digest(path)} if path else {}
     ending = {"frame": PurePosixPath(frame).suffix} if frame else {}
     poster = {"poster": True} if result.get("poster_path") else {}
     measured = {"measured": [result[name] for name in _MEASURED]} if result.get("width") else {}
@@ -310,11 +310,6 @@ def entry_from_facts(
         **saved_fields(saved, entry.result.get("parameters")),
     }
     return replace(entry, attempt=int(facts.get("attempt", entry.attempt)), status=SUCCEEDED, result=result)
-
-
-def digest_of(text: str) -> str:
-    """A short digest, for comparing."""
-    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 _KEPT = (

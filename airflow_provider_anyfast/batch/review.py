@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
 
-from airflow_provider_anyfast.batch.manifest import SKIPPED, SUCCEEDED, digest_of, from_text
+from airflow_provider_anyfast.batch.manifest import SKIPPED, SUCCEEDED, from_text
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.parameters import decode
 from airflow_provider_anyfast.seedance.request import LEFT_OUT
 
@@ -144,7 +145,7 @@ def manifests_of(videos: Any) -> list[str]:
 
 def question_of(drafts: Iterable[Draft]) -> str:
     """Digest of the videos that are asked about: another video makes it another question."""
-    return digest_of("\n".join(sorted(draft.key for draft in drafts)))
+    return short_digest("\n".join(sorted(draft.key for draft in drafts)))
 
 
 def labels_of(drafts: Sequence[Draft]) -> dict[str, str]:

@@ -25,10 +25,11 @@ from airflow_provider_anyfast.client.errors import (
 )
 from airflow_provider_anyfast.client.log import log_about
 from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.lookup import Lookup
-from airflow_provider_anyfast.ledger.matching import Asked
+from airflow_provider_anyfast.ledger.matching import RequestTraits
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration, get_or_submit
-from airflow_provider_anyfast.ledger.record import Ledger, Stage, record_of
+from airflow_provider_anyfast.ledger.record import Stage, record_of
 from airflow_provider_anyfast.seedance.submission import submit
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.segment import Segment
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
-    from airflow_provider_anyfast.ledger.matching import Lost, Verdict
+    from airflow_provider_anyfast.ledger.matching import LostSubmission, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -306,7 +307,7 @@ class BatchRunner:
             self._ledger.ledger_store(row.key),
             fingerprint=row.fingerprint,
             max_tries=self.options.max_tries,
-            asked=Asked.of(row.request.body()),
+            traits=RequestTraits.of(row.request.body()),
         )
         paid: PaidGeneration | None = None
         try:
@@ -340,7 +341,7 @@ class BatchRunner:
             ledger.plan(),
             submit=send,
             query=lambda generation_id: self._client.send(endpoints.query_generation(generation_id)),
-            look=partial(self._look, row),
+            look_up=partial(self._look, row),
             on_lost_submission=self.options.given.on_lost_submission,
             # What fails while this attempt waits for it ends its row; what an earlier attempt left is submitted again.
             resubmit_failed=not (self._is_resumed and is_recorded),
@@ -363,7 +364,7 @@ class BatchRunner:
         if self.intake.state >= BatchState.CLOSED:
             raise _NeedsSubmissionError("Submissions have stopped, so this one was not sent.")
 
-    def _look(self, row: BatchRow, lost: Lost) -> Verdict:
+    def _look(self, row: BatchRow, lost: LostSubmission) -> Verdict:
         """What became of a row's lost submission. The rows that lost theirs come last, so that one look serves all."""
         key = f"{row.key} {lost.sent_at}"
         if self._lookup.expect(key, lost):
@@ -384,7 +385,7 @@ class BatchRunner:
             ledger.record_submitted(known.id)
 
     def _save_if_ready(self, row: BatchRow, paid: PaidGeneration) -> None:
-        generation = paid.answer
+        generation = paid.generation
         if generation is not None and generation.outcome is not Outcome.PENDING:
             self._save(row, generation, paid.submitted_at)
             return
@@ -408,7 +409,7 @@ class BatchRunner:
             price=self._client.settings.price_per_million_tokens,
         )
         try:
-            self._ledger.annotate(row.key, saved=facts_of(entry))
+            self._ledger.update(row.key, {"saved": facts_of(entry)})
         except Exception as error:  # noqa: BLE001 - the manifest says so too, and the video is there
             log.warning("Could not record in the ledger that %s has succeeded: %s", row.label, error)
         for warning in entry.result["warnings"]:
@@ -430,7 +431,7 @@ class BatchRunner:
                 ledger.mark_closed(paid.id)
             self._record_failure(row, error, paid.id if paid else "")
             # A video that is ready and cannot be saved says something about the storage.
-            if paid is not None and paid.answer is not None and error.retryable:
+            if paid is not None and paid.generation is not None and error.retryable:
                 self._count_failure(error)
             else:
                 self._consecutive_failures = 0

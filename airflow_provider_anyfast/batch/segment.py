@@ -14,7 +14,6 @@ from airflow_provider_anyfast.batch.manifest import (
     SUCCEEDED,
     Manifest,
     ManifestEntry,
-    digest_of,
     entry_from_facts,
     new_entry,
 )
@@ -23,6 +22,7 @@ from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check
 from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, InvalidRequestError, LedgerError
+from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration
 from airflow_provider_anyfast.ledger.record import Submit, decide, record_of
@@ -124,9 +124,9 @@ class SegmentStart:
         try:
             return self._later(checkpoint, ended, options) or self._first(options, is_resumed=True)
         except InvalidRequestError as error:
-            known = error.with_context(_PAID_BEFORE)
-            known.cost, known.cost_sentence = Cost.PAID, "What this attempt has submitted is billed."
-            raise known from error
+            raise error.with_context(
+                _PAID_BEFORE, cost=Cost.PAID, cost_sentence="What this attempt has submitted is billed."
+            ) from error
 
     def _first(self, options: BatchOptions, *, is_resumed: bool) -> Segment:
         """From all rows and the whole ledger."""
@@ -259,12 +259,16 @@ def _as_recorded(rows: Sequence[BatchRow], recorded: Collection[str]) -> list[Ba
     return found
 
 
+_ORPHANS = "left_alone"
+"""Under which the ledger keeps the digest of the paid rows that a clear has left without a row; 0.1.0 named it."""
+
+
 def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options: BatchOptions) -> None:
     """Refuses rows that a retry would pay for as other requests. Only a clear asks for these."""
     keys = {row.key for row in rows}
     orphans = sorted(key for key, value in ledger.items() if key not in keys and record_of(value).is_open)
     digest = hashlib.sha256(" ".join(orphans).encode()).hexdigest()
-    if ledger.noted("max_tries") != options.max_tries:
+    if ledger.metadata("max_tries") != options.max_tries:
         if orphans:
             log.warning(
                 "%d videos that were paid for before the task was cleared belong to none of the current rows. They "
@@ -272,10 +276,10 @@ def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options:
                 len(orphans),
             )
         try:
-            ledger.note(max_tries=options.max_tries, left_alone=digest)
+            ledger.set_metadata({"max_tries": options.max_tries, _ORPHANS: digest})
         except Exception as error:
             raise LedgerError(f"The ledger could not be written ({error}), so this attempt submits nothing.") from error
-    elif ledger.noted("left_alone") != digest:
+    elif ledger.metadata(_ORPHANS) != digest:
         found = f"{len(orphans)} videos that it has paid for belong to none of the current rows"
         raise InvalidRequestError(CHANGED.format(rows=found), advice=CHANGED_ADVICE)
 
@@ -319,7 +323,7 @@ def _is_final(entry: ManifestEntry, row: BatchRow, options: BatchOptions) -> boo
 
 def _is_in_place(facts: dict[str, Any], row: BatchRow, generation_id: str) -> bool:
     """Whether the video was saved where the row wants it now."""
-    return row.output is None or facts.get("place") == digest_of(row.output.path_of(generation_id))
+    return row.output is None or facts.get("place") == short_digest(row.output.path_of(generation_id))
 
 
 def _has_live_link(facts: dict[str, Any], row: BatchRow) -> bool:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.batch.manifest import digest_of
 from airflow_provider_anyfast.batch.rows import BatchRow, is_file, prepare, read_rows, read_table
 from airflow_provider_anyfast.batch.table import check_required
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.ledger.fingerprint import short_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -82,7 +82,7 @@ class RowSource:
         """
         rows = self._given if self._table is None else [self.rows, hashlib.sha256(self._table).hexdigest()]
         given = [rows, self.template, self.billed_to, self.duplicate_rows, self.asset_group]
-        return digest_of(json.dumps(given, sort_keys=True, default=str))
+        return short_digest(json.dumps(given, sort_keys=True, default=str))
 
     def all(self) -> list[BatchRow]:
         """Renders and checks every row.

@@ -1,4 +1,4 @@
-"""Every way in which AnyFast can fail, as one tree of exceptions.
+"""Everything that can fail, as one tree of exceptions.
 
 Each class states once what such a failure costs, whether it concerns one row of a batch or all of them, whether a retry
 helps, and what a person can do. Messages, the batch and the tables in the docs take it from here.
@@ -62,7 +62,7 @@ class Cost(str, Enum):
 
 
 class Scope(str, Enum):
-    """Whether a failure says something about one row of a batch, or about every row."""
+    """Whether a failure concerns one row of a batch, or every row."""
 
     ROW = "row"
     BATCH = "batch"
@@ -79,29 +79,29 @@ _COST_SENTENCES = {
 class AnyFastError(Exception):
     """Base class of everything that this provider raises on purpose.
 
-    The text has three lines: what happened, what it cost, and what the next attempt does or, if there is none, what
+    The message has three lines: what happened, what it cost, and what the next attempt does or, if none follows, what
     to do.
 
     Args:
         what: what happened, in one or two sentences, without cost and advice.
-        cost, advice: where the case at hand is more precise than its class.
+        cost, advice: replace those of the class, where more is known of this case.
 
     Attributes:
         what: what happened.
         cost: what it cost.
         cost_sentence: the same as a sentence.
         scope: whether it concerns one row of a batch or all of them.
-        retryable: whether the same thing, tried again later, may succeed.
-        next_attempt: what Airflow's next attempt does; of no use where a retry does not help.
-        advice: what a person can do where no further attempt follows.
-        names_connection: whether the message names the connection, since the cause may lie there.
-        conn_id: the connection, where it is known.
-        is_last_attempt: whether Airflow has no further attempt; None where that is not known.
+        retryable: whether a retry may succeed.
+        next_attempt: what Airflow's next attempt does; unused if ``retryable`` is False.
+        advice: what a person can do if no further attempt follows.
+        names_connection: whether the message names the connection, since it may be the cause.
+        conn_id: the connection; empty if unknown.
+        is_last_attempt: whether no further attempt follows; None if unknown.
         status: the HTTP status of the response, if there was one.
         code: AnyFast's or the upstream's error code, maybe masked (``***.PixelCountTooSmall``).
         request_id: AnyFast's ``X-Oneapi-Request-Id``, which its support asks for.
-        retry_after: seconds to wait, as the response asked.
-        generation_id: the generation it is about, where one exists.
+        retry_after: seconds to wait before a retry, as the response says.
+        generation_id: the generation concerned, if there is one.
     """
 
     cost: Cost = Cost.NOTHING
@@ -129,8 +129,7 @@ class AnyFastError(Exception):
         super().__init__(what)
         self.what = what
         if cost is not None and cost is not self.cost:
-            self.cost = cost
-            self.cost_sentence = _COST_SENTENCES[cost]
+            self.set_cost(cost)
         if advice is not None:
             self.advice = self.next_attempt = advice
         self.status = status
@@ -140,7 +139,7 @@ class AnyFastError(Exception):
         self.generation_id = generation_id
 
     def __init_subclass__(cls) -> None:
-        """A class that states another cost than its base gets the sentence for it, unless it has its own."""
+        """A class that states a cost gets the sentence for it, unless it states its own."""
         super().__init_subclass__()
         if "cost" in cls.__dict__ and "cost_sentence" not in cls.__dict__:
             cls.cost_sentence = _COST_SENTENCES[cls.cost]
@@ -151,19 +150,32 @@ class AnyFastError(Exception):
 
     @property
     def next_step(self) -> str:
-        """What the next attempt does or, where none follows, what a person can do."""
+        """What the next attempt does or, if none follows, what a person can do."""
         return self.next_attempt if self.retryable and not self.is_last_attempt else self.advice
 
-    def with_context(self, text: str, *, cost: Cost | None = None, advice: str | None = None) -> Self:
-        """The same error, which says more: of what happened, what it cost here, or what to do here."""
+    def with_context(
+        self, text: str, *, cost: Cost | None = None, cost_sentence: str = "", advice: str | None = None
+    ) -> Self:
+        """A copy of the error that says more about the case at hand.
+
+        Args:
+            text: follows what happened.
+            cost: what it cost here; None keeps the cost of the error.
+            cost_sentence: the same in words; empty uses the sentence that belongs to ``cost``.
+            advice: what to do here; None keeps the advice of the error.
+        """
         longer = type(self)(f"{self.what} {text}".strip())
         longer.__dict__.update({name: value for name, value in self.__dict__.items() if name != "what"})
         longer.__cause__ = self.__cause__
         if cost is not None:
-            longer.cost, longer.cost_sentence = cost, _COST_SENTENCES[cost]
+            longer.set_cost(cost, cost_sentence)
         if advice is not None:
             longer.advice = longer.next_attempt = advice
         return longer
+
+    def set_cost(self, cost: Cost, sentence: str = "") -> None:
+        """States what it cost, and the sentence about it; an empty one is the sentence that belongs to ``cost``."""
+        self.cost, self.cost_sentence = cost, sentence or _COST_SENTENCES[cost]
 
 
 _SAME_VIDEO = "The next attempt waits for the same video, without a new submission."
@@ -442,7 +454,7 @@ class BatchRejectedError(BatchFailedError):
 
 
 class WaitInterruptedError(AnyFastError):
-    """Polling a job failed permanently. The job itself may be fine, and a retry asks again."""
+    """Polling a job failed permanently. The job itself may be fine, and a retry polls it again."""
 
     cost = Cost.PAID
     cost_sentence = "What was submitted will finish and be billed."

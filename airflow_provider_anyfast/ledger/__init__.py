@@ -1,1 +1,1 @@
-"""Never pay twice: what was paid for is recorded before and after each billed call."""
+"""Never pay twice: each billed call is recorded before and after it is sent."""

@@ -1,4 +1,4 @@
-"""Whether two requests are the same: a digest of a rendered request and of the connection it is billed to."""
+"""Digests that identify a request: of its rendered fields and of the connection it is billed to."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 def fingerprint_of(request: Mapping[str, Any], billed_to: str) -> str:
     """A digest of a rendered request and the connection it is billed to.
 
-    The signatures of links are left out: they differ at every rendering, and the file is the same.
+    The signatures of links are left out: they differ at every rendering, but the file is the same.
     """
     canonical = json.dumps([request, billed_to], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(
         _LINK.sub(lambda link: _unsigned(link[0]), canonical).encode("utf-8", "surrogatepass")
     ).hexdigest()
+
+
+def short_digest(text: str) -> str:
+    """The first 16 hex digits of the SHA-256 of ``text``. Stored records hold such digests, so it must never change."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 _LINK = re.compile(r"https?://[^\s\"'<>\\]+")
@@ -29,7 +34,7 @@ _SIGNATURE = re.compile(
     r"|awsaccesskeyid|googleaccessid|ossaccesskeyid|policy|key-pair-id|token|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks"
     r"|skv|auth_key|e|ex|is|hm|hdnea|hdnts|__token__|tempauth|jwt|authorization|access_token)$"
 )
-"""Names that hold a signature, its validity or its holder, with the clouds and hosts whose links people pass on."""
+"""Query parameters that hold a signature, its validity or its holder, at clouds and hosts whose links people use."""
 _JWT = re.compile(r"^eyJ[\w-]+\.[\w-]+\.[\w-]*$")
 
 

@@ -1,7 +1,7 @@
-"""Looks for lost submissions in the key's billing log, and lets ``matching`` judge what it has seen.
+"""Looks up lost submissions in the key's billing log; ``matching`` judges what the log proves.
 
-One look serves every submission that is lost by then. It takes at most two minutes and six requests for the log; what
-one process may ask altogether, ``client.billing_pages`` knows.
+One lookup serves every submission lost by then. It takes at most two minutes and six requests for the log;
+``client.billing_pages`` limits the requests of the whole process.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from airflow_provider_anyfast.client.errors import AnyFastError, Cost, WaitInter
 from airflow_provider_anyfast.ledger.matching import (
     CLOCK_SLACK,
     LogSnapshot,
-    Lost,
+    LostSubmission,
     Unknown,
     Verdict,
-    ids_to_ask_for,
+    ids_to_query,
     judge,
 )
 
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOKS = (0.0, 3.0, 8.0, 20.0, 40.0, 60.0)
-"""Seconds from the beginning of a look at which the log may be asked for. Elsewhere rows came up to 16 s late."""
-MOST_SECONDS = 61.0
-"""Seconds of a look in which something may be asked. With the minute that an answer may take, that is two minutes."""
-MOST_GENERATIONS = 20
-"""Generations that are asked for in one look. Where more could be ours, none of them is proven to be."""
+QUERY_TIMES = (0.0, 3.0, 8.0, 20.0, 40.0, 60.0)
+"""Seconds from the start of a lookup at which the log is queried. Gateways of this kind show rows up to 16 s late."""
+MAX_SECONDS = 61.0
+"""Seconds after which a lookup sends no more requests. With a minute for the last response, it takes two minutes."""
+MAX_GENERATIONS = 20
+"""Generations queried in one lookup. If more than these might be ours, none is proven to be."""
 
 
 class Lookup:
-    """Looks for the lost submissions of one attempt. Safe to use from several threads.
+    """Looks up the lost submissions of one attempt. Safe to use from several threads.
 
     Args:
-        client: asks AnyFast. Nothing that is asked is billed.
-        others: the ids that are known to belong to other submissions.
-        is_stopped: whether the task has to end.
+        client: queries AnyFast, which bills none of these requests.
+        others: ids that are known to belong to other submissions.
+        is_stopped: whether the task must end.
     """
 
     def __init__(
@@ -61,20 +61,20 @@ class Lookup:
         self._others = others
         self._is_stopped = is_stopped
         self._lock = Lock()
-        self._expected: dict[str, Lost] = {}
+        self._expected: dict[str, LostSubmission] = {}
         self._verdicts: dict[str, Verdict] = {}
 
-    def look(self, lost: Lost) -> Verdict:
+    def look_up(self, lost: LostSubmission) -> Verdict:
         """What the log proves about one submission.
 
         Raises:
-            WaitInterruptedError: the task has to end.
+            WaitInterruptedError: the task must end.
         """
-        (verdict,) = self._look([lost])
+        (verdict,) = self._look_up([lost])
         return verdict
 
-    def expect(self, key: str, lost: Lost) -> bool:
-        """Whether a submission was added to those of the next look; False if it has a verdict, or was added before."""
+    def expect(self, key: str, lost: LostSubmission) -> bool:
+        """Adds a submission to the next lookup. Returns False if it was added before, or already has a verdict."""
         with self._lock:
             if key in self._expected or key in self._verdicts:
                 return False
@@ -82,23 +82,23 @@ class Lookup:
             return True
 
     def verdict(self, key: str) -> Verdict:
-        """What the log proves about an expected submission. The first to ask looks for all that are expected.
+        """What the log proves about an expected submission. The first call looks up all that are expected.
 
         Raises:
-            WaitInterruptedError: the task has to end.
+            WaitInterruptedError: the task must end.
         """
         with self._lock:
             if key not in self._verdicts:
                 keys, lost = list(self._expected), list(self._expected.values())
-                self._verdicts |= zip(keys, self._look(lost), strict=True)
+                self._verdicts |= zip(keys, self._look_up(lost), strict=True)
                 self._expected.clear()
             return self._verdicts[key]
 
-    def _look(self, lost: Sequence[Lost]) -> list[Verdict]:
+    def _look_up(self, lost: Sequence[LostSubmission]) -> list[Verdict]:
         began = clock.now()
-        give_up_at = began + MOST_SECONDS
+        give_up_at = began + MAX_SECONDS
         verdicts: list[Verdict] = [Unknown() for _ in lost]
-        for seconds in LOOKS:
+        for seconds in QUERY_TIMES:
             if seconds and not any(
                 isinstance(verdict, Unknown) and (one.request_id or began + seconds >= one.settles_at)
                 for one, verdict in zip(lost, verdicts, strict=True)
@@ -110,7 +110,7 @@ class Lookup:
             rows = billing_pages.ask(self._client, endpoints.billing_log())
             if rows is not None:
                 snapshot = self._snapshot(rows, lost, give_up_at)
-                verdicts = judge(lost, replace(snapshot, is_last=seconds == LOOKS[-1]))
+                verdicts = judge(lost, replace(snapshot, is_last=seconds == QUERY_TIMES[-1]))
             elif not billing_pages.is_offered(self._client, endpoints.billing_log()):
                 break
             if not any(isinstance(verdict, Unknown) for verdict in verdicts):
@@ -119,17 +119,17 @@ class Lookup:
                 log.info("Looking for %s in AnyFast's billing log, for a minute.", _named(lost))
         return verdicts
 
-    def _snapshot(self, rows: Sequence[LogRow], lost: Sequence[Lost], give_up_at: float) -> LogSnapshot:
+    def _snapshot(self, rows: Sequence[LogRow], lost: Sequence[LostSubmission], give_up_at: float) -> LogSnapshot:
         ahead = self._client.server_ahead
         if abs(ahead) < CLOCK_SLACK:
-            ahead = 0.0  # as much as ``Date`` is rounded
+            ahead = 0.0  # ``Date`` is rounded to whole seconds, so such a small offset means nothing
         rows = [replace(row, created_at=row.created_at - ahead) for row in rows]
         snapshot = LogSnapshot(rows, clock.now(), frozenset(self._others()))
-        ids = ids_to_ask_for(lost, snapshot)[:MOST_GENERATIONS]
-        return replace(snapshot, shown={id_: self._answer_about(id_) for id_ in ids if clock.now() <= give_up_at})
+        ids = ids_to_query(lost, snapshot)[:MAX_GENERATIONS]
+        return replace(snapshot, shown={id_: self._query(id_) for id_ in ids if clock.now() <= give_up_at})
 
-    def _answer_about(self, generation_id: str) -> Generation | None:
-        """AnyFast's answer; None where it does not know the generation, or did not answer."""
+    def _query(self, generation_id: str) -> Generation | None:
+        """The generation; None if AnyFast does not know it, or did not respond."""
         with suppress(AnyFastError):
             return self._client.send_once(endpoints.query_generation(generation_id))
         return None
@@ -145,7 +145,7 @@ class Lookup:
             )
 
 
-def _named(lost: Sequence[Lost]) -> str:
+def _named(lost: Sequence[LostSubmission]) -> str:
     if len(lost) > 1:
         return f"{len(lost)} submissions whose responses were lost"
     return f"the submission of {clock.iso(lost[0].sent_at)}, whose response was lost,"

@@ -1,7 +1,7 @@
 """Many ledgers in a few stored records: each row of a batch has its own, and simultaneous writes are one write.
 
-Only the thread that created the ledger talks to the stores, since not every way of running an Airflow task allows
-others to. Other threads hand it what is to be written, and go on when that is done.
+Only the thread that created the ledger calls the stores, since not every way of running an Airflow task allows other
+threads to. They hand it their changes, and continue when these are stored.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ LEDGERS_PER_PAGE = 50
 
 
 class PagedLedger:
-    """Pages of ledgers, filled one after the other: what is written at the same time is mostly on the same page.
+    """Pages of ledgers, filled one after the other, so that simultaneous writes mostly concern the same page.
 
     Args:
-        store_of: the store of a name.
-        located: only these keys are of interest, and this is the number of the page of each. None reads every page.
+        store_of: returns the store of a name.
+        located: the page number of each key that is needed; only these pages are read. None reads every page.
 
     Raises:
-        LedgerError: it cannot be read. Unknown is not absent.
+        LedgerError: a store cannot be read. Unknown is not absent.
     """
 
     def __init__(self, store_of: Callable[[str], Store], located: Mapping[str, int] | None = None) -> None:
@@ -57,8 +57,8 @@ class PagedLedger:
         self._wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lock = Lock()
         self._pending: list[_Change] = []
-        """Every thread appends to it and only the creating one removes, so it needs no lock of its own: ``_lock`` keeps
-        a change from coming after ``close`` has refused the last one, or beside a newer one of the same key."""
+        """Every thread appends to it and only the creating one removes, which alone needs no lock. ``_lock`` keeps a
+        change from arriving after ``close``, or together with a newer one of the same key."""
         self._closed = False
 
     def ledger_store(self, key: str) -> Store:
@@ -74,24 +74,24 @@ class PagedLedger:
         """The record under ``key``, or None.
 
         Raises:
-            LedgerError: what is stored makes no sense.
+            LedgerError: the stored value cannot be parsed.
         """
         value = self.get(key)
         return None if value is None else record_of(value)
 
     def page_number(self, key: str) -> int | None:
-        """The page on which ``key`` is; None where it is on none of those that were read."""
+        """The number of the page that holds ``key``; None if no page that was read does."""
         page = self._page_of.get(key)
         return None if page is None else page.number
 
     def items(self) -> list[tuple[str, Any]]:
-        """Everything that is stored on the pages that were read, with its key."""
+        """Every key with its value, on the pages that were read."""
         return [item for page in self._pages for item in page.ledgers.items()]
 
     def flush_pending(self, seconds: float) -> None:
-        """Waits for changes, ``seconds`` at most, and stores them: each page once, whatever has changed on it.
+        """Waits for changes, ``seconds`` at most, and stores them, writing each changed page once.
 
-        A change stays pending until it is stored, so the next call stores what a signal interrupted.
+        A change stays pending until it is stored, so if a signal interrupts this, the next call stores it.
         """
         with suppress(queue.Empty):
             self._wakeup.get(timeout=seconds)
@@ -108,7 +108,7 @@ class PagedLedger:
             self._write(page, changes)
 
     def close(self) -> None:
-        """Refuses every pending change, so that no thread waits for ever."""
+        """Refuses every pending and later change, so that no thread waits forever."""
         with self._lock:
             self._closed = True
         self._settle(tuple(self._pending), LedgerError("The task ended before this could be stored."))
@@ -116,22 +116,22 @@ class PagedLedger:
 
     @staticmethod
     def stores(store_of: Callable[[str], StoreT]) -> list[StoreT]:
-        """Every store that a paged ledger has, the index last."""
+        """Every store of a paged ledger, the index last."""
         index = store_of(_INDEX)
         return [*_page_stores(store_of, index.get() or {}), index]
 
-    def noted(self, name: str) -> Any:
-        """What was noted about the whole ledger under ``name``, or None."""
+    def metadata(self, name: str) -> Any:
+        """What ``set_metadata`` stored under ``name``, or None."""
         return self._index.get(name)
 
-    def note(self, **notes: Any) -> None:
-        """Stores something about the whole ledger, or raises what that raised. For the creating thread."""
-        index = {"pages": len(self._pages), **self._index, **notes}
+    def set_metadata(self, values: Mapping[str, Any]) -> None:
+        """Stores values about the whole ledger, or raises what the store raised. Only for the creating thread."""
+        index = {"pages": len(self._pages), **self._index, **values}
         self._store_of(_INDEX).set(index)
         self._index = index
 
     def change(self, key: str, value: dict[str, Any] | None) -> None:
-        """Returns when ``value`` is stored under ``key``, or nothing is where it is None; raises what that raised."""
+        """Returns when ``value`` is stored, or ``key`` is deleted if it is None; raises what the store raised."""
         change = _Change(key, value)
         with self._lock:
             if self._closed:
@@ -140,15 +140,14 @@ class PagedLedger:
         self._wakeup.put(None)
         change.done.result()
 
-    def annotate(self, key: str, **facts: Any) -> None:
-        """Returns when ``facts`` are stored beside what ``key`` holds; raises what that raised."""
-        self.change(key, {**(self.get(key) or {}), **facts})
+    def update(self, key: str, fields: Mapping[str, Any]) -> None:
+        """Returns when ``fields`` are merged into the value of ``key``; raises what the store raised."""
+        self.change(key, {**(self.get(key) or {}), **fields})
 
     def put_unless_pending(self, key: str, value: dict[str, Any]) -> None:
-        """Stores ``value`` under ``key``, or raises what that raised. For the creating thread.
+        """Stores ``value`` under ``key``, or raises what the store raised. Only for the creating thread.
 
-        What the thread of the row is about to store is newer, such as an id that has just arrived, and is stored
-        instead.
+        A pending change of the row's own thread is newer, such as an id that has just arrived, and is stored instead.
         """
         change = _Change(key, value)
         with self._lock:
@@ -160,14 +159,14 @@ class PagedLedger:
             change.done.result(timeout=0.0)
 
     def _page_for(self, key: str) -> _Page:
-        """Where ``key`` is, or else is going to be. There is no page that the index does not count."""
+        """The page of ``key``, or the one to add it to. The index counts a new page before the page is written."""
         if page := self._page_of.get(key):
             return page
         if self._pages:
             self._pages[-1].read()
         if not self._pages or len(self._pages[-1].keys) >= LEDGERS_PER_PAGE:
             number = len(self._pages)
-            self.note(pages=number + 1)
+            self.set_metadata({"pages": number + 1})
             self._pages.append(_Page(number, self._store_of(f"page_{number}"), is_read=True))
         self._pages[-1].keys.add(key)
         self._page_of[key] = self._pages[-1]
@@ -184,7 +183,7 @@ class PagedLedger:
             page.store.set(ledgers)
         except Exception as error:  # noqa: BLE001 - raised in the threads that wait
             if not self._is_stored(page, ledgers):
-                # An intent is taken back, for its request is not sent now. All else is true, and is stored later.
+                # An intent is dropped, since its request is not sent now. Other changes are facts, and stored later.
                 page.ledgers = {key: value for key, value in ledgers.items() if not _is_intent(value)} | {
                     key: value for key, value in page.ledgers.items() if _is_intent(ledgers.get(key))
                 }
@@ -195,17 +194,17 @@ class PagedLedger:
         self._settle(changes)
 
     def _is_stored(self, page: _Page, ledgers: dict[str, Any]) -> bool:
-        """Whether a write that was answered with an error was stored all the same."""
+        """Whether a write that raised an error was stored nevertheless."""
         try:
             if page.store.get() == ledgers:
                 return True
-        except Exception as error:  # noqa: BLE001 - then it is unknown
+        except Exception as error:  # noqa: BLE001 - what is stored is then unknown
             log.warning("A page of the ledger can neither be written nor read: %s", error)
         page.in_doubt = True
         return False
 
     def _rewrite_doubtful(self) -> None:
-        """Stores once more what is true, over writes of which it is unknown whether they were stored."""
+        """Writes again every page of which it is unknown whether the last write was stored."""
         for page in self._pages:
             if not page.in_doubt:
                 continue
@@ -218,7 +217,7 @@ class PagedLedger:
 
     def _settle(self, changes: Iterable[_Change], error: Exception | None = None) -> None:
         for change in changes:
-            if change.done.done():  # and then a signal came
+            if change.done.done():  # a signal interrupted the previous call after this
                 continue
             if error is None:
                 change.done.set_result(None)
@@ -229,7 +228,7 @@ class PagedLedger:
 
 @dataclass(eq=False)
 class _Page:
-    """A stored record with the ledgers of some rows."""
+    """One stored record, with the ledgers of some rows."""
 
     number: int
     store: Store
@@ -237,7 +236,7 @@ class _Page:
     in_doubt: bool = False
     """Whether the stored page may differ from ``ledgers``."""
     keys: set[str] = field(default_factory=set)
-    """Of all that have or had a place here."""
+    """Every key that is, or was, on this page."""
     is_read: bool = False
 
     def read(self) -> None:
@@ -250,7 +249,7 @@ class _Page:
 
 @dataclass(eq=False)
 class _Change:
-    """Something to be stored, and who waits for it."""
+    """A change to store, and the future on which its thread waits."""
 
     key: str
     value: dict[str, Any] | None
@@ -273,12 +272,12 @@ class _Entry:
         self.paged.change(self.key, value)
 
     def delete(self) -> None:
-        """Forgets it."""
+        """Deletes the value."""
         self.paged.change(self.key, None)
 
 
 _INDEX = "pages"
-"""The record that counts the pages."""
+"""The name of the record that counts the pages, and holds the metadata."""
 
 
 def _is_intent(value: Any) -> bool:

@@ -1,7 +1,7 @@
-"""One purchase, made at most once: what an attempt does with what earlier ones left in the ledger.
+"""One purchase, made at most once: what an attempt does with the record of earlier ones.
 
-A submission whose answer is lost is looked for before anything else: in the attempt that has lost it, in a retry, after
-a clear, and before it is sent again.
+A submission whose response was lost is looked up before anything else: in the attempt that lost it, in a retry, after a
+clear, and before it is sent again.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from airflow_provider_anyfast.client.errors import (
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.responses import Generation, Outcome
-from airflow_provider_anyfast.ledger.matching import Billed, Found, Lost, Unknown, Verdict
+from airflow_provider_anyfast.ledger.matching import Billed, Found, LostSubmission, Unknown, Verdict
 from airflow_provider_anyfast.ledger.record import Attach, Unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airflow_provider_anyfast.client.transport import Guard
-    from airflow_provider_anyfast.ledger.record import Decision, Ledger
+    from airflow_provider_anyfast.ledger.ledger import Ledger
+    from airflow_provider_anyfast.ledger.record import Decision
 
 log = subject_logger(__name__)
 
@@ -43,27 +44,27 @@ class PaidGeneration:
 
     Attributes:
         submitted_at: Unix seconds.
-        answer: what AnyFast says of it, where it has been asked for already.
+        generation: as AnyFast reports it; None if it was not queried yet.
         reattached: whether an earlier attempt submitted it.
     """
 
     id: str
     submitted_at: float
-    answer: Generation | None = None
+    generation: Generation | None = None
     reattached: bool = False
 
 
 def submit_once(ledger: Ledger, send: Callable[[Guard], str], *, is_resubmission: bool = False) -> str:
-    """Sends one billed call, recorded in the ledger before and after it, and returns the id that AnyFast answers.
+    """Sends one billed call, recorded in the ledger before and after it, and returns the id in AnyFast's response.
 
     Args:
         ledger: where it is recorded.
-        send: sends the call and returns the id. It enters the guard that it is given right before the request leaves,
-            each time where it is sent again: an attempt that is killed while it waits must not look like one that paid.
+        send: sends the call and returns the id. It enters the guard right before each request, also when it sends the
+            request again: an attempt that is killed while it waits to send must not look like one that paid.
         is_resubmission: whether the call repeats a submission that was lost.
 
     Raises:
-        LostAnswerError: the answer is unknown; the intent stays in the ledger for the next attempt.
+        LostAnswerError: the response is unknown; the intent stays in the ledger for the next attempt.
         AnyFastError: nothing was accepted, and no intent is left.
     """
     id_ = ""
@@ -71,7 +72,7 @@ def submit_once(ledger: Ledger, send: Callable[[Guard], str], *, is_resubmission
         id_ = send(partial(_intent, ledger, is_resubmission=is_resubmission))
         ledger.record_submitted(id_)
     except BaseException:
-        if id_:  # Airflow's execution_timeout strikes wherever the task is, also between the answer and its record.
+        if id_:  # Airflow's execution_timeout can interrupt the task between the response and its record
             log.error("%s is accepted and billed, but this attempt was stopped before that was recorded.", id_)  # noqa: TRY400 - Airflow logs the cause
             ledger.record_submitted(id_)
         raise
@@ -80,7 +81,7 @@ def submit_once(ledger: Ledger, send: Callable[[Guard], str], *, is_resubmission
 
 @contextmanager
 def _intent(ledger: Ledger, *, is_resubmission: bool) -> Iterator[None]:
-    """The time in which a request may be accepted; leaves no intent where AnyFast has certainly not accepted it."""
+    """Records an intent while a request may be accepted; removes it if AnyFast has certainly not accepted it."""
     ledger.record_intent(is_resubmission=is_resubmission)
     try:
         yield
@@ -97,35 +98,35 @@ def get_or_submit(
     *,
     submit: Callable[[Guard], str],
     query: Callable[[str], Generation],
-    look: Callable[[Lost], Verdict],
+    look_up: Callable[[LostSubmission], Verdict],
     on_lost_submission: OnLostSubmission = "fail",
     resubmit_failed: bool = True,
     wait_if_unknown: bool = False,
 ) -> PaidGeneration:
-    """The generation that this attempt is about: one that is paid for already, or else a new one.
+    """The generation of this attempt: one that is already paid for, or else a new one.
 
     Args:
-        ledger: what was paid for before.
-        decision: what the ledger has planned for this attempt.
-        submit: sends the submission and returns the id that it answers, as ``submit_once`` has it. Billed.
-        query: asks how a generation is doing.
-        look: looks for a submission whose answer is lost. Not billed.
-        on_lost_submission: what to do where a submission has no answer and is not found.
-        resubmit_failed: whether a new one takes the place of one that failed for a reason that can go away.
-        wait_if_unknown: whether a paid generation that AnyFast says it does not know is waited for like any other. The
-            caller then polls it, and one such answer proves nothing.
+        ledger: records what is paid for.
+        decision: the ledger's plan for this attempt.
+        submit: sends the submission and returns its id, as ``send`` of ``submit_once``. Billed.
+        query: returns a generation as AnyFast reports it.
+        look_up: looks up a submission whose response was lost. Not billed.
+        on_lost_submission: what to do if a lost submission is not found.
+        resubmit_failed: whether to submit again if the paid generation failed for a temporary reason.
+        wait_if_unknown: whether to return a paid generation that AnyFast reports as unknown, since the caller polls it,
+            and one such response proves nothing.
 
     Raises:
-        GenerationFailedError: ``resubmit_failed`` is False, and it failed.
+        GenerationFailedError: the paid generation failed, and ``resubmit_failed`` is False.
         LostSubmissionError: a submission was, or may have been, billed and cannot be found again.
-        GenerationRejectedError, ModerationError: the paid one failed for a reason that a new one would meet too.
+        GenerationRejectedError, ModerationError: the paid one failed for a reason that would fail a new one too.
         GenerationNotFoundError: AnyFast does not know the paid one. Nothing was submitted, and its record stays.
-        AnyFastError: AnyFast could not be asked, so nothing was submitted; or it refused the submission.
+        AnyFastError: AnyFast could not be queried, so nothing was submitted; or it refused the submission.
     """
-    purchase = _Purchase(ledger, submit, query, look, on_lost_submission, wait_if_unknown=wait_if_unknown)
+    purchase = _Purchase(ledger, submit, query, look_up, on_lost_submission, wait_if_unknown=wait_if_unknown)
     unfound: Billed | Unknown = Unknown()
     if not isinstance(decision, Attach) and decision.lost is not None:
-        verdict = look(decision.lost)
+        verdict = look_up(decision.lost)
         if isinstance(verdict, Found):
             changed = isinstance(decision, Unconfirmed) and decision.changed
             decision = purchase.found(verdict, decision.lost, changed=changed)
@@ -142,29 +143,29 @@ def get_or_submit(
 
 @dataclass(frozen=True)
 class _Purchase:
-    """The ways in which an attempt comes to its generation; see ``get_or_submit``."""
+    """The ways in which an attempt gets its generation; see ``get_or_submit``."""
 
     ledger: Ledger
     submit: Callable[[Guard], str]
     query: Callable[[str], Generation]
-    look: Callable[[Lost], Verdict]
+    look_up: Callable[[LostSubmission], Verdict]
     on_lost_submission: OnLostSubmission
     wait_if_unknown: bool
 
     def submit_new(self, *, is_resubmission: bool = False) -> PaidGeneration:
-        """Submits, and looks for what it has submitted where the answer is lost."""
+        """Submits, and looks the submission up if its response is lost."""
         try:
             return PaidGeneration(submit_once(self.ledger, self.submit, is_resubmission=is_resubmission), clock.now())
         except LostAnswerError as error:
-            lost = self.ledger.record_lost_answer(error.request_id)
-            verdict = self.look(lost)
+            lost = self.ledger.record_lost_response(error.request_id)
+            verdict = self.look_up(lost)
             if isinstance(verdict, Found):
-                # If it has failed already, it ends this attempt like one whose answer had come.
+                # If it has failed already, it fails this attempt, as it would have if the response had arrived.
                 return self.attach(self.found(verdict, lost), resubmit_failed=False)
             return self.resubmit_or_fail(lost, verdict, error)
 
-    def found(self, verdict: Found, lost: Lost, *, changed: bool = False) -> Attach:
-        """What is paid for, after all."""
+    def found(self, verdict: Found, lost: LostSubmission, *, changed: bool = False) -> Attach:
+        """Records a lost submission as paid for, and attaches to it."""
         log.info(
             "The response to the submission of %s was lost. AnyFast's billing log has it: generation %s. Nothing is "
             "submitted again.",
@@ -175,7 +176,7 @@ class _Purchase:
         return Attach(verdict.id, lost.sent_at, changed=changed)
 
     def attach(self, paid: Attach, *, resubmit_failed: bool) -> PaidGeneration:
-        """Goes on with what is paid for; submits again only where that has failed and a new one can help."""
+        """Continues with what is paid for; submits again only if that has failed and a new one may succeed."""
         if paid.changed:
             log.warning(
                 "The request differs from the one that generation %s was paid for. A retry continues with that "
@@ -184,7 +185,7 @@ class _Purchase:
             )
         self.ledger.acknowledge_clear()
         try:
-            answer = self.query(paid.id)
+            generation = self.query(paid.id)
         except GenerationNotFoundError as error:
             age = clock.now() - paid.submitted_at
             if age <= GENERATION_APPEARS or (self.wait_if_unknown and age <= GENERATION_KEPT):
@@ -201,8 +202,8 @@ class _Purchase:
                 "submitted.",
                 cost=Cost.PAID,
             ) from error
-        if answer.outcome is Outcome.FAILED:
-            failure = generation_failure(answer)
+        if generation.outcome is Outcome.FAILED:
+            failure = generation_failure(generation)
             self.ledger.mark_closed(paid.id)
             if not (failure.retryable and resubmit_failed):
                 raise failure
@@ -212,17 +213,17 @@ class _Purchase:
             "Resuming generation %s, which was submitted at %s and is %s. Nothing is billed again.",
             paid.id,
             clock.iso(paid.submitted_at),
-            answer.status or "accepted",
+            generation.status or "accepted",
         )
-        return PaidGeneration(paid.id, paid.submitted_at, answer, reattached=True)
+        return PaidGeneration(paid.id, paid.submitted_at, generation, reattached=True)
 
     def resubmit_or_fail(
-        self, lost: Lost, verdict: Billed | Unknown, error: LostAnswerError | None = None
+        self, lost: LostSubmission, verdict: Billed | Unknown, error: LostAnswerError | None = None
     ) -> PaidGeneration:
-        """Submits once more where the user said so and none was sent again yet; else fails for a person to look.
+        """Submits once more if the user chose so and nothing was sent again yet; otherwise fails for a person to look.
 
-        Without that limit, a network that drops every answer would be billed twice at each attempt. What was certainly
-        billed is never sent again without a person.
+        Without that limit, a network that drops every response would cost two videos at each attempt. What was
+        certainly billed is never sent again without a person.
         """
         if isinstance(verdict, Unknown) and self.on_lost_submission == "resubmit" and self.ledger.may_resubmit:
             log.warning(
@@ -251,7 +252,7 @@ class _Purchase:
 
 
 def _not_found(paid: Attach, error: AnyFastError, *, is_kept: bool) -> AnyFastError:
-    """What to raise for a paid generation that AnyFast says it does not know. That is final once it is not kept."""
+    """The error for a paid generation that AnyFast does not know, which is final once AnyFast no longer keeps it."""
     what = f"Generation {paid.id} was submitted and paid for at {clock.iso(paid.submitted_at)}."
     if is_kept:
         return error.with_context(
@@ -268,7 +269,7 @@ def _not_found(paid: Attach, error: AnyFastError, *, is_kept: bool) -> AnyFastEr
 
 
 def _log_sentence(verdict: Billed | Unknown) -> str:
-    """What AnyFast's billing log says about a lost submission, as the end of a message; empty where there is no log."""
+    """What AnyFast's billing log shows of a lost submission, as the end of a message; empty if there is no log."""
     charges = "; ".join(
         f"{charge.model} at {clock.iso(charge.created_at)}, {charge.quota:,} units of quota"
         + (f", request id {charge.request_id}" if charge.request_id else "")
@@ -290,7 +291,7 @@ def _log_sentence(verdict: Billed | Unknown) -> str:
 
 
 _SHOWN = 10
-"""Charges that a message names."""
+"""Charges that one message names."""
 _BILLED_ADVICE = (
     "Look the charge up in the AnyFast console's log. Clear the task to look again: if the log names the video by "
     "then, the task continues with it, and otherwise it submits and pays for a new one."

@@ -1,19 +1,19 @@
-"""Where a task instance keeps its ledger: the one place that depends on the Airflow version.
+"""Where a task instance keeps its ledger: the only module of the ledger that depends on the Airflow version.
 
 While something is paid for and not delivered, its record is an Airflow Variable named ``anyfast_ledger_…``, on every
-version of Airflow. Nothing else that a task can write survives a clear on all of them: since 3.4, clearing a task
+version of Airflow. Nothing else that a task can write survives a clear on all versions: since 3.4, clearing a task
 instance in the UI empties its task state. When Airflow has stored the task's success, the Variable is removed.
 
 ===============================  ==============================================================
 Record                           Kept in
 ===============================  ==============================================================
 open, or its end not cleared     a Variable
-success of a single task         nowhere: a clear finds nothing, and makes a new one
-success of a batch               the task state, where Airflow has it (3.3); it tells a clear
-                                 which rows are done, and goes with the DAG run
+success of a single task         nowhere: a clear finds nothing, and makes a new video
+success of a batch               the task state, where Airflow has it (3.3): a clear sees
+                                 which rows are done, and it is deleted with the DAG run
 ===============================  ==============================================================
 
-A record is looked for in the Variable first and then in the task state, where version 0.1.0 kept it on 3.3.
+A record is read from the Variable first, and then from the task state, where version 0.1.0 kept it on Airflow 3.3.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def store_for(context: Mapping[str, Any], key: str, *, durable: bool = True, pay
     """The store of this task instance.
 
     Args:
-        context: Airflow's.
-        key: names the record.
-        durable: False gives a store that forgets with the process.
-        pays: whether money depends on the record. Where an earlier run of the task may have written one, an answer
-            "there is none" is then proven.
+        context: Airflow's task context.
+        key: the name of the record.
+        durable: False returns a store that is lost when the process ends.
+        pays: whether money depends on the record. If an earlier run of the task may have written one, the store then
+            verifies that it is absent.
     """
     if not durable:
         return MemoryStore()
@@ -53,20 +53,20 @@ def store_for(context: Mapping[str, Any], key: str, *, durable: bool = True, pay
 
 
 def after_success(key: str) -> Callable[[Mapping[str, Any]], None]:
-    """The callback that removes the record ``key``, which Airflow calls when it has stored the success.
+    """The success callback that removes the record ``key``. Airflow calls it when it has stored the success.
 
-    It must not be removed before: after a crash in between, a clear has to find what was paid for.
+    The record must not be removed before: after a crash in between, a clear has to find what was paid for.
     """
     return partial(_remove_record, key=key)
 
 
 def batch_store_of(context: Mapping[str, Any], key: str) -> Callable[[str], Store]:
-    """The stores of a batch's ledgers, by the names that its ``PagedLedger`` gives them."""
+    """Returns the stores of a batch, by the names that its ``PagedLedger`` uses."""
     return lambda name: _task_store(context, f"{key}_{name}", doubts_absence=True)
 
 
 def after_batch_success(key: str) -> Callable[[Mapping[str, Any]], None]:
-    """The callback that moves a batch's records to the task state or, where Airflow has none, removes them."""
+    """The success callback that moves a batch's records to the task state or, if Airflow has none, removes them."""
     return partial(_retire_batch, key=key)
 
 
@@ -85,7 +85,7 @@ class MemoryStore:
         self.value = value
 
     def delete(self) -> None:
-        """Removes it."""
+        """Deletes the value."""
         self.value = None
 
 
@@ -95,9 +95,8 @@ class TaskStore:
 
     Attributes:
         variable: where it is written.
-        task_state: where an older one may be; None where Airflow has no task state.
-        doubts_absence: whether an earlier attempt may have written a record. An answer "there is none" is then proven
-            before it is believed.
+        task_state: where an older record may be; None if Airflow has no task state.
+        doubts_absence: whether an earlier attempt may have written a record, so that its absence is verified.
     """
 
     variable: VariableStore
@@ -108,7 +107,7 @@ class TaskStore:
         """The stored value, or None.
 
         Raises:
-            LedgerError: nothing was found, and Airflow's API server does not find what it has certainly stored either.
+            LedgerError: there is no record, and Airflow's API server does not find what it has just stored either.
         """
         value = self._look()
         if value is None and self.doubts_absence:
@@ -117,17 +116,17 @@ class TaskStore:
         return value
 
     def set(self, value: dict[str, Any]) -> None:
-        """Stores ``value`` for the attempts to come."""
+        """Stores ``value`` for later attempts."""
         self.variable.set(value)
 
     def delete(self) -> None:
-        """Removes it, from wherever it is."""
+        """Deletes the value from both places."""
         if self.task_state is not None:
-            self.task_state.delete()  # first: what the Variable still holds counts more
+            self.task_state.delete()  # first, since the Variable takes precedence
         self.variable.delete()
 
     def retire(self) -> None:
-        """Keeps it only where it goes with the DAG run."""
+        """Moves the value to the task state, which is deleted with the DAG run, or deletes it."""
         value = self._look()
         if self.task_state is not None and value is not None:
             self.task_state.set(value)
@@ -154,16 +153,16 @@ class TaskStateStore:
         self.accessor.set(self.key, value, retention=STATE_RETENTION)
 
     def delete(self) -> None:
-        """Removes it."""
+        """Deletes the value."""
         self.accessor.delete(self.key)
 
 
 @dataclass
 class VariableStore:
-    """A Variable of its own for each record of each task instance.
+    """A separate Variable for each record of each task instance.
 
-    Airflow's supervisor is asked directly: ``Variable.get`` takes an API server that fails for a Variable that is
-    absent, and ``Variable.set`` first asks every secrets backend of the worker.
+    This calls Airflow's supervisor directly: ``Variable.get`` treats an error of the API server as an absent Variable,
+    and ``Variable.set`` first queries every secrets backend of the worker.
     """
 
     name: str
@@ -173,36 +172,36 @@ class VariableStore:
         from airflow.sdk.exceptions import ErrorType  # noqa: PLC0415 - workers only
         from airflow.sdk.execution_time.comms import GetVariable, VariableResult  # noqa: PLC0415 - workers only
 
-        answer = _ask_supervisor(GetVariable(key=self.name))
-        if isinstance(answer, VariableResult):
-            return json.loads(answer.value) if answer.value else None
-        if getattr(answer, "error", None) == ErrorType.VARIABLE_NOT_FOUND:
+        response = _send_to_supervisor(GetVariable(key=self.name))
+        if isinstance(response, VariableResult):
+            return json.loads(response.value) if response.value else None
+        if getattr(response, "error", None) == ErrorType.VARIABLE_NOT_FOUND:
             return None
-        raise LedgerError(f"Airflow answered {answer!r} to a request for the Variable {self.name}.")
+        raise LedgerError(f"Airflow responded {response!r} to a request for the Variable {self.name}.")
 
     def set(self, value: dict[str, Any]) -> None:
-        """Stores ``value`` for the attempts to come."""
+        """Stores ``value`` for later attempts."""
         from airflow.sdk.execution_time.comms import PutVariable  # noqa: PLC0415 - workers only
 
-        answer = _ask_supervisor(
+        response = _send_to_supervisor(
             PutVariable(key=self.name, value=json.dumps(value), description="What a task has paid for at AnyFast")
         )
-        if getattr(answer, "error", None):
-            raise LedgerError(f"Airflow answered {answer!r} to a request to store the Variable {self.name}.")
+        if getattr(response, "error", None):
+            raise LedgerError(f"Airflow responded {response!r} to a request to store the Variable {self.name}.")
 
     def delete(self) -> None:
-        """Removes it."""
+        """Deletes the Variable."""
         from airflow.sdk.execution_time.comms import DeleteVariable  # noqa: PLC0415 - workers only
 
-        _ask_supervisor(DeleteVariable(key=self.name))
+        _send_to_supervisor(DeleteVariable(key=self.name))
 
     def prove_readable(self) -> None:
         """Stores a Variable and reads it back.
 
-        A worker cannot tell an API server that has no such Variable from an ingress that answers 404 to everything.
+        A worker cannot distinguish an API server without this Variable from an ingress that always returns 404.
 
         Raises:
-            LedgerError: it was not found, so an answer "there is none" means nothing.
+            LedgerError: it was not found, so a missing Variable means nothing.
         """
         probe = VariableStore(f"{self.name}_probe")
         probe.set({})
@@ -215,10 +214,10 @@ class VariableStore:
             )
 
 
-def _ask_supervisor(question: Any) -> Any:
+def _send_to_supervisor(message: Any) -> Any:
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS  # noqa: PLC0415 - set by the task runner
 
-    return SUPERVISOR_COMMS.send(question)
+    return SUPERVISOR_COMMS.send(message)
 
 
 def _task_store(context: Mapping[str, Any], key: str, *, doubts_absence: bool) -> TaskStore:
@@ -239,7 +238,7 @@ def _retire_batch(context: Mapping[str, Any], *, key: str) -> None:
 
 
 def _variable_name(context: Mapping[str, Any], key: str) -> str:
-    """Readable, and short enough for Airflow's 250 characters whatever the names are."""
+    """Readable, and within Airflow's limit of 250 characters however long the names are."""
     ti = context["ti"]
     identity = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index), key)
     digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""Tasks that create assets and make videos."""
+"""Operators that create assets, generate videos, and ask for approval."""

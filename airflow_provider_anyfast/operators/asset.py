@@ -1,4 +1,4 @@
-"""Filling the asset library: groups, and the images, videos and audio in them."""
+"""Creating asset groups, and the images, videos and audio files in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
-from airflow_provider_anyfast.ledger.record import Ledger
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_listing import ListAssetGroupsOperator, ListAssetsOperator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.assets.source import UploadWay
+    from airflow_provider_anyfast.assets.source import UploadMethod
     from airflow_provider_anyfast.client.responses import Asset
     from airflow_provider_anyfast.files.storage import Place
     from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
@@ -139,7 +139,7 @@ class CreateAssetOperator(DeferrableJobMixin):
         file: Templated[Place] | None = None,
         name: TemplatedText | None = None,
         asset_type: TemplatedText | None = None,
-        upload: Templated[UploadWay] = "auto",
+        upload: Templated[UploadMethod] = "auto",
         if_exists: Templated[IfAssetExists] = "reuse",
         wait_until_active: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -176,7 +176,7 @@ class CreateAssetOperator(DeferrableJobMixin):
                 context["ti"].xcom_push("asset_id", asset_id)
                 if asset.wait_until_active and not active:
                     trigger = self._trigger(asset, asset_id, clock.now())
-                    with _given_up_if_unknown(ledger, trigger):
+                    with _closed_if_unknown(ledger, trigger):
                         _conclude(self.wait(client, trigger), ledger)
             return asset_id
 
@@ -188,7 +188,7 @@ class CreateAssetOperator(DeferrableJobMixin):
             ledger = _ledger(context, {}, self.hook)
             started_at = float(event.get("started_at") or ledger.submitted_at(asset_id) or clock.now())
             trigger = self._trigger(read(self, WaitParameters), asset_id, started_at)
-            with self.hook.get_conn() as client, _given_up_if_unknown(ledger, trigger):
+            with self.hook.get_conn() as client, _closed_if_unknown(ledger, trigger):
                 _conclude(self.resume(client, trigger, event), ledger)
             return str(asset_id)
 
@@ -212,8 +212,8 @@ def _ledger(context: Context, identity: dict[str, str], hook: AnyFastHook) -> Le
 
 
 @contextmanager
-def _given_up_if_unknown(ledger: Ledger, trigger: AssetTrigger) -> Iterator[None]:
-    """Lets a clear create a new asset in place of one that AnyFast still does not know when it should."""
+def _closed_if_unknown(ledger: Ledger, trigger: AssetTrigger) -> Iterator[None]:
+    """Closes the record of an asset that AnyFast should list by now and does not, so that a clear creates a new one."""
     try:
         yield
     except AssetNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Filling the asset library from a folder, or from a list of files."""
+"""Creating assets from a folder, or from a list of files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.assets.source import UploadWay
+    from airflow_provider_anyfast.assets.source import UploadMethod
     from airflow_provider_anyfast.files.storage import Place
     from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
 
@@ -67,7 +67,7 @@ class CreateAssetsOperator(DeferrableJobMixin):
         group_id: TemplatedText,
         files: Templated[Place | Sequence[Place]],
         asset_type: TemplatedText | None = None,
-        upload: Templated[UploadWay] = "auto",
+        upload: Templated[UploadMethod] = "auto",
         wait_until_active: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: Duration | None = None,

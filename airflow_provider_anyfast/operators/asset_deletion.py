@@ -1,4 +1,4 @@
-"""Cleaning up the asset library, also as a teardown task."""
+"""Deleting assets and asset groups, also as a teardown task."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
         The ids that were deleted.
 
     Raises:
-        InvalidRequestError: nothing is named, as when a template renders an empty string; nothing was deleted. What
-            holds no template is judged while the DAG is parsed.
+        InvalidRequestError: nothing is named, as when a template renders an empty string; nothing was deleted. Values
+            without a template are checked while the DAG is parsed.
     """
 
     template_fields: Sequence[str] = ("asset_id", "group_id", "name", "anyfast_conn_id")
@@ -61,11 +61,11 @@ class DeleteAssetOperator(BaseOperator, AnyFastHookMixin):
         check_literals(self, DeletionParameters)
 
     def execute(self, context: Context) -> list[str]:
-        """Finds out which assets are meant, and deletes them."""
+        """Finds the assets, and deletes them."""
         with fail_fast(context, self.anyfast_conn_id):
-            meant = read(self, DeletionParameters)
+            given = read(self, DeletionParameters)
             with self.hook.get_conn() as client:
-                ids = _assets_of(client, meant)
+                ids = _assets_of(client, given)
                 return [asset_id for asset_id in ids if _is_deleted(client, endpoints.delete_asset(asset_id))]
 
 
@@ -81,8 +81,8 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         The ids of the groups that were deleted.
 
     Raises:
-        InvalidRequestError: nothing is named, as when a template renders an empty string; nothing was deleted. What
-            holds no template is judged while the DAG is parsed.
+        InvalidRequestError: nothing is named, as when a template renders an empty string; nothing was deleted. Values
+            without a template are checked while the DAG is parsed.
     """
 
     template_fields: Sequence[str] = ("group_id", "name", "anyfast_conn_id")
@@ -103,14 +103,14 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         check_literals(self, GroupDeletionParameters)
 
     def execute(self, context: Context) -> list[str]:
-        """Finds out which groups are meant, and deletes their assets and then them."""
+        """Finds the groups, and deletes their assets and then the groups."""
         with fail_fast(context, self.anyfast_conn_id):
-            meant = read(self, GroupDeletionParameters)
+            given = read(self, GroupDeletionParameters)
             with self.hook.get_conn() as client:
-                return [group_id for group_id in _groups_of(client, meant) if self._delete(client, group_id)]
+                return [group_id for group_id in _groups_of(client, given) if self._delete(client, group_id)]
 
     def _delete(self, client: AnyFastClient, group_id: str) -> bool:
-        """The assets first: whether AnyFast deletes them with their group is not documented."""
+        """Deletes the assets first: whether AnyFast deletes them with their group is not documented."""
         assets = client.run(endpoints.list_assets(group_ids=[group_id]))
         mine = [asset.id for asset in assets if asset.group_id == group_id]
         for asset_id in mine:
@@ -119,22 +119,22 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         return _is_deleted(client, endpoints.delete_asset_group(group_id))
 
 
-def _assets_of(client: AnyFastClient, meant: DeletionParameters) -> list[str]:
-    if meant.asset_id is not None:
-        return [endpoints.bare_asset_id(asset_id) for asset_id in meant.asset_id]
-    assets = client.run(endpoints.list_assets(group_ids=[meant.group_id or ""], name=meant.name))
-    return [asset.id for asset in assets if asset.name == meant.name]
+def _assets_of(client: AnyFastClient, given: DeletionParameters) -> list[str]:
+    if given.asset_id is not None:
+        return [endpoints.bare_asset_id(asset_id) for asset_id in given.asset_id]
+    assets = client.run(endpoints.list_assets(group_ids=[given.group_id or ""], name=given.name))
+    return [asset.id for asset in assets if asset.name == given.name]
 
 
-def _groups_of(client: AnyFastClient, meant: GroupDeletionParameters) -> list[str]:
-    if meant.group_id is not None:
-        return [meant.group_id]
-    groups = client.run(endpoints.list_asset_groups(name=meant.name))
-    return [group.id for group in groups if group.plain_name == meant.name]
+def _groups_of(client: AnyFastClient, given: GroupDeletionParameters) -> list[str]:
+    if given.group_id is not None:
+        return [given.group_id]
+    groups = client.run(endpoints.list_asset_groups(name=given.name))
+    return [group.id for group in groups if group.plain_name == given.name]
 
 
 def _is_deleted(client: AnyFastClient, call: endpoints.Call[str]) -> bool:
-    """Whether this call deleted something; what is not there needs no deleting."""
+    """Whether this call deleted something; what does not exist is no error."""
     try:
         client.send(call)
     except NotFoundError as error:

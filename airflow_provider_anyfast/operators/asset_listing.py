@@ -1,4 +1,4 @@
-"""Reading the asset library."""
+"""Listing asset groups and assets."""
 
 from __future__ import annotations
 

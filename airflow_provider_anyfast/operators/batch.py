@@ -1,4 +1,4 @@
-"""Thousands of videos in one task instance: rows times one template."""
+"""Generating one video for each row of a table, in one task instance."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 
 LEDGER_KEY = "anyfast_batch"
 CHECKPOINT_KEY, INDEX_KEY = "course", "row_index"
-"""Of the XComs that last from one deferral to the next, and not to the next attempt."""
+"""Keys of the XComs that carry state across deferrals, but not to the next attempt."""
 MAX_DEFERRAL = 600.0
-"""Seconds of waiting after which rows that have ended are saved, so that the manifest grows meanwhile."""
+"""Seconds of waiting after which the worker saves the rows that have ended, so that the manifest grows."""
 REFILL_FRACTION = 4
-"""While rows wait to be submitted, the worker comes back when one in so many active videos has ended."""
+"""While rows wait to be submitted, the worker resumes when one in this many active videos has ended."""
 SATURATION_PAUSE = 120.0
-"""Seconds until a batch with nothing under way tries again where AnyFast took no submissions."""
+"""Seconds until a batch with no active videos submits again after AnyFast accepted no submissions."""
 
 
 class GenerateVideoBatchOperator(DeferrableJobMixin):
@@ -140,7 +140,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
     operator_extra_links = (AnyFastReportLink(), AnyFastManifestLink())
     ui_color = "#e8f0ff"
     _intake: Intake | None = None
-    """Of the batch that runs now; ``on_kill`` reaches it."""
+    """Of the current segment, for ``on_kill``."""
     _saved_index: RowIndex | None = None
 
     def __init__(
@@ -209,7 +209,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         return self._run(context, checkpoint, JobsEvent.parse(event))
 
     def on_kill(self) -> None:
-        """Starts no more rows. AnyFast cannot cancel, so all that is left is to say what continues."""
+        """Starts no more rows. AnyFast cannot cancel generations, so this logs what becomes of them."""
         super().on_kill()
         if self._intake is not None:
             self._intake.advance(BatchState.ABORTED)
@@ -281,7 +281,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         )
 
     def _save_checkpoint(self, context: Context, checkpoint: BatchCheckpoint, index: RowIndex | None) -> None:
-        """Hands over to the next worker; one that waits itself needs nothing written down."""
+        """Stores the state for the worker that resumes the task; not needed if this one waits itself."""
         if not self.deferrable:
             return
         if index is not None and self._saved_index is not index:
@@ -290,7 +290,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         context["ti"].xcom_push(CHECKPOINT_KEY, checkpoint.to_xcom())
 
     def _claim_files(self, context: Context, report: ReportFile | None, manifest: StoredFile) -> None:
-        """Claims the manifest for this task instance, and the report, whose link Airflow shows from now on."""
+        """Claims the manifest for this task instance, checks the report, and publishes the report's link."""
         self._claim_manifest(context, manifest)
         if report is not None:
             report.check({manifest.identity, *identity_of_rows(self.rows)})
@@ -323,12 +323,12 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         return read(self, BatchParameters)
 
     def report_progress(self, context: Context, runner: BatchRunner) -> None:
-        """Pushes the XCom ``progress``, and says the same in the log."""
+        """Pushes the XCom ``progress``, and logs the same numbers."""
         progress, left = runner.progress(), runner.seconds_left()
         if left is not None:
             progress["seconds_left"] = round(left)
         context["ti"].xcom_push("progress", progress)
-        self.log.info(  # one by one: Airflow 3.1.0 logs no mapping
+        self.log.info(  # positional, since Airflow 3.1.0 cannot log a mapping
             "%d of %d rows have succeeded, %d were skipped, %d failed, %d are unconfirmed. %d videos are rendering, %d "
             "are being downloaded, %d are polled or downloaded next, %d rows are being submitted, %d are waiting to "
             "be submitted.%s",
@@ -343,7 +343,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         )
 
     def _wait(self, client: AnyFastClient, runner: BatchRunner, kind: str) -> JobsEvent:
-        """Leaves the worker until something is to be done; without ``deferrable`` the same wait takes place here."""
+        """Defers until there is something to do; without ``deferrable``, waits on the worker in the same way."""
         from airflow_provider_anyfast.triggers.video import VideosTrigger  # noqa: PLC0415 - not while a DAG is parsed
 
         more = runner.progress()["waiting"] and runner.intake.state < BatchState.CLOSED
@@ -366,7 +366,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
 
 @dataclass(frozen=True)
 class _Events:
-    """What a runner reports, as metrics and in the log of the task."""
+    """Passes on what a runner reports: to the metrics, the task log and the report."""
 
     operator: GenerateVideoBatchOperator
     context: Context

@@ -1,4 +1,4 @@
-"""Asking a person which videos may go on."""
+"""Asking a person which videos to approve."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ try:
 except ImportError:
     TaskAwaitingInput = TaskDeferred  # type: ignore[assignment,misc]  # see above
 
-_HAS_A_STATE_FOR_IT: bool = TaskAwaitingInput is not TaskDeferred  # type: ignore[comparison-overlap]  # likewise
+_HAS_AWAITING_STATE: bool = TaskAwaitingInput is not TaskDeferred  # type: ignore[comparison-overlap]  # likewise
 LEDGER_KEY = "anyfast_review"
 REVIEW_KEY = "review"
-"""Of the XCom that tells the page which videos are asked about, and which manifests hold them."""
+"""Key of the XCom from which the Videos page reads the videos under review, and the manifests that hold them."""
 _NAMES = inspect.signature(HITLOperator.__init__).parameters
 _TIMEOUT = "response_timeout" if "response_timeout" in _NAMES else "execution_timeout"
-"""How the installed Airflow calls the time for an answer."""
+"""The installed Airflow's name for the parameter that limits the time for an answer."""
 _QUESTION_OUTLIVES_RETRY = tuple(map(int, sdk_version.split(".")[:2])) < (1, 4)
-"""Before Airflow 3.4, the next attempt of a task has the question of the last one, with the answer to it."""
+"""Before Airflow 3.4, the next attempt of a task keeps the last one's question and its answer."""
 
 
 class ReviewParameters(Parameters):
-    """The parameters of a review but for its videos, and for what Airflow itself judges."""
+    """The parameters of a review, except for its videos and for those that Airflow itself checks."""
 
     final: Object = Field(default_factory=dict)
     returns: Literal["rows", "keywords"] = "rows"
@@ -122,7 +122,7 @@ class ReviewVideosOperator(HITLOperator):
     ) -> None:
         seconds = ReviewParameters.parse(response_timeout=response_timeout).response_timeout
         timeout: dict[str, Any] = {_TIMEOUT: timedelta(seconds=seconds) if seconds else None}
-        kwargs.pop("params", None)  # Airflow hands those of the DAG to every operator, and the form has its own
+        kwargs.pop("params", None)  # Airflow passes the DAG's params to every operator, and the form has its own
         super().__init__(
             subject=subject,
             body=body,
@@ -179,17 +179,17 @@ class ReviewVideosOperator(HITLOperator):
             return self._end(context, review.drafts_of(self.videos), answer)
 
     def _ask(self, context: Context, drafts: Sequence[Draft], *, again: bool) -> NoReturn:
-        """Ends this segment until there is an answer.
+        """Leaves the worker until there is an answer.
 
-        Airflow forgets an answer when the same question is asked once more. So a retry of a task that has asked only
-        waits. Since 3.4 a retry has no question of its own, and asks.
+        Airflow discards an answer when the same question is asked again, so a retry only waits for it. Since 3.4 the
+        question does not outlive a retry, so the retry asks again.
         """
         page = page_address(context["ti"].dag_id, context["ti"].run_id)
         self.body = "\n\n".join(filter(None, [self.body, review.text_of(drafts, page)]))
         self.params = _form(review.labels_of(drafts))
         if again or not _QUESTION_OUTLIVES_RETRY:
             super().execute(context)
-        if _HAS_A_STATE_FOR_IT:
+        if _HAS_AWAITING_STATE:
             raise TaskAwaitingInput(method_name="execute_complete", timeout=self.response_timeout)
         self.defer(
             trigger=HITLTrigger(
@@ -203,12 +203,12 @@ class ReviewVideosOperator(HITLOperator):
         )
 
     def _publish_question(self, context: Context, drafts: Sequence[Draft]) -> None:
-        told = {
+        published = {
             "question": review.question_of(drafts),
             "videos": [draft.key for draft in drafts],
             "manifests": review.manifests_of(self.videos),
         }
-        context["ti"].xcom_push(REVIEW_KEY, told)
+        context["ti"].xcom_push(REVIEW_KEY, published)
 
     def _end(self, context: Context, drafts: Sequence[Draft], answer: Answer) -> list[dict[str, Any]]:
         approved = review.chosen(drafts, answer)

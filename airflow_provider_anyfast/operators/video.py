@@ -17,10 +17,11 @@ from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.lookup import Lookup
-from airflow_provider_anyfast.ledger.matching import Asked
+from airflow_provider_anyfast.ledger.matching import RequestTraits
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit
-from airflow_provider_anyfast.ledger.record import Attach, Ledger, Submit
+from airflow_provider_anyfast.ledger.record import Attach, Submit
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events, lineage_of
 from airflow_provider_anyfast.links.page import page_of_task
@@ -41,7 +42,7 @@ from airflow_provider_anyfast.parameters import (
 from airflow_provider_anyfast.seedance.pricing import check_budget, describe_estimate
 from airflow_provider_anyfast.seedance.request import VideoRequest
 from airflow_provider_anyfast.seedance.result import describe_result, video_result
-from airflow_provider_anyfast.xcoms import own_xcom, publish, publish_failure
+from airflow_provider_anyfast.xcoms import mapped_xcoms, own_xcom, publish, publish_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,8 +62,8 @@ __all__ = ["DownloadVideoOperator", "GenerateVideoOperator"]
 LEDGER_KEY = "anyfast_generation"
 
 
-class WaitAndBudget(TaskParameters):
-    """The parameters of a generation apart from its request."""
+class RunParameters(TaskParameters):
+    """How to run a generation: every parameter that is not part of the request."""
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset({"output_path"})
 
@@ -78,7 +79,7 @@ class WaitAndBudget(TaskParameters):
     on_lost_submission: OnLostSubmission = "fail"
 
     def problems(self) -> Iterator[Problem]:
-        """A poster without a video beside it."""
+        """A poster without a saved video."""
         if self.save_poster and self.output_path is None:
             yield Problem(frozenset({"save_poster", "output_path"}), "save_poster=True needs an output_path")
 
@@ -88,7 +89,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
 
     The task records an intent before the submission and the generation's id after it, so that a retry continues with
     what is paid for. ``generation_id`` is pushed as its own XCom as soon as it exists, and at the end ``path``,
-    ``video_url``, ``seed``, ``last_frame_path`` and ``poster_path`` where they are known, so that other tasks can take
+    ``video_url``, ``seed``, ``last_frame_path`` and ``poster_path`` where they are known, so that other tasks can use
     ``video.output["path"]``. Clearing a task that has succeeded makes, and pays for, a new video.
 
     Args:
@@ -118,7 +119,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         save_poster: saves the first picture of the video next to it, as ``….poster.jpg``. Needs the extra ``media``.
         wait_for_completion: False returns as soon as the video is submitted; a ``VideoStatusSensor`` can wait for it.
         deferrable: waits in the triggerer, without holding a worker.
-        poll_interval: seconds between polls; None uses the default schedule, which starts when a video can be finished.
+        poll_interval: seconds between polls; None uses the default schedule, which starts when a video may be finished.
         max_tokens: refuses a request whose highest estimate is above this, before anything is billed.
         timeout: seconds from the submission after which the task fails. AnyFast still finishes and bills the video; a
             retry continues with it.
@@ -132,8 +133,8 @@ class GenerateVideoOperator(DeferrableJobMixin):
         "last_frame_url", "last_frame_path", "poster_path", "width", "height", "seconds", "frame_rate", "has_sound",
         "warnings", "duration", "resolution", "ratio", "seed", "usage", "estimated_tokens", "estimated_cost", "cost",
         "submitted_at", "finished_at"}``; unknown values are None, and money is text. With the extra ``media``,
-        ``width`` to ``has_sound`` are measured at the saved file, and ``warnings`` say how it differs from what was
-        asked for. An ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these values, without links
+        ``width`` to ``has_sound`` are measured in the saved file, and ``warnings`` say how it differs from the
+        request. An ``Asset`` or ``AssetAlias`` among the outlets gets the file's URI and these values, without links
         and paths, as the extra of its event.
 
     Raises:
@@ -227,7 +228,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.on_failure_callback = [*(self.on_failure_callback or ()), publish_failure]
         keys = [LEDGER_KEY] if asset_group is None else [LEDGER_KEY, GROUP_KEY]
         self.on_success_callback += [after_success(key) for key in keys if durable]
-        check_literals(self, VideoRequest, WaitAndBudget)
+        check_literals(self, VideoRequest, RunParameters)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or continues with the one that an earlier attempt paid for."""
@@ -242,28 +243,30 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 existing = self._video_output.existing_video()
                 if existing is not None:
                     self.log.info("%s exists already and is complete: nothing is submitted.", existing.path)
-                    return publish(context, video_result(Generation(""), **self._asked, saved=existing))
+                    return publish(context, video_result(Generation(""), **self._request_facts, saved=existing))
             with self.hook.get_conn() as client:
-                lookup = Lookup(client, others=lambda: self._ids_of_siblings(context), is_stopped=lambda: self.stopped)
+                lookup = Lookup(
+                    client, others=lambda: mapped_xcoms(context, "generation_id"), is_stopped=lambda: self.stopped
+                )
                 paid = get_or_submit(
                     ledger,
                     decision,
                     submit=partial(self._submit, context, client),
                     query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
-                    look=lookup.look,
+                    look_up=lookup.look_up,
                     on_lost_submission=self._options.on_lost_submission,
                     wait_if_unknown=True,
                 )
                 self._announce(context, paid)
                 if not self.wait_for_completion:
                     return publish(context, self._submitted(paid))
-                generation = paid.answer
+                generation = paid.generation
                 if generation is None or generation.outcome is Outcome.PENDING:
                     generation = self.wait(client, self._trigger(paid.id, paid.submitted_at))
                 return self._save(context, client, ledger, generation, paid.submitted_at)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Resumes after the deferral: polls AnyFast once more, and downloads the video."""
+        """Resumes after the deferral: polls AnyFast once more, and saves the video."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
             event = event or {}
             generation_id = event.get("job_id") or own_xcom(context, "generation_id")
@@ -277,7 +280,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 return self._save(context, client, ledger, generation, started_at)
 
     def on_kill(self) -> None:
-        """Ends a wait in this process. AnyFast cannot cancel, so the log says what continues."""
+        """Ends a wait in this process. AnyFast cannot cancel a generation, so this logs what becomes of it."""
         super().on_kill()
         what = (
             f"Generation {self._generation_id} may still be rendering. AnyFast cannot cancel it: it will finish and be "
@@ -293,13 +296,13 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.log.warning("Task stopped. %s %s", what, follows)
 
     @cached_property
-    def _given(self) -> tuple[VideoRequest, WaitAndBudget]:
+    def _given(self) -> tuple[VideoRequest, RunParameters]:
         """The rendered parameters.
 
         Raises:
             InvalidRequestError: AnyFast would refuse them; every problem is named.
         """
-        return read(self, VideoRequest, WaitAndBudget)
+        return read(self, VideoRequest, RunParameters)
 
     @property
     def request(self) -> VideoRequest:
@@ -307,11 +310,12 @@ class GenerateVideoOperator(DeferrableJobMixin):
         return self._given[0]
 
     @property
-    def _asked(self) -> dict[str, Any]:
+    def _request_facts(self) -> dict[str, Any]:
+        """What the result says about the request."""
         return {"prompt": self.request.prompt, "parameters": self.request.given()}
 
     @property
-    def _options(self) -> WaitAndBudget:
+    def _options(self) -> RunParameters:
         return self._given[1]
 
     @cached_property
@@ -323,7 +327,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         return store_for(context, LEDGER_KEY, durable=self.durable)
 
     def _ledger_for_request(self, context: Context) -> Ledger:
-        """The base URL is no part of a request, since a host has many spellings. Version 0.1.0 included it."""
+        """The ledger. The base URL stays out of the fingerprint, since a host has many spellings; 0.1.0 included it."""
         body = self.request.body()
         former = fingerprint_of(body, f"{self.anyfast_conn_id} {self.hook.settings.base_url}")
         return Ledger(
@@ -331,24 +335,17 @@ class GenerateVideoOperator(DeferrableJobMixin):
             max_tries=context["ti"].max_tries,
             fingerprint=fingerprint_of(body, self.anyfast_conn_id),
             former_fingerprints=[former],
-            asked=Asked.of(body),
+            traits=RequestTraits.of(body),
         )
 
-    def _ids_of_siblings(self, context: Context) -> set[str]:
-        """The generations of the other mapped instances of this task, as far as they are known."""
-        ti = context["ti"]
-        if ti.map_index is None or ti.map_index < 0:
-            return set()
-        return {str(id_) for id_ in ti.xcom_pull(task_ids=[self.task_id], key="generation_id") or () if id_}
-
     def _submit(self, context: Context, client: AnyFastClient, guard: Guard) -> str:
-        # Not while a DAG is parsed: the modules that make assets of files are a third of this operator's.
+        # Not while a DAG is parsed: the modules that turn files into assets are a third of all that this one imports.
         from airflow_provider_anyfast.assets.references import submit_with_assets  # noqa: PLC0415
 
         return submit_with_assets(context, client, self.request, self.anyfast_conn_id, guard, durable=self.durable)
 
     def _announce(self, context: Context, paid: PaidGeneration) -> None:
-        """Before anything else can fail; again on every attempt, since a retry clears XComs."""
+        """Publishes the id before anything else can fail, and on every attempt, since a retry clears XComs."""
         self._generation_id = paid.id
         context["ti"].xcom_push("generation_id", paid.id)
         self.video_link = task_log_page(self.hook.settings.base_url, paid.id)
@@ -358,7 +355,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
             self.log.info("Submitted generation %s: %s; %s.", paid.id, self.request.describe(), estimate)
 
     def _trigger(self, generation_id: str, submitted_at: float) -> VideoTrigger:
-        """The wait; its deadline counts from the submission, and an attempt that begins after it gets a new one."""
+        """The wait. Its deadline counts from the submission; an attempt that starts after it gets a new deadline."""
         from airflow_provider_anyfast.triggers.video import VideoTrigger  # noqa: PLC0415 - not while a DAG is parsed
 
         timeout, now = self._options.timeout, clock.now()
@@ -375,7 +372,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def _save(
         self, context: Context, client: AnyFastClient, ledger: Ledger, generation: Generation, submitted_at: float
     ) -> dict[str, Any]:
-        """The result of an ended generation, with its file where one is wanted."""
+        """The result of a generation that has ended, with its file if there is an ``output_path``."""
         if generation.outcome is Outcome.FAILED:
             ledger.mark_closed(generation.generation_id)
             raise generation_failure(generation)
@@ -389,7 +386,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
                 raise
         result = video_result(
             generation,
-            **self._asked,
+            **self._request_facts,
             saved=saved,
             submitted_at=submitted_at,
             estimated_tokens=self.request.estimated_tokens(),
@@ -406,11 +403,11 @@ class GenerateVideoOperator(DeferrableJobMixin):
         return publish(context, result)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """The references that the video was made from, and the file that it went to."""
+        """The references of the video, and the file that it was saved to."""
         del task_instance
         return lineage_of(*self._lineage)
 
     def _submitted(self, paid: PaidGeneration) -> dict[str, Any]:
-        generation = paid.answer or Generation(paid.id, model=self.request.model)
+        generation = paid.generation or Generation(paid.id, model=self.request.model)
         tokens = self.request.estimated_tokens()
-        return video_result(generation, **self._asked, submitted_at=paid.submitted_at, estimated_tokens=tokens)
+        return video_result(generation, **self._request_facts, submitted_at=paid.submitted_at, estimated_tokens=tokens)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class DownloadParameters(TaskParameters):
-    """What is downloaded, and where to."""
+    """What to download, and where to."""
 
     generation_id: Id = ""
     output_path: FilePath = "video"
@@ -46,10 +46,10 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
     Args:
         generation_id: the XCom of this name that ``GenerateVideoOperator`` pushed.
         output_path: local file, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in, and a
-            local folder is made. A last frame is saved next to it.
+            local folder is created. A last frame is saved next to it.
         overwrite: False keeps a complete video that is already there, and downloads nothing.
         save_poster: saves the first picture of the video next to it, as ``….poster.jpg``. Needs the extra ``media``.
-        anyfast_conn_id: a connection of the account that made the video.
+        anyfast_conn_id: a connection of the account that submitted the video.
 
     Returns:
         The same result as ``GenerateVideoOperator``, with ``path``.
@@ -86,7 +86,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         check_literals(self, DownloadParameters)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Asks for the link and downloads the video."""
+        """Fetches the link and downloads the video."""
         with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
             given = read(self, DownloadParameters)
             output = VideoOutput(given.output_path, given.overwrite, given.save_poster)
@@ -110,6 +110,6 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
             return publish(context, result)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """The generation, and the file that it went to."""
+        """The generation, and the file that it was saved to."""
         del task_instance
         return lineage_of(*self._lineage)

@@ -1,1 +1,1 @@
-"""Waiting as a task of its own."""
+"""Sensors: tasks that wait for a job of another task."""

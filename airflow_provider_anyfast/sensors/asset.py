@@ -1,4 +1,4 @@
-"""Waits for an asset that another task has created."""
+"""Waits for an asset that another task created."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class AssetStatusSensor(JobSensor[Asset]):
     """Succeeds when the asset is Active, and fails at once if it is Failed. Not billed.
 
     Args:
-        asset_id: the output of a ``CreateAssetOperator(wait_until_active=False)``, in any spelling.
-        deferrable: waits in the triggerer and holds no worker.
+        asset_id: the output of a ``CreateAssetOperator(wait_until_active=False)``, with or without ``asset://``.
+        deferrable: waits in the triggerer, without holding a worker.
         poke_interval: seconds between polls, as a number, as text (``"5"``, ``"00:00:05"``) or as a ``timedelta``.
         timeout: seconds from the first poke, in the same forms.
         anyfast_conn_id: a connection with the key that created the asset.
@@ -71,7 +71,7 @@ class AssetStatusSensor(JobSensor[Asset]):
         )
 
     def conclude(self, job: Asset) -> dict[str, Any]:
-        """The facts of the asset, or why AnyFast could not use it."""
+        """The asset's result; raises if AnyFast could not use it."""
         if job.outcome is Outcome.FAILED:
             raise asset_failure(job)
         return asset_facts(job)

@@ -1,4 +1,4 @@
-"""What both sensors do: poke, reschedule or defer until a job has ended."""
+"""The base of both sensors: poke, reschedule or defer until a job has ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class SensorParameters(TaskParameters):
-    """What both sensors take."""
+    """The parameters of both sensors."""
 
     poke_interval: Seconds = 15.0
     timeout: Seconds = 3600.0
@@ -61,12 +61,12 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         super().__init__(**kwargs)
         self.deferrable = deferrable
         self.anyfast_conn_id = anyfast_conn_id
-        # Airflow's own sensor takes fewer kinds of durations, and stops at the first one that it does not take.
+        # Airflow's own sensor accepts fewer kinds of durations, and raises at the first one that it does not accept.
         vars(self).update(poke_interval=poke_interval, timeout=timeout)
         self._poller: Poller[JobT] | None = None
 
     def check_parameters(self) -> None:
-        """Judges what holds no template, and gives Airflow's own sensor its durations as numbers.
+        """Checks values without a template, and converts the durations to numbers for Airflow's own sensor.
 
         Raises:
             InvalidRequestError: listing every problem.
@@ -82,7 +82,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         """The wait for the job from ``started_at`` (Unix seconds) on.
 
         Raises:
-            InvalidRequestError: a template has not rendered to what a parameter takes.
+            InvalidRequestError: a template rendered to an invalid value.
         """
 
     @abstractmethod
@@ -90,19 +90,19 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         """The result of a job that has ended; raises if it failed."""
 
     def connect(self) -> AnyFastClient:
-        """A client of the connection as it is now: somebody may correct it while a sensor waits for hours."""
+        """A new client each time, since somebody may correct the connection while a sensor waits for hours."""
         return AnyFastHook(self.anyfast_conn_id).get_conn()
 
     def execute(self, context: Context) -> Any:
-        """Pokes, or looks once and then leaves the wait to the triggerer."""
+        """Pokes; if deferrable, polls once and then defers."""
         if not self.deferrable:
             return super().execute(context)
         with fail_fast(context, self.anyfast_conn_id):
             trigger = self.trigger(clock.now())
-            step = self._ask(trigger, trigger.poller())
+            step = self._poll(trigger, trigger.poller())
             if isinstance(step, Finished) and step.job.outcome is Outcome.SUCCEEDED:
                 return self.conclude(step.job)
-            # A failure is raised after the deferral too, where Airflow minds soft_fail and never_fail.
+            # A failure is raised only after the deferral, where Airflow applies soft_fail and never_fail.
             return self.defer_until(trigger)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
             return self.conclude(job)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Asks once."""
+        """Polls once."""
         with fail_fast(context, self.anyfast_conn_id):
             memory = Memory(context) if self.reschedule else None
             trigger = self.trigger(memory.began_at if memory else clock.now())
@@ -124,7 +124,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
                 self._poller = trigger.poller()
                 if memory:
                     self._poller.trouble = memory.trouble
-            step = self._ask(trigger, self._poller)
+            step = self._poll(trigger, self._poller)
             if memory:
                 memory.save(self._poller.trouble if isinstance(step, Wait) else Trouble())
             if isinstance(step, GaveUp):
@@ -135,8 +135,8 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
                 return PokeReturnValue(is_done=True, xcom_value=self.conclude(step.job))
         return False
 
-    def _ask(self, trigger: JobTrigger[JobT], poller: Poller[JobT]) -> Wait | Ended[JobT]:
-        """One poll, judged by the same poller as every other."""
+    def _poll(self, trigger: JobTrigger[JobT], poller: Poller[JobT]) -> Wait | Ended[JobT]:
+        """One poll, and what the poller makes of its result."""
         with self.connect() as client:
             try:
                 return poller.on_answer(client.send_once(trigger.call(trigger.job_id)), clock.now())

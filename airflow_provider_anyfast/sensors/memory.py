@@ -1,4 +1,4 @@
-"""What a sensor in mode ``reschedule`` remembers from one poke to the next, each of which is a process of its own."""
+"""The state of a sensor in mode ``reschedule``, each of whose pokes runs in a new process."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 KEY = "anyfast_sensor"
-"""Of the store. XComs do not serve: Airflow clears them at every poke."""
+"""Key of the store. An XCom would not do: Airflow clears XComs at every poke."""
 
 
 class Memory:
-    """The failed polls in a row of one attempt. It holds nothing, and nothing is written, while polls succeed.
+    """The consecutive failed polls of one attempt. Nothing is stored while polls succeed.
 
     Attributes:
-        began_at: Unix seconds of the first of the polls that failed in a row, or of now.
-        trouble: what an earlier poke of the same attempt has saved.
+        began_at: Unix seconds of the first of the consecutive failures, or of now.
+        trouble: what an earlier poke of the same attempt saved.
     """
 
     def __init__(self, context: Context) -> None:
@@ -35,7 +35,7 @@ class Memory:
             self.trouble = Trouble(**stored)
 
     def save(self, trouble: Trouble) -> None:
-        """Keeps ``trouble`` for the next poke; no trouble is not kept."""
+        """Stores ``trouble`` for the next poke, or deletes the record if there is none."""
         if trouble != Trouble():
             self._store.set({**asdict(trouble), "began_at": self.began_at, "attempt": self._attempt})
             self._is_stored = True

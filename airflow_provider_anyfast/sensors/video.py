@@ -1,4 +1,4 @@
-"""Waits for a generation that another task has submitted."""
+"""Waits for a generation that another task submitted."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class VideoStatusSensor(JobSensor[Generation]):
 
     Args:
         generation_id: the XCom of this name of a ``GenerateVideoOperator(wait_for_completion=False)``.
-        deferrable: waits in the triggerer and holds no worker.
+        deferrable: waits in the triggerer, without holding a worker.
         poke_interval: seconds between polls, as a number, as text (``"15"``, ``"00:00:15"``) or as a ``timedelta``.
             AnyFast itself polls the model every 15 seconds.
         timeout: seconds from the first poke, in the same forms.
-        anyfast_conn_id: a connection of the account that made the video.
+        anyfast_conn_id: a connection of the account that submitted the video.
 
     Returns:
         The same fields as ``GenerateVideoOperator``.
 
     Raises:
         InvalidRequestError: a parameter is invalid; values without a template are checked while the DAG is parsed.
-        GenerationFailedError, ModerationError: the generation failed; asking again does not help.
+        GenerationFailedError, ModerationError: the generation failed; polling again does not help.
         GenerationNotFoundError: AnyFast does not know the id, in several responses over two minutes.
         AirflowSensorTimeout: the video was not finished in time. AnyFast still finishes and bills it.
     """
@@ -60,7 +60,7 @@ class VideoStatusSensor(JobSensor[Generation]):
         self.check_parameters()
 
     def connect(self) -> AnyFastClient:
-        """A new client. From the first poll on, "Open video" leads to AnyFast's task log."""
+        """A new client. Also links "Open video" to AnyFast's task log, from the first poll on."""
         client = super().connect()
         self._price = client.settings.price_per_million_tokens
         self.video_link = task_log_page(client.settings.base_url, str(self.generation_id))
@@ -78,7 +78,7 @@ class VideoStatusSensor(JobSensor[Generation]):
         )
 
     def conclude(self, job: Generation) -> dict[str, Any]:
-        """The result of the generation; asking again does not help where it has failed."""
+        """The result of the generation; raises if it failed."""
         if job.outcome is Outcome.FAILED:
             raise self._failure(job)
         self.video_link = job.video_url or self.video_link
@@ -86,7 +86,7 @@ class VideoStatusSensor(JobSensor[Generation]):
 
     @staticmethod
     def _failure(job: Generation) -> AnyFastError:
-        """Why the generation failed; a sensor cannot submit another, so no retry of it can help."""
+        """Why the generation failed. A sensor cannot submit another, so a retry of the sensor does not help."""
         failure = generation_failure(job)
         if not failure.retryable:
             return failure

@@ -1,1 +1,1 @@
-"""Waiting in the triggerer: triggers only read, and wake the worker when there is something to do."""
+"""Triggers: they only poll, and resume the task when there is something to do."""

@@ -24,7 +24,7 @@ class AssetTrigger(JobTrigger[Asset]):
 
     @classmethod
     def call(cls, job_id: str) -> endpoints.Call[Asset]:
-        """How an asset is polled."""
+        """The request that polls an asset."""
         return endpoints.get_asset(job_id)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What every trigger of this provider does: poll one job until it ends, and then resume the task."""
+"""The base of the triggers for one job: poll it until it ends, then resume the task."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.polling.schedule import Timing
 
 MIN_DEFERRAL = 10.0
-"""Seconds from the deferral to the event. Airflow can fail a task whose trigger fires while the worker that deferred it
-is still being reaped, which takes about 5 s (apache/airflow#67287, #72716). Airflow 3.1 spares no task that is back by
-then, 3.2 and 3.3 spare a scheduled one, and 3.4 spares a queued one too; none spares one that runs again."""
+"""Minimum seconds from the deferral to the event. Airflow can fail a task whose trigger fires while the worker that
+deferred it is still being reaped, which takes about 5 s (apache/airflow#67287, #72716). Airflow 3.1 fails the task in
+any state that it has reached by then, 3.2 and 3.3 do not fail a scheduled one, 3.4 does not fail a queued one either;
+all of them fail one that is running again."""
 
 
 class JobTrigger(BaseTrigger, Generic[JobT]):
-    """Polls until the job ends, or its deadline has passed, or asking makes no sense any more.
+    """Polls until the job ends, its deadline passes, or polling fails permanently.
 
-    The event only says that there is something to do. The worker asks AnyFast itself, so no link enters an event.
+    The event only resumes the task. The worker queries AnyFast itself, so no link enters an event.
 
     Args:
-        job_id: AnyFast's id of it.
+        job_id: AnyFast's id of the job.
         anyfast_conn_id: the connection; its secrets are looked up where the trigger runs.
         started_at: Unix seconds of the job's creation.
         deadline: Unix seconds.
-        poll_interval: seconds between polls; None follows the job.
-        kind: what jobs that take about as long have in common; lets this process learn when to poll.
-        deferred_at: Unix seconds of the deferral; None where it is long past.
+        poll_interval: seconds between polls; None uses ``timing``.
+        kind: groups jobs that take about as long, so that this process can learn when to poll.
+        deferred_at: Unix seconds of the deferral; None if it is long past.
     """
 
     label: ClassVar[str]
@@ -70,12 +71,12 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
     @classmethod
     @abstractmethod
     def call(cls, job_id: str) -> Call[JobT]:
-        """How a job is asked for."""
+        """The request that polls a job."""
 
     @classmethod
     @abstractmethod
     def timing(cls, anyfast_conn_id: str, kind: str) -> Timing:
-        """When jobs of this kind are polled, unless ``poll_interval`` says otherwise."""
+        """When to poll jobs of this kind, unless there is a ``poll_interval``."""
 
     @classmethod
     def learn(cls, anyfast_conn_id: str, kind: str, job: JobT, started_at: float) -> None:
@@ -94,17 +95,17 @@ class JobTrigger(BaseTrigger, Generic[JobT]):
         }
 
     def poller(self) -> Poller[JobT]:
-        """The course of this wait; the wait on the worker and the sensors take it from here too."""
+        """The poller of this wait; waits on the worker and sensors use it too."""
         timing = self.timing_for(self.anyfast_conn_id, self.kind, self.poll_interval)
         return Poller(self.job_id, started_at=self.started_at, deadline=self.deadline, schedule=timing)
 
     @classmethod
     def timing_for(cls, anyfast_conn_id: str, kind: str, poll_interval: float | None) -> Timing:
-        """When jobs are polled: as the user says, or else as their kind has it."""
+        """When to poll jobs: every ``poll_interval`` seconds, or else by their kind."""
         return Schedule.fixed(poll_interval) if poll_interval else cls.timing(anyfast_conn_id, kind)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yields one event: the arguments of this wait, and why asking stopped, if it had to."""
+        """Yields one event: the arguments of this wait, and why polling failed permanently, if it did."""
         call = self.call(self.job_id)
         async with shared_client(self.anyfast_conn_id) as client:
             ended = await wait_for_async(self.poller(), lambda: client.send_once(call))

@@ -1,4 +1,4 @@
-"""One trigger for many jobs: it polls each as a trigger of its own would, and resumes the task once."""
+"""One trigger for many jobs: it polls each like a separate trigger, and resumes the task once."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.triggers.base import JobTrigger
 
 PROGRESS_SECONDS = 60.0
-"""Seconds between two lines of progress in the log."""
+"""Seconds between two log lines about progress."""
 MAX_CONCURRENT_POLLS = 100
-"""Questions of one trigger at the same time."""
+"""Polls of one trigger at the same time."""
 _CHUNK = 200
-"""Jobs that are taken on at a time, so that thousands of them do not hold up the other triggers of the process."""
+"""Jobs added without a pause, so that thousands of them do not hold up the other triggers of the process."""
 _SLICE = 0.5
-"""Seconds for which answers are awaited before the clock is looked at."""
+"""Seconds for which responses are awaited before the clock is checked."""
 
 
 class JobsTrigger(BaseTrigger, Generic[JobT]):
     """Polls until enough of the jobs have ended, or the task has something else to do.
 
-    The event only says which have ended. The worker asks AnyFast itself, so no link enters an event.
+    The event only says which have ended. The worker queries AnyFast itself, so no link enters an event.
 
     Args:
-        jobs: for each its id, and in Unix seconds its creation and its deadline; or the same as JSON.
+        jobs: for each, its id, and its creation and its deadline in Unix seconds; or the same as JSON.
         anyfast_conn_id: the connection; its secrets are looked up where the trigger runs.
-        poll_interval: seconds between polls of one job; None follows the job.
-        kind: what they have in common, if they take about as long; lets this process learn when to poll.
+        poll_interval: seconds between polls of one job; None uses the jobs' own timing.
+        kind: groups jobs that take about as long, so that this process can learn when to poll; empty if they differ.
         min_finished: how many have to end before the task is resumed; None waits for all.
-        resume_at: Unix seconds at which the task is resumed if any job has ended, or, once that has passed, as soon as
-            one does; None never.
-        deferred_at: Unix seconds of the deferral; None where it is long past.
-        enough, wake_at: the names that version 0.1.0 gave to ``min_finished`` and ``resume_at``. Rows with them wait in
-            the database of an Airflow that was upgraded.
+        resume_at: Unix seconds at which the task is resumed if any job has ended or, after that, as soon as one ends;
+            None never.
+        deferred_at: Unix seconds of the deferral; None if it is long past.
+        enough, wake_at: the names of ``min_finished`` and ``resume_at`` in version 0.1.0. Trigger rows with these names
+            may wait in the database of an Airflow that was upgraded.
     """
 
     trigger_class: ClassVar[type[JobTrigger[Any]]]
@@ -85,7 +85,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
 
     @property
     def deadline(self) -> float:
-        """Unix seconds after which no job is waited for any more."""
+        """Unix seconds after which the wait for every job is over."""
         return max((deadline for _, _, deadline in self.jobs), default=clock.now())
 
     @cached_property
@@ -95,7 +95,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments: ids, times and the name of the connection, nothing secret.
 
-        The jobs are one text: Airflow walks through a list item by item, in the triggerer's loop.
+        The jobs are one string: Airflow processes a list item by item, in the triggerer's event loop.
         """
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "jobs": json.dumps(self.jobs, separators=(",", ":")),
@@ -109,11 +109,11 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
 
     @classmethod
     def call(cls, job_id: str) -> Call[JobT]:
-        """How one of the jobs is asked for."""
+        """The request that polls one of the jobs."""
         return cls.trigger_class.call(job_id)
 
     def pollers(self) -> Iterator[tuple[str, Poller[JobT]]]:
-        """The course of the wait for each job; they are small, and made one by one."""
+        """The poller of each job, created one by one."""
         timing = self.trigger_class.timing_for(self.anyfast_conn_id, self.kind, self.poll_interval)
         for job_id, started_at, deadline in self.jobs:
             yield job_id, Poller(job_id, started_at=started_at, deadline=deadline, schedule=timing)
@@ -127,7 +127,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         return now >= self.resume_at and (bool(watch.ended) or not self.jobs)
 
     def log_progress(self, watch: Watch[JobT]) -> None:
-        """A line now and then."""
+        """Logs progress at most every ``PROGRESS_SECONDS``."""
         if not self.jobs or clock.now() - self._logged_at < PROGRESS_SECONDS:
             return
         self._logged_at = clock.now()
@@ -148,49 +148,49 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         )
 
     async def watch(self, client: AsyncAnyFastClient) -> Watch[JobT]:
-        """Asks about the jobs until the task has something to do."""
+        """Polls the jobs until the task has something to do."""
         watch: Watch[JobT] = Watch()
         for number, (job_id, poller) in enumerate(self.pollers()):
             watch.add(job_id, poller, clock.now())
             if number % _CHUNK == _CHUNK - 1:
                 await asyncio.sleep(0)
         in_flight: set[asyncio.Task[None]] = set()
-        answered = asyncio.Event()
+        responded = asyncio.Event()
         try:
             while not self.is_over(watch, clock.now()):
                 self.log_progress(watch)
                 while len(in_flight) < MAX_CONCURRENT_POLLS and (due := watch.take_due(clock.now())) is not None:
-                    question = asyncio.create_task(self._ask(client, watch, due))
-                    in_flight.add(question)
-                    question.add_done_callback(in_flight.discard)
-                    question.add_done_callback(lambda _: answered.set())
-                await self._pause(watch, answered if in_flight else None)
+                    poll = asyncio.create_task(self._poll(client, watch, due))
+                    in_flight.add(poll)
+                    poll.add_done_callback(in_flight.discard)
+                    poll.add_done_callback(lambda _: responded.set())
+                await self._pause(watch, responded if in_flight else None)
         finally:
-            questions = list(in_flight)
-            for question in questions:
-                question.cancel()
-            await asyncio.gather(*questions, return_exceptions=True)
+            polls = list(in_flight)
+            for poll in polls:
+                poll.cancel()
+            await asyncio.gather(*polls, return_exceptions=True)
         return watch
 
-    async def _pause(self, watch: Watch[JobT], answered: asyncio.Event | None) -> None:
-        """Waits until a job is due, an answer has come, or the task is to be resumed."""
+    async def _pause(self, watch: Watch[JobT], responded: asyncio.Event | None) -> None:
+        """Waits until a job is due, a response has arrived, or the task is to be resumed."""
         seconds = watch.pause(clock.now())
-        if answered is not None:
-            answered.clear()
+        if responded is not None:
+            responded.clear()
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(answered.wait(), min(seconds, _SLICE))
+                await asyncio.wait_for(responded.wait(), min(seconds, _SLICE))
             return
         if self.resume_at is not None and clock.now() < self.resume_at:
             seconds = min(seconds, self.resume_at - clock.now())
         await clock.sleep_async(seconds)
 
-    async def _ask(self, client: AsyncAnyFastClient, watch: Watch[JobT], job_id: str) -> None:
+    async def _poll(self, client: AsyncAnyFastClient, watch: Watch[JobT], job_id: str) -> None:
         try:
-            answer = await client.send_once(self.call(job_id))
+            job = await client.send_once(self.call(job_id))
         except Exception as error:  # noqa: BLE001 - the watch judges it
             ended = watch.failed(job_id, error, clock.now())
         else:
-            ended = watch.answered(job_id, answer, clock.now())
+            ended = watch.answered(job_id, job, clock.now())
         if isinstance(ended, Finished):
             self.trigger_class.learn(self.anyfast_conn_id, self.kind, ended.job, self._created_at[job_id])
         elif isinstance(ended, GaveUp):

@@ -1,6 +1,6 @@
 """One client for all triggers of a triggerer process that wait with the same connection.
 
-A client of its own for every trigger would cost a connection look-up, a TLS context (25 ms, 0.65 MB) and a socket each.
+A separate client for each trigger would cost a connection look-up, a TLS context (25 ms, 0.65 MB) and a socket each.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.transport import AsyncAnyFastClient
 
-LONGEST_USE = 900.0
-"""Seconds after which new triggers look the connection up anew, so that a changed key is seen."""
+MAX_CLIENT_AGE = 900.0
+"""Seconds after which new triggers look the connection up again, so that they use a changed key."""
 
 
 @dataclass(eq=False)
 class _Shared:
-    """One client and how many triggers use it. ``client`` is awaited, since the look-up takes a moment."""
+    """One client, and the number of triggers that use it. ``client`` is a task, since the look-up takes a moment."""
 
     client: asyncio.Task[AsyncAnyFastClient]
     made_at: float
@@ -33,24 +33,24 @@ class _Shared:
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
-"""By event loop, which a client is bound to, and connection id."""
+"""By event loop, to which a client is bound, and connection id."""
 
 
 @asynccontextmanager
 async def shared_client(anyfast_conn_id: str) -> AsyncIterator[AsyncAnyFastClient]:
-    """The client of this event loop and connection; it is closed when its last user leaves.
+    """The client of this event loop and connection; the last trigger that uses it closes it.
 
     Raises:
         ConfigurationError: a value of the connection is missing or malformed.
     """
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     shared = clients.get(anyfast_conn_id)
-    if shared is None or clock.now() - shared.made_at > LONGEST_USE:
+    if shared is None or clock.now() - shared.made_at > MAX_CLIENT_AGE:
         making = asyncio.ensure_future(AnyFastHook(anyfast_conn_id).get_async_conn())
         shared = clients[anyfast_conn_id] = _Shared(making, clock.now())
     shared.users += 1
     try:
-        # Shielded: a trigger that is cancelled must not take the client from the others.
+        # Shielded, since a cancelled trigger must not cancel the client of the others.
         yield await asyncio.shield(shared.client)
     finally:
         shared.users -= 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.polling.schedule import Timing
 
 _completion_times: dict[tuple[str, str], CompletionTimes] = {}
-"""What this process has seen, by connection and kind of video."""
+"""What this process has learned, by connection and kind of video."""
 
 
 class VideoTrigger(JobTrigger[Generation]):
@@ -28,22 +28,22 @@ class VideoTrigger(JobTrigger[Generation]):
 
     @classmethod
     def call(cls, job_id: str) -> endpoints.Call[Generation]:
-        """How a generation is polled."""
+        """The request that polls a generation."""
         return endpoints.query_generation(job_id)
 
     @classmethod
     def timing(cls, anyfast_conn_id: str, kind: str) -> Timing:
-        """What is usual for such videos, until this process has seen enough of the same kind and connection."""
+        """The default schedule for such videos, until this process has seen enough of the same kind and connection."""
         return _times(anyfast_conn_id, kind) if kind else video_schedule(kind)
 
     @classmethod
     def learn(cls, anyfast_conn_id: str, kind: str, job: Generation, started_at: float) -> None:
-        """Remembers how long the video took, unless it is a sandbox's, which takes as long as its user likes."""
+        """Remembers how long the video took, unless it is a sandbox's, whose user sets how long it takes."""
         if kind not in ("", SANDBOX) and job.outcome is Outcome.SUCCEEDED and job.finished_at is not None:
             _times(anyfast_conn_id, kind).add(job.finished_at - (job.submitted_at or started_at))
 
     async def on_kill(self) -> None:
-        """AnyFast cannot cancel a generation, so this only says what goes on."""
+        """AnyFast cannot cancel a generation, so this only logs what continues."""
         self.log.warning(
             "This task no longer waits for generation %s. AnyFast cannot cancel it: it will finish and be billed. A "
             "retry or a clear of the task resumes it.",
@@ -57,7 +57,7 @@ class VideosTrigger(JobsTrigger[Generation]):
     trigger_class = VideoTrigger
 
     async def on_kill(self) -> None:
-        """AnyFast cannot cancel a generation, so this only says what goes on."""
+        """AnyFast cannot cancel a generation, so this only logs what continues."""
         self.log.warning(
             "This task no longer waits for %d generations. AnyFast cannot cancel them: they will finish and be billed. "
             "A retry or a clear of the task resumes them.",

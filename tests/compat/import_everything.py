@@ -18,7 +18,7 @@ OF_EXTRAS = ("av", "PIL")
 
 
 def main() -> None:
-    """Import all of it, and exit with a sentence where that would prove nothing."""
+    """Imports every module; exits with a message if that would prove nothing."""
     if found := [name for name in OF_EXTRAS if find_spec(name)]:
         sys.exit(f"This proves nothing while the extras are installed: {', '.join(found)}")
     if not Path(airflow_provider_anyfast.__file__).is_relative_to(sys.prefix):

@@ -1,4 +1,4 @@
-"""The wheel, as installed beside some Airflow: what it brings loads, and a DAG of it makes a video."""
+"""The wheel, installed with some version of Airflow: its example DAGs load, and one of them makes a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch whose worker is killed at every step that is seen from outside: nothing is billed twice."""
+"""A batch whose worker is killed at every externally visible step: nothing is billed twice."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def manifest(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("state_store", LEDGER_PLACES)
-def test_a_worker_that_is_killed_at_any_step_costs_nothing(
+def test_a_worker_that_is_killed_at_any_step_bills_nothing_twice(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, *, state_store: bool
 ) -> None:
     def fresh(name: str) -> tuple[TaskRunner, Any]:
@@ -50,7 +50,7 @@ def test_a_worker_that_is_killed_at_any_step_costs_nothing(
         return tried, batch(tmp_path / name)
 
     clean, make = fresh("clean")
-    steps = ("variable", "http POST") if not state_store else ("",)  # what else there is, the state store's turn sees
+    steps = ("variable", "http POST") if not state_store else ("",)  # the run with the state store covers the others
     points = [
         point for point in clean.attempt(make).crash_points if point.side == "after" and point.name.startswith(steps)
     ]
@@ -68,5 +68,5 @@ def test_a_worker_that_is_killed_at_any_step_costs_nothing(
             assert statuses.count("LOST") == 1, (point, end.log_text)
             assert statuses.count("SUCCESS") == 1, point
             in_doubt.append(point.name)
-    # Between the note of the intent and the note of the answer nobody can know.
+    # Between the record of the intent and that of the response, it is unknown whether the row was billed.
     assert len(in_doubt) == 2 * 2, in_doubt

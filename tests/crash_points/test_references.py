@@ -1,4 +1,4 @@
-"""Tasks whose files become assets, killed at every step of that: one group is billed, and an asset for each picture."""
+"""Tasks whose files become assets, killed at every step: one group is billed, and one asset for each picture."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def batch(folder: Path, pictures: list[str]) -> Callable[[], BaseOperator]:
 
 
 def creation_steps(points: list[CrashPoint]) -> list[CrashPoint]:
-    """The points after each creation of the library, and after each record of one."""
+    """The points after each creation in the library, and after each record of one."""
     about = [point.step for point in points if "/volc/asset/" in point.name]
     kinds = ("http POST /volc/asset/Create", "variable put")
     return [
@@ -69,7 +69,7 @@ def creation_steps(points: list[CrashPoint]) -> list[CrashPoint]:
 
 
 @pytest.mark.parametrize(("make_task", "videos"), [(video, 1), (batch, 2)], ids=["on the worker", "deferred"])
-def test_a_worker_that_is_killed_while_files_become_assets_pays_for_nothing_twice(
+def test_a_worker_that_is_killed_while_it_creates_assets_pays_for_nothing_twice(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, make_task: Any, videos: int
 ) -> None:
     pictures = []

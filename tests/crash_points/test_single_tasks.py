@@ -1,4 +1,4 @@
-"""One video, one group, one asset, killed at every step that is seen from outside: nothing is billed twice."""
+"""One video, one group, one asset, killed at every externally visible step: nothing is billed twice."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
 
 @pytest.fixture
 def runner(runner: TaskRunner, request: pytest.FixtureRequest) -> TaskRunner:
-    """With or without the task state that Airflow 3.3 brought."""
+    """With or without the task state, which Airflow has since 3.3."""
     return replace(runner, state_store=request.param)
 
 
 def gaps(clean: Attempt) -> list[CrashPoint]:
-    """Every moment between two steps once: what is after one step is before the next."""
+    """Every moment between two steps, once: the moment after one step is the moment before the next."""
     return [point for point in clean.crash_points if point.side == "after" or point.step == 1]
 
 
@@ -54,7 +54,7 @@ def gaps(clean: Attempt) -> list[CrashPoint]:
     ],
     indirect=["runner"],
 )
-def test_a_crash_at_any_step_buys_one_video_and_ends_with_its_file(
+def test_after_a_crash_at_any_step_one_video_is_billed_and_saved(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, way: dict[str, Any]
 ) -> None:
     make = video(**way, output_path=str(tmp_path / "{generation_id}.mp4"))

@@ -1,4 +1,4 @@
-"""Places to keep a ledger's record in, of which some fail."""
+"""In-memory stores of a ledger's record, some of which fail."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class OutageError(Exception):
-    """Airflow's API server does not answer."""
+    """Airflow's API server does not respond."""
 
 
 class Shelf:
-    """Keeps a record as JSON would; ``failures`` is how many of the next calls of each kind fail."""
+    """Keeps a record as JSON; ``failures`` is how many of the next calls of each kind fail."""
 
     def __init__(self, value: Any = None, **failures: int) -> None:
         self.value = value

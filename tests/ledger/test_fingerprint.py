@@ -1,4 +1,4 @@
-"""The same request has the same fingerprint however its links are signed, and another request has another."""
+"""A request has the same fingerprint however its links are signed, and different requests have different ones."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ signed = pytest.mark.parametrize("link", SIGNED.values(), ids=SIGNED.keys())
 
 
 @signed
-def test_signing_a_link_anew_makes_no_other_request(link: str) -> None:
+def test_a_link_with_a_new_signature_is_the_same_request(link: str) -> None:
     assert of(link.format(n=1)) == of(link.format(n=2))
 
 
 @signed
-def test_a_link_to_another_file_makes_another_request(link: str) -> None:
+def test_a_link_to_another_file_is_another_request(link: str) -> None:
     assert of(link.format(n=1)) != of(link.replace("a.png", "b.png").replace("a%20b", "b").format(n=1))
 
 
 @signed
-def test_a_signed_link_in_a_prompt_is_no_other_request_either(link: str) -> None:
+def test_a_link_with_a_new_signature_in_a_prompt_is_the_same_request(link: str) -> None:
     first, second = (fingerprint_of({"prompt": f'Like "{link.format(n=n)}" here'}, CONNECTION) for n in (1, 2))
     assert first == second
 
@@ -76,7 +76,7 @@ def test_a_signed_link_in_a_prompt_is_no_other_request_either(link: str) -> None
         ("https://host/a.png?a=1&b=2", "https://host/a.png?a=1"),
     ],
 )
-def test_whatever_else_differs_in_a_link_makes_another_request(one: str, other: str) -> None:
+def test_any_other_difference_in_a_link_is_another_request(one: str, other: str) -> None:
     assert of(one) != of(other)
 
 
@@ -93,14 +93,14 @@ def test_whatever_else_differs_in_a_link_makes_another_request(one: str, other: 
         {"extra_body": {"priority": 1}},
     ],
 )
-def test_whatever_differs_in_a_request_makes_another_fingerprint(parameters: dict[str, Any]) -> None:
+def test_any_difference_in_a_request_changes_the_fingerprint(parameters: dict[str, Any]) -> None:
     given: dict[str, Any] = {"prompt": "A boat", "duration": 5}
     same = fingerprint_of(VideoRequest.parse(**given).body(), CONNECTION)
     assert fingerprint_of(VideoRequest.parse(**given).body(), CONNECTION) == same
     assert fingerprint_of(VideoRequest.parse(**{**given, **parameters}).body(), CONNECTION) != same
 
 
-def test_another_payer_makes_another_fingerprint() -> None:
+def test_another_connection_changes_the_fingerprint() -> None:
     assert of("https://host/a.png") != of("https://host/a.png", "other https://www.anyfast.ai")
 
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from airflow_provider_anyfast.client.billing import CONSUME, LogRow
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.ledger.matching import (
-    Asked,
     Billed,
     Found,
     LogSnapshot,
-    Lost,
+    LostSubmission,
+    RequestTraits,
     Unknown,
     Verdict,
-    ids_to_ask_for,
+    ids_to_query,
     judge,
 )
 
@@ -27,9 +27,9 @@ BODY = {"model": "seedance", "content": [{"type": "text", "text": "A boat"}], "d
 SENT = 1_780_000_000.0
 
 
-def lost(request_id: str = "", *, lost_after: float | None = 1.0, **body: Any) -> Lost:
+def lost(request_id: str = "", *, lost_after: float | None = 1.0, **body: Any) -> LostSubmission:
     lost_at = None if lost_after is None else SENT + lost_after
-    return Lost(Asked.of({**BODY, **body}), SENT, lost_at, SENT + (lost_after or 0.0), request_id)
+    return LostSubmission(RequestTraits.of({**BODY, **body}), SENT, lost_at, SENT + (lost_after or 0.0), request_id)
 
 
 def charge(at: float = 0.0, **parts: Any) -> LogRow:
@@ -40,12 +40,12 @@ def shown(id_: str, **facts: Any) -> Generation:
     return Generation(id_, "SUCCESS", Outcome.SUCCEEDED, **{"duration": 4, **facts})
 
 
-def verdict(one: Lost, *rows: LogRow, after: float = 60.0, **snapshot: Any) -> Verdict:
+def verdict(one: LostSubmission, *rows: LogRow, after: float = 60.0, **snapshot: Any) -> Verdict:
     (found,) = judge([one], LogSnapshot(rows, SENT + after, **snapshot))
     return found
 
 
-def test_the_request_id_of_a_lost_answer_proves_its_charge_at_once_and_among_any_others() -> None:
+def test_the_request_id_of_a_lost_response_proves_its_charge_at_once_among_any_others() -> None:
     rows = (charge(request_id="other", task_id="task_1"), charge(request_id="ours", task_id="task_2"))
     assert verdict(lost("ours"), *rows, after=0.0) == Found("task_2")
     assert verdict(lost("ours"), replace(rows[1], task_id=""), after=0.0) == Billed((replace(rows[1], task_id=""),))
@@ -57,11 +57,11 @@ def test_another_request_id_proves_that_a_charge_is_not_ours() -> None:
     )
 
 
-def test_no_row_is_never_not_billed() -> None:
+def test_a_missing_row_never_proves_that_nothing_was_billed() -> None:
     assert verdict(lost()) == Unknown((), is_log_read=True)
 
 
-def test_the_only_charge_left_over_is_ours_when_no_other_can_come() -> None:
+def test_the_only_charge_left_over_is_ours_once_no_other_can_appear() -> None:
     one, snapshot = charge(task_id="task_1"), {"shown": {"task_1": shown("task_1")}}
     assert verdict(lost(), one, after=60, **snapshot) == Found("task_1")
     assert isinstance(verdict(lost(), one, after=5, **snapshot), Unknown)
@@ -69,13 +69,13 @@ def test_the_only_charge_left_over_is_ours_when_no_other_can_come() -> None:
 
 
 @pytest.mark.parametrize("facts", [{"duration": 5}, {"seed": 8}, {"prompt": "A ship"}])
-def test_a_video_that_shows_another_request_is_not_ours(facts: dict[str, Any]) -> None:
+def test_a_video_that_differs_from_the_request_is_not_ours(facts: dict[str, Any]) -> None:
     found = verdict(lost(), charge(task_id="task_1"), shown={"task_1": shown("task_1", **facts)})
     assert found == Unknown((), is_log_read=True)
 
 
 @pytest.mark.parametrize("at", [-30, 90])
-def test_where_others_use_the_key_at_that_moment_the_only_charge_in_time_proves_nothing(at: float) -> None:
+def test_if_others_use_the_key_at_that_moment_the_only_charge_in_the_window_proves_nothing(at: float) -> None:
     rows = charge(task_id="task_1"), charge(at, task_id="task_2")
     answers = {"task_1": shown("task_1"), "task_2": shown("task_2")}
     assert isinstance(verdict(lost(), *rows, shown=answers), Unknown)
@@ -83,7 +83,7 @@ def test_where_others_use_the_key_at_that_moment_the_only_charge_in_time_proves_
 
 
 @pytest.mark.parametrize("facts", [{"seed": 7}, {"prompt": "A  boat"}])
-def test_a_seed_or_a_prompt_shows_ours_among_others(facts: dict[str, Any]) -> None:
+def test_a_seed_or_a_prompt_identifies_our_video_among_others(facts: dict[str, Any]) -> None:
     rows = charge(task_id="task_1"), charge(task_id="task_2")
     answers = {"task_1": shown("task_1"), "task_2": shown("task_2", **facts)}
     assert verdict(lost(), *rows, shown=answers) == Found("task_2")
@@ -95,26 +95,26 @@ def test_a_charge_of_another_time_or_model_is_not_ours(at: float, model: str) ->
     assert isinstance(found, Unknown)
 
 
-def test_a_killed_worker_leaves_as_long_as_the_gateway_may_hold_an_answer() -> None:
+def test_after_a_killed_worker_the_window_is_as_long_as_the_gateway_may_hold_a_response() -> None:
     late = charge(290, task_id="task_1")
     assert verdict(lost(lost_after=None), late, after=900, shown={"task_1": shown("task_1")}) == Found("task_1")
 
 
-def test_a_video_that_shows_nothing_yet_is_waited_for_until_the_last_look() -> None:
+def test_a_video_that_shows_nothing_yet_is_waited_for_until_the_last_query() -> None:
     bare = {"task_1": Generation("task_1", "NOT_START", Outcome.PENDING)}
     assert isinstance(verdict(lost(), charge(task_id="task_1"), shown=bare, is_last=False), Unknown)
     assert verdict(lost(), charge(task_id="task_1"), shown=bare) == Found("task_1")
 
 
-def test_a_later_row_names_the_video_of_a_charge_by_its_request_id() -> None:
+def test_a_later_row_with_the_same_request_id_names_the_video_of_a_charge() -> None:
     rows = charge(request_id="r"), charge(50, type=6, task_id="task_1")
     snapshot = LogSnapshot(rows, SENT + 60)
-    assert ids_to_ask_for([lost()], snapshot) == ["task_1"]
+    assert ids_to_query([lost()], snapshot) == ["task_1"]
     answers = {"task_1": shown("task_1", request_id="r")}
     assert verdict(lost(), *rows, shown=answers) == verdict(lost("r"), *rows, shown=answers) == Found("task_1")
 
 
-def test_two_lost_rows_that_nothing_tells_apart_are_both_billed_and_neither_is_found() -> None:
+def test_two_lost_rows_that_cannot_be_told_apart_are_both_billed_and_neither_is_found() -> None:
     rows = charge(task_id="task_1"), charge(task_id="task_2")
     answers = {"task_1": shown("task_1"), "task_2": shown("task_2")}
     two = [lost(seed=None), lost(seed=None)]
@@ -123,7 +123,7 @@ def test_two_lost_rows_that_nothing_tells_apart_are_both_billed_and_neither_is_f
 
 
 def test_a_record_of_an_earlier_version_proves_nothing() -> None:
-    assert isinstance(verdict(replace(lost(), asked=None), charge(task_id="task_1")), Unknown)
+    assert isinstance(verdict(replace(lost(), traits=None), charge(task_id="task_1")), Unknown)
 
 
 ROWS = st.lists(
@@ -150,8 +150,8 @@ LOST = st.lists(
 
 
 @given(several=LOST, rows=ROWS, answers=SHOWN, after=st.sampled_from([0.0, 30.0, 1000.0]))
-def test_whatever_the_log_holds_what_is_found_is_charged_in_time_and_shows_nothing_of_another(
-    several: list[Lost], rows: list[LogRow], answers: dict[str, Generation | None], after: float
+def test_with_any_log_a_found_video_is_charged_in_the_window_and_matches_the_request(
+    several: list[LostSubmission], rows: list[LogRow], answers: dict[str, Generation | None], after: float
 ) -> None:
     known = {id_: answer and replace(answer, generation_id=id_) for id_, answer in answers.items()}
     verdicts = judge(several, LogSnapshot(rows, SENT + after, others={"task_3"}, shown=known))
@@ -165,6 +165,6 @@ def test_whatever_the_log_holds_what_is_found_is_charged_in_time_and_shows_nothi
         answer = known[id_]
         assert id_ != "task_3"
         assert answer is not None
-        assert one.asked is not None
-        assert not one.asked.differs_from(answer)
+        assert one.traits is not None
+        assert not one.traits.differs_from(answer)
         assert after >= 20

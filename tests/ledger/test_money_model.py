@@ -1,10 +1,10 @@
-"""No course of events makes a task pay for more than its user asked for, or lose what it has paid for.
+"""No sequence of events makes a task pay for more than its user wants, or lose what it has paid for.
 
-Hypothesis invents the courses: attempts that are killed at any step or whose store fails, stores what it refuses or
-finds nothing, submissions whose answers are lost, questions whose answers lie, generations that end in any way or are
-forgotten, retries whose request renders differently, clears (also those that discard the task state, as Airflow 3.4
-does), changed requests, changed numbers of retries, and records that version 0.1.0 left in the task state. Lost
-submissions are looked for in billing logs of every kind, with rows of other programs in them.
+Hypothesis generates the sequences: attempts that are killed at any step; a store that fails, that stores what it
+refuses, or that finds nothing; submissions whose responses are lost, and queries with wrong responses; generations that
+end in any way or are forgotten; retries whose request renders differently; clears (also those that discard the task
+state, as in Airflow 3.4); changed requests and numbers of retries; and records that version 0.1.0 left in the task
+state. Lost submissions are looked up in every kind of billing log, with rows of other programs in them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,17 @@ from airflow_provider_anyfast.client.billing import CONSUME, LogRow
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
-from airflow_provider_anyfast.ledger.matching import Asked, Found, LogSnapshot, Lost, Unknown, Verdict, judge
+from airflow_provider_anyfast.ledger.ledger import Ledger
+from airflow_provider_anyfast.ledger.matching import (
+    Found,
+    LogSnapshot,
+    LostSubmission,
+    RequestTraits,
+    Unknown,
+    Verdict,
+    judge,
+)
 from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_submit
-from airflow_provider_anyfast.ledger.record import Ledger
 from airflow_provider_anyfast.ledger.stores import TaskStore
 from tests.ledger.memory_store import OutageError, Shelf
 from tests.support.clock import FakeClock
@@ -40,7 +48,7 @@ REQUEST = {"model": "seedance", "content": [{"type": "text", "text": "A boat"}],
 
 
 class KilledError(BaseException):
-    """The worker is gone."""
+    """The worker was killed."""
 
 
 class End(str, Enum):
@@ -57,7 +65,7 @@ Send = Literal["accepted", "accepted, answer lost", "not accepted, answer lost",
 
 @dataclass
 class Plan:
-    """What befalls one attempt. Steps are counted over the store and AnyFast, each before and after its effect."""
+    """The failures of one attempt. Steps are counted over the store and AnyFast, each before and after its effect."""
 
     killed_at: int | None = None
     outages: dict[str, int] = field(default_factory=dict)
@@ -78,7 +86,7 @@ class Plan:
 
     @property
     def may_leave_an_intent(self) -> bool:
-        """Whether an intent can stay behind although no request was sent: nobody was left to take it back."""
+        """Whether an intent can remain although no request was sent, since no process was left to clear it."""
         return self.killed_at is not None or any(times > 1 for times in self.outages.values())
 
 
@@ -109,7 +117,7 @@ PLANS = st.builds(
 
 
 class AnyFast:
-    """The service: what it was sent, what it has accepted (and so billed), and how that ended."""
+    """The service: what it received, what it accepted (and so billed), and how that ended."""
 
     def __init__(self) -> None:
         self.accepted: list[str] = []
@@ -135,7 +143,7 @@ class AnyFast:
 
 
 class OddShelf(Shelf):
-    """Can store what it then answers with an error."""
+    """Can store a value and raise an error nevertheless."""
 
     def set(self, value: dict[str, Any]) -> None:
         if self.failures.get("set but stored", 0) > 0:
@@ -159,20 +167,20 @@ class Task(RuleBasedStateMachine):
         self.was_upgraded = False
         self.anyfast = AnyFast()
         self.wanted = True  # the user wants one video paid for, and it has not been
-        self.paid_for: str | None = None  # what an attempt has certainly noted
+        self.paid_for: str | None = None  # what an attempt has certainly recorded
         self.request = 0
         self.rendering = 0
         self.has_resubmitted = False
-        self.was_sent = False  # a request has left whose answer is not recorded
+        self.was_sent = False  # a request was sent whose response is not recorded
         self.may_have_left_an_intent = False
         self.made_for: dict[str, int] = {}
         self.max_tries = 3
         self.policy: OnLostSubmission = "fail"
         self.may_run = True
-        self.ended = False  # the user has the file, or was told that none will come
+        self.ended = False  # the user has the file, or a message that there will be none
         self.refunded: set[str] = set()
         self.accepted_at: dict[str, float] = {}
-        self.was_granted = False  # in this attempt, another submission for one that was lost
+        self.was_granted = False  # in this attempt, a resubmission of a lost one
         self.plan = Plan()
         self.sends: list[Send] = []
         self.steps = 0
@@ -183,7 +191,7 @@ class Task(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.nothing_holds_a_task_for_ever()
+            self.no_task_is_stuck_forever()
         finally:
             self.patch.undo()
 
@@ -217,20 +225,20 @@ class Task(RuleBasedStateMachine):
         elif way == "render differently":
             self.rendering += 1
             record = self.record
-            if record and record["max_tries"] != self.max_tries:  # no attempt has come so far as to see the clear
+            if record and record["max_tries"] != self.max_tries:  # no attempt has seen the clear yet
                 self.wanted, self.ended = True, False
         owned = self.owned()
         before = len(self.anyfast.accepted)
         got = self.run(plan)
-        assert got is None or self.made_for[got] == self.request, f"{got} is not what the user asked for"
+        assert got is None or self.made_for[got] == self.request, f"{got} is not what the user wants"
         if owned is not None:
             assert len(self.anyfast.accepted) == before, f"{owned} is paid for, and another was submitted"
             assert got in (None, owned)
             ready = self.anyfast.ends.get(owned) is End.SUCCESS and owned not in self.anyfast.dead_links
-            assert got == owned or not (ready and plan.goes_well), f"{owned} was finished, and thrown away"
+            assert got == owned or not (ready and plan.goes_well), f"{owned} was finished, and then lost"
 
     def clear(self, *, has_fewer_retries: bool = False) -> None:
-        """A task that had ended is to be done anew, or has another request now; any other is to go on.
+        """A task that had ended, or has another request now, makes a new video; any other continues.
 
         Where the DAG has fewer retries than before, a clear may leave Airflow's number as it was.
         """
@@ -264,18 +272,18 @@ class Task(RuleBasedStateMachine):
 
     # What must hold.
 
-    def nothing_holds_a_task_for_ever(self) -> None:
-        """With everything well again, a user who does as told has a file after a few clears."""
+    def no_task_is_stuck_forever(self) -> None:
+        """Once nothing fails any more, a user who follows the messages has a file after a few clears."""
         for _ in range(4):
             for generation_id in self.running():
                 self.anyfast.ends[generation_id] = End.SUCCESS
             self.clear()
             if self.run(Plan(ends=End.SUCCESS)):
                 return
-        pytest.fail("four clears did not bring a file")
+        pytest.fail("four clears did not yield a file")
 
-    def was_about_to_be_told(self) -> bool:
-        """Whether the worker was killed after its note of an end and before anyone was told."""
+    def was_about_to_be_reported(self) -> bool:
+        """Whether the worker was killed after it recorded an end and before it reported it."""
         value = self.record or {}
         id_ = value.get("id", "")
         gone = id_ in self.anyfast.forgotten | self.anyfast.dead_links or self.anyfast.ends.get(id_) is End.MODERATED
@@ -287,14 +295,14 @@ class Task(RuleBasedStateMachine):
         ]
 
     def owned(self) -> str | None:
-        """The generation that an attempt must go on with: known, wanted still, and running or finished."""
+        """The generation with which an attempt must continue: known, still wanted, and running or finished."""
         id_ = self.paid_for or (self.record or {}).get("id")
         if self.wanted or not id_:
             return None
         well = id_ not in self.anyfast.forgotten and self.anyfast.ends.get(id_) in (None, End.SUCCESS)
         return id_ if well else None
 
-    # One attempt, as the operator goes through it.
+    # One attempt, in the order of the operator.
 
     @property
     def record(self) -> Any:
@@ -322,19 +330,19 @@ class Task(RuleBasedStateMachine):
         self.may_have_left_an_intent |= plan.may_leave_an_intent
         is_unconfirmed = bool(self.record) and not self.record["id"]
         if self.policy == "resubmit" and is_unconfirmed and not (self.wanted or self.has_resubmitted):
-            self.wanted = self.has_resubmitted = True  # an answer was lost, and the user wants another for it
+            self.wanted = self.has_resubmitted = True  # a response was lost, and the user wants a new video
             self.was_granted = True
         try:
             return self.go(
-                Ledger(store, fingerprint=self.fingerprint, max_tries=self.max_tries, asked=Asked.of(REQUEST))
+                Ledger(store, fingerprint=self.fingerprint, max_tries=self.max_tries, traits=RequestTraits.of(REQUEST))
             )
         except KilledError:
             self.may_run = not self.ended
-            self.ended = self.ended or self.was_about_to_be_told()
+            self.ended = self.ended or self.was_about_to_be_reported()
         except AnyFastError as error:
             self.may_run = error.retryable
             if isinstance(error, errors.LostSubmissionError):
-                assert self.was_sent or self.may_have_left_an_intent, "called lost, and never sent"
+                assert self.was_sent or self.may_have_left_an_intent, "called lost, but never sent"
             lasting = (errors.LostSubmissionError, errors.LinkExpiredError, errors.ModerationError)
             is_gone = isinstance(error, errors.GenerationNotFoundError) and "7 days" in error.what
             self.ended = self.ended or isinstance(error, lasting) or is_gone
@@ -344,7 +352,12 @@ class Task(RuleBasedStateMachine):
 
     def go(self, ledger: Ledger) -> str:
         generation = get_or_submit(
-            ledger, ledger.plan(), submit=self.submit, query=self.query, look=self.look, on_lost_submission=self.policy
+            ledger,
+            ledger.plan(),
+            submit=self.submit,
+            query=self.query,
+            look_up=self.look_up,
+            on_lost_submission=self.policy,
         )
         # Until what was found is recorded, a clear that no attempt has acknowledged still asks for a new one.
         self.wanted = self.wanted and self.made_for[generation.id] != self.request
@@ -370,7 +383,7 @@ class Task(RuleBasedStateMachine):
         return generation.id
 
     def submit(self, guard: Guard) -> str:
-        """Waits for its turn, again where it is refused at first, and may be killed there."""
+        """Is rate limited, again if it is refused at first, and may be killed while it waits."""
         for _ in range(2):
             self.step()
             with suppress(errors.RateLimitError), guard():
@@ -387,7 +400,7 @@ class Task(RuleBasedStateMachine):
         if kind == "refused":
             self.was_sent = False
             raise errors.RateLimitError("busy")
-        assert self.wanted, "a submission that nobody asked for"
+        assert self.wanted, "an unwanted submission"
         self.wanted, self.paid_for = False, None
         if kind != "not accepted, answer lost":
             self.made_for[self.anyfast.accept()] = self.request
@@ -402,8 +415,8 @@ class Task(RuleBasedStateMachine):
             self.paid_for = self.anyfast.accepted[-1]
         return self.anyfast.accepted[-1]
 
-    def look(self, lost: Lost) -> Verdict:
-        """Looks into the log of this attempt. Other programs have sent other requests, or several at that moment."""
+    def look_up(self, lost: LostSubmission) -> Verdict:
+        """Judges the log of this attempt. Other programs sent other requests, or several at that moment."""
         if self.plan.log == "none":
             return Unknown()
         self.step()
@@ -416,27 +429,27 @@ class Task(RuleBasedStateMachine):
         foreign = [
             LogRow(lost.sent_at, CONSUME, "seedance", 1, f"f{n}", f"f{n}") for n in range(self.plan.foreign_rows)
         ]
-        answers = {id_: self.answer_about(id_) for id_ in ours if self.plan.log != "without ids"}
+        responses = {id_: self.response_about(id_) for id_ in ours if self.plan.log != "without ids"}
         others = {row.task_id: Generation(row.task_id, "SUCCESS", Outcome.SUCCEEDED, duration=9) for row in foreign[:1]}
         (verdict,) = judge(
-            [lost], LogSnapshot([*ours.values(), *foreign], self.clock.now(), shown={**answers, **others})
+            [lost], LogSnapshot([*ours.values(), *foreign], self.clock.now(), shown={**responses, **others})
         )
         if isinstance(verdict, Found):
             assert verdict.id in ours, "attached to a foreign video"
             assert self.accepted_at[verdict.id] == lost.sent_at, "attached to another submission's video"
         elif self.proves_one(lost, foreign_rows=len(foreign)):
             id_ = next(id_ for id_, at in self.accepted_at.items() if at == lost.sent_at)
-            assert answers[id_] is None, "the log proves it, and it was not found"
+            assert responses[id_] is None, "the log proves it, and it was not found"
         if not isinstance(verdict, Unknown) and self.was_granted:
             self.wanted = self.has_resubmitted = self.was_granted = False
         return verdict
 
-    def proves_one(self, lost: Lost, *, foreign_rows: int) -> bool:
+    def proves_one(self, lost: LostSubmission, *, foreign_rows: int) -> bool:
         """Whether the log names the lost submission, and no other one within a minute of its time."""
         near = [at for at in self.accepted_at.values() if lost.sent_at - 70 < at < lost.sent_at + 500]
         return self.plan.log == "with ids" and not foreign_rows and near == [lost.sent_at]
 
-    def answer_about(self, generation_id: str) -> Generation | None:
+    def response_about(self, generation_id: str) -> Generation | None:
         with suppress(AnyFastError):
             return self.anyfast.task(generation_id)
         return None
@@ -461,7 +474,7 @@ class Task(RuleBasedStateMachine):
 
 
 class Stepping:
-    """A shelf of a task, with a step before and after each call."""
+    """A store of a task, with a step before and after each call."""
 
     def __init__(self, task: Task, shelf: Shelf) -> None:
         self._task = task

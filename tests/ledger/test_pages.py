@@ -1,4 +1,4 @@
-"""The book of a batch: many ledgers in a few records, written by one thread for many."""
+"""The paged ledger of a batch: many ledgers in a few records, written by one thread for many."""
 
 from __future__ import annotations
 
@@ -60,40 +60,42 @@ def shelf() -> Shelf:
 
 
 @contextmanager
-def threads(book: PagedLedger) -> Iterator[ThreadPoolExecutor]:
+def threads(paged: PagedLedger) -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(40) as pool:
         try:
             yield pool
         finally:
-            book.close()
+            paged.close()
 
 
-def want(book: PagedLedger, pool: ThreadPoolExecutor, **values: dict[str, Any] | None) -> list[Future[None]]:
-    """Each change in a thread of its own; returns when all of them wait."""
-    waiting = [pool.submit(book.change, key, value) for key, value in values.items()]
-    wait_until(lambda: len(book._pending) == len(values), "the changes", seconds=5, pause=MOMENT)
+def change_in_threads(
+    paged: PagedLedger, pool: ThreadPoolExecutor, **values: dict[str, Any] | None
+) -> list[Future[None]]:
+    """Makes each change in a separate thread; returns when all of them wait."""
+    waiting = [pool.submit(paged.change, key, value) for key, value in values.items()]
+    wait_until(lambda: len(paged._pending) == len(values), "the changes", seconds=5, pause=MOMENT)
     return waiting
 
 
-def fill(book: PagedLedger, **values: dict[str, Any] | None) -> None:
+def fill(paged: PagedLedger, **values: dict[str, Any] | None) -> None:
     with ThreadPoolExecutor(len(values)) as pool:
-        waiting = want(book, pool, **values)
-        book.flush_pending(MOMENT)
+        waiting = change_in_threads(paged, pool, **values)
+        paged.flush_pending(MOMENT)
         for change in waiting:
             change.result(timeout=5)
 
 
-def test_what_is_wanted_at_the_same_time_is_one_write(shelf: Shelf) -> None:
+def test_simultaneous_changes_are_one_write(shelf: Shelf) -> None:
     fill(PagedLedger(shelf), **{f"k{n}": {"n": n} for n in range(30)})
     assert shelf.writes == ["pages", "page_0"]
     assert len(shelf.kept["page_0"]) == 30
 
 
-def test_another_book_finds_what_is_stored_and_nothing_else(shelf: Shelf) -> None:
+def test_another_ledger_finds_what_is_stored_and_nothing_else(shelf: Shelf) -> None:
     fill(PagedLedger(shelf), a={"n": 1}, b={"n": 2})
     fill(PagedLedger(shelf), b=None, never=None)
-    book = PagedLedger(shelf)
-    assert (book.get("a"), book.get("b"), book.get("never")) == ({"n": 1}, None, None)
+    paged = PagedLedger(shelf)
+    assert (paged.get("a"), paged.get("b"), paged.get("never")) == ({"n": 1}, None, None)
 
 
 def test_a_ledger_stays_on_its_page_and_new_ones_fill_the_last_one(shelf: Shelf) -> None:
@@ -106,32 +108,32 @@ def test_a_ledger_stays_on_its_page_and_new_ones_fill_the_last_one(shelf: Shelf)
     assert pages[0]["first"] == {"n": 1}
 
 
-def test_the_store_of_one_ledger_reads_writes_and_forgets(shelf: Shelf) -> None:
-    book = PagedLedger(shelf)
-    with threads(book) as pool:
-        store = book.ledger_store("a")
+def test_the_store_of_one_ledger_reads_writes_and_deletes(shelf: Shelf) -> None:
+    paged = PagedLedger(shelf)
+    with threads(paged) as pool:
+        store = paged.ledger_store("a")
         assert store.get() is None
         for act, kept in ((lambda: store.set({"n": 1}), {"n": 1}), (store.delete, None)):
             done = pool.submit(act)
-            wait_until(lambda: book._pending, "the change", seconds=5, pause=MOMENT)
-            book.flush_pending(MOMENT)
+            wait_until(lambda: paged._pending, "the change", seconds=5, pause=MOMENT)
+            paged.flush_pending(MOMENT)
             done.result(timeout=5)
             assert store.get() == kept
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
-def test_a_doubtful_write_takes_back_an_intent_and_never_an_id(shelf: Shelf, *, is_stored: bool) -> None:
+def test_a_doubtful_write_drops_an_intent_and_never_an_id(shelf: Shelf, *, is_stored: bool) -> None:
     paged = PagedLedger(shelf)
     fill(
         paged, a={"stage": "intent"}, b={"stage": "submitted", "id": "asyntask_1"}, c={"stage": "submitted", "id": "2"}
     )
     submitted = {"stage": "submitted", "id": "asyntask_3"}
     with threads(paged) as pool:
-        waiting = want(paged, pool, a=submitted, b={"stage": "intent"}, c=None)
-        shelf.error = OSError("away")
+        waiting = change_in_threads(paged, pool, a=submitted, b={"stage": "intent"}, c=None)
+        shelf.error = OSError("offline")
         paged.flush_pending(MOMENT)
         for change in waiting:
-            with pytest.raises(OSError, match="away"):
+            with pytest.raises(OSError, match="offline"):
                 change.result(timeout=5)
         shelf.error = None
         if is_stored:
@@ -141,87 +143,87 @@ def test_a_doubtful_write_takes_back_an_intent_and_never_an_id(shelf: Shelf, *, 
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["the index", "a page"])
-def test_a_write_that_fails_is_told_to_all_who_wait_and_no_intent_is_believed_to_be_stored(
+def test_a_failed_write_raises_in_every_waiting_thread_and_no_intent_counts_as_stored(
     shelf: Shelf, *, is_first: bool
 ) -> None:
-    book = PagedLedger(shelf)
+    paged = PagedLedger(shelf)
     if not is_first:
-        fill(book, a={"n": 0}, b={"n": 0})
-    with threads(book) as pool:
-        waiting = want(book, pool, a={"stage": "intent"}, b={"stage": "intent"})
-        shelf.error = OSError("away")
-        book.flush_pending(MOMENT)
+        fill(paged, a={"n": 0}, b={"n": 0})
+    with threads(paged) as pool:
+        waiting = change_in_threads(paged, pool, a={"stage": "intent"}, b={"stage": "intent"})
+        shelf.error = OSError("offline")
+        paged.flush_pending(MOMENT)
         for change in waiting:
-            with pytest.raises(OSError, match="away"):
+            with pytest.raises(OSError, match="offline"):
                 change.result(timeout=5)
         shelf.error = None
-    assert PagedLedger(shelf).get("a") == book.get("a") == (None if is_first else {"n": 0})
+    assert PagedLedger(shelf).get("a") == paged.get("a") == (None if is_first else {"n": 0})
 
 
 def test_what_a_signal_interrupts_is_stored_by_the_next_call(shelf: Shelf) -> None:
-    book = PagedLedger(shelf)
-    with threads(book) as pool:
-        waiting = want(book, pool, a={"n": 1}, b={"n": 2})
+    paged = PagedLedger(shelf)
+    with threads(paged) as pool:
+        waiting = change_in_threads(paged, pool, a={"n": 1}, b={"n": 2})
         shelf.error = KeyboardInterrupt()
-        with pytest.raises(KeyboardInterrupt):  # no Exception, as Airflow's execution_timeout
-            book.flush_pending(MOMENT)
+        with pytest.raises(KeyboardInterrupt):  # not an Exception, like Airflow's execution_timeout
+            paged.flush_pending(MOMENT)
         shelf.error = None
         assert not any(change.done() for change in waiting)
-        book.flush_pending(MOMENT)
+        paged.flush_pending(MOMENT)
         for change in waiting:
             change.result(timeout=5)
     assert shelf.kept["page_0"] == {"a": {"n": 1}, "b": {"n": 2}}
 
 
-def test_closing_wakes_those_who_wait_and_refuses_those_who_come_later(shelf: Shelf) -> None:
-    book = PagedLedger(shelf)
-    with threads(book) as pool:
-        waiting = want(book, pool, a={"n": 1}, b={"n": 2})
-        book.close()
+def test_closing_refuses_pending_and_later_changes(shelf: Shelf) -> None:
+    paged = PagedLedger(shelf)
+    with threads(paged) as pool:
+        waiting = change_in_threads(paged, pool, a={"n": 1}, b={"n": 2})
+        paged.close()
         for change in waiting:
             with pytest.raises(LedgerError, match="ended before this could be stored"):
                 change.result(timeout=5)
         with pytest.raises(LedgerError, match="ended before this could be stored"):
-            book.change("c", {"n": 3})
+            paged.change("c", {"n": 3})
     assert shelf.kept == {}
 
 
-def test_who_was_told_just_before_a_signal_is_not_told_again(shelf: Shelf) -> None:
-    book = PagedLedger(shelf)
-    with threads(book) as pool:
-        (waiting,) = want(book, pool, a={"n": 1})
-        book._pending[0].done.set_exception(OSError("away"))
-        with pytest.raises(OSError, match="away"):
+def test_a_change_settled_just_before_a_signal_is_not_settled_again(shelf: Shelf) -> None:
+    paged = PagedLedger(shelf)
+    with threads(paged) as pool:
+        (waiting,) = change_in_threads(paged, pool, a={"n": 1})
+        paged._pending[0].done.set_exception(OSError("offline"))
+        with pytest.raises(OSError, match="offline"):
             waiting.result(timeout=5)
-        book.flush_pending(MOMENT)
-        book.close()
+        paged.flush_pending(MOMENT)
+        paged.close()
     assert shelf.kept == {}
 
 
-def test_a_book_that_cannot_be_read_is_not_taken_for_an_empty_one(shelf: Shelf) -> None:
-    shelf.error = OSError("away")
+def test_a_ledger_that_cannot_be_opened_is_not_taken_for_an_empty_one(shelf: Shelf) -> None:
+    shelf.error = OSError("offline")
     with pytest.raises(LedgerError, match="nothing was submitted"):
         PagedLedger(shelf)
 
 
-def test_a_book_can_be_taken_away_as_a_whole(shelf: Shelf) -> None:
+def test_a_ledger_can_be_deleted_as_a_whole(shelf: Shelf) -> None:
     fill(PagedLedger(shelf), a={"n": 1})
     for store in PagedLedger.stores(shelf):
         store.delete()
     assert shelf.kept == {}
 
 
-def test_many_threads_that_write_all_the_time_lose_nothing(shelf: Shelf) -> None:
-    book = PagedLedger(shelf)
+def test_many_threads_that_write_continuously_lose_nothing(shelf: Shelf) -> None:
+    paged = PagedLedger(shelf)
 
     def work(thread: int) -> None:
         for n in range(20):
-            book.change(f"{thread}-{n % 7}", {"n": n})
+            paged.change(f"{thread}-{n % 7}", {"n": n})
 
-    with threads(book) as pool:
+    with threads(paged) as pool:
         working = [pool.submit(work, thread) for thread in range(20)]
         while not all(worker.done() for worker in working):
-            book.flush_pending(MOMENT)
+            paged.flush_pending(MOMENT)
         for worker in working:
             worker.result()
     stored = PagedLedger(shelf)
@@ -229,7 +231,7 @@ def test_many_threads_that_write_all_the_time_lose_nothing(shelf: Shelf) -> None
     assert len(shelf.writes) < 20 * 20
 
 
-def test_an_id_that_has_just_arrived_is_stored_and_not_overwritten_by_an_older_thought(shelf: Shelf) -> None:
+def test_an_id_that_has_just_arrived_is_not_overwritten_by_an_older_value(shelf: Shelf) -> None:
     paged = PagedLedger(shelf)
     with ThreadPoolExecutor(1) as pool:
         arriving = pool.submit(paged.change, "row", {"stage": "submitted", "id": "asyntask_1"})

@@ -1,4 +1,4 @@
-"""What an attempt does with what an earlier one paid for: the promise never to pay twice, row by row."""
+"""What an attempt does with what an earlier one paid for: it never pays twice."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pytest
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS, GENERATION_KEPT
 from airflow_provider_anyfast.client.responses import Generation, Outcome
-from airflow_provider_anyfast.ledger.matching import Lost, Unknown
+from airflow_provider_anyfast.ledger.ledger import Ledger
+from airflow_provider_anyfast.ledger.matching import LostSubmission, Unknown
 from airflow_provider_anyfast.ledger.purchase import (
     OnLostSubmission,
     PaidGeneration,
     get_or_submit,
     submit_once,
 )
-from airflow_provider_anyfast.ledger.record import Ledger, Stage
+from airflow_provider_anyfast.ledger.record import Stage
 from tests.ledger.memory_store import Shelf
 from tests.support.clock import START
 
@@ -37,21 +38,21 @@ MODERATED = Generation(
 REJECTED = Generation(
     "asyntask_old", "FAILURE", Outcome.FAILED, failure_code="InvalidParameter.X", failure_message="no"
 )
-LOST = errors.LostAnswerError("The answer was lost.", status=502, code="c", request_id="r")
+LOST = errors.LostAnswerError("The response was lost.", status=502, code="c", request_id="r")
 
 
 class KilledError(BaseException):
-    """The worker is gone."""
+    """The worker was killed."""
 
 
 @dataclass
 class AnyFast:
-    """Answers the next submissions and queries; counts what it was asked. An exception is raised."""
+    """Responds to submissions and queries, and records them. Raises a response that is an exception."""
 
     submissions: list[str | BaseException] = field(default_factory=lambda: ["asyntask_new"])
-    answer: Generation | BaseException = RUNNING
+    response: Generation | BaseException = RUNNING
     submitted: int = 0
-    asked: list[str] = field(default_factory=list)
+    queried: list[str] = field(default_factory=list)
 
     def submit(self, guard: Guard) -> str:
         with guard():
@@ -60,8 +61,8 @@ class AnyFast:
         return generation_id
 
     def query(self, generation_id: str) -> Generation:
-        self.asked.append(generation_id)
-        task: Generation = _given(self.answer)
+        self.queried.append(generation_id)
+        task: Generation = _given(self.response)
         return task
 
 
@@ -86,13 +87,13 @@ def attempt(
         ledger.plan(),
         submit=anyfast.submit,
         query=anyfast.query,
-        look=look_nowhere,
+        look_up=no_billing_log,
         on_lost_submission=on_lost_submission,
         wait_if_unknown=wait_if_unknown,
     )
 
 
-def look_nowhere(_: Lost) -> Unknown:
+def no_billing_log(_: LostSubmission) -> Unknown:
     """AnyFast offers no billing log."""
     return Unknown()
 
@@ -109,14 +110,14 @@ paid = pytest.mark.parametrize("stage", PAID)
 # Nothing was found.
 
 
-def test_the_first_attempt_submits_and_writes_it_down(fake_clock: FakeClock) -> None:
+def test_the_first_attempt_submits_and_records_the_id(fake_clock: FakeClock) -> None:
     shelf, anyfast = Shelf(), AnyFast()
     assert attempt(shelf, anyfast) == PaidGeneration("asyntask_new", fake_clock.now())
-    assert (anyfast.submitted, anyfast.asked) == (1, [])
+    assert (anyfast.submitted, anyfast.queried) == (1, [])
     assert (shelf.value["stage"], shelf.value["id"]) == ("submitted", "asyntask_new")
 
 
-def test_an_intent_stands_while_a_request_is_under_way_and_not_while_one_is_waited_for() -> None:
+def test_an_intent_exists_while_a_request_is_in_flight_and_not_between_two_requests() -> None:
     shelf = Shelf()
     seen: list[Any] = []
 
@@ -135,7 +136,7 @@ def test_an_intent_stands_while_a_request_is_under_way_and_not_while_one_is_wait
     assert shelf.value["stage"] == "submitted"
 
 
-def test_an_intent_that_could_not_be_taken_back_is_not_what_a_later_one_leaves() -> None:
+def test_clearing_an_intent_does_not_restore_an_earlier_one_that_could_not_be_cleared() -> None:
     shelf = Shelf()
 
     def submit(guard: Guard) -> str:
@@ -155,36 +156,34 @@ def test_an_intent_that_could_not_be_taken_back_is_not_what_a_later_one_leaves()
 
 @paid
 @pytest.mark.parametrize("task", [RUNNING, DONE])
-def test_a_paid_generation_is_gone_on_with(stage: Stage, task: Generation) -> None:
-    anyfast = AnyFast(answer=task)
+def test_a_retry_continues_with_a_paid_generation(stage: Stage, task: Generation) -> None:
+    anyfast = AnyFast(response=task)
     generation = attempt(found(stage), anyfast)
     assert generation == PaidGeneration("asyntask_old", START, task, reattached=True)
-    assert (anyfast.submitted, anyfast.asked) == (0, ["asyntask_old"])
+    assert (anyfast.submitted, anyfast.queried) == (0, ["asyntask_old"])
 
 
 @pytest.mark.parametrize("task", [RUNNING, DONE])
-def test_clearing_a_task_that_has_not_ended_goes_on_with_its_generation(task: Generation) -> None:
-    anyfast = AnyFast(answer=task)
+def test_clearing_a_task_that_has_not_ended_continues_with_its_generation(task: Generation) -> None:
+    anyfast = AnyFast(response=task)
     assert attempt(found(Stage.SUBMITTED), anyfast, max_tries=4).id == "asyntask_old"
     assert anyfast.submitted == 0
 
 
 @paid
-def test_a_generation_that_is_not_written_down_at_anyfast_yet_is_gone_on_with(
-    stage: Stage, fake_clock: FakeClock
-) -> None:
+def test_a_generation_that_anyfast_does_not_list_yet_is_continued_with(stage: Stage, fake_clock: FakeClock) -> None:
     fake_clock.advance(GENERATION_APPEARS)
-    anyfast = AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
+    anyfast = AnyFast(response=errors.GenerationNotFoundError("task_not_exist"))
     assert attempt(found(stage), anyfast) == PaidGeneration("asyntask_old", START, None, reattached=True)
     assert anyfast.submitted == 0
 
 
 @pytest.mark.parametrize(("stage", "max_tries"), [(Stage.SUBMITTED, 3), (Stage.SUBMITTED, 4), (Stage.CLOSED, 3)])
-def test_one_answer_that_anyfast_does_not_know_it_proves_nothing(
+def test_one_response_that_the_generation_is_unknown_proves_nothing(
     stage: Stage, max_tries: int, fake_clock: FakeClock
 ) -> None:
     fake_clock.advance(GENERATION_KEPT)
-    shelf, anyfast = found(stage), AnyFast(answer=errors.GenerationNotFoundError("task_not_exist", status=404))
+    shelf, anyfast = found(stage), AnyFast(response=errors.GenerationNotFoundError("task_not_exist", status=404))
     with pytest.raises(
         errors.GenerationNotFoundError, match="Generation asyntask_old was submitted and paid"
     ) as raised:
@@ -196,17 +195,17 @@ def test_one_answer_that_anyfast_does_not_know_it_proves_nothing(
     assert (shelf.value["stage"], shelf.value["id"]) == (stage.value, "asyntask_old")
 
 
-def test_a_caller_that_polls_waits_for_a_generation_that_is_unknown_at_the_moment(fake_clock: FakeClock) -> None:
+def test_a_caller_that_polls_waits_for_a_generation_that_is_temporarily_unknown(fake_clock: FakeClock) -> None:
     fake_clock.advance(3600)
-    anyfast = AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
+    anyfast = AnyFast(response=errors.GenerationNotFoundError("task_not_exist"))
     generation = attempt(found(Stage.SUBMITTED), anyfast, wait_if_unknown=True)
     assert generation == PaidGeneration("asyntask_old", START, None, reattached=True)
     assert anyfast.submitted == 0
 
 
-def test_only_after_the_days_for_which_anyfast_keeps_it_a_clear_buys_a_new_one(fake_clock: FakeClock) -> None:
+def test_a_clear_pays_for_a_new_video_only_after_anyfast_no_longer_keeps_the_old_one(fake_clock: FakeClock) -> None:
     fake_clock.advance(GENERATION_KEPT + 1)
-    shelf, anyfast = found(Stage.SUBMITTED), AnyFast(answer=errors.GenerationNotFoundError("task_not_exist"))
+    shelf, anyfast = found(Stage.SUBMITTED), AnyFast(response=errors.GenerationNotFoundError("task_not_exist"))
     for _ in range(3):
         with pytest.raises(errors.GenerationNotFoundError, match="keeps generations for 7 days"):
             attempt(shelf, anyfast)
@@ -215,7 +214,7 @@ def test_only_after_the_days_for_which_anyfast_keeps_it_a_clear_buys_a_new_one(f
 
 
 @paid
-def test_a_retry_never_buys_a_changed_request_and_says_so(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_retry_never_pays_for_a_changed_request_and_logs_that(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     anyfast = AnyFast()
     assert attempt(found(stage), anyfast, fingerprint="other").id == "asyntask_old"
     assert anyfast.submitted == 0
@@ -239,15 +238,17 @@ def test_a_retry_never_buys_a_changed_request_and_says_so(stage: Stage, caplog: 
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_unknown_is_not_absent(stage: Stage, error: errors.AnyFastError, fake_clock: FakeClock) -> None:
+def test_an_error_while_querying_is_not_taken_for_an_absent_generation(
+    stage: Stage, error: errors.AnyFastError, fake_clock: FakeClock
+) -> None:
     fake_clock.advance(3600)
-    shelf, anyfast = found(stage), AnyFast(answer=error)
+    shelf, anyfast = found(stage), AnyFast(response=error)
     before = dict(shelf.value)
     with pytest.raises(
         type(error), match=r"Generation asyntask_old was submitted and paid for at .* nothing was submitted"
-    ) as told:
+    ) as raised:
         attempt(shelf, anyfast)
-    assert told.value.retryable is error.retryable
+    assert raised.value.retryable is error.retryable
     assert anyfast.submitted == 0
     assert shelf.value == before
 
@@ -257,9 +258,9 @@ def test_unknown_is_not_absent(stage: Stage, error: errors.AnyFastError, fake_cl
 
 @paid
 def test_a_failed_generation_that_may_succeed_is_submitted_again(stage: Stage) -> None:
-    shelf, anyfast = found(stage), AnyFast(answer=FAILED)
+    shelf, anyfast = found(stage), AnyFast(response=FAILED)
     assert attempt(shelf, anyfast).id == "asyntask_new"
-    assert (anyfast.submitted, anyfast.asked) == (1, ["asyntask_old"])
+    assert (anyfast.submitted, anyfast.queried) == (1, ["asyntask_old"])
     assert (shelf.value["stage"], shelf.value["id"]) == ("submitted", "asyntask_new")
 
 
@@ -267,10 +268,10 @@ def test_a_failed_generation_that_may_succeed_is_submitted_again(stage: Stage) -
 @pytest.mark.parametrize(
     ("task", "kind"), [(MODERATED, errors.ModerationError), (REJECTED, errors.GenerationRejectedError)]
 )
-def test_a_failed_generation_that_would_fail_again_is_told(
+def test_a_failed_generation_that_would_fail_again_fails_the_attempt(
     stage: Stage, task: Generation, kind: type[errors.AnyFastError]
 ) -> None:
-    shelf, anyfast = found(stage), AnyFast(answer=task)
+    shelf, anyfast = found(stage), AnyFast(response=task)
     for _ in range(2):
         with pytest.raises(kind, match="asyntask_old"):
             attempt(shelf, anyfast)
@@ -278,30 +279,30 @@ def test_a_failed_generation_that_would_fail_again_is_told(
     assert shelf.value["stage"] == "closed"
 
 
-def test_a_moderated_generation_is_made_anew_only_by_a_clear() -> None:
-    shelf, anyfast = found(Stage.SUBMITTED), AnyFast(answer=MODERATED)
+def test_a_moderated_generation_is_submitted_again_only_by_a_clear() -> None:
+    shelf, anyfast = found(Stage.SUBMITTED), AnyFast(response=MODERATED)
     with pytest.raises(errors.ModerationError):
         attempt(shelf, anyfast)
     assert attempt(shelf, anyfast, max_tries=4).id == "asyntask_new"
 
 
-# An answer was lost.
+# A response was lost.
 
 
 @pytest.mark.parametrize("max_tries", [3, 4])
-def test_an_attempt_that_ended_before_its_answer_is_told_and_not_paid_again(max_tries: int) -> None:
+def test_an_attempt_that_ended_before_its_response_fails_the_next_and_is_not_paid_again(max_tries: int) -> None:
     shelf, anyfast = found(Stage.INTENT), AnyFast()
     with pytest.raises(
         errors.LostSubmissionError, match=r"The submission of 2026-05-28T20:26:40Z .*got no response"
-    ) as told:
+    ) as raised:
         attempt(shelf, anyfast, max_tries=max_tries)
-    assert not told.value.retryable
-    assert "Clear the task" in str(told.value)
+    assert not raised.value.retryable
+    assert "Clear the task" in str(raised.value)
     assert anyfast.submitted == 0
     assert (shelf.value["stage"], shelf.value["max_tries"]) == ("lost", max_tries)
 
 
-def test_only_a_clear_after_being_told_pays_again() -> None:
+def test_only_a_clear_after_the_error_message_pays_again() -> None:
     shelf, anyfast = found(Stage.INTENT), AnyFast()
     for max_tries in (4, 4):
         with pytest.raises(errors.LostSubmissionError):
@@ -311,12 +312,12 @@ def test_only_a_clear_after_being_told_pays_again() -> None:
     assert anyfast.submitted == 1
 
 
-def test_an_answer_lost_in_this_attempt_is_told_at_once() -> None:
+def test_a_response_lost_in_this_attempt_fails_it_at_once() -> None:
     shelf, anyfast = Shelf(), AnyFast([LOST])
-    with pytest.raises(errors.LostSubmissionError, match=r"The answer was lost\. The submission of") as told:
+    with pytest.raises(errors.LostSubmissionError, match=r"The response was lost\. The submission of") as raised:
         attempt(shelf, anyfast)
-    assert (told.value.status, told.value.code, told.value.request_id) == (502, "c", "r")
-    assert told.value.__cause__ is LOST
+    assert (raised.value.status, raised.value.code, raised.value.request_id) == (502, "c", "r")
+    assert raised.value.__cause__ is LOST
     assert anyfast.submitted == 1
     assert shelf.value["stage"] == "lost"
     with pytest.raises(errors.LostSubmissionError):
@@ -325,20 +326,22 @@ def test_an_answer_lost_in_this_attempt_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("stage", [Stage.INTENT, Stage.LOST])
-def test_who_wants_it_gets_a_second_submission_for_a_lost_one(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_resubmit_sends_a_lost_submission_again_in_a_later_attempt(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     shelf, anyfast = found(stage), AnyFast()
     assert attempt(shelf, anyfast, on_lost_submission="resubmit").id == "asyntask_new"
     assert anyfast.submitted == 1
     assert "may be billed as well" in caplog.text
 
 
-def test_who_wants_it_gets_a_second_submission_in_the_same_attempt() -> None:
+def test_resubmit_sends_a_lost_submission_again_in_the_same_attempt() -> None:
     shelf, anyfast = Shelf(), AnyFast([LOST, "asyntask_new"])
     assert attempt(shelf, anyfast, on_lost_submission="resubmit").id == "asyntask_new"
     assert anyfast.submitted == 2
 
 
-def test_a_lost_answer_is_paid_for_once_more_at_most_until_a_clear() -> None:
+def test_a_lost_submission_is_sent_again_only_once_until_a_clear() -> None:
     shelf, anyfast = Shelf(), AnyFast([LOST, LOST, "asyntask_new"])
     for _ in range(3):
         with pytest.raises(errors.LostSubmissionError, match="already been submitted again once"):
@@ -357,7 +360,7 @@ def test_a_resubmission_whose_attempt_was_killed_is_not_sent_again() -> None:
     assert anyfast.submitted == 1
 
 
-def test_a_resubmission_that_is_refused_leaves_the_lost_one_as_it_was() -> None:
+def test_a_refused_resubmission_leaves_the_record_of_the_lost_one_unchanged() -> None:
     shelf, anyfast = found(Stage.INTENT), AnyFast([errors.RateLimitError("busy"), "asyntask_new"])
     before = shelf.value
     with pytest.raises(errors.RateLimitError):
@@ -366,14 +369,14 @@ def test_a_resubmission_that_is_refused_leaves_the_lost_one_as_it_was() -> None:
     assert attempt(shelf, anyfast, on_lost_submission="resubmit").id == "asyntask_new"
 
 
-def test_a_retry_after_a_clear_that_went_on_with_the_same_video_buys_no_changed_request() -> None:
+def test_a_retry_after_a_clear_that_continued_with_the_same_video_pays_for_no_changed_request() -> None:
     shelf, anyfast = found(Stage.SUBMITTED), AnyFast()
     attempt(shelf, anyfast, max_tries=4)
     assert attempt(shelf, anyfast, max_tries=4, fingerprint="other").id == "asyntask_old"
     assert anyfast.submitted == 0
 
 
-def test_a_loss_is_not_forgotten_where_its_resubmission_is_refused() -> None:
+def test_a_lost_submission_is_not_forgotten_when_its_resubmission_is_refused() -> None:
     shelf, anyfast = found(Stage.LOST), AnyFast([LOST, errors.RateLimitError("busy"), "asyntask_new"])
     with pytest.raises(errors.RateLimitError):
         attempt(shelf, anyfast, max_tries=4, on_lost_submission="resubmit")
@@ -382,7 +385,7 @@ def test_a_loss_is_not_forgotten_where_its_resubmission_is_refused() -> None:
     assert anyfast.submitted == 2
 
 
-def test_an_attempt_that_is_stopped_between_the_answer_and_its_record_keeps_the_id(
+def test_an_attempt_that_is_stopped_between_the_response_and_its_record_keeps_the_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Interrupting(Shelf):
@@ -416,7 +419,7 @@ def test_an_attempt_that_is_stopped_between_the_answer_and_its_record_keeps_the_
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_refused_submission_leaves_nothing_behind(error: errors.AnyFastError) -> None:
+def test_a_refused_submission_leaves_no_record(error: errors.AnyFastError) -> None:
     shelf, anyfast = Shelf(), AnyFast([error, "asyntask_new"])
     with pytest.raises(type(error)):
         attempt(shelf, anyfast)
@@ -424,14 +427,14 @@ def test_a_refused_submission_leaves_nothing_behind(error: errors.AnyFastError) 
     assert attempt(shelf, anyfast).id == "asyntask_new"
 
 
-# The request or the wish has changed.
+# The request has changed, or the task was cleared.
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_a_clear_submits_a_changed_request_and_says_so(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clear_submits_a_changed_request_and_logs_that(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     shelf, anyfast = found(stage), AnyFast()
     assert attempt(shelf, anyfast, fingerprint="other", max_tries=4).id == "asyntask_new"
-    assert (anyfast.submitted, anyfast.asked) == (1, [])
+    assert (anyfast.submitted, anyfast.queried) == (1, [])
     assert "Submitting a new video, which is billed: the task was cleared, and the request has changed" in caplog.text
 
 
@@ -439,7 +442,7 @@ def test_a_clear_submits_a_changed_request_and_says_so(stage: Stage, caplog: pyt
 def test_clearing_a_task_that_has_ended_pays_for_a_new_one(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     shelf, anyfast = found(stage), AnyFast()
     assert attempt(shelf, anyfast, max_tries=4).id == "asyntask_new"
-    assert (anyfast.submitted, anyfast.asked) == (1, [])
+    assert (anyfast.submitted, anyfast.queried) == (1, [])
     assert "the task was cleared after" in caplog.text
 
 
@@ -453,7 +456,7 @@ def test_nothing_is_paid_while_the_ledger_cannot_be_read(stage: Stage, max_tries
     shelf.failures = {"get": 1}
     with pytest.raises(errors.LedgerError):
         attempt(shelf, anyfast, max_tries=max_tries)
-    assert (anyfast.submitted, anyfast.asked) == (0, [])
+    assert (anyfast.submitted, anyfast.queried) == (0, [])
 
 
 def test_nothing_is_paid_while_the_ledger_cannot_be_written() -> None:
@@ -464,7 +467,7 @@ def test_nothing_is_paid_while_the_ledger_cannot_be_written() -> None:
     assert attempt(shelf, anyfast).id == "asyntask_new"
 
 
-def test_a_paid_generation_is_used_although_its_id_could_not_be_written() -> None:
+def test_a_paid_generation_is_used_even_if_its_id_could_not_be_written() -> None:
     shelf = Shelf()
 
     def submit(guard: Guard) -> str:
@@ -476,13 +479,13 @@ def test_a_paid_generation_is_used_although_its_id_could_not_be_written() -> Non
     assert submit_once(ledger, submit) == "asyntask_new"
     shelf.failures = {}
     ledger.mark_closed("asyntask_new")
-    anyfast = AnyFast(answer=DONE)
+    anyfast = AnyFast(response=DONE)
     assert attempt(shelf, anyfast).id == "asyntask_new"
     assert anyfast.submitted == 0
 
 
 @pytest.mark.parametrize("error", [TypeError("a bug"), ValueError("a bug"), KilledError()])
-def test_what_is_no_answer_of_anyfast_is_no_proof_that_nothing_was_paid(error: BaseException) -> None:
+def test_a_response_that_is_not_from_anyfast_does_not_prove_that_nothing_was_paid(error: BaseException) -> None:
     shelf, anyfast = Shelf(), AnyFast([error])
     with pytest.raises(type(error)):
         attempt(shelf, anyfast)

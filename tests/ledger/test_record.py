@@ -1,4 +1,4 @@
-"""What is written down about a payment, and what a later attempt makes of it."""
+"""What is recorded about a payment, and what a later attempt decides from it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client.errors import LedgerError
-from airflow_provider_anyfast.ledger.matching import Lost
-from airflow_provider_anyfast.ledger.record import Attach, Decision, Ledger, Stage, Submit, Unconfirmed
+from airflow_provider_anyfast.ledger.ledger import Ledger
+from airflow_provider_anyfast.ledger.matching import LostSubmission
+from airflow_provider_anyfast.ledger.record import Attach, Decision, Stage, Submit, Unconfirmed
 from tests.ledger.memory_store import OutageError, Shelf
 from tests.support.clock import START
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.usefixtures("fake_clock")
-FOR_EVER = 1000
+FOREVER = 1000
 
 
 def ledger(shelf: Shelf, *, fingerprint: str = "f", max_tries: int = 3) -> Ledger:
@@ -50,12 +51,12 @@ def test_without_a_record_an_attempt_submits() -> None:
     assert ledger(Shelf()).plan() == Submit()
 
 
-LOST_ANSWER = Lost(None, START, None, START)
+LOST_SUBMISSION = LostSubmission(None, START, None, START)
 
 SAME_REQUEST: dict[tuple[Stage, str], Decision | str] = {
-    (Stage.INTENT, "retry"): Unconfirmed(LOST_ANSWER),
-    (Stage.INTENT, "clear"): Unconfirmed(LOST_ANSWER),
-    (Stage.LOST, "retry"): Unconfirmed(LOST_ANSWER),
+    (Stage.INTENT, "retry"): Unconfirmed(LOST_SUBMISSION),
+    (Stage.INTENT, "clear"): Unconfirmed(LOST_SUBMISSION),
+    (Stage.LOST, "retry"): Unconfirmed(LOST_SUBMISSION),
     (Stage.LOST, "clear"): "its submission was lost",
     (Stage.SUBMITTED, "retry"): Attach("asyntask_1", START),
     (Stage.SUBMITTED, "clear"): Attach("asyntask_1", START),
@@ -67,13 +68,13 @@ SAME_REQUEST: dict[tuple[Stage, str], Decision | str] = {
 
 
 @pytest.mark.parametrize(("stage", "way", "plan"), [(*key, plan) for key, plan in SAME_REQUEST.items()])
-def test_an_attempt_goes_on_from_the_stage_that_was_reached(stage: Stage, way: str, plan: Decision | str) -> None:
+def test_an_attempt_continues_from_the_stage_that_was_reached(stage: Stage, way: str, plan: Decision | str) -> None:
     max_tries = 3 if way == "retry" else 4
     found = ledger(shelf_at(stage), max_tries=max_tries).plan()
     assert found == (Submit(f"the task was cleared after {plan}") if isinstance(plan, str) else plan)
 
 
-def test_every_stage_has_its_plan() -> None:
+def test_every_stage_has_a_decision() -> None:
     assert {stage for stage, _ in SAME_REQUEST} == set(Stage)
 
 
@@ -94,7 +95,7 @@ RETRIED: dict[Stage, type[Decision]] = {
 
 
 @pytest.mark.parametrize("stage", RETRIED)
-def test_a_retry_goes_on_with_what_is_paid_for_although_the_request_has_changed(stage: Stage) -> None:
+def test_a_retry_continues_with_what_is_paid_for_even_if_the_request_has_changed(stage: Stage) -> None:
     found = ledger(shelf_at(stage, fingerprint="other")).plan()
     assert isinstance(found, RETRIED[stage])
     assert not isinstance(found, Attach) or found.changed
@@ -102,11 +103,11 @@ def test_a_retry_goes_on_with_what_is_paid_for_although_the_request_has_changed(
 
 def test_a_fingerprint_of_an_earlier_version_is_the_same_request() -> None:
     shelf = shelf_at(Stage.SUBMITTED, fingerprint="old")
-    book = Ledger(shelf, fingerprint="f", former_fingerprints=["old"], max_tries=4)
-    assert book.plan() == Attach("asyntask_1", START)
+    attempt = Ledger(shelf, fingerprint="f", former_fingerprints=["old"], max_tries=4)
+    assert attempt.plan() == Attach("asyntask_1", START)
 
 
-def test_a_clear_is_seen_also_where_the_user_lowered_the_retries_before_it() -> None:
+def test_a_clear_is_detected_even_if_the_user_lowered_the_retries_before() -> None:
     assert isinstance(ledger(shelf_at(Stage.FINISHED, max_tries=5), max_tries=2).plan(), Submit)
 
 
@@ -140,14 +141,14 @@ def test_a_plan_changes_nothing() -> None:
         json.dumps(record(Stage.SUBMITTED)),
     ],
 )
-def test_a_record_that_cannot_be_understood_submits_nothing(value: Any) -> None:
+def test_nothing_is_submitted_if_the_record_cannot_be_parsed(value: Any) -> None:
     with pytest.raises(LedgerError, match="cannot be parsed") as caught:
         ledger(Shelf(value)).plan()
     assert "may be paid for already" in str(caught.value)
     assert caught.value.retryable
 
 
-def test_a_ledger_that_cannot_be_read_submits_nothing() -> None:
+def test_nothing_is_submitted_if_the_ledger_cannot_be_read() -> None:
     with pytest.raises(LedgerError, match=r"could not be read \(503 Service Unavailable\)") as caught:
         ledger(Shelf(get=1)).plan()
     assert isinstance(caught.value.__cause__, OutageError)
@@ -162,7 +163,7 @@ def test_a_ledger_that_cannot_be_read_submits_nothing() -> None:
         st.none() | st.text() | st.integers() | st.floats() | st.sampled_from(list(Stage)),
     )
 )
-def test_any_record_is_a_plan_or_a_ledger_error(value: Any) -> None:
+def test_any_stored_value_is_a_decision_or_a_ledger_error(value: Any) -> None:
     try:
         plan = ledger(Shelf(value)).plan()
     except LedgerError:
@@ -184,25 +185,25 @@ def test_an_intent_is_written_before_the_payment(fake_clock: FakeClock) -> None:
 
 def test_an_id_is_written_after_the_payment(fake_clock: FakeClock) -> None:
     shelf = Shelf()
-    book = ledger(shelf)
-    book.record_intent()
+    attempt = ledger(shelf)
+    attempt.record_intent()
     fake_clock.advance(5.0)
-    book.record_submitted("asyntask_1")
+    attempt.record_submitted("asyntask_1")
     assert shelf.value == {**record(Stage.SUBMITTED), "at": START + 5.0, "resubmitted": False, "token": ""}
 
 
-def test_a_withdrawn_intent_leaves_nothing() -> None:
+def test_a_cleared_intent_leaves_no_record() -> None:
     shelf = Shelf()
-    book = ledger(shelf)
-    book.record_intent()
-    book.clear_intent()
+    attempt = ledger(shelf)
+    attempt.record_intent()
+    attempt.clear_intent()
     assert shelf.value is None
-    assert book.plan() == Submit()
+    assert attempt.plan() == Submit()
 
 
 ADVANCES: dict[str, tuple[Callable[[Ledger], None], Stage, Stage, str]] = {
-    "lose": (lambda book: book.mark_unconfirmed(), Stage.INTENT, Stage.LOST, ""),
-    "close": (lambda book: book.mark_closed("asyntask_1"), Stage.SUBMITTED, Stage.CLOSED, "asyntask_1"),
+    "lose": (lambda attempt: attempt.mark_unconfirmed(), Stage.INTENT, Stage.LOST, ""),
+    "close": (lambda attempt: attempt.mark_closed("asyntask_1"), Stage.SUBMITTED, Stage.CLOSED, "asyntask_1"),
 }
 advances = pytest.mark.parametrize(("advance", "before", "after", "id_"), ADVANCES.values(), ids=ADVANCES.keys())
 
@@ -243,7 +244,7 @@ def test_without_a_record_there_is_no_end_to_write(
     assert shelf.value is None
 
 
-def test_an_end_mends_a_record_into_which_the_id_could_not_be_written() -> None:
+def test_an_end_repairs_a_record_to_which_the_id_could_not_be_written() -> None:
     shelf = shelf_at(Stage.INTENT)
     ledger(shelf).mark_closed("asyntask_1")
     assert shelf.value["id"] == "asyntask_1"
@@ -253,36 +254,36 @@ def test_an_end_mends_a_record_into_which_the_id_could_not_be_written() -> None:
 # Writes that fail.
 
 
-def test_nothing_may_be_sent_where_the_intent_could_not_be_written() -> None:
+def test_nothing_may_be_sent_if_the_intent_could_not_be_written() -> None:
     with pytest.raises(LedgerError, match="Nothing was submitted") as caught:
         ledger(Shelf(set=1)).record_intent()
     assert isinstance(caught.value.__cause__, OutageError)
 
 
 class Liar(Shelf):
-    """Stores what it is given, and answers with an error all the same."""
+    """Stores a value, and raises an error nevertheless."""
 
     def set(self, value: dict[str, Any]) -> None:
         self.value = dict(value)
         super().set(value)
 
 
-def test_an_intent_that_is_stored_although_the_answer_was_an_error_is_gone_on_with() -> None:
+def test_an_intent_that_is_stored_despite_an_error_counts() -> None:
     shelf = Liar(set=1)
     ledger(shelf).record_intent()
     assert shelf.value["stage"] == "intent"
 
 
-def test_an_intent_that_may_be_stored_and_cannot_be_read_back_is_taken_back() -> None:
+def test_an_intent_that_may_be_stored_and_cannot_be_read_back_is_removed() -> None:
     shelf = Liar(set=1, get=4)
     with pytest.raises(LedgerError, match="Nothing was submitted"):
         ledger(shelf).record_intent()
     assert shelf.value is None
 
 
-def test_an_intent_that_may_stay_is_said_so() -> None:
+def test_the_error_says_so_if_an_intent_may_remain() -> None:
     with pytest.raises(LedgerError, match="cannot distinguish from a lost submission"):
-        ledger(Liar(set=1, get=FOR_EVER, delete=FOR_EVER)).record_intent()
+        ledger(Liar(set=1, get=FOREVER, delete=FOREVER)).record_intent()
 
 
 def test_an_intent_that_another_attempt_has_overwritten_is_not_sent() -> None:
@@ -303,15 +304,15 @@ def test_a_store_that_finds_nothing_of_what_was_just_written_stops_the_submissio
         ledger(Empty()).record_intent()
 
 
-def test_the_note_of_an_id_is_written_again_where_it_fails(fake_clock: FakeClock) -> None:
+def test_a_failed_write_of_an_id_is_retried(fake_clock: FakeClock) -> None:
     shelf = Shelf(set=3)
     ledger(shelf).record_submitted("asyntask_1")
     assert shelf.value["id"] == "asyntask_1"
     assert 3.0 <= sum(fake_clock.sleeps) <= 30.0
 
 
-def test_a_note_that_fails_for_good_is_logged_and_throws_nothing_away(caplog: pytest.LogCaptureFixture) -> None:
-    shelf = Shelf(record(Stage.INTENT), set=FOR_EVER)
+def test_an_id_that_cannot_be_written_is_logged_and_the_attempt_continues(caplog: pytest.LogCaptureFixture) -> None:
+    shelf = Shelf(record(Stage.INTENT), set=FOREVER)
     ledger(shelf).record_submitted("asyntask_1")
     assert shelf.value == record(Stage.INTENT)
     assert "could not record asyntask_1, which is paid for" in caplog.text
@@ -319,7 +320,7 @@ def test_a_note_that_fails_for_good_is_logged_and_throws_nothing_away(caplog: py
 
 @pytest.mark.parametrize("kind", ["get", "set"])
 @advances
-def test_an_end_that_cannot_be_written_is_logged_and_throws_nothing_away(
+def test_an_end_that_cannot_be_written_is_logged_and_the_attempt_continues(
     advance: Callable[[Ledger], None],
     before: Stage,
     after: Stage,
@@ -328,21 +329,21 @@ def test_an_end_that_cannot_be_written_is_logged_and_throws_nothing_away(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shelf = shelf_at(before)
-    shelf.failures = {kind: FOR_EVER}
+    shelf.failures = {kind: FOREVER}
     advance(ledger(shelf))
     assert shelf.value == record(before)
     assert f"could not record that the purchase is {after.value}" in caplog.text
 
 
-def test_an_intent_that_cannot_be_taken_back_stays(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_intent_that_cannot_be_removed_stays(caplog: pytest.LogCaptureFixture) -> None:
     shelf = Shelf(record(Stage.INTENT), delete=1)
-    book = ledger(shelf)
-    book.clear_intent()
+    attempt = ledger(shelf)
+    attempt.clear_intent()
     assert "could not remove the intent" in caplog.text
-    assert book.plan() == Unconfirmed(LOST_ANSWER)
+    assert attempt.plan() == Unconfirmed(LOST_SUBMISSION)
 
 
-def test_an_attempt_that_is_killed_while_it_writes_is_not_held_up() -> None:
+def test_an_attempt_that_is_killed_while_it_writes_ends_at_once() -> None:
     class Killed(BaseException):
         pass
 
@@ -350,12 +351,12 @@ def test_an_attempt_that_is_killed_while_it_writes_is_not_held_up() -> None:
         def set(self, value: dict[str, Any]) -> None:
             raise Killed
 
-    book = ledger(Killer(record(Stage.INTENT)))
+    attempt = ledger(Killer(record(Stage.INTENT)))
     writes: tuple[Callable[[], object], ...] = (
-        book.record_intent,
-        lambda: book.record_submitted("asyntask_1"),
-        book.mark_unconfirmed,
-        lambda: book.mark_closed("asyntask_1"),
+        attempt.record_intent,
+        lambda: attempt.record_submitted("asyntask_1"),
+        attempt.mark_unconfirmed,
+        lambda: attempt.mark_closed("asyntask_1"),
     )
     for write in writes:
         with pytest.raises(Killed):
@@ -370,9 +371,9 @@ def test_a_record_is_plain_json() -> None:
 
 def test_a_refused_submission_after_a_closed_one_leaves_the_closed_one_closed() -> None:
     shelf = Shelf(record(Stage.SUBMITTED))
-    book = ledger(shelf)
-    book.plan()
-    book.mark_closed("asyntask_1")
-    book.record_intent()
-    book.clear_intent()
+    attempt = ledger(shelf)
+    attempt.plan()
+    attempt.mark_closed("asyntask_1")
+    attempt.record_intent()
+    attempt.clear_intent()
     assert shelf.value["stage"] == Stage.CLOSED.value

@@ -60,7 +60,7 @@ def rendered(value: str) -> str:
 
 
 def encoded(side: int) -> bytes:
-    """A PNG of so many pixels on each side."""
+    """A PNG with this many pixels on each side."""
     content = io.BytesIO()
     Image.effect_noise((side, side), 80).save(content, "PNG")
     return content.getvalue()
@@ -90,7 +90,7 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_group_is_paid_once_and_then_found_behind_the_prefix_of_the_service(
+def test_a_group_is_paid_once_and_then_found_despite_the_prefix_of_its_name(
     runner: TaskRunner, sandbox: SandboxHandle
 ) -> None:
     first = runner.attempt(group_of()).result
@@ -107,7 +107,7 @@ def test_a_group_whose_name_only_contains_the_other_is_another_group(
     assert sandbox.billed.asset_groups == 2
 
 
-def test_of_several_groups_of_one_name_the_oldest_is_used(
+def test_if_several_groups_have_the_name_the_oldest_is_used(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: Any
 ) -> None:
     oldest = runner.attempt(group_of()).result
@@ -119,7 +119,7 @@ def test_of_several_groups_of_one_name_the_oldest_is_used(
     assert sandbox.billed.asset_groups == 2
 
 
-def test_if_a_group_must_be_new_an_existing_one_fails_the_task_for_free(
+def test_with_if_exists_fail_an_existing_group_fails_the_task_and_costs_nothing(
     runner: TaskRunner, sandbox: SandboxHandle, group: str
 ) -> None:
     attempt = runner.attempt(group_of(if_exists="fail"))
@@ -130,7 +130,7 @@ def test_if_a_group_must_be_new_an_existing_one_fails_the_task_for_free(
 
 
 @pytest.mark.parametrize("if_exists", ["reuse", "create", "fail"])
-def test_a_group_whose_creation_has_no_answer_is_found_by_the_retry(
+def test_a_retry_finds_a_group_whose_creation_got_no_response(
     runner: TaskRunner, sandbox: SandboxHandle, if_exists: str
 ) -> None:
     sandbox.fault("drop_answer", on="CreateAssetGroup")
@@ -158,7 +158,7 @@ def test_a_name_that_anyfast_would_refuse_is_never_sent(
     assert sandbox.requests() == []
 
 
-def test_a_group_that_is_listed_late_is_found_after_its_creation_lost_its_answer(
+def test_a_group_whose_creation_got_no_response_is_found_even_if_it_is_listed_late(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
 ) -> None:
     sandbox.reset(clock=fake_clock.now, group_index_seconds=80)
@@ -201,7 +201,7 @@ def test_the_type_and_the_billing_model_follow_the_content(
         ("https://example.com/cat", "Image"),
     ],
 )
-def test_a_public_link_is_handed_on(
+def test_a_public_link_is_passed_on(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, url: str, asset_type: str
 ) -> None:
     given = None if "." in url.rpartition("/")[2] else asset_type
@@ -235,7 +235,9 @@ def test_a_data_uri_or_raw_base64_becomes_an_image(
         ({"url": "https://example.com/a.png", "name": "x" * 65}, "1 to 64"),
     ],
 )
-def test_a_mistake_in_an_asset_shows_when_the_dag_is_parsed(parameters: dict[str, Any], phrase: str) -> None:
+def test_an_invalid_parameter_of_an_asset_is_refused_while_the_dag_is_parsed(
+    parameters: dict[str, Any], phrase: str
+) -> None:
     with pytest.raises(InvalidRequestError, match=re.escape(phrase)):
         asset_of(**{"group_id": "group-1", **parameters})()
 
@@ -278,7 +280,7 @@ def test_what_anyfast_would_refuse_is_never_sent(
     ("one", "other"),
     [("?token=AAA", "?token=BBB"), ("?sp=1001", "?sp=1002"), ("?id=1&X-Amz-Signature=s", "?id=2&X-Amz-Signature=s")],
 )
-def test_two_links_that_differ_in_what_may_name_the_content_are_two_assets(
+def test_two_links_that_differ_in_what_may_identify_the_content_are_two_assets(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, one: str, other: str
 ) -> None:
     for query in (one, other):
@@ -295,7 +297,7 @@ def test_two_links_that_differ_in_what_may_name_the_content_are_two_assets(
         "se={0}&sv=2024&sp=r&sig={0}",
     ],
 )
-def test_a_link_that_is_signed_anew_is_the_same_asset(
+def test_a_link_with_a_new_signature_is_the_same_asset(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, signature: str
 ) -> None:
     for each in ("1", "2"):
@@ -304,7 +306,7 @@ def test_a_link_that_is_signed_anew_is_the_same_asset(
     assert sandbox.billed.assets == 1
 
 
-def test_a_file_that_is_not_what_the_user_said_is_never_sent(
+def test_a_file_of_another_type_than_given_is_never_sent(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, picture: Path
 ) -> None:
     attempt = runner.attempt(asset_of(group_id=group, file=str(picture), asset_type="Video"))
@@ -314,7 +316,7 @@ def test_a_file_that_is_not_what_the_user_said_is_never_sent(
 
 
 @BOTH_WAYS
-def test_an_asset_that_fails_is_final_and_says_why_in_words(
+def test_a_failed_asset_fails_the_task_without_retries_and_the_message_says_why(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, *, deferrable: bool
 ) -> None:
     make = asset_of(
@@ -328,9 +330,7 @@ def test_an_asset_that_fails_is_final_and_says_why_in_words(
     assert sandbox.billed.assets == 1
 
 
-def test_a_failed_asset_is_not_reused_and_its_name_is_freed(
-    runner: TaskRunner, sandbox: SandboxHandle, group: str
-) -> None:
+def test_a_failed_asset_is_deleted_and_created_again(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
     make = asset_of(group_id=group, url="https://example.com/a.png", name="[sandbox:fail:DownloadFailed]")
     failed = runner.attempt(make)
     assert failed.state == "failed"
@@ -341,7 +341,7 @@ def test_a_failed_asset_is_not_reused_and_its_name_is_freed(
     assert sandbox.billed.assets == 2
 
 
-def test_a_creation_that_has_no_answer_is_found_by_the_retry(
+def test_a_retry_finds_an_asset_whose_creation_got_no_response(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, picture: Path
 ) -> None:
     sandbox.fault("drop_answer", on="CreateAsset")
@@ -352,7 +352,7 @@ def test_a_creation_that_has_no_answer_is_found_by_the_retry(
 
 
 @pytest.mark.parametrize("created", ["CreateAssetGroup", "CreateAsset"])
-def test_a_retry_on_a_host_whose_clock_is_behind_waits_no_longer_than_any_other(
+def test_a_retry_on_a_host_with_a_slow_clock_waits_no_longer_than_any_other(
     runner: TaskRunner,
     sandbox: SandboxHandle,
     group: str,
@@ -386,9 +386,7 @@ def test_two_tasks_that_create_the_same_at_the_same_moment_pay_once(
     assert sandbox.billed.assets == 1
 
 
-def test_a_group_that_was_created_a_moment_ago_is_waited_for(
-    runner: TaskRunner, sandbox: SandboxHandle, group: str
-) -> None:
+def test_a_group_that_was_just_created_is_waited_for(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
     sandbox.fault("group_not_found", times=2)
     assert runner.attempt(asset_of(group_id=group, url="https://example.com/a.png")).state == "success"
     assert sandbox.billed.assets == 1
@@ -404,7 +402,7 @@ def test_a_group_that_neither_the_lists_nor_creations_know_yet_is_waited_for(
     assert (sandbox.billed.asset_groups, sandbox.billed.assets) == (1, 1)
 
 
-def test_a_group_that_is_listed_and_not_taken_is_said_to_be_so(
+def test_a_listed_group_that_accepts_no_asset_is_reported_as_such(
     runner: TaskRunner, sandbox: SandboxHandle, group: str
 ) -> None:
     sandbox.fault("group_not_found", times=50)
@@ -435,7 +433,7 @@ def test_an_asset_that_is_not_active_in_time_is_found_again_by_a_retry(
 
 
 @BOTH_WAYS
-def test_an_asset_that_anyfast_does_not_know_is_created_anew_only_when_the_task_is_cleared(
+def test_an_asset_that_anyfast_does_not_know_is_created_again_only_by_a_clear(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, *, deferrable: bool
 ) -> None:
     make = partial(asset_of, group_id=group, url="https://example.com/a.png")
@@ -455,7 +453,7 @@ def test_an_asset_that_anyfast_does_not_know_is_created_anew_only_when_the_task_
     assert sandbox.billed.assets == 2
 
 
-def test_an_asset_that_anyfast_does_not_know_yet_when_its_trigger_breaks_is_not_given_up(
+def test_an_asset_that_anyfast_does_not_know_yet_when_its_trigger_fails_is_kept(
     runner: TaskRunner, sandbox: SandboxHandle, group: str
 ) -> None:
     make = asset_of(group_id=group, url="https://example.com/a.png", deferrable=True)
@@ -467,7 +465,7 @@ def test_an_asset_that_anyfast_does_not_know_yet_when_its_trigger_breaks_is_not_
     assert sandbox.billed.assets == 1
 
 
-def test_the_grace_of_an_asset_counts_from_its_creation_and_not_from_the_reading_of_its_file(
+def test_the_time_to_appear_counts_from_the_creation_and_not_from_reading_the_file(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: Any, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     obtain = AssetCreation.get_or_create
@@ -481,7 +479,7 @@ def test_the_grace_of_an_asset_counts_from_its_creation_and_not_from_the_reading
     assert runner.attempt(asset_of(group_id=group, url="https://example.com/a.png")).state == "success"
 
 
-def test_one_group_id_as_text_is_one_group(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
+def test_a_group_id_as_text_is_one_group(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
     runner.fresh().attempt(asset_of(group_id=group, url="https://example.com/a.png"))
     for given in (group, rendered(group), [group], f"['{group}']"):
         found = runner.fresh().attempt(partial(ListAssetsOperator, task_id="list", group_ids=given)).result
@@ -543,7 +541,7 @@ def test_a_folder_becomes_a_list_of_active_assets_in_the_order_of_its_files(
     assert sandbox.billed.assets == 12
 
 
-def test_every_bad_file_is_told_before_the_first_one_is_paid(
+def test_every_bad_file_is_named_before_the_first_creation_is_billed(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
 ) -> None:
     (pictures / "notes.txt").write_text("not a picture")
@@ -554,7 +552,7 @@ def test_every_bad_file_is_told_before_the_first_one_is_paid(
     assert sandbox.billed.assets == 0
 
 
-def test_creations_whose_answers_are_lost_are_found_again_in_the_same_attempt(
+def test_creations_whose_responses_are_lost_are_found_again_in_the_same_attempt(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
 ) -> None:
     sandbox.fault("drop_answer", on="CreateAsset", times=3)
@@ -589,7 +587,7 @@ def test_the_same_file_twice_is_one_asset(
 
 
 @BOTH_WAYS
-def test_of_many_assets_those_that_fail_are_all_named(
+def test_every_failed_asset_is_named(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path, *, deferrable: bool
 ) -> None:
     for number in (3, 5):
@@ -630,7 +628,7 @@ def test_a_task_that_runs_out_of_time_does_not_wait_for_its_threads(
 
 
 @BOTH_WAYS
-def test_many_assets_are_asked_for_together_and_active_ones_not_again(
+def test_many_assets_are_polled_together_and_active_ones_not_again(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path, fake_clock: FakeClock, *, deferrable: bool
 ) -> None:
     make = assets_of(group_id=group, files=str(pictures), deferrable=deferrable)
@@ -644,7 +642,7 @@ def test_many_assets_are_asked_for_together_and_active_ones_not_again(
 
 
 @BOTH_WAYS
-def test_assets_that_are_not_active_in_time_are_named_with_the_limit_that_was_set(
+def test_assets_that_are_not_active_in_time_are_named_with_the_timeout(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, pictures: Path, *, deferrable: bool
 ) -> None:
     sandbox.reset(clock=fake_clock.now, asset_seconds=1000)
@@ -668,7 +666,7 @@ def test_a_wrong_group_ends_a_folder_after_one_wait(
     assert sandbox.billed.assets == 0
 
 
-def test_a_file_whose_name_is_no_text_is_sent_under_a_name_that_is(
+def test_a_file_whose_name_is_not_valid_text_is_sent_with_a_valid_name(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
 ) -> None:
     odd = os.fsencode(pictures) + b"/\xb9\xab\xb9\xab.png"
@@ -693,7 +691,7 @@ def test_two_groups_of_one_name_made_at_the_same_moment_end_as_the_older_one(
     assert sandbox.billed.asset_groups == 2
 
 
-# Clean-up.
+# Deletion.
 
 
 def delete(**parameters: Any) -> Callable[[], DeleteAssetOperator]:
@@ -701,7 +699,7 @@ def delete(**parameters: Any) -> Callable[[], DeleteAssetOperator]:
 
 
 def as_templates(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Templates that render to the same."""
+    """Templates that render to the same value."""
     return {name: f"{{{{ {value!r} }}}}" for name, value in parameters.items()}
 
 
@@ -709,7 +707,7 @@ def delete_group(**parameters: Any) -> Callable[[], DeleteAssetGroupOperator]:
     return partial(DeleteAssetGroupOperator, task_id="delete", **parameters)
 
 
-def test_assets_are_deleted_by_their_ids_and_what_is_gone_is_fine(
+def test_assets_are_deleted_by_id_and_a_missing_one_is_no_error(
     runner: TaskRunner, sandbox: SandboxHandle, group: str, pictures: Path
 ) -> None:
     ids = runner.fresh().attempt(assets_of(group_id=group, files=str(pictures))).result
@@ -719,7 +717,7 @@ def test_assets_are_deleted_by_their_ids_and_what_is_gone_is_fine(
     assert sandbox.account().assets == []
 
 
-def test_an_empty_list_of_assets_is_deleted_already(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_an_empty_list_of_assets_deletes_nothing_and_succeeds(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     attempt = runner.attempt(delete(asset_id=[]))
     assert (attempt.state, attempt.result) == ("success", [])
     assert sandbox.requests() == []
@@ -757,7 +755,9 @@ def test_a_deletion_that_names_nothing_deletes_nothing(
     assert sandbox.requests() == []
 
 
-def test_a_group_goes_with_all_its_assets_on_every_page(runner: TaskRunner, sandbox: SandboxHandle, group: str) -> None:
+def test_a_group_is_deleted_with_its_assets_on_every_page(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str
+) -> None:
     other = runner.fresh().attempt(group_of(name="lamps 2")).result
     with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client:
         for number in range(103):
@@ -772,7 +772,9 @@ def test_a_group_goes_with_all_its_assets_on_every_page(runner: TaskRunner, sand
 
 
 @pytest.mark.parametrize("make", [delete, delete_group])
-def test_a_deletion_of_nothing_shows_while_the_dag_is_parsed(make: Callable[[], Callable[[], Any]]) -> None:
+def test_a_deletion_that_names_nothing_is_refused_while_the_dag_is_parsed(
+    make: Callable[[], Callable[[], Any]],
+) -> None:
     with pytest.raises(InvalidRequestError, match="Correct the DAG file"):
         make()()
 

@@ -52,7 +52,7 @@ def prompts(sandbox: SandboxHandle) -> list[str]:
     return sorted(str(generation.prompt) for generation in sandbox.account().generations)
 
 
-def test_another_spelling_of_the_host_buys_no_row_again(
+def test_another_spelling_of_the_host_bills_no_row_again(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     runner.attempt(batch(tmp_path), run_trigger=False)
@@ -63,7 +63,7 @@ def test_another_spelling_of_the_host_buys_no_row_again(
 
 
 @BOTH_WAYS
-def test_every_row_becomes_a_file_and_a_line_for_one_payment(
+def test_every_row_becomes_a_file_and_a_manifest_line_and_is_billed_once(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, deferrable: bool
 ) -> None:
     attempt = runner.attempt(batch(tmp_path, deferrable=deferrable))
@@ -97,7 +97,7 @@ def test_every_row_becomes_a_file_and_a_line_for_one_payment(
         ("rows.jsonl", '{"name": "boat 0"}\n\n{"name": "boat 1"}\n'),
     ],
 )
-def test_rows_come_from_object_storage_and_everything_goes_there(
+def test_rows_are_read_from_object_storage_and_everything_is_written_there(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, tmp_path: Path, name: str, content: str
 ) -> None:
     rows = s3.put(name, content.encode())
@@ -110,14 +110,12 @@ def test_rows_come_from_object_storage_and_everything_goes_there(
     assert prompts(sandbox) == ["A film about boat 0", "A film about boat 1"]
 
 
-def test_the_links_of_videos_that_are_not_wanted_as_files_are_in_the_manifest(
-    runner: TaskRunner, tmp_path: Path
-) -> None:
+def test_without_an_output_path_the_manifest_has_the_links(runner: TaskRunner, tmp_path: Path) -> None:
     runner.attempt(batch(tmp_path, template=TEMPLATE))
     assert all(line["video_url"].startswith("http") and line["path"] is None for line in manifest(tmp_path))
 
 
-def test_the_context_and_the_filters_of_airflow_are_there_beside_the_row(
+def test_the_template_can_use_airflows_context_and_filters(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     template = {
@@ -141,7 +139,7 @@ def test_what_looks_like_a_template_in_a_row_is_only_text(
     assert prompts(sandbox) == ["A film about {{ conn.anyfast_default.password }}"]
 
 
-def test_every_bad_row_is_told_before_the_first_one_is_paid(
+def test_every_bad_row_is_named_before_the_first_one_is_billed(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = [{"name": "a", "s": 4}, {"name": "b", "s": 99}, {"s": 4}, {"name": "a", "s": 4}]
@@ -152,14 +150,14 @@ def test_every_bad_row_is_told_before_the_first_one_is_paid(
     }
     attempt = runner.attempt(batch(tmp_path, rows=rows, template=template))
     assert attempt.state == "failed"
-    told = str(attempt.error)
+    message = str(attempt.error)
     for phrase in (
         "3 of 4 rows",
         "duration=99 is outside 4 to 15 seconds of seedance: row 2 (name b)",
         "prompt: there is no column 'name'; the columns are s: row 3",
         "is also that of row 1 (name a): row 4 (name a)",
     ):
-        assert phrase in told
+        assert phrase in message
     assert sandbox.requests() == []
 
 
@@ -179,7 +177,7 @@ def test_every_bad_row_is_told_before_the_first_one_is_paid(
         ({"manifest_path": "gs://b/m.jsonl"}, "manifest_path"),
     ],
 )
-def test_what_can_never_work_is_found_before_anything_is_paid(
+def test_invalid_parameters_are_found_before_anything_is_billed(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, parameters: dict[str, Any], phrase: str
 ) -> None:
     attempt = runner.attempt(batch(tmp_path, **parameters))
@@ -219,7 +217,7 @@ def test_a_literal_that_can_never_work_is_found_while_the_dag_is_parsed(
         ({"prompt": None}, "prompt is empty"),
     ],
 )
-def test_what_a_template_says_of_every_row_is_judged_while_the_dag_is_parsed(
+def test_values_of_the_template_that_hold_for_every_row_are_checked_while_the_dag_is_parsed(
     tmp_path: Path, wrong: dict[str, Any], phrase: str
 ) -> None:
     with pytest.raises(InvalidRequestError, match="Correct the DAG file") as caught:
@@ -235,7 +233,7 @@ def test_what_a_template_says_of_every_row_is_judged_while_the_dag_is_parsed(
         {"prompt": "A boat", "model": "{{ row.model }}", "resolution": "999p"},
     ],
 )
-def test_what_a_row_decides_is_judged_when_the_task_runs(tmp_path: Path, template: dict[str, Any]) -> None:
+def test_values_that_depend_on_a_row_are_checked_when_the_task_runs(tmp_path: Path, template: dict[str, Any]) -> None:
     assert batch(tmp_path, template=template)().template == template
 
 
@@ -296,7 +294,7 @@ def test_a_row_that_fails_does_not_keep_the_others_from_being_saved(
     assert {line["error_type"] for line in lines} == {None, "ModerationError"}
 
 
-def test_so_many_rows_may_fail_as_the_threshold_says(
+def test_as_many_rows_may_fail_as_the_threshold_allows(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     boats_1_and_3(sandbox, "fail_generation", **MODERATED)
@@ -319,7 +317,7 @@ def test_a_retry_runs_only_the_rows_that_failed(runner: TaskRunner, sandbox: San
     assert len(sandbox.requests("download")) == 5
 
 
-def test_the_first_failure_can_end_the_batch_and_what_is_paid_is_not_lost(
+def test_on_row_failure_fail_ends_the_batch_and_loses_nothing_that_is_paid_for(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path, rows=rows_of(12), on_row_failure="fail", max_in_flight=1)
@@ -333,7 +331,7 @@ def test_the_first_failure_can_end_the_batch_and_what_is_paid_is_not_lost(
     assert sandbox.billed.generations == 12
 
 
-def test_without_money_the_rest_is_not_tried_and_what_is_paid_is_saved(
+def test_without_credit_the_remaining_rows_are_not_tried_and_paid_videos_are_saved(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path, rows=rows_of(10), max_in_flight=1)
@@ -349,7 +347,7 @@ def test_without_money_the_rest_is_not_tried_and_what_is_paid_is_saved(
 # Money.
 
 
-def test_a_clear_pays_for_nothing_that_is_done(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+def test_a_clear_pays_for_no_finished_row(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
     make = batch(tmp_path)
     runner.attempt(make)
     runner.clear()
@@ -358,7 +356,7 @@ def test_a_clear_pays_for_nothing_that_is_done(runner: TaskRunner, sandbox: Sand
     assert len(sandbox.requests("download")) == 5
 
 
-def test_a_column_that_is_no_text_for_a_file_is_written_down_all_the_same(
+def test_a_value_that_is_not_valid_text_is_written_to_the_manifest_all_the_same(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     table = tmp_path / "rows.json"
@@ -374,8 +372,8 @@ def test_a_column_that_is_no_text_for_a_file_is_written_down_all_the_same(
     assert sandbox.billed.generations == 1
 
 
-@pytest.mark.state_store  # a ledger in Variables has gone with the success, and then the manifest is all there is
-def test_a_lost_manifest_is_made_anew_from_what_is_paid_while_the_state_is_kept(
+@pytest.mark.state_store  # success removes a ledger in Variables, and then only the manifest is left
+def test_a_lost_manifest_is_rebuilt_from_the_ledger_while_the_state_is_kept(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path)
@@ -389,7 +387,7 @@ def test_a_lost_manifest_is_made_anew_from_what_is_paid_while_the_state_is_kept(
 
 
 @pytest.mark.parametrize(("has_manifest", "billed"), [(True, 5), (False, 10)])
-def test_a_clear_that_discards_the_state_of_a_finished_batch_goes_by_its_manifest(
+def test_a_clear_that_discards_the_state_of_a_finished_batch_relies_on_its_manifest(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, has_manifest: bool, billed: int
 ) -> None:
     make = batch(tmp_path)
@@ -401,7 +399,7 @@ def test_a_clear_that_discards_the_state_of_a_finished_batch_goes_by_its_manifes
     assert sandbox.billed.generations == billed
 
 
-def test_rows_that_change_are_paid_and_the_others_are_not_even_if_they_move(
+def test_changed_rows_are_billed_and_the_others_are_not_even_if_they_move(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     runner.attempt(batch(tmp_path))
@@ -413,16 +411,14 @@ def test_rows_that_change_are_paid_and_the_others_are_not_even_if_they_move(
     assert sandbox.billed.generations == 6
 
 
-def test_rows_that_ask_for_the_same_are_videos_of_their_own(
-    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
-) -> None:
+def test_identical_rows_are_separate_videos(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
     template = {**TEMPLATE, "prompt": "A boat", "output_path": f"{tmp_path}/{{generation_id}}.mp4"}
     attempt = runner.attempt(batch(tmp_path, template=template))
     assert len({line["generation_id"] for line in manifest(tmp_path)}) == 5
     assert attempt.result["succeeded"] == sandbox.billed.generations == 5
 
 
-def test_the_manifest_of_another_run_is_no_reason_to_leave_rows_out(
+def test_the_manifest_of_another_run_leaves_no_rows_out(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path)
@@ -433,7 +429,7 @@ def test_the_manifest_of_another_run_is_no_reason_to_leave_rows_out(
     assert sandbox.billed.generations == 10
 
 
-def test_a_submission_whose_answer_is_lost_fails_its_row_and_no_other(
+def test_a_submission_whose_response_is_lost_fails_its_row_and_no_other(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.fault("drop_answer", on="submit", times=1)
@@ -448,7 +444,7 @@ def test_a_submission_whose_answer_is_lost_fails_its_row_and_no_other(
     assert sandbox.billed.generations == 6, "a clear is the user's word for another one"
 
 
-def test_the_ledgers_in_variables_go_away_on_success(runner: TaskRunner, tmp_path: Path) -> None:
+def test_the_ledgers_in_variables_are_removed_on_success(runner: TaskRunner, tmp_path: Path) -> None:
     runner.state_store = False
     assert runner.attempt(batch(tmp_path, rows=rows_of(120), template=TEMPLATE)).state == "success"
     assert runner.metadata.variables == {}
@@ -457,7 +453,9 @@ def test_the_ledgers_in_variables_go_away_on_success(runner: TaskRunner, tmp_pat
 # Waiting.
 
 
-def test_only_so_many_videos_are_made_at_a_time(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+def test_no_more_than_max_active_videos_render_at_a_time(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
     attempt = runner.attempt(batch(tmp_path, rows=rows_of(10), max_active=4), run_trigger=False)
     assert len(sandbox.account().generations) == 4
     assert attempt.xcoms["progress"]["waiting"] == 6
@@ -466,7 +464,7 @@ def test_only_so_many_videos_are_made_at_a_time(runner: TaskRunner, sandbox: San
     assert sandbox.billed.generations == 10
 
 
-def test_where_anyfast_takes_no_more_the_worker_is_left_until_it_does(
+def test_while_anyfast_accepts_no_more_submissions_the_task_defers(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path, rows=rows_of(8), max_in_flight=1)
@@ -501,7 +499,7 @@ def test_a_wrong_key_ends_the_batch_at_once(runner: TaskRunner, sandbox: Sandbox
 # What it costs.
 
 
-def test_a_batch_that_is_too_dear_as_a_whole_is_never_submitted(
+def test_a_batch_that_is_over_budget_as_a_whole_is_never_submitted(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     template = {**TEMPLATE, "ratio": "16:9"}

@@ -1,4 +1,4 @@
-"""What goes wrong around a batch: signals, storage, changed rows, an AnyFast that does not answer."""
+"""What can go wrong around a batch: signals, storage, changed rows, an AnyFast that does not respond."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.usefixtures("fake_clock"),
-    pytest.mark.state_store,  # many an accident is one of the state store
+    pytest.mark.state_store,  # many of these failures concern the state store
 ]
 
 HOUR = 3600.0
 TRIES = 6
-"""Of one call within an attempt, with the connection's defaults."""
+"""Requests of one call within an attempt, with the connection's defaults."""
 TEMPLATE = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "duration": 4}
 
 
@@ -71,11 +71,11 @@ def expect_all_saved(attempt: Attempt, sandbox: SandboxHandle, folder: Path, *, 
     assert sandbox.billed.generations == rows
 
 
-# What ends an attempt while answers are under way.
+# What ends an attempt while responses are pending.
 
 
-def at_note(number: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """``act`` once, when the ledgers are written for the ``number``th time."""
+def at_ledger_write(number: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Calls ``act`` once, when the ledgers are written for the ``number``th time."""
     store, left = TaskStore.set, [number]
 
     def set_(self: TaskStore, value: dict[str, Any]) -> None:
@@ -89,25 +89,25 @@ def at_note(number: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_an_execution_timeout_in_the_middle_of_a_note_loses_no_row(
+def test_an_execution_timeout_during_a_ledger_write_loses_no_row(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def time_is_up() -> None:
         raise AirflowTaskTimeout
 
-    make = batch(tmp_path, rows=rows_of(12))  # four times as many as go out together: no note concerns all of them
-    at_note(number, monkeypatch, time_is_up)
+    make = batch(tmp_path, rows=rows_of(12))  # four times as many as are sent together: no write concerns all of them
+    at_ledger_write(number, monkeypatch, time_is_up)
     first = runner.attempt(make)
     assert first.state == "up_for_retry", first.log_text
     assert sandbox.billed.generations < 12
     expect_all_saved(runner.retry(make), sandbox, tmp_path, rows=12)
 
 
-def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
+def test_a_stopped_worker_submits_no_more_and_records_what_it_has(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = batch(tmp_path, rows=rows_of(12))
-    at_note(3, monkeypatch, partial(signal.raise_signal, signal.SIGTERM))
+    at_ledger_write(3, monkeypatch, partial(signal.raise_signal, signal.SIGTERM))
     first = runner.attempt(make)
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, exceptions.WaitInterruptedError)
@@ -115,8 +115,8 @@ def test_a_worker_that_is_told_to_stop_submits_no_more_and_notes_what_it_has(
     expect_all_saved(runner.retry(make), sandbox, tmp_path, rows=12)
 
 
-def in_the_first_wait(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """``act`` once, while a synchronous batch waits, in the thread that a signal would strike."""
+def during_the_first_wait(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Calls ``act`` once, while a synchronous batch waits, in the thread that a signal would interrupt."""
     take_due, left = Watch.take_due, [1]
 
     def act_and_take(self: Watch[Any], now: float) -> str | None:
@@ -128,7 +128,7 @@ def in_the_first_wait(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) 
     monkeypatch.setattr(Watch, "take_due", act_and_take)
 
 
-def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submits_no_more(
+def test_a_worker_that_is_stopped_while_it_waits_ends_the_wait_and_submits_no_more(
     runner: TaskRunner,
     sandbox: SandboxHandle,
     tmp_path: Path,
@@ -139,7 +139,7 @@ def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submit
     make = batch(tmp_path, deferrable=False, max_active=2, timeout=3 * HOUR)
     began = fake_clock.now()
     with monkeypatch.context() as patched:
-        in_the_first_wait(patched, partial(signal.raise_signal, signal.SIGTERM))
+        during_the_first_wait(patched, partial(signal.raise_signal, signal.SIGTERM))
         first = runner.attempt(make)
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, exceptions.WaitInterruptedError)
@@ -149,7 +149,7 @@ def test_a_worker_that_is_told_to_stop_while_it_waits_waits_no_longer_and_submit
     expect_all_saved(runner.retry(make), sandbox, tmp_path)
 
 
-def test_a_worker_that_is_told_to_stop_while_it_reads_the_rows_submits_none(
+def test_a_worker_that_is_stopped_while_it_reads_the_rows_submits_none(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(given: Any, table: bytes | None) -> list[Row]:
@@ -170,18 +170,20 @@ def test_an_execution_timeout_while_the_worker_waits_ends_the_attempt_and_leaves
 ) -> None:
     make = batch(tmp_path, deferrable=False, execution_timeout=dt.timedelta(hours=1))
     with monkeypatch.context() as patched:
-        in_the_first_wait(patched, partial(signal.raise_signal, signal.SIGALRM))
+        during_the_first_wait(patched, partial(signal.raise_signal, signal.SIGALRM))
         first = runner.attempt(make)
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, AirflowTaskTimeout)
     for thread in threading.enumerate():
-        if thread.name.startswith("anyfast-poll"):  # one that the signal struck in its start is not waited for
+        if thread.name.startswith(
+            "anyfast-poll"
+        ):  # a thread that the signal interrupted while it started is not waited for
             thread.join(timeout=10)
             assert not thread.is_alive()
     expect_all_saved(runner.retry(make), sandbox, tmp_path)
 
 
-def test_a_stop_before_there_is_a_row_only_says_what_goes_on(tmp_path: Path) -> None:
+def test_a_stop_before_the_first_row_only_logs_what_continues(tmp_path: Path) -> None:
     log = io.StringIO()
     with captured_log(log):
         batch(tmp_path)().on_kill()
@@ -189,7 +191,7 @@ def test_a_stop_before_there_is_a_row_only_says_what_goes_on(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("broken_for", [1, 10_000])
-def test_a_manifest_that_cannot_be_written_meanwhile_loses_no_row(
+def test_a_manifest_that_cannot_be_written_for_a_while_loses_no_row(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_for: int
 ) -> None:
     left = [broken_for]
@@ -212,7 +214,7 @@ def test_a_manifest_that_cannot_be_written_meanwhile_loses_no_row(
     expect_all_saved(attempt, sandbox, tmp_path)
 
 
-def test_a_ledger_that_cannot_be_written_ends_the_submissions_and_nothing_is_paid(
+def test_a_ledger_that_cannot_be_written_stops_the_submissions_and_nothing_is_billed(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     runner.outages.variable_set = True
@@ -224,7 +226,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_submissions_and_nothing_is_pai
     expect_all_saved(runner.retry(batch(tmp_path)), sandbox, tmp_path)
 
 
-def test_a_batch_that_is_marked_as_failed_while_it_waits_goes_on_when_it_is_cleared(
+def test_a_batch_that_is_marked_as_failed_while_it_waits_continues_when_it_is_cleared(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     runner.attempt(batch(tmp_path), run_trigger=False)
@@ -233,7 +235,7 @@ def test_a_batch_that_is_marked_as_failed_while_it_waits_goes_on_when_it_is_clea
     expect_all_saved(runner.attempt(batch(tmp_path)), sandbox, tmp_path)
 
 
-def test_a_storage_that_is_away_is_not_tried_for_every_row(
+def test_an_unavailable_storage_is_not_tried_for_every_row(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_atomically(self: LocalFile, make: Callable[[Path], object]) -> None:
@@ -253,7 +255,7 @@ def test_a_storage_that_is_away_is_not_tried_for_every_row(
     assert len(tried) <= batch_run.MAX_CONSECUTIVE_FAILURES + 3
 
 
-# Rows that are not what they were.
+# Rows that have changed.
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -267,7 +269,7 @@ def test_a_template_that_differs_each_time_is_found_before_anything_is_paid(
     assert sandbox.requests() == []
 
 
-def test_rows_that_change_while_their_videos_are_made_are_not_paid_until_the_user_says_so(
+def test_rows_that_change_while_their_videos_render_are_not_billed_until_a_clear(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.json"
@@ -286,7 +288,7 @@ def test_rows_that_change_while_their_videos_are_made_are_not_paid_until_the_use
 
 
 def day_in_the_prompt(folder: Path, day: list[str]) -> Callable[[], GenerateVideoBatchOperator]:
-    """A batch whose template says what day it is, which differs in a retry after midnight."""
+    """A batch whose template contains the date, which differs in a retry after midnight."""
 
     def make() -> GenerateVideoBatchOperator:
         operator = batch(folder, template={**TEMPLATE, "prompt": "{{ row.name }} on {{ today() }}"})()
@@ -296,19 +298,17 @@ def day_in_the_prompt(folder: Path, day: list[str]) -> Callable[[], GenerateVide
     return make
 
 
-def outage_while_videos_are_made(runner: TaskRunner, sandbox: SandboxHandle, make: Any) -> None:
+def outage_while_videos_render(runner: TaskRunner, sandbox: SandboxHandle, make: Any) -> None:
     runner.attempt(make, run_trigger=False)
     sandbox.fault("server_error", on="query", times=0)
     assert runner.resume(make).state == "up_for_retry"
     sandbox.end_faults()
 
 
-def test_a_retry_that_would_ask_for_something_else_buys_nothing(
-    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
-) -> None:
+def test_a_retry_with_changed_rows_pays_for_nothing(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
     day = ["25 November"]
     make = day_in_the_prompt(tmp_path, day)
-    outage_while_videos_are_made(runner, sandbox, make)
+    outage_while_videos_render(runner, sandbox, make)
     day[0] = "26 November"
     retried = runner.attempt(make)
     assert retried.state == "failed", retried.log_text
@@ -319,27 +319,27 @@ def test_a_retry_that_would_ask_for_something_else_buys_nothing(
     expect_all_saved(runner.attempt(make), sandbox, tmp_path)
 
 
-def test_a_clear_runs_rows_that_ask_for_something_else_and_says_what_is_left_alone(
+def test_a_clear_runs_changed_rows_and_a_retry_continues_with_them(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     day = ["25 November"]
     make = day_in_the_prompt(tmp_path, day)
-    outage_while_videos_are_made(runner, sandbox, make)
+    outage_while_videos_render(runner, sandbox, make)
     day[0] = "26 November"
     runner.clear()
-    outage_while_videos_are_made(runner, sandbox, make)
+    outage_while_videos_render(runner, sandbox, make)
     assert sandbox.billed.generations == 12
     again = runner.attempt(make)
     assert again.state == "success", again.log_text
     assert sandbox.billed.generations == 12
 
 
-def test_what_a_clear_left_alone_does_not_let_a_later_retry_buy_anew(
+def test_videos_without_a_row_after_a_clear_let_no_later_retry_pay_again(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     day = ["25 November"]
     make = day_in_the_prompt(tmp_path, day)
-    outage_while_videos_are_made(runner, sandbox, make)
+    outage_while_videos_render(runner, sandbox, make)
     runner.clear()
     sandbox.fault("server_error", on="query", times=0)
     assert runner.attempt(make).state == "up_for_retry"
@@ -349,7 +349,7 @@ def test_what_a_clear_left_alone_does_not_let_a_later_retry_buy_anew(
     assert sandbox.billed.generations == 6
 
 
-def test_a_connection_whose_host_is_spelt_otherwise_is_the_same(
+def test_another_spelling_of_the_connections_host_is_the_same_connection(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     runner.attempt(batch(tmp_path), run_trigger=False)
@@ -360,7 +360,7 @@ def test_a_connection_whose_host_is_spelt_otherwise_is_the_same(
     expect_all_saved(runner.resume(batch(tmp_path)), sandbox, tmp_path)
 
 
-def test_rows_that_are_added_in_mid_wait_count_against_the_budget(
+def test_rows_that_are_added_during_the_wait_count_against_the_budget(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.json"
@@ -373,7 +373,7 @@ def test_rows_that_are_added_in_mid_wait_count_against_the_budget(
     assert sandbox.billed.generations == 2
 
 
-def test_a_row_whose_link_has_expired_is_bought_anew_by_a_clear_and_not_by_a_retry(
+def test_a_row_whose_link_has_expired_is_submitted_again_by_a_clear_and_not_by_a_retry(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path, template={**TEMPLATE, "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"})
@@ -390,18 +390,20 @@ def test_a_row_whose_link_has_expired_is_bought_anew_by_a_clear_and_not_by_a_ret
     assert sandbox.billed.generations == 12
 
 
-def test_a_batch_that_comes_back_while_its_storage_is_away_is_retried(
+def test_a_batch_that_resumes_while_its_storage_is_unavailable_is_retried(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = batch(tmp_path, template={**TEMPLATE, "output_path": f"{tmp_path}/videos/{{{{ row.name }}}}.mp4"})
     runner.attempt(make, run_trigger=False)
-    away_while(monkeypatch, tmp_path / "videos", lambda: runner.resume(make), state="up_for_retry")
-    away_while(monkeypatch, tmp_path / "videos", lambda: runner.attempt(make), state="up_for_retry")
+    with_unwritable(monkeypatch, tmp_path / "videos", lambda: runner.resume(make), state="up_for_retry")
+    with_unwritable(monkeypatch, tmp_path / "videos", lambda: runner.attempt(make), state="up_for_retry")
     expect_all_saved(runner.attempt(make), sandbox, tmp_path)
 
 
-def away_while(monkeypatch: pytest.MonkeyPatch, folder: Path, attempt: Callable[[], Attempt], *, state: str) -> None:
-    """Run an attempt while nothing can be written below ``folder``."""
+def with_unwritable(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, attempt: Callable[[], Attempt], *, state: str
+) -> None:
+    """Runs an attempt while nothing can be written below ``folder``."""
     mkdir = Path.mkdir
 
     def stale(path: Path, *args: Any, **options: Any) -> None:
@@ -415,7 +417,7 @@ def away_while(monkeypatch: pytest.MonkeyPatch, folder: Path, attempt: Callable[
     assert ended.state == state, ended.log_text
 
 
-def test_rows_that_are_gone_while_their_videos_are_made_are_told_to_be_paid(
+def test_rows_that_disappear_while_their_videos_render_are_reported_as_paid(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.json"
@@ -438,7 +440,7 @@ def test_many_more_rows_than_at_first_keep_each_record_of_the_ledger_small(
     assert max(len(json.dumps(value)) for value in runner.metadata.state_store.values()) < 32_000
 
 
-def test_a_new_place_for_the_files_is_filled_and_nothing_is_paid_again_while_the_state_is_kept(
+def test_a_new_output_path_is_filled_and_nothing_is_billed_again_while_the_state_is_kept(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     runner.attempt(batch(tmp_path))
@@ -448,7 +450,7 @@ def test_a_new_place_for_the_files_is_filled_and_nothing_is_paid_again_while_the
     assert len(list(tmp_path.glob("*.mp4"))) == 6
 
 
-def test_separators_that_only_unicode_knows_break_no_line(
+def test_unicode_line_separators_do_not_break_a_manifest_line(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.jsonl"
@@ -473,7 +475,7 @@ def test_separators_that_only_unicode_knows_break_no_line(
         ({"template": {**TEMPLATE, "output_path": "{folder}/manifest.jsonl"}, "rows": rows_of(1)}, "also the path of"),
     ],
 )
-def test_what_would_go_wrong_later_is_found_before_anything_is_paid(
+def test_what_would_fail_later_is_found_before_anything_is_billed(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, parameters: dict[str, Any], phrase: str
 ) -> None:
     (tmp_path / "rows.json").write_text(json.dumps(rows_of(2)))
@@ -489,7 +491,7 @@ def test_what_would_go_wrong_later_is_found_before_anything_is_paid(
 
 
 def waits_of(runner: TaskRunner, make: Callable[[], GenerateVideoBatchOperator]) -> list[dict[str, int]]:
-    """What was under way at each deferral."""
+    """What was in progress at each deferral."""
     attempt, found = runner.attempt(make, run_trigger=False), []
     while attempt.state == "deferred":
         found.append(attempt.xcoms["progress"])
@@ -498,7 +500,7 @@ def waits_of(runner: TaskRunner, make: Callable[[], GenerateVideoBatchOperator])
     return found
 
 
-def test_as_many_videos_are_made_at_a_time_as_may_be(
+def test_as_many_videos_render_at_a_time_as_max_active_allows(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.reset(clock=sandbox.clock, completion_spread=1, completion_seconds=100)
@@ -518,7 +520,7 @@ def test_a_retry_of_rows_that_failed_keeps_to_the_limit_too(
     assert statuses(tmp_path) == ["SUCCESS"] * 6
 
 
-def test_an_anyfast_that_never_takes_a_submission_is_not_waited_for_for_ever(
+def test_a_batch_does_not_wait_forever_if_anyfast_accepts_no_submission(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.fault("rate_limited", times=0, retry_after=1)
@@ -528,7 +530,7 @@ def test_an_anyfast_that_never_takes_a_submission_is_not_waited_for_for_ever(
     assert 3 < attempt.deferrals < 10
 
 
-def test_an_anyfast_that_is_away_is_not_asked_for_every_row(
+def test_an_unreachable_anyfast_is_not_tried_for_every_row(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path, rows=rows_of(60))
@@ -552,7 +554,7 @@ def test_a_site_under_maintenance_costs_a_batch_a_retry_and_no_second_video(
     expect_all_saved(runner.retry(make), sandbox, tmp_path)
 
 
-def test_one_video_that_is_not_answered_for_keeps_no_other_from_being_saved(
+def test_one_video_that_gets_no_response_does_not_keep_others_from_being_saved(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = batch(tmp_path, max_in_flight=1)
@@ -579,7 +581,7 @@ def test_one_video_that_anyfast_has_forgotten_does_not_end_the_wait_for_the_othe
     assert sandbox.billed.generations == 6
 
 
-def test_a_trigger_that_fails_at_once_is_not_tried_for_ever(
+def test_a_trigger_that_fails_at_once_is_not_retried_forever(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.reset(clock=sandbox.clock, completion_seconds=900)
@@ -616,7 +618,7 @@ def test_two_batches_of_a_run_that_write_one_manifest_are_refused_before_the_sec
     assert sandbox.billed.generations == 6
 
 
-def test_two_batches_of_a_run_with_manifests_of_their_own_do_not_mind_each_other(
+def test_two_batches_of_a_run_with_separate_manifests_do_not_interfere(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     manifests = (f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl")
@@ -633,7 +635,7 @@ def test_two_batches_of_a_run_with_manifests_of_their_own_do_not_mind_each_other
         ["{folder}/boat.mp4", "file://{folder}/boat.mp4"],
     ],
 )
-def test_two_rows_that_go_to_one_file_are_refused_however_its_path_is_written(
+def test_two_rows_with_the_same_output_file_are_refused_in_any_spelling_of_its_path(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, paths: list[str]
 ) -> None:
     rows = [{"name": f"boat {n}", "to": path.replace("{folder}", str(tmp_path))} for n, path in enumerate(paths)]

@@ -1,4 +1,4 @@
-"""A batch that runs every night pays only for the rows that have no video yet, and for as many as it may."""
+"""A batch that runs every night pays only for rows without a video, and for no more than its limit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def nightly(folder: Path | str, rows: int = 5, **parameters: Any) -> partial[Gen
 
 
 def next_run(runner: TaskRunner) -> TaskRunner:
-    """Another run of the DAG, which knows nothing of the one before but the files."""
+    """Another run of the DAG, which shares only the files with the one before."""
     night = runner.fresh()
     night.metadata.run_id = f"scheduled__{uuid4()}"
     return night
@@ -55,7 +55,7 @@ def counts(result: Any) -> tuple[int, ...]:
     return tuple(result[name] for name in ("rows", "succeeded", "skipped", "left_out"))
 
 
-def test_the_next_run_pays_for_new_rows_alone_and_says_which_were_there(
+def test_the_next_run_pays_only_for_new_rows_and_reports_the_existing_ones(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     assert counts(runner.attempt(nightly(tmp_path, rows=3)).result) == (3, 3, 0, 0)
@@ -67,7 +67,7 @@ def test_the_next_run_pays_for_new_rows_alone_and_says_which_were_there(
     assert sandbox.billed.generations == 5
 
 
-def test_a_night_without_new_rows_costs_nothing_in_object_storage_too(
+def test_a_run_without_new_rows_costs_nothing_in_object_storage_either(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3
 ) -> None:
     make = nightly(s3.path("out"), rows=3)
@@ -76,7 +76,7 @@ def test_a_night_without_new_rows_costs_nothing_in_object_storage_too(
     assert sandbox.billed.generations == 3
 
 
-def test_a_file_that_is_not_a_whole_video_is_made_again(
+def test_a_file_that_is_not_a_complete_video_is_made_again(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = nightly(tmp_path, rows=2)
@@ -86,7 +86,7 @@ def test_a_file_that_is_not_a_whole_video_is_made_again(
     assert sandbox.billed.generations == 3
 
 
-def test_what_this_run_made_itself_is_not_called_skipped_by_its_retry(
+def test_a_retry_does_not_report_videos_of_its_own_run_as_skipped(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.fault("moderation", match="boat 2", times=1)
@@ -98,7 +98,7 @@ def test_what_this_run_made_itself_is_not_called_skipped_by_its_retry(
 
 
 @pytest.mark.parametrize("output_path", [None, "{folder}/{{generation_id}}.mp4"], ids=["none", "by its id"])
-def test_a_path_that_cannot_tell_whether_a_row_was_made_is_refused(
+def test_an_output_path_that_does_not_identify_its_row_is_refused(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, output_path: str | None
 ) -> None:
     template = {"prompt": "{{ row.name }}"}
@@ -117,7 +117,7 @@ def test_the_budget_counts_what_would_be_billed(runner: TaskRunner, sandbox: San
     assert sandbox.billed.generations == 4
 
 
-def test_a_limit_makes_the_first_rows_and_the_next_run_goes_on_with_the_rest(
+def test_a_limit_makes_the_first_rows_and_the_next_run_continues_with_the_rest(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     assert counts(runner.attempt(nightly(tmp_path, limit=2)).result) == (2, 2, 0, 3)

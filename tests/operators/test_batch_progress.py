@@ -1,4 +1,4 @@
-"""How far a batch is: its numbers while it runs, and log lines that name their row."""
+"""The progress of a batch: its numbers while it runs, and log lines that name their row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("fake_clock")
 
 
-def test_each_line_about_one_row_names_it(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+def test_each_log_line_about_one_row_names_the_row(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
     sandbox.fault("moderation", match="boat 1")
     sandbox.fault("rate_limited", times=2)
     sandbox.fault("fail_generation", match="boat 3")
@@ -30,7 +30,7 @@ def test_each_line_about_one_row_names_it(runner: TaskRunner, sandbox: SandboxHa
         assert re.search(r"AnyFast accepted it as (asyntask_\w+).*\n.*Saved generation \1", its, re.DOTALL), text
 
 
-def test_rows_that_wait_and_videos_that_render_say_how_long_it_still_takes(
+def test_progress_estimates_the_remaining_time_of_waiting_rows_and_rendering_videos(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.reset(clock=sandbox.clock, completion_spread=0, completion_seconds=100)

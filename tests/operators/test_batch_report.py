@@ -52,7 +52,7 @@ def statuses(folder: Path) -> list[tuple[str, str]]:
         return [(row["input_sku"], row["status"]) for row in csv.DictReader(file)]
 
 
-def test_a_row_that_failed_is_ready_in_the_report_of_the_retry(
+def test_a_row_that_failed_is_ready_in_the_report_of_a_successful_retry(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.fault("moderation", match="B-1")
@@ -67,7 +67,7 @@ def test_a_row_that_failed_is_ready_in_the_report_of_the_retry(
     assert "/tasks/batch" in page, "a link to the log of the task"
 
 
-def test_the_report_goes_to_object_storage_too(s3_runner: TaskRunner, s3: S3) -> None:
+def test_the_report_is_written_to_object_storage_too(s3_runner: TaskRunner, s3: S3) -> None:
     attempt = s3_runner.attempt(batch(s3.path("out")))
     assert attempt.state == "success", attempt.log_text
     assert {"out/report.html", "out/report.csv"} <= set(s3.keys())
@@ -96,7 +96,7 @@ def test_the_links_of_the_task_lead_to_the_report_and_to_the_manifest() -> None:
     assert AnyFastReportLink().get_link(batch("/out", report_path=None)(), ti_key=key) == ""
 
 
-def test_a_live_report_is_written_now_and_then_and_an_error_is_only_a_warning(
+def test_a_live_report_is_written_regularly_and_an_error_is_only_a_warning(
     fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     written: list[int] = []

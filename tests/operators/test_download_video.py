@@ -56,7 +56,7 @@ def test_a_finished_video_is_downloaded_and_not_billed(
     assert sandbox.billed.generations == 1
 
 
-def test_a_video_that_is_still_being_made_is_retried(
+def test_a_download_of_a_video_that_is_still_rendering_is_retried(
     runner: TaskRunner, fake_clock: FakeClock, generation_id: str, tmp_path: Path
 ) -> None:
     make = download(generation_id, tmp_path / "x.mp4", retries=1)
@@ -78,7 +78,7 @@ def test_a_failed_generation_has_nothing_to_download(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_of_more_than_a_day_is_gone_and_said_so(
+def test_a_link_that_is_older_than_a_day_fails_with_link_expired(
     runner: TaskRunner, fake_clock: FakeClock, generation_id: str, tmp_path: Path
 ) -> None:
     fake_clock.advance(25 * 3600)
@@ -87,7 +87,7 @@ def test_a_link_of_more_than_a_day_is_gone_and_said_so(
     assert isinstance(attempt.error, exceptions.LinkExpiredError)
 
 
-def test_another_scheme_than_file_is_refused_before_anything_is_asked(
+def test_an_unknown_scheme_is_refused_before_any_request(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, generation_id: str
 ) -> None:
     attempt = runner.attempt(

@@ -1,6 +1,6 @@
-"""Every parameter of every operator and sensor, given everything that people give: right, or refused for free.
+"""Every parameter of every operator and sensor, with all kinds of values: valid, or refused before anything is billed.
 
-An operator runs, with Airflow's own templates, up to its first contact with AnyFast, which none of these runs reaches.
+An operator runs, with Airflow's own templates, up to its first request to AnyFast, which is never sent.
 """
 
 from __future__ import annotations
@@ -60,22 +60,22 @@ VALUES: dict[str, Any] = {
     "mapping": {"a": 1},
     "bytes": b"x",
 }
-"""What people give, by accident too."""
-NEVER_ASK = (CheckRowsOperator, WriteReportOperator)
-"""These end without a contact with AnyFast."""
+"""Values that people pass, by accident too."""
+WITHOUT_REQUESTS = (CheckRowsOperator, WriteReportOperator)
+"""These end without a request to AnyFast."""
 NOTHING = {"None", "empty", "'None'"}
 ANYTHING = VALUES.keys() - NOTHING
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Which of ``VALUES`` a parameter takes; it refuses the others.
+    """Which of ``VALUES`` a parameter accepts; it refuses the others.
 
     Attributes:
-        literal: where they stand in the DAG.
-        text: where a template renders them as text, which is what Airflow does unless the DAG says otherwise.
-        native: where a template, or another task, gives them as they are. None: as in the DAG.
-        also: values of this kind that are right too.
+        literal: accepted when written in the DAG.
+        text: accepted when a template renders them as text, as Airflow does unless the DAG says otherwise.
+        native: accepted when a template, or another task, passes them unchanged. None: the same as ``literal``.
+        also: further valid values.
     """
 
     literal: set[str]
@@ -104,7 +104,7 @@ SWITCH = Kind({"True"}, also=(False,))
 FLAG = Kind({"True", "0"}, {"True", "0"}, also=("false", "no"))
 OPTIONAL_FLAG = Kind(FLAG.literal | NOTHING, FLAG.text | NOTHING, also=FLAG.also)
 IDS_AS_TEXT = {"True", "-1", "0", "7", "1e14", "five minutes"}
-"""As text, these are ids that AnyFast does not know, which it says for free."""
+"""As text, these are ids that AnyFast does not know. Its response to them is not billed."""
 ID = Kind(set(), IDS_AS_TEXT, also=("asset-1", " asset-1 "))
 GENERATION_ID = Kind(set(), IDS_AS_TEXT - {"-1"}, also=("asyntask_1",))
 TEXT = Kind({"words", "-1", "0", "7", "1e14", "bytes"}, set(ANYTHING))
@@ -245,7 +245,7 @@ PARAMETERS: dict[type[BaseOperator], dict[str, Kind]] = {
 
 
 class ContactError(BaseException):
-    """AnyFast would be asked now, or a person."""
+    """A request to AnyFast, or a question to a person, would follow now."""
 
 
 class _Line:
@@ -266,7 +266,7 @@ class _Line:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working directory of the tasks, whose connection leads nowhere."""
+    """The working directory of the tasks, whose connection is unreachable."""
     Image.new("RGB", (640, 640)).save(tmp_path / "lamp.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(AnyFastHook, "get_conn", lambda _hook: _Line())
@@ -274,13 +274,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(ReviewVideosOperator, "_ask", _Line._contact)
     monkeypatch.setattr(GenerateVideoBatchOperator, "get_template_env", lambda _task: _environment(native=False))
     monkeypatch.setattr(stores, "_task_store", lambda *_, **__: stores.MemoryStore())
-    logging.disable()  # thousands of refusals
+    logging.disable()  # of thousands of refusals
     yield tmp_path
     logging.disable(logging.NOTSET)
 
 
 def base(kind: type[BaseOperator], name: str) -> dict[str, Any]:
-    """The other parameters of the operator, with which it is right."""
+    """Valid values of the operator's other parameters."""
     link = "https://x.example/a.png"
     finished = {"generation_id": "asyntask_1", "status": "SUCCESS", "path": "/a.mp4", "prompt": "A boat"}
     needed = {
@@ -311,7 +311,7 @@ def base(kind: type[BaseOperator], name: str) -> dict[str, Any]:
 
 
 def outcome(kind: type[BaseOperator], name: str, parameters: dict[str, Any], value: Any, *, native: bool) -> str:
-    """How far the operator comes."""
+    """How far the operator gets."""
     context: Any = {"ti": _TaskInstance(), "value": value}
     try:
         with DAG("any", schedule=None, render_template_as_native_obj=native):
@@ -327,9 +327,9 @@ def outcome(kind: type[BaseOperator], name: str, parameters: dict[str, Any], val
         return "right"
     except InvalidRequestError:
         return "refused when it runs"
-    except Exception as error:  # noqa: BLE001  # the test says what it was
+    except Exception as error:  # noqa: BLE001  # the test reports what it was
         return repr(error)
-    return "right" if kind in NEVER_ASK else done
+    return "right" if kind in WITHOUT_REQUESTS else done
 
 
 @cache
@@ -350,7 +350,7 @@ class _TaskInstance(SimpleNamespace):
 def runs(kind: type[BaseOperator], name: str) -> Iterator[tuple[str, str, dict[str, Any], Any]]:
     """How a parameter can get a value: the way, the value's name, the parameters, and the value.
 
-    What stands in the DAG is tried on the worker and deferred, a text on the worker, and a native value deferred.
+    A literal is tried on the worker and deferred, a text on the worker, and a native value deferred.
     """
     named = {**VALUES, **{repr(value): value for value in PARAMETERS[kind][name].also}}
     ways = ["literal", "text", "native"] if name in kind.template_fields else ["literal"]
@@ -368,7 +368,7 @@ ALL = [(kind, name) for kind, parameters in PARAMETERS.items() for name in param
 
 @pytest.mark.parametrize(("kind", "name"), ALL, ids=lambda part: getattr(part, "__name__", part))
 @pytest.mark.usefixtures("folder")
-def test_a_parameter_is_right_or_refused_before_anything_is_billed(kind: type[BaseOperator], name: str) -> None:
+def test_a_parameter_is_valid_or_refused_before_anything_is_billed(kind: type[BaseOperator], name: str) -> None:
     expected = PARAMETERS[kind][name]
     wrong = []
     for way, value_name, parameters, value in runs(kind, name):

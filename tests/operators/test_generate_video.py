@@ -47,7 +47,7 @@ def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
     return partial(GenerateVideoOperator, **{**given, **parameters})
 
 
-def failed_for_good(attempt: Attempt, kind: type[Exception], *phrases: str) -> None:
+def failed_without_retry(attempt: Attempt, kind: type[Exception], *phrases: str) -> None:
     assert isinstance(attempt.error, kind), attempt.error
     assert attempt.state == "failed", "a retry would have been wasted"
     for phrase in phrases:
@@ -55,7 +55,7 @@ def failed_for_good(attempt: Attempt, kind: type[Exception], *phrases: str) -> N
 
 
 @BOTH_WAYS
-def test_a_sentence_becomes_a_playable_file_for_one_payment(
+def test_a_prompt_becomes_a_playable_file_for_one_payment(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, deferrable: bool
 ) -> None:
     make = video(deferrable=deferrable, ratio="16:9", output_path=str(tmp_path / "new" / "{generation_id}.mp4"))
@@ -91,7 +91,7 @@ def test_both_ways_of_waiting_give_the_same_result(runner: TaskRunner, sandbox: 
     assert on_the_worker["usage"]["total_tokens"] > 0
 
 
-def test_the_generation_id_and_the_link_are_there_before_the_wait_starts(
+def test_the_generation_id_and_the_link_exist_before_the_wait_starts(
     runner: TaskRunner, sandbox: SandboxHandle
 ) -> None:
     attempt = runner.attempt(video(deferrable=True), run_trigger=False)
@@ -112,7 +112,7 @@ def test_without_waiting_the_result_names_the_generation_and_nothing_more(
     assert result["submitted_at"]
 
 
-def test_strings_that_a_template_made_become_what_anyfast_expects(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_strings_from_a_template_become_what_anyfast_expects(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     make = video(
         duration="{{ 2 * 3 }}",
         seed="{{ 42 }}",
@@ -202,18 +202,18 @@ def test_bad_input_of_a_template_fails_before_anything_is_sent(
 ) -> None:
     rendered = {name: as_template(value) for name, value in parameters.items() if value is not None}
     rendered |= {name: "" for name, value in parameters.items() if value is None}
-    failed_for_good(runner.attempt(video(**rendered)), exceptions.InvalidRequestError, *phrases)
+    failed_without_retry(runner.attempt(video(**rendered)), exceptions.InvalidRequestError, *phrases)
     assert sandbox.requests() == []
 
 
 def test_a_prompt_that_renders_to_nothing_fails_before_anything_is_sent(
     runner: TaskRunner, sandbox: SandboxHandle
 ) -> None:
-    failed_for_good(runner.attempt(video(prompt="{{ none }}")), exceptions.InvalidRequestError, "prompt is empty")
+    failed_without_retry(runner.attempt(video(prompt="{{ none }}")), exceptions.InvalidRequestError, "prompt is empty")
     assert sandbox.requests() == []
 
 
-def test_a_video_of_the_sandbox_is_looked_at_within_two_seconds(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_video_of_the_sandbox_is_polled_within_two_seconds(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     attempt = runner.attempt(video(deferrable=True), run_trigger=False)
     assert attempt.deferral is not None
     trigger = VideoTrigger(**installed_airflow.read_kwargs(attempt.deferral.trigger_kwargs))
@@ -221,7 +221,7 @@ def test_a_video_of_the_sandbox_is_looked_at_within_two_seconds(runner: TaskRunn
     assert trigger.poller().first_wait(trigger.deferred_at) < 2.0
 
 
-def test_an_attempt_that_goes_on_with_a_video_of_the_sandbox_looks_at_it_as_soon(
+def test_an_attempt_that_continues_with_a_video_of_the_sandbox_polls_it_as_soon(
     runner: TaskRunner, sandbox: SandboxHandle
 ) -> None:
     make = video(deferrable=True)
@@ -248,13 +248,15 @@ def test_an_output_path_that_cannot_be_written_is_found_before_the_payment(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file" / "x.mp4", tmp_path):
-        failed_for_good(runner.fresh().attempt(video(output_path=str(path))), exceptions.InvalidRequestError, str(path))
+        failed_without_retry(
+            runner.fresh().attempt(video(output_path=str(path))), exceptions.InvalidRequestError, str(path)
+        )
     assert sandbox.requests() == []
 
 
-def test_a_model_that_is_not_in_the_table_is_sent_as_it_is(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_model_that_is_not_in_the_table_is_sent_unchecked(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     attempt = runner.attempt(video(model="seedance-9", duration=90))
-    failed_for_good(attempt, exceptions.AnyFastError)
+    failed_without_retry(attempt, exceptions.AnyFastError)
     assert len(sandbox.requests("submit")) == 1
     assert sandbox.billed.generations == 0
 
@@ -271,11 +273,11 @@ def test_a_model_that_is_not_in_the_table_is_sent_as_it_is(runner: TaskRunner, s
         ("bad_request", exceptions.BadRequestError, "400"),
     ],
 )
-def test_a_refusal_that_no_retry_cures_fails_the_task_at_once(
+def test_a_refusal_that_a_retry_cannot_fix_fails_the_task_at_once(
     runner: TaskRunner, sandbox: SandboxHandle, fault: str, kind: type[Exception], phrase: str
 ) -> None:
     sandbox.fault(fault, on="submit", times=0)
-    failed_for_good(runner.attempt(video()), kind, phrase)
+    failed_without_retry(runner.attempt(video()), kind, phrase)
     assert len(sandbox.requests("submit")) == 1
     assert sandbox.billed.generations == 0
     assert not runner.metadata.variables, "a refused submission leaves no intent behind"
@@ -293,7 +295,7 @@ def test_a_refusal_that_no_retry_cures_fails_the_task_at_once(
     ],
     ids=str,
 )
-def test_a_refusal_that_goes_away_is_waited_out_within_the_attempt(
+def test_a_temporary_refusal_is_waited_out_within_the_attempt(
     runner: TaskRunner, sandbox: SandboxHandle, fault: dict[str, Any]
 ) -> None:
     sandbox.fault(**fault, on="submit", times=2)
@@ -322,11 +324,11 @@ def test_moderation_after_rendering_is_final_and_says_that_it_is_refunded(
 ) -> None:
     attempt = runner.attempt(video(prompt="[sandbox:output-moderation]", deferrable=True))
     generation = sandbox.account().generations[0].id
-    failed_for_good(attempt, exceptions.ModerationError, generation, "refunded", "Change the prompt")
+    failed_without_retry(attempt, exceptions.ModerationError, generation, "refunded", "Change the prompt")
     assert sandbox.billed.refunded_generations == 1
 
 
-def test_a_failed_rendering_is_tried_anew_by_a_retry(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_retry_submits_again_after_a_failed_rendering(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     sandbox.fault("fail_generation", reason="internal error", code="InternalServiceError")
     first = runner.attempt(video())
     assert isinstance(first.error, exceptions.GenerationFailedError)
@@ -335,7 +337,7 @@ def test_a_failed_rendering_is_tried_anew_by_a_retry(runner: TaskRunner, sandbox
     assert (sandbox.billed.generations, sandbox.billed.refunded_generations) == (2, 1)
 
 
-def test_a_lone_unknown_status_is_waited_out(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_single_unknown_status_is_waited_out(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     sandbox.fault("unknown_status", on="query", times=1)
     assert runner.attempt(video()).state == "success"
 
@@ -344,7 +346,7 @@ def test_a_lone_unknown_status_is_waited_out(runner: TaskRunner, sandbox: Sandbo
     "fault", ["empty_answer", "html_answer", "odd_json", "server_error", "bad_gateway", "drop_request"]
 )
 @BOTH_WAYS
-def test_a_few_bad_answers_while_waiting_are_waited_out(
+def test_a_few_bad_responses_while_waiting_are_tolerated(
     runner: TaskRunner, sandbox: SandboxHandle, fault: str, *, deferrable: bool
 ) -> None:
     sandbox.fault(fault, on="query", times=3)
@@ -357,24 +359,24 @@ def test_a_few_bad_answers_while_waiting_are_waited_out(
     [(302, ""), (403, "<html>Attention required</html>"), (404, "default backend - 404")],
     ids=["maintenance", "a firewall", "an ingress"],
 )
-@pytest.mark.parametrize("questions", [{"times": 3}, {"times": 1, "skip": 1}], ids=["while waiting", "at the end"])
+@pytest.mark.parametrize("polls", [{"times": 3}, {"times": 1, "skip": 1}], ids=["while waiting", "at the end"])
 @BOTH_WAYS
-def test_what_something_in_between_answers_to_a_question_ends_no_task(
+def test_a_response_of_an_intermediary_to_a_poll_ends_no_task(
     runner: TaskRunner,
     sandbox: SandboxHandle,
     status: int,
     body: str,
-    questions: dict[str, int],
+    polls: dict[str, int],
     *,
     deferrable: bool,
 ) -> None:
-    sandbox.fault("status", on="query", status=status, body=body, **questions)
+    sandbox.fault("status", on="query", status=status, body=body, **polls)
     assert runner.attempt(video(deferrable=deferrable)).state == "success"
     assert sandbox.billed.generations == 1
 
 
 @BOTH_WAYS
-def test_what_something_in_between_goes_on_answering_costs_a_retry_and_no_second_video(
+def test_lasting_responses_of_an_intermediary_cost_a_retry_and_no_second_video(
     runner: TaskRunner, sandbox: SandboxHandle, *, deferrable: bool
 ) -> None:
     sandbox.fault("status", on="query", status=302, body="", times=14)
@@ -388,7 +390,7 @@ def test_what_something_in_between_goes_on_answering_costs_a_retry_and_no_second
 
 @pytest.mark.parametrize("fault", ["unauthorized", "forbidden"])
 @BOTH_WAYS
-def test_a_key_that_dies_while_waiting_ends_the_task_and_names_what_is_paid_for(
+def test_a_key_that_is_revoked_while_waiting_fails_the_task_and_the_error_names_what_is_paid_for(
     runner: TaskRunner, sandbox: SandboxHandle, fault: str, *, deferrable: bool
 ) -> None:
     sandbox.fault(fault, on="query", times=0)
@@ -413,7 +415,7 @@ def test_a_video_that_is_not_ready_in_time_is_named_and_a_retry_waits_for_the_sa
     assert sandbox.billed.generations == 1
 
 
-def test_a_video_that_finishes_after_the_backstop_is_not_thrown_away(
+def test_a_video_that_finishes_after_the_trigger_timeout_is_saved(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
 ) -> None:
     make = video(deferrable=True)
@@ -423,7 +425,7 @@ def test_a_video_that_finishes_after_the_backstop_is_not_thrown_away(
     assert sandbox.billed.generations == 1
 
 
-def test_a_link_that_is_refused_for_a_while_is_waited_for_in_the_same_attempt(
+def test_a_link_that_is_refused_for_a_while_is_retried_in_the_same_attempt(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.fault("link_refused", times=4)
@@ -431,7 +433,7 @@ def test_a_link_that_is_refused_for_a_while_is_waited_for_in_the_same_attempt(
     assert sandbox.billed.generations == 1
 
 
-def test_a_trigger_that_is_too_late_leaves_the_time_of_the_submission_known(
+def test_after_a_late_trigger_the_time_of_the_submission_is_still_known(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path
 ) -> None:
     make = video(output_path=str(tmp_path / "x.mp4"), deferrable=True)
@@ -445,14 +447,14 @@ def test_a_trigger_that_is_too_late_leaves_the_time_of_the_submission_known(
     assert sandbox.billed.generations == 1
 
 
-def test_the_fields_that_other_tasks_take_are_xcoms_of_their_own(runner: TaskRunner, tmp_path: Path) -> None:
+def test_the_fields_that_other_tasks_use_are_separate_xcoms(runner: TaskRunner, tmp_path: Path) -> None:
     make = video(output_path=str(tmp_path / "x.mp4"), return_last_frame=True, deferrable=True)
     attempt = runner.attempt(make)
     for name in ("generation_id", "path", "video_url", "seed", "last_frame_path"):
         assert attempt.xcoms[name] == attempt.result[name] is not None
 
 
-def test_the_files_of_mapped_videos_go_to_the_next_tasks_together_and_one_by_one(
+def test_the_files_of_mapped_videos_are_passed_to_the_next_tasks_together_and_one_by_one(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     group = runner.fresh().attempt(partial(CreateAssetGroupOperator, task_id="group", name="g")).result
@@ -466,7 +468,7 @@ def test_the_files_of_mapped_videos_go_to_the_next_tasks_together_and_one_by_one
             return {
                 "videos": videos,
                 "each": each.expand(file=videos.output.map(lambda video: video["path"])),
-                "together": CreateAssetsOperator(task_id="together", group_id=group, files=videos.output["path"]),  # type: ignore[index]  # Airflow declares too little
+                "together": CreateAssetsOperator(task_id="together", group_id=group, files=videos.output["path"]),  # type: ignore[index]  # Airflow's annotations are too narrow
             }[name]
 
     for index in (0, 1):
@@ -478,7 +480,7 @@ def test_the_files_of_mapped_videos_go_to_the_next_tasks_together_and_one_by_one
 
 
 @pytest.mark.parametrize("fault", ["truncate_download", "corrupt_download"])
-def test_a_download_that_breaks_off_leaves_nothing_and_is_done_again_by_a_retry(
+def test_an_interrupted_download_leaves_no_file_and_is_repeated_by_a_retry(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fault: str
 ) -> None:
     sandbox.fault(fault, times=4)
@@ -498,13 +500,13 @@ def test_an_expired_link_is_final_until_the_task_is_cleared(
     make = video(output_path=str(tmp_path / "x.mp4"), deferrable=True)
     runner.attempt(make, run_trigger=False)
     fake_clock.advance(25 * 3600)
-    failed_for_good(runner.resume(make), exceptions.LinkExpiredError, "24 hours", "Clear the task")
+    failed_without_retry(runner.resume(make), exceptions.LinkExpiredError, "24 hours", "Clear the task")
     runner.clear()
     assert runner.attempt(make).state == "success"
     assert sandbox.billed.generations == 2
 
 
-def test_a_link_without_a_known_end_is_not_given_up_within_a_day_of_its_submission(
+def test_a_link_without_a_known_expiry_is_tried_for_a_day_after_the_submission(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path
 ) -> None:
     make = video(output_path=str(tmp_path / "x.mp4"), deferrable=True, retries=1)
@@ -518,7 +520,7 @@ def test_a_link_without_a_known_end_is_not_given_up_within_a_day_of_its_submissi
     assert sandbox.billed.generations == 1
 
 
-def test_a_video_that_an_earlier_attempt_brought_home_outlives_its_link(
+def test_a_video_that_an_earlier_attempt_saved_does_not_need_its_link(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = video(output_path=str(tmp_path / "{generation_id}.mp4"), return_last_frame=True, retries=0)
@@ -535,7 +537,7 @@ def test_a_video_that_an_earlier_attempt_brought_home_outlives_its_link(
     assert sandbox.billed.generations == 1
 
 
-def test_a_storage_that_fails_in_a_retry_wastes_no_other_retry(
+def test_a_storage_that_fails_in_a_retry_costs_no_further_retry(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = video(output_path=str(tmp_path / "{generation_id}.mp4"), deferrable=True)
@@ -572,24 +574,24 @@ def test_an_asset_that_has_just_become_active_is_waited_for(
     assert runner.attempt(video(first_frame=asset)).state == "success"
     sandbox.fault("asset_not_found", on="submit", times=0)
     fake_clock.advance(3600)
-    failed_for_good(runner.fresh().attempt(video(first_frame=asset)), exceptions.AssetNotFoundError, "Nothing was")
+    failed_without_retry(runner.fresh().attempt(video(first_frame=asset)), exceptions.AssetNotFoundError, "Nothing was")
 
 
-def test_a_stop_names_the_video_and_says_that_anyfast_has_no_cancel(
+def test_a_stop_names_the_video_and_says_that_anyfast_cannot_cancel_it(
     runner: TaskRunner, sandbox: SandboxHandle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     attempt = runner.attempt(video())
     assert attempt.task is not None
     attempt.task.on_kill()
-    told = capsys.readouterr().out
-    assert "AnyFast cannot cancel it" in told
-    assert sandbox.account().generations[0].id in told
+    output = capsys.readouterr().out
+    assert "AnyFast cannot cancel it" in output
+    assert sandbox.account().generations[0].id in output
 
 
 # What it costs.
 
 
-def test_the_estimate_stands_beside_what_was_billed(runner: TaskRunner) -> None:
+def test_the_result_has_the_estimate_and_what_was_billed(runner: TaskRunner) -> None:
     attempt = runner.attempt(video(ratio="16:9"))
     result = attempt.result
     assert result["estimated_tokens"] == result["usage"]["total_tokens"] == 864 * 496 * (4 * 24 + 1) // 1024
@@ -597,7 +599,7 @@ def test_the_estimate_stands_beside_what_was_billed(runner: TaskRunner) -> None:
     assert (result["estimated_cost"], result["cost"]) == (None, None)
 
 
-def test_a_price_on_the_connection_turns_tokens_into_money(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_with_a_price_on_the_connection_tokens_are_shown_as_money(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     extra = json.dumps({"price_per_million_tokens": 46})
     connection = Connection(
         conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=sandbox.api_key, extra=extra
@@ -617,14 +619,14 @@ def test_a_price_on_the_connection_turns_tokens_into_money(runner: TaskRunner, s
         ({"max_tokens": "{{ 'few' }}"}, ("max_tokens='few'",)),
     ],
 )
-def test_a_video_that_is_too_dear_is_never_submitted(
+def test_a_video_that_is_over_budget_is_never_submitted(
     runner: TaskRunner, sandbox: SandboxHandle, parameters: dict[str, Any], phrases: tuple[str, ...]
 ) -> None:
-    failed_for_good(runner.attempt(video(**parameters)), exceptions.InvalidRequestError, *phrases)
+    failed_without_retry(runner.attempt(video(**parameters)), exceptions.InvalidRequestError, *phrases)
     assert sandbox.requests() == []
 
 
-def test_a_video_that_is_just_affordable_is_made(runner: TaskRunner) -> None:
+def test_a_video_that_is_exactly_within_budget_is_submitted(runner: TaskRunner) -> None:
     assert runner.attempt(video(max_tokens="40594", ratio="16:9")).state == "success"
 
 
@@ -633,7 +635,7 @@ def test_a_video_that_is_just_affordable_is_made(runner: TaskRunner) -> None:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """What went to Airflow's Stats."""
+    """What was sent to Airflow's Stats."""
     seen: list[tuple[str, Any]] = []
     monkeypatch.setattr(Stats, "incr", lambda name, count=1, tags=None: seen.append((name, tags or count)))
     monkeypatch.setattr(Stats, "timing", lambda name, dt, **_tags: seen.append((name, dt)))
@@ -641,7 +643,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 
 
 @BOTH_WAYS
-def test_a_video_is_counted_once_whatever_happens_on_the_way(
+def test_a_video_is_counted_once_whatever_happens_before_its_end(
     runner: TaskRunner, sandbox: SandboxHandle, counted: list[tuple[str, Any]], tmp_path: Path, *, deferrable: bool
 ) -> None:
     sandbox.fault("corrupt_download", times=4)
@@ -657,7 +659,7 @@ def test_a_video_is_counted_once_whatever_happens_on_the_way(
     assert dict(ours)["anyfast.seconds_to_completion"].total_seconds() > 0
 
 
-def test_up_scaling_counts_among_the_tokens(runner: TaskRunner, counted: list[tuple[str, Any]]) -> None:
+def test_upscaling_tokens_are_counted(runner: TaskRunner, counted: list[tuple[str, Any]]) -> None:
     attempt = runner.attempt(video(model="seedance-2.0-ultra", resolution="1080p", ratio="16:9"))
     usage = attempt.result["usage"]
     assert usage["super_resolution_tokens"] > 0
@@ -665,7 +667,7 @@ def test_up_scaling_counts_among_the_tokens(runner: TaskRunner, counted: list[tu
 
 
 @pytest.mark.parametrize("known", [{}, {"submitted_at": 1.78e9}, {"finished_at": 1.78e9}])
-def test_how_long_a_video_took_is_told_only_where_both_times_are_known(
+def test_the_time_of_a_video_is_reported_only_if_both_times_are_known(
     counted: list[tuple[str, Any]], known: dict[str, Any]
 ) -> None:
     task = Generation("asyntask_1", "SUCCESS", Outcome.SUCCEEDED, **known)
@@ -685,8 +687,8 @@ def test_a_failure_is_counted_with_its_cause(
 
 
 @pytest.mark.parametrize("path", ["{{ '' }}", "{{ none }}"])
-def test_a_path_that_renders_to_nothing_never_lets_a_video_be_paid_that_nobody_gets(
+def test_an_output_path_that_renders_to_nothing_is_refused_before_anything_is_billed(
     runner: TaskRunner, sandbox: SandboxHandle, path: str
 ) -> None:
-    failed_for_good(runner.attempt(video(output_path=path)), exceptions.InvalidRequestError, "output_path")
+    failed_without_retry(runner.attempt(video(output_path=path)), exceptions.InvalidRequestError, "output_path")
     assert sandbox.requests() == []

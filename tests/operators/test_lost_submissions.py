@@ -1,4 +1,4 @@
-"""A submission whose answer is lost, with a billing log of every kind: what is found goes on, none is bought twice."""
+"""Submissions whose response was lost, with every kind of billing log: none is paid for twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
 
 @pytest.fixture
 def offered(sandbox: SandboxHandle, fake_clock: FakeClock) -> Callable[..., None]:
-    """Starts the sandbox over, with the pages about money as they are given."""
+    """Restarts the sandbox with these billing pages."""
 
     def start(**settings: Any) -> None:
         sandbox.reset(clock=fake_clock.now, **{"billing_pages": "on", **settings})
@@ -51,7 +51,7 @@ def expect_found(attempt: Attempt, sandbox: SandboxHandle) -> None:
 
 @pytest.mark.parametrize("fault", ["drop_answer", "bad_gateway_after", "server_error_after", "error_as_200_after"])
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_lost_answer_whose_charge_names_its_generation_is_as_good_as_one_that_came(
+def test_a_lost_response_whose_charge_names_its_generation_costs_no_second_video(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], fault: str, *, deferrable: bool
 ) -> None:
     offered(billing_log_ids=True)
@@ -60,14 +60,16 @@ def test_a_lost_answer_whose_charge_names_its_generation_is_as_good_as_one_that_
     assert len(sandbox.requests("billing_log")) <= 4
 
 
-def test_a_read_timeout_is_found_too(runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]) -> None:
+def test_a_submission_that_timed_out_is_found_too(
+    runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
+) -> None:
     offered(billing_log_ids=True)
     runner.metadata.connections["anyfast_default"].extra = '{"submit_timeout": 0.3}'
     sandbox.fault("slow_answer", seconds=5)
     expect_found(runner.attempt(video()), sandbox)
 
 
-def test_a_worker_that_is_killed_before_the_answer_comes_is_found_by_the_next_attempt(
+def test_the_next_attempt_finds_the_submission_of_a_worker_killed_before_the_response(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     clean = runner.fresh().attempt(video())
@@ -80,7 +82,7 @@ def test_a_worker_that_is_killed_before_the_answer_comes_is_found_by_the_next_at
 
 @pytest.mark.parametrize("delay", [2, 16, 45])
 @pytest.mark.parametrize("fault", ["drop_answer", "bad_gateway_after"])
-def test_a_row_that_comes_late_is_waited_for(
+def test_a_late_row_is_waited_for(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], fault: str, delay: float
 ) -> None:
     offered(billing_log_ids=True, billing_log_delay=delay)
@@ -89,7 +91,7 @@ def test_a_row_that_comes_late_is_waited_for(
     assert len(sandbox.requests("billing_log")) <= 6
 
 
-def test_a_row_that_comes_when_the_task_has_failed_is_found_by_a_clear(
+def test_a_clear_finds_a_row_that_appeared_after_the_task_failed(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], fake_clock: FakeClock
 ) -> None:
     offered(billing_log_ids=True, billing_log_delay=300)
@@ -113,7 +115,7 @@ def test_the_clock_of_the_host_may_be_wrong(
 
 
 @pytest.mark.parametrize("fault", ["drop_answer", "bad_gateway_after"])
-def test_a_charge_without_a_generation_is_a_persons_who_is_told_which_it_is(
+def test_a_charge_without_a_generation_fails_the_task_and_the_message_names_the_charge(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], fault: str
 ) -> None:
     offered(completion_seconds=3600)
@@ -135,7 +137,7 @@ def test_a_charge_without_a_generation_is_a_persons_who_is_told_which_it_is(
 
 
 @pytest.mark.parametrize("fault", ["drop_answer", "bad_gateway_after"])
-def test_the_settlement_of_a_finished_video_names_it_to_a_clear(
+def test_a_clear_finds_a_finished_video_by_its_settlement(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], fault: str, fake_clock: FakeClock
 ) -> None:
     offered(completion_seconds=300)
@@ -146,7 +148,7 @@ def test_the_settlement_of_a_finished_video_names_it_to_a_clear(
     expect_found(runner.attempt(video()), sandbox)
 
 
-def test_a_clear_submits_anew_where_the_log_still_does_not_show_the_video(
+def test_a_clear_submits_again_if_the_log_still_does_not_show_the_video(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered(billing_log_delay=3600)
@@ -162,7 +164,7 @@ def test_a_clear_submits_anew_where_the_log_still_does_not_show_the_video(
 
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("fault", ["drop_answer", "drop_request"])
-def test_rows_of_others_never_lead_to_a_video_that_is_not_ours(
+def test_rows_of_others_never_yield_a_video_that_is_not_ours(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], fault: str, *, ids: bool
 ) -> None:
     offered(billing_log_ids=ids, billing_log_foreign=2)
@@ -172,7 +174,7 @@ def test_rows_of_others_never_lead_to_a_video_that_is_not_ours(
     assert "generation_id" not in attempt.xcoms
 
 
-def test_among_rows_of_others_the_seed_shows_which_is_ours(
+def test_the_seed_identifies_our_row_among_those_of_others(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered(billing_log_ids=True, billing_log_foreign=2)
@@ -180,7 +182,7 @@ def test_among_rows_of_others_the_seed_shows_which_is_ours(
     expect_found(runner.attempt(video(seed=4711)), sandbox)
 
 
-def test_a_request_that_never_arrived_is_not_taken_for_that_of_another_program(
+def test_a_request_that_never_arrived_is_not_mistaken_for_that_of_another_program(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered(billing_log_ids=True)
@@ -196,7 +198,7 @@ def test_a_request_that_never_arrived_is_not_taken_for_that_of_another_program(
 
 
 @pytest.mark.parametrize("pages", ["off", "off-html", "unauthorized", "forbidden", "limited"])
-def test_without_the_log_all_is_as_before_and_it_is_asked_for_once(
+def test_without_a_billing_log_a_lost_submission_fails_and_the_log_is_queried_once(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], pages: str, fake_clock: FakeClock
 ) -> None:
     offered(billing_pages=pages)
@@ -210,7 +212,7 @@ def test_without_the_log_all_is_as_before_and_it_is_asked_for_once(
     assert sandbox.billed.generations == 2
 
 
-def test_a_page_of_another_shape_is_no_log(
+def test_a_page_in_another_format_is_not_a_billing_log(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered()
@@ -222,7 +224,7 @@ def test_a_page_of_another_shape_is_no_log(
     assert len(sandbox.requests("billing_log")) == 1
 
 
-def test_a_log_that_fails_once_is_asked_again(
+def test_a_log_that_fails_once_is_queried_again(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered(billing_log_ids=True)
@@ -234,7 +236,7 @@ def test_a_log_that_fails_once_is_asked_again(
 # A user who would rather pay twice.
 
 
-def test_before_it_pays_again_it_looks(
+def test_resubmit_looks_the_submission_up_before_it_pays_again(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered(billing_log_ids=True)
@@ -242,7 +244,7 @@ def test_before_it_pays_again_it_looks(
     expect_found(runner.attempt(video(on_lost_submission="resubmit")), sandbox)
 
 
-def test_a_resubmission_that_is_lost_too_is_looked_for_within_the_limits(
+def test_a_lost_resubmission_is_looked_up_too_within_the_limits(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered(billing_log_delay=3600)
@@ -256,7 +258,7 @@ def test_a_resubmission_that_is_lost_too_is_looked_for_within_the_limits(
 # Mapped tasks.
 
 
-def test_the_generations_of_mapped_siblings_are_known_as_theirs(
+def test_the_generations_of_mapped_siblings_are_not_candidates(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     def mapped() -> Any:
@@ -293,7 +295,7 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 SEEDED = {"prompt": "A film about {{ row.name }}", "resolution": "480p", "duration": 4, "seed": "{{ row.seed }}"}
 
 
-def test_one_lost_row_of_a_batch_is_found_since_the_other_charges_are_those_of_other_rows(
+def test_a_lost_row_of_a_batch_is_found_since_the_other_charges_belong_to_other_rows(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], tmp_path: Path
 ) -> None:
     offered(billing_log_ids=True)
@@ -307,7 +309,7 @@ def test_one_lost_row_of_a_batch_is_found_since_the_other_charges_are_those_of_o
 @pytest.mark.parametrize(
     ("fault", "template"), [("bad_gateway_after", None), ("drop_answer", SEEDED)], ids=["by request ids", "by seeds"]
 )
-def test_one_look_serves_all_lost_rows_of_a_batch_and_each_gets_its_own_video(
+def test_one_lookup_serves_all_lost_rows_of_a_batch_and_each_gets_its_own_video(
     runner: TaskRunner,
     sandbox: SandboxHandle,
     offered: Callable[..., None],
@@ -326,7 +328,7 @@ def test_one_look_serves_all_lost_rows_of_a_batch_and_each_gets_its_own_video(
         assert prompts[entry["generation_id"]] == f"A film about {entry['input']['name']}"
 
 
-def test_lost_rows_that_nothing_tells_apart_are_billed_and_a_persons(
+def test_lost_rows_that_cannot_be_told_apart_are_reported_as_billed(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], tmp_path: Path
 ) -> None:
     offered(billing_log_ids=True)
@@ -339,7 +341,7 @@ def test_lost_rows_that_nothing_tells_apart_are_billed_and_a_persons(
     assert all("does not say which belongs to which" in entry["error"] for entry in failed)
 
 
-def test_lost_rows_without_a_log_end_as_before(
+def test_without_a_billing_log_lost_rows_fail(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], tmp_path: Path
 ) -> None:
     offered(billing_pages="off")
@@ -352,7 +354,7 @@ def test_lost_rows_without_a_log_end_as_before(
 
 
 @pytest.mark.state_store
-def test_lost_rows_are_found_by_the_next_attempt_too(
+def test_the_next_attempt_finds_lost_rows_too(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], tmp_path: Path, fake_clock: FakeClock
 ) -> None:
     offered(billing_log_ids=True, billing_log_delay=300)
@@ -377,7 +379,7 @@ def test_the_balance_is_in_the_log_at_the_start_of_a_batch(
     assert "The key's balance is 1,000,000 of 1,000,000 units of AnyFast's quota." in attempt.log_text
 
 
-def test_no_money_is_told_with_the_balance(
+def test_a_quota_error_names_the_balance(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered(quota_tokens=100)

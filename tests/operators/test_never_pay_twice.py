@@ -1,4 +1,4 @@
-"""The promise: a retry, a crash, a restart or a lost answer does not buy a second video. The sandbox counts."""
+"""A retry, a crash, a restart or a lost response does not pay for a second video. The sandbox counts."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def video(**parameters: Any) -> Callable[[], GenerateVideoOperator]:
 
 @pytest.fixture(params=LEDGER_PLACES)
 def runner(runner: TaskRunner, request: pytest.FixtureRequest) -> TaskRunner:
-    """With and without the task state that Airflow 3.3 brought."""
+    """With and without the task state, which Airflow has since 3.3."""
     return replace(runner, state_store=request.param)
 
 
-LOST_ANSWERS = [
+LOST_RESPONSES = [
     {"name": "drop_answer"},
     {"name": "bad_gateway_after"},
     {"name": "slow_answer", "seconds": 5},
@@ -54,13 +54,13 @@ LOST_ANSWERS = [
 
 @pytest.fixture
 def impatient(runner: TaskRunner) -> TaskRunner:
-    """With a read timeout shorter than the slow answer."""
+    """With a read timeout that is shorter than the slow response."""
     runner.metadata.connections["anyfast_default"].extra = '{"submit_timeout": 0.3}'
     return runner
 
 
-@pytest.mark.parametrize("fault", LOST_ANSWERS, ids=lambda fault: fault["name"])
-def test_a_lost_answer_is_one_submission_and_a_clear_failure(
+@pytest.mark.parametrize("fault", LOST_RESPONSES, ids=lambda fault: fault["name"])
+def test_a_lost_response_means_one_submission_and_a_failure_that_says_so(
     impatient: TaskRunner, sandbox: SandboxHandle, fault: dict[str, Any]
 ) -> None:
     sandbox.fault(**fault)
@@ -72,8 +72,8 @@ def test_a_lost_answer_is_one_submission_and_a_clear_failure(
         assert phrase in str(attempt.error)
 
 
-@pytest.mark.parametrize("fault", LOST_ANSWERS, ids=lambda fault: fault["name"])
-def test_a_user_who_prefers_to_pay_twice_gets_two_submissions_and_a_line_in_the_log(
+@pytest.mark.parametrize("fault", LOST_RESPONSES, ids=lambda fault: fault["name"])
+def test_resubmit_sends_two_submissions_and_logs_a_warning(
     impatient: TaskRunner, sandbox: SandboxHandle, fault: dict[str, Any]
 ) -> None:
     sandbox.fault(**fault)
@@ -84,7 +84,7 @@ def test_a_user_who_prefers_to_pay_twice_gets_two_submissions_and_a_line_in_the_
 
 
 @pytest.mark.parametrize("fault", ["rate_limited", "asset_copy_not_ready"])
-def test_an_attempt_that_ends_while_it_waits_for_its_turn_has_sent_nothing_and_says_so(
+def test_an_attempt_that_ends_while_it_is_rate_limited_has_sent_nothing_and_says_so(
     runner: TaskRunner, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     def time_is_up(_: float) -> None:
@@ -100,7 +100,7 @@ def test_an_attempt_that_ends_while_it_waits_for_its_turn_has_sent_nothing_and_s
     assert sandbox.billed.generations == 1
 
 
-def test_a_clear_after_being_told_of_a_lost_answer_is_the_users_word_to_go_on(
+def test_a_clear_after_the_message_about_a_lost_response_submits_again(
     runner: TaskRunner, sandbox: SandboxHandle
 ) -> None:
     sandbox.fault("drop_answer")
@@ -110,7 +110,9 @@ def test_a_clear_after_being_told_of_a_lost_answer_is_the_users_word_to_go_on(
     assert sandbox.billed.generations == 2
 
 
-def test_a_clear_in_the_middle_of_a_submission_is_no_such_word(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_clear_in_the_middle_of_a_submission_does_not_submit_again(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
     clean = runner.fresh().attempt(video())
     point = next(point for point in clean.crash_points if point.name == SUBMIT and point.side == "after")
     sandbox.reset(clock=sandbox.clock)
@@ -132,7 +134,7 @@ def test_a_clear_after_success_makes_a_new_video(
     assert sandbox.billed.generations == 2
 
 
-def test_a_clear_while_deferred_goes_on_with_the_same_video(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_clear_while_deferred_continues_with_the_same_video(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     make = video(deferrable=True)
     runner.attempt(make, run_trigger=False)
     runner.clear()
@@ -154,7 +156,7 @@ def test_before_the_success_was_stored_a_retry_and_a_clear_return_the_same_video
     assert sandbox.billed.generations == 1
 
 
-def test_a_changed_request_is_submitted_and_said_so(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_clear_with_a_changed_request_submits_it_and_logs_that(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     make = video(deferrable=True)
     runner.attempt(make, run_trigger=False)
     runner.clear()
@@ -164,7 +166,7 @@ def test_a_changed_request_is_submitted_and_said_so(runner: TaskRunner, sandbox:
     assert sandbox.billed.generations == 2
 
 
-def test_a_link_that_is_signed_anew_is_the_same_request(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_link_with_a_new_signature_is_the_same_request(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     link = "https://bucket.s3.amazonaws.com/cat.png?X-Amz-Date={}&X-Amz-Signature={}"
     runner.attempt(video(first_frame=link.format(1, "a"), deferrable=True), run_trigger=False)
     runner.clear()
@@ -172,7 +174,7 @@ def test_a_link_that_is_signed_anew_is_the_same_request(runner: TaskRunner, sand
     assert sandbox.billed.generations == 1
 
 
-def test_mapped_tasks_keep_a_ledger_each(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_each_mapped_task_has_its_own_ledger(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     def mapped() -> Any:
         return GenerateVideoOperator.partial(
             task_id="video", resolution="480p", duration=4, retries=1, deferrable=True
@@ -185,7 +187,7 @@ def test_mapped_tasks_keep_a_ledger_each(runner: TaskRunner, sandbox: SandboxHan
     assert len(set(results)) == 2
 
 
-def test_a_paid_video_that_anyfast_no_longer_knows_is_not_bought_again_without_a_word(
+def test_a_paid_video_that_anyfast_no_longer_knows_is_not_submitted_again_silently(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
 ) -> None:
     make = video(deferrable=True)
@@ -210,7 +212,7 @@ def test_without_durability_a_retry_pays_again_as_documented(runner: TaskRunner,
 
 
 @pytest.mark.state_store
-def test_a_rate_limit_costs_no_retry_where_airflow_can_do_without(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_rate_limit_costs_no_retry_if_airflow_supports_that(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule  # noqa: PLC0415  # since Airflow 3.3
 
     given: dict[str, Any] = {"action": RetryAction("reschedule"), "max_reschedules": 5} if CAN_RESCHEDULE else {}
@@ -225,7 +227,7 @@ def test_a_rate_limit_costs_no_retry_where_airflow_can_do_without(runner: TaskRu
 
 
 class TestTheRecord:
-    """Where the record of what is paid for is, and what its failures do."""
+    """Where the record of what is paid for is kept, and what happens if that fails."""
 
     def test_a_ledger_that_cannot_be_read_stops_the_submission(
         self, runner: TaskRunner, sandbox: SandboxHandle
@@ -248,9 +250,7 @@ class TestTheRecord:
         assert runner.retry(video()).state == "success"
         assert sandbox.billed.generations == 1
 
-    def test_it_is_there_while_money_is_at_stake_and_gone_after_success(
-        self, runner: TaskRunner, sandbox: SandboxHandle
-    ) -> None:
+    def test_the_record_exists_until_the_success_is_stored(self, runner: TaskRunner, sandbox: SandboxHandle) -> None:
         make = video(deferrable=True)
         runner.attempt(make, run_trigger=False)
         (name,) = runner.metadata.variables
@@ -260,14 +260,14 @@ class TestTheRecord:
         assert not runner.metadata.variables
         assert sandbox.billed.generations == 1
 
-    def test_an_intent_that_was_stored_although_airflow_answered_with_an_error_is_not_called_lost(
+    def test_an_intent_that_airflow_stored_despite_an_error_is_not_called_lost(
         self, runner: TaskRunner, sandbox: SandboxHandle
     ) -> None:
         runner.outages.variable_set = runner.outages.stored_after_all = True
         assert runner.attempt(video()).state == "success"
         assert sandbox.billed.generations == 1
 
-    def test_a_retry_believes_no_empty_ledger_from_something_that_finds_nothing(
+    def test_a_retry_does_not_trust_an_empty_ledger_from_a_server_that_finds_nothing(
         self, runner: TaskRunner, sandbox: SandboxHandle
     ) -> None:
         runner = replace(runner, state_store=False)
@@ -281,7 +281,7 @@ class TestTheRecord:
         assert sandbox.billed.generations == 1
         assert not runner.metadata.variables
 
-    def test_a_task_that_a_policy_runs_again_without_a_retry_believes_no_empty_ledger_either(
+    def test_a_task_that_a_policy_runs_again_without_a_retry_does_not_trust_it_either(
         self, runner: TaskRunner, sandbox: SandboxHandle
     ) -> None:
         make = video(deferrable=True)
@@ -296,7 +296,7 @@ class TestTheRecord:
         assert sandbox.billed.generations == 1
 
     @pytest.mark.parametrize("keep_task_state", [True, False])
-    def test_a_clear_goes_on_with_the_same_video_with_and_without_the_task_state(
+    def test_a_clear_continues_with_the_same_video_with_and_without_the_task_state(
         self, runner: TaskRunner, sandbox: SandboxHandle, *, keep_task_state: bool
     ) -> None:
         make = video(deferrable=True)
@@ -308,9 +308,7 @@ class TestTheRecord:
         assert runner.attempt(make).state == "success"
         assert sandbox.billed.generations == 2
 
-    def test_a_record_that_version_0_1_0_wrote_is_gone_on_with(
-        self, runner: TaskRunner, sandbox: SandboxHandle
-    ) -> None:
+    def test_a_task_continues_with_a_record_of_version_0_1_0(self, runner: TaskRunner, sandbox: SandboxHandle) -> None:
         make = video(deferrable=True)
         generation_id = runner.attempt(make, run_trigger=False).xcoms["generation_id"]
         (name,) = runner.metadata.variables
@@ -327,7 +325,7 @@ class TestTheRecord:
         assert (runner.metadata.variables, runner.metadata.state_store) == ({}, {})
 
     @pytest.mark.state_store
-    def test_a_success_that_version_0_1_0_recorded_is_made_anew_by_a_clear(
+    def test_a_clear_after_a_success_recorded_by_version_0_1_0_makes_a_new_video(
         self, runner: TaskRunner, sandbox: SandboxHandle
     ) -> None:
         runner = replace(runner, state_store=True)
@@ -342,7 +340,7 @@ class TestTheRecord:
         assert sandbox.billed.generations == 1
 
 
-def test_a_prompt_that_renders_differently_at_each_try_is_bought_once(
+def test_a_prompt_that_renders_differently_at_each_try_is_billed_once(
     runner: TaskRunner, sandbox: SandboxHandle
 ) -> None:
     make = video(prompt="A boat, take {{ ti.try_number }}", timeout=1, poll_interval=1)
@@ -352,7 +350,7 @@ def test_a_prompt_that_renders_differently_at_each_try_is_bought_once(
     assert "differs from the one that generation" in attempts[1].log_text
 
 
-def test_another_spelling_of_the_host_buys_nothing(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_another_spelling_of_the_host_submits_nothing(runner: TaskRunner, sandbox: SandboxHandle) -> None:
     make = video(deferrable=True)
     runner.attempt(make, run_trigger=False)
     connection = runner.metadata.connections["anyfast_default"]
@@ -402,7 +400,7 @@ class TestCreations:
         runner.clear()
         self.expect_found(runner, sandbox, killed)
 
-    def test_a_record_that_version_0_1_0_wrote_is_gone_on_with(
+    def test_a_task_continues_with_a_record_of_version_0_1_0(
         self, runner: TaskRunner, sandbox: SandboxHandle, killed: Killed
     ) -> None:
         request = json.dumps([killed.identity, f"anyfast_default {sandbox.url}"], sort_keys=True)

@@ -1,4 +1,4 @@
-"""Pictures that requests or the rows of a table name as files: each becomes an asset once."""
+"""Pictures that requests, or rows of a table, name as files: each becomes an asset once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def picture(path: Path, shade: int = 0, *, note: str = "") -> str:
 
 
 REFUSED = "[sandbox:fail:FaceMismatch]"
-"""A note in a picture that the sandbox takes, and then finds unusable."""
+"""The note of a picture that the sandbox accepts, and then fails to process."""
 
 
 def next_run(runner: TaskRunner) -> TaskRunner:
@@ -113,7 +113,7 @@ def test_pictures_come_from_object_storage_and_a_group_may_be_named_by_its_id(
     assert billed(sandbox) == (1, 1, 2)
 
 
-def test_every_file_is_looked_at_before_the_first_payment(
+def test_every_file_is_inspected_before_the_first_payment(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.png").write_text("no picture")
@@ -126,7 +126,7 @@ def test_every_file_is_looked_at_before_the_first_payment(
     assert billed(sandbox) == (0, 0, 0)
 
 
-def test_a_row_without_a_picture_is_made_where_the_template_says_that_it_may_have_none(
+def test_a_row_without_a_picture_is_made_if_the_template_allows_it(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = [{"name": "with", "picture": picture(tmp_path / "boat.png")}, {"name": "without", "picture": ""}]
@@ -135,7 +135,7 @@ def test_a_row_without_a_picture_is_made_where_the_template_says_that_it_may_hav
     assert len(frames(sandbox)) == 1
 
 
-def test_a_picture_that_is_missing_without_such_a_word_is_refused(
+def test_a_missing_picture_is_refused_if_the_template_does_not_allow_it(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     template = {"prompt": "{{ row.name }}", "first_frame": "{{ row.picture }}"}
@@ -145,7 +145,7 @@ def test_a_picture_that_is_missing_without_such_a_word_is_refused(
 
 
 @pytest.mark.parametrize(("frame", "is_made"), [("{{ params.frame or none }}", True), ("{{ params.frame }}", False)])
-def test_a_single_video_is_made_without_its_picture_only_where_the_template_says_so(
+def test_a_single_video_is_made_without_its_picture_only_if_the_template_allows_it(
     runner: TaskRunner, sandbox: SandboxHandle, frame: str, *, is_made: bool
 ) -> None:
     attempt = runner.fresh().attempt(video(first_frame=frame, params={"frame": None}))
@@ -153,7 +153,7 @@ def test_a_single_video_is_made_without_its_picture_only_where_the_template_says
     assert sandbox.billed.generations == int(is_made)
 
 
-def test_a_picture_that_anyfast_refuses_ends_its_rows_alone_and_is_not_paid_for_each_night(
+def test_a_picture_that_anyfast_refuses_fails_only_its_rows_and_is_not_billed_at_each_run(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = [
@@ -169,7 +169,7 @@ def test_a_picture_that_anyfast_refuses_ends_its_rows_alone_and_is_not_paid_for_
     assert billed(sandbox) == (1, 2, 1)
 
 
-def test_paid_videos_are_saved_although_a_picture_has_gone_since(
+def test_paid_videos_are_saved_even_if_a_picture_has_been_deleted_since(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = [
@@ -190,7 +190,7 @@ def test_paid_videos_are_saved_although_a_picture_has_gone_since(
     assert sandbox.billed.generations == 1
 
 
-def test_why_a_picture_has_no_asset_is_still_known_after_a_deferral(
+def test_the_reason_why_a_picture_has_no_asset_survives_a_deferral(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = [
@@ -205,7 +205,7 @@ def test_why_a_picture_has_no_asset_is_still_known_after_a_deferral(
     assert billed(sandbox) == (1, 2, 1)
 
 
-def test_a_retry_makes_no_assets_of_rows_that_are_bought(
+def test_a_retry_creates_no_assets_for_rows_that_are_paid_for(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     shades = {"boat": 0, "lamp": 9}
@@ -220,7 +220,7 @@ def test_a_retry_makes_no_assets_of_rows_that_are_bought(
     assert billed(sandbox) == (1, 2, 2)
 
 
-def test_a_row_that_needs_a_second_video_makes_the_asset_that_it_lacks(
+def test_a_row_that_needs_a_second_video_creates_the_asset_that_it_lacks(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     rows = [{"name": "boat [sandbox:fail]", "picture": picture(tmp_path / "boat.png")}]
@@ -249,7 +249,7 @@ def test_a_row_that_needs_a_second_video_creates_no_group_in_place_of_a_deleted_
 
 
 @pytest.mark.parametrize("name", ["no_quota", "unauthorized"])
-def test_a_fault_of_the_account_ends_the_batch_at_the_first_picture(
+def test_an_error_of_the_account_ends_the_batch_at_the_first_picture(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, name: str
 ) -> None:
     rows = [{"name": f"film {n}", "picture": picture(tmp_path / f"{n}.png", n)} for n in range(20)]
@@ -261,7 +261,7 @@ def test_a_fault_of_the_account_ends_the_batch_at_the_first_picture(
     assert billed(sandbox) == (1, 0, 0)
 
 
-def test_nothing_is_started_after_such_a_fault_however_late_the_task_hears_of_it() -> None:
+def test_nothing_is_started_after_such_an_error_however_late_the_task_notices_it() -> None:
     started = []
 
     def fail(file: int) -> None:
@@ -275,7 +275,7 @@ def test_nothing_is_started_after_such_a_fault_however_late_the_task_hears_of_it
     assert all(isinstance(future.exception(), QuotaError) for future in futures)
 
 
-def test_what_is_paid_for_is_saved_before_a_fault_of_the_account_ends_the_batch(
+def test_paid_videos_are_saved_before_an_error_of_the_account_ends_the_batch(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     shades = {"boat": 0, "lamp": 9}
@@ -295,7 +295,7 @@ def test_what_is_paid_for_is_saved_before_a_fault_of_the_account_ends_the_batch(
     assert billed(sandbox) == (1, 2, 1)
 
 
-def test_another_group_is_another_index_of_the_rows() -> None:
+def test_another_group_needs_a_new_index_of_the_rows() -> None:
     def digest(group: str) -> str:
         rows = [{"name": "boat"}]
         return RowSource(rows, {}, Environment(autoescape=True), {}, "anyfast_default", asset_group=group).digest
@@ -358,7 +358,7 @@ def test_assets_that_another_operator_created_are_found_by_their_content(
     assert billed(sandbox) == (1, 1, 1)
 
 
-def test_an_upload_without_an_answer_is_no_lost_video(
+def test_an_upload_without_a_response_is_not_a_lost_video(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     sandbox.fault("drop_answer", on="CreateAsset", times=1)
@@ -373,7 +373,7 @@ def test_a_file_without_a_group_is_refused_while_the_dag_is_parsed(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("group", "is_refused"), [(None, True), ("products", False), ("{{ params.group }}", False)])
-def test_a_file_in_the_template_of_a_batch_is_judged_with_the_group_while_the_dag_is_parsed(
+def test_a_file_in_the_template_of_a_batch_needs_a_group_while_the_dag_is_parsed(
     tmp_path: Path, group: str | None, *, is_refused: bool
 ) -> None:
     template = {"prompt": "{{ row.name }}", "first_frame": str(tmp_path / "boat.png")}

@@ -1,4 +1,4 @@
-"""The review as Airflow runs it: an answer survives retries and crashes, and approves nothing but what it names."""
+"""The review as Airflow runs it: an answer survives retries and crashes, and approves only what it names."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ledger_of(runner: TaskRunner) -> list[str]:
     return [name for name, value in runner.metadata.variables.items() if "review" in name and value]
 
 
-def test_what_a_person_approves_is_returned_with_what_a_final_needs(runner: TaskRunner) -> None:
+def test_approved_videos_are_returned_with_what_their_finals_need(runner: TaskRunner) -> None:
     make = review(final={"resolution": "1080p"})
     asked = runner.attempt(make, run_trigger=False)
     assert asked.state in WAITING
@@ -55,7 +55,7 @@ def test_what_a_person_approves_is_returned_with_what_a_final_needs(runner: Task
     question = row_of(runner).question
     assert question["options"] == [ReviewVideosOperator.APPROVE, ReviewVideosOperator.REJECT]
     assert "Film 2" in question["body"]
-    if isinstance(shown := question["params"]["videos"], dict):  # Airflow 3.1.0 takes values alone
+    if isinstance(shown := question["params"]["videos"], dict):  # Airflow 3.1.0 accepts only values
         assert shown["schema"]["values_display"]["g2"] == "2: Film 2"
 
     runner.answer(ReviewVideosOperator.APPROVE, videos=["g2"], notes={"2": "warmer"})
@@ -81,7 +81,7 @@ def test_without_an_approval_the_finals_are_skipped_or_the_task_fails(
     assert len(ended.xcoms["rejected"]) == 3
 
 
-def test_where_nothing_is_finished_nobody_is_asked(runner: TaskRunner) -> None:
+def test_if_no_video_is_finished_nobody_is_asked(runner: TaskRunner) -> None:
     ended = runner.attempt(review([{"generation_id": "g1", "path": None, "video_url": None}]))
     assert ended.state == "skipped"
     assert row_of(runner).question is None
@@ -109,7 +109,7 @@ def test_an_answer_survives_a_killed_worker_at_every_moment(runner: TaskRunner) 
         assert [row["row"] for row in ended.result] == [1, 3]
 
 
-def test_an_answer_that_comes_between_two_attempts_counts(runner: TaskRunner) -> None:
+def test_an_answer_between_two_attempts_counts(runner: TaskRunner) -> None:
     if not QUESTION_OUTLIVES_RETRY:
         pytest.skip("Since 3.4 Airflow asks anew with every attempt.")
     make = review()
@@ -130,7 +130,7 @@ def test_a_clear_asks_again(runner: TaskRunner) -> None:
     assert row_of(runner).answer is None
 
 
-def test_videos_that_were_made_anew_are_not_approved_by_an_answer_about_the_old_ones(runner: TaskRunner) -> None:
+def test_videos_that_were_made_again_are_not_approved_by_an_answer_about_the_old_ones(runner: TaskRunner) -> None:
     runner.attempt(review(), run_trigger=False)
     runner.answer(ReviewVideosOperator.APPROVE, videos=["g1"], notes={})
     made_anew = review([{**RESULTS[0], "generation_id": "g1-again"}])
@@ -139,7 +139,7 @@ def test_videos_that_were_made_anew_are_not_approved_by_an_answer_about_the_old_
     assert "no longer among the drafts" in ended.log_text
 
 
-def test_nobody_answers_in_time(runner: TaskRunner) -> None:
+def test_without_an_answer_in_time_the_task_fails(runner: TaskRunner) -> None:
     make = review()
     runner.attempt(make, run_trigger=False)
     row = row_of(runner)
@@ -153,7 +153,7 @@ def test_nobody_answers_in_time(runner: TaskRunner) -> None:
     assert "Clear this task to ask again" in ended.log_text
 
 
-def test_keywords_of_finals_are_rendered_as_they_are(runner: TaskRunner) -> None:
+def test_keywords_of_finals_are_passed_on_verbatim(runner: TaskRunner) -> None:
     make = review(returns="keywords", final={"resolution": "1080p"})
     runner.attempt(make, run_trigger=False)
     runner.answer(ReviewVideosOperator.APPROVE, videos=["g1"], notes={})
@@ -163,7 +163,7 @@ def test_keywords_of_finals_are_rendered_as_they_are(runner: TaskRunner) -> None
     assert keywords["prompt"] == "{{ 'Film 1 {x}' }}"
 
 
-def test_the_output_goes_into_the_operators_of_the_finals() -> None:
+def test_the_operators_of_the_finals_accept_the_output() -> None:
     with DAG("dag", schedule=None, params={"folder": "/videos"}):
         asked = ReviewVideosOperator(task_id="review", videos="/drafts.jsonl")
         batch = GenerateVideoBatchOperator(

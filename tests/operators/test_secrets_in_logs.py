@@ -1,4 +1,4 @@
-"""With every logger of the process at DEBUG, no task lets the key or a signed link into a log, in any form."""
+"""With every logger of the process at DEBUG, no task logs the key or a signed link, in any form."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 KEY = "sk-canary+Zq7/4Zt8mQ1wX7=Lr5vN0bT2"
 SIGNATURE = "X-Tos-Signature"
 SERVERS = ("DEBUG hpack.hpack Decod", "INFO uvicorn.access ")
-"""Begin the lines of servers in this process: the header blocks and the links that they are asked for."""
+"""Start the lines of servers in this process: header blocks and requested links."""
 MASKING = "level='debug' event='Sending request' msg=MaskSecret("
-"""Begins the line in which Airflow's task runner says what to mask. It masks that too, where it writes a file."""
+"""Starts the line in which Airflow's task runner says what to mask. When it writes a file, it masks that line too."""
 AIRFLOW = "level='debug' "
-"""Begins the lines of Airflow's task runner at DEBUG, which hold XComs, and so the link "Open video"."""
+"""Starts the lines of Airflow's task runner at DEBUG that contain XComs, and so the link "Open video"."""
 BOTH_WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
 
 
 @pytest.fixture
-def telling(runner: TaskRunner, sandbox: SandboxHandle) -> Iterator[TaskRunner]:
-    """A runner whose key is the canary, in a process that logs all that there is."""
+def verbose_runner(runner: TaskRunner, sandbox: SandboxHandle) -> Iterator[TaskRunner]:
+    """A runner whose key is the canary, in a process that logs everything."""
     sandbox.reset(clock=sandbox.clock, api_keys=({"value": KEY},))
     connection = Connection(conn_id="anyfast_default", conn_type="anyfast", host=sandbox.url, password=KEY)
     with pytest.MonkeyPatch.context() as patch:
@@ -57,12 +57,12 @@ def telling(runner: TaskRunner, sandbox: SandboxHandle) -> Iterator[TaskRunner]:
 
 
 def _forget_levels() -> None:
-    """Lets loggers look up which levels are enabled, as ``setLevel`` does."""
+    """Makes loggers look up again which levels are enabled, as ``setLevel`` does."""
     logging.root.manager._clear_cache()  # type: ignore[attr-defined]  # there is no public name for it
 
 
-def silent(attempt: Attempt) -> bool:
-    """Whether the log holds no form of the key and no signature, apart from what others than the provider log."""
+def leaks_nothing(attempt: Attempt) -> bool:
+    """Whether the log contains no form of the key and no signature, apart from lines that are not the provider's."""
     lines = [line for line in attempt.log_text.splitlines() if not line.startswith((*SERVERS, MASKING))]
     assert any(line.startswith("DEBUG ") for line in lines), "nothing is logged at DEBUG, so nothing is tried"
     found = [line for form in forms_of(KEY) for line in lines if form in line]
@@ -73,20 +73,20 @@ def silent(attempt: Attempt) -> bool:
 
 @BOTH_WAYS
 def test_a_video_with_a_file_and_the_sensor_of_it(
-    telling: TaskRunner, fake_clock: FakeClock, tmp_path: Path, *, deferrable: bool
+    verbose_runner: TaskRunner, fake_clock: FakeClock, tmp_path: Path, *, deferrable: bool
 ) -> None:
     video = partial(GenerateVideoOperator, task_id="video", prompt="A boat", resolution="480p", duration=4)
-    saved = telling.run_to_end(partial(video, output_path=str(tmp_path / "x.mp4"), deferrable=deferrable))
+    saved = verbose_runner.run_to_end(partial(video, output_path=str(tmp_path / "x.mp4"), deferrable=deferrable))
     assert saved.state == "success"
-    assert silent(saved)
+    assert leaks_nothing(saved)
     sensor = partial(VideoStatusSensor, task_id="sensor", generation_id=saved.result["generation_id"])
-    assert silent(telling.fresh().run_to_end(partial(sensor, deferrable=deferrable)))
+    assert leaks_nothing(verbose_runner.fresh().run_to_end(partial(sensor, deferrable=deferrable)))
     assert fake_clock.now() > 0
 
 
 @BOTH_WAYS
 @pytest.mark.usefixtures("fake_clock")
-def test_a_batch(telling: TaskRunner, tmp_path: Path, *, deferrable: bool) -> None:
+def test_a_batch(verbose_runner: TaskRunner, tmp_path: Path, *, deferrable: bool) -> None:
     batch = partial(
         GenerateVideoBatchOperator,
         task_id="batch",
@@ -100,52 +100,52 @@ def test_a_batch(telling: TaskRunner, tmp_path: Path, *, deferrable: bool) -> No
         manifest_path=str(tmp_path / "manifest.jsonl"),
         deferrable=deferrable,
     )
-    attempt = telling.run_to_end(batch)
+    attempt = verbose_runner.run_to_end(batch)
     assert attempt.result["succeeded"] == 2
-    assert silent(attempt)
+    assert leaks_nothing(attempt)
 
 
 @pytest.mark.parametrize("upload", ["data_uri", "multipart"])
 @pytest.mark.usefixtures("fake_clock")
-def test_an_asset(telling: TaskRunner, tmp_path: Path, upload: str) -> None:
+def test_an_asset(verbose_runner: TaskRunner, tmp_path: Path, upload: str) -> None:
     file = tmp_path / "lamp.png"
     file.write_bytes(picture())
-    group = telling.fresh().attempt(partial(CreateAssetGroupOperator, task_id="group", name="lamps"))
-    assert silent(group)
+    group = verbose_runner.fresh().attempt(partial(CreateAssetGroupOperator, task_id="group", name="lamps"))
+    assert leaks_nothing(group)
     asset = partial(CreateAssetOperator, task_id="asset", group_id=group.result, file=str(file), deferrable=True)
-    attempt = telling.fresh().run_to_end(partial(asset, upload=upload))
+    attempt = verbose_runner.fresh().run_to_end(partial(asset, upload=upload))
     assert attempt.result, attempt.log_text
-    assert silent(attempt)
+    assert leaks_nothing(attempt)
     assert base64.b64encode(picture()).decode()[:100] not in attempt.log_text
 
 
 @pytest.mark.usefixtures("fake_clock")
-def test_a_refused_key(telling: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_refused_key(verbose_runner: TaskRunner, sandbox: SandboxHandle) -> None:
     sandbox.fault("unauthorized")
     video = partial(GenerateVideoOperator, task_id="video", prompt="A boat", resolution="480p", duration=4)
-    attempt = telling.run_to_end(video)
+    attempt = verbose_runner.run_to_end(video)
     assert attempt.state == "failed"
-    assert silent(attempt)
+    assert leaks_nothing(attempt)
 
 
 @pytest.mark.usefixtures("fake_clock")
-def test_a_triggerer_that_asks_over_http_2(telling: TaskRunner, sandbox: SandboxHandle) -> None:
+def test_a_triggerer_that_polls_over_http_2(verbose_runner: TaskRunner, sandbox: SandboxHandle) -> None:
     video = partial(
         GenerateVideoOperator, task_id="video", prompt="A boat", resolution="480p", duration=4, deferrable=True
     )
-    telling.attempt(video, run_trigger=False)
-    connection = telling.metadata.connections["anyfast_default"]
-    asked: list[str] = []
+    verbose_runner.attempt(video, run_trigger=False)
+    connection = verbose_runner.metadata.connections["anyfast_default"]
+    requested: list[str] = []
 
     async def answer(stream: Stream) -> None:
-        asked.append(stream.path)
-        connection.host, connection.extra = sandbox.url, None  # the worker's requests are no HTTP/2
+        requested.append(stream.path)
+        connection.host, connection.extra = sandbox.url, None  # the worker's requests do not use HTTP/2
         stream.headers()
         stream.data(b'{"data": {"status": "SUCCESS"}}', last=True)
 
     with http2_server_in_thread(answer) as url:
         connection.host, connection.extra = url, '{"verify": false}'
-        attempt = telling.resume(video)
+        attempt = verbose_runner.resume(video)
     assert attempt.state == "success"
-    assert attempt.xcoms["generation_id"] in asked[0]
-    assert silent(attempt)
+    assert attempt.xcoms["generation_id"] in requested[0]
+    assert leaks_nothing(attempt)

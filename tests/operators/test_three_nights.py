@@ -1,4 +1,4 @@
-"""A growing table with pictures in S3, made every night: what each night is billed, and what becomes of bad rows."""
+"""A growing table with pictures in S3, made every night: what each run is billed for, and what becomes of bad rows."""
 
 from __future__ import annotations
 

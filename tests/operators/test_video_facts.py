@@ -1,4 +1,4 @@
-"""What the file of a finished video is, a poster of it, and warnings where it is not what was asked for."""
+"""Facts measured in the file of a video, its poster, and warnings if it differs from the request."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("fake_clock")
 
 MEASURED = ("width", "height", "seconds", "frame_rate", "has_sound")
-AS_ASKED = (864, 496, 4.0, 24.0, True)
-ASKED = {"resolution": "480p", "ratio": "16:9", "duration": 4, "generate_audio": True}
+AS_REQUESTED = (864, 496, 4.0, 24.0, True)
+REQUESTED = {"resolution": "480p", "ratio": "16:9", "duration": 4, "generate_audio": True}
 WARNINGS = {
     "short_video": "The video lasts 2 s, but 4 s were requested.",
     "turned_video": "The video is 496 x 864 pixels, but 16:9 at 480p was requested.",
@@ -40,7 +40,7 @@ WARNINGS = {
 
 
 def video(path: Path | str, **parameters: Any) -> Callable[[], GenerateVideoOperator]:
-    given = {"task_id": "video", "prompt": "A boat", **ASKED, "output_path": f"{path}/boat.mp4", "retries": 1}
+    given = {"task_id": "video", "prompt": "A boat", **REQUESTED, "output_path": f"{path}/boat.mp4", "retries": 1}
     return partial(GenerateVideoOperator, **{**given, **parameters})
 
 
@@ -48,7 +48,11 @@ def batch(folder: Path | str, **parameters: Any) -> Callable[[], GenerateVideoBa
     given = {
         "task_id": "batch",
         "rows": [{"sku": f"B-{number}"} for number in range(3)],
-        "template": {"prompt": "A film about {{ row.sku }}", "output_path": f"{folder}/{{{{ row.sku }}}}.mp4", **ASKED},
+        "template": {
+            "prompt": "A film about {{ row.sku }}",
+            "output_path": f"{folder}/{{{{ row.sku }}}}.mp4",
+            **REQUESTED,
+        },
         "manifest_path": f"{folder}/manifest.jsonl",
         "report_path": f"{folder}/report.html",
         "save_poster": True,
@@ -79,25 +83,25 @@ def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 # One video.
 
 
-def test_a_saved_video_has_its_facts_and_a_poster_where_it_is_asked_for(runner: TaskRunner, tmp_path: Path) -> None:
+def test_a_saved_video_has_its_facts_and_with_save_poster_a_poster(runner: TaskRunner, tmp_path: Path) -> None:
     attempt = runner.attempt(video(tmp_path, save_poster=True, deferrable=True))
     assert attempt.state == "success", attempt.log_text
-    assert measured(attempt.result) == AS_ASKED
+    assert measured(attempt.result) == AS_REQUESTED
     assert attempt.result["warnings"] == []
     assert attempt.xcoms["poster_path"] == attempt.result["poster_path"] == f"{tmp_path}/boat.poster.jpg"
     with Image.open(attempt.result["poster_path"]) as poster:
         assert (poster.format, poster.size) == ("JPEG", (864, 496))
 
 
-def test_facts_come_without_a_poster_too(runner: TaskRunner, tmp_path: Path) -> None:
+def test_facts_are_measured_without_a_poster_too(runner: TaskRunner, tmp_path: Path) -> None:
     result = runner.attempt(video(tmp_path)).result
-    assert measured(result) == AS_ASKED
+    assert measured(result) == AS_REQUESTED
     assert result["poster_path"] is None
     assert [file.name for file in tmp_path.iterdir()] == ["boat.mp4"]
 
 
 @pytest.mark.parametrize("fault", WARNINGS)
-def test_a_video_that_is_not_what_was_asked_for_is_kept_with_a_warning(
+def test_a_video_that_differs_from_the_request_is_kept_with_a_warning(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fault: str
 ) -> None:
     sandbox.fault(fault)
@@ -107,20 +111,20 @@ def test_a_video_that_is_not_what_was_asked_for_is_kept_with_a_warning(
     assert f"Generation {attempt.result['generation_id']}: {WARNINGS[fault]}" in attempt.log_text
 
 
-def test_a_video_in_object_storage_has_facts_and_a_poster_now_and_when_it_is_kept(
+def test_a_video_in_object_storage_has_facts_and_a_poster_when_saved_and_when_kept(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3
 ) -> None:
     result = s3_runner.attempt(video(s3.path("new"))).result
-    assert measured(result) == AS_ASKED
+    assert measured(result) == AS_REQUESTED
     assert s3.keys() == ["new/boat.mp4"]
     kept = s3_runner.fresh().attempt(video(s3.path("new"), overwrite=False, save_poster=True)).result
-    assert (measured(kept), kept["generation_id"]) == (AS_ASKED, None)
+    assert (measured(kept), kept["generation_id"]) == (AS_REQUESTED, None)
     assert kept["poster_path"] == s3.path("new/boat.poster.jpg")
     assert Image.open(io.BytesIO(s3.get("new/boat.poster.jpg"))).size == (864, 496)
     assert sandbox.billed.generations == 1
 
 
-def test_a_poster_that_is_there_is_not_made_again(
+def test_an_existing_poster_is_not_made_again(
     runner: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner.attempt(video(tmp_path, save_poster=True))
@@ -144,14 +148,14 @@ def test_a_download_has_the_facts_and_the_poster_of_a_video_that_another_task_su
         save_poster=True,
     )
     result = runner.fresh().attempt(make).result
-    assert (measured(result), result["warnings"]) == (AS_ASKED, [])
+    assert (measured(result), result["warnings"]) == (AS_REQUESTED, [])
     assert result["poster_path"] == f"{tmp_path}/x.poster.jpg"
 
 
 # What must not happen: a video that is paid for is lost, or paid for again.
 
 
-def test_without_the_extra_a_video_is_saved_as_ever(
+def test_without_the_extra_a_video_is_saved_without_facts(
     runner: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_extra(monkeypatch)
@@ -185,7 +189,7 @@ def test_a_worker_that_cannot_make_a_poster_saves_what_another_has_paid_for(
 
 
 @pytest.mark.parametrize("broken", ["facts", "poster", "storage"])
-def test_no_fault_of_measuring_or_of_a_poster_fails_a_task_whose_video_is_saved(
+def test_an_error_while_measuring_or_making_a_poster_fails_no_task_whose_video_is_saved(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def fail(*_: object) -> Any:
@@ -197,7 +201,7 @@ def test_no_fault_of_measuring_or_of_a_poster_fails_a_task_whose_video_is_saved(
         monkeypatch.setattr(finished.OpenedVideo, broken, fail)
     attempt = runner.attempt(video(tmp_path, save_poster=True))
     assert attempt.state == "success", attempt.log_text
-    assert measured(attempt.result) == ((None,) * 5 if broken == "facts" else AS_ASKED)
+    assert measured(attempt.result) == ((None,) * 5 if broken == "facts" else AS_REQUESTED)
     assert attempt.result["poster_path"] is None
     assert "Could not" in attempt.log_text
     assert [file.name for file in tmp_path.iterdir()] == ["boat.mp4"]
@@ -211,7 +215,7 @@ def test_no_fault_of_measuring_or_of_a_poster_fails_a_task_whose_video_is_saved(
         (GenerateVideoBatchOperator, {"rows": [{"a": 1}], "template": {"prompt": "A"}, "manifest_path": "m.jsonl"}),
     ],
 )
-def test_a_poster_without_a_place_for_it_is_refused_while_the_dag_is_parsed(kind: Any, given: dict[str, Any]) -> None:
+def test_a_poster_without_an_output_path_is_refused_while_the_dag_is_parsed(kind: Any, given: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match="save_poster=True needs"):
         kind(task_id="video", save_poster=True, **given)
 
@@ -238,7 +242,7 @@ def test_a_batch_has_facts_posters_and_warnings_in_its_manifest_its_log_and_its_
     assert WARNINGS["short_video"] in s3.get("out/report.csv").decode()
 
 
-def test_rows_that_are_there_before_have_their_facts_and_posters(
+def test_rows_with_existing_videos_have_facts_and_posters(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     runner.attempt(batch(tmp_path, save_poster=False))
@@ -246,6 +250,6 @@ def test_rows_that_are_there_before_have_their_facts_and_posters(
     night.metadata.run_id = "next"
     assert night.attempt(batch(tmp_path, if_exists="skip")).result["skipped"] == 3
     found = lines((tmp_path / "manifest.jsonl").read_text())
-    assert [measured(line) for line in found] == [AS_ASKED] * 3
+    assert [measured(line) for line in found] == [AS_REQUESTED] * 3
     assert [line["poster_path"] for line in found] == [f"{tmp_path}/B-{n}.poster.jpg" for n in range(3)]
     assert sandbox.billed.generations == 3

@@ -1,4 +1,4 @@
-"""Both sensors, in each of Airflow's ways of waiting, against the sandbox."""
+"""Both sensors, in each of Airflow's modes, against the sandbox."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sensor(generation_id: str, **parameters: Any) -> Callable[[], VideoStatusSen
 
 
 @EVERY_WAY
-def test_a_video_is_waited_for_and_its_result_returned(runner: TaskRunner, way: dict[str, Any]) -> None:
+def test_the_sensor_waits_for_a_video_and_returns_its_result(runner: TaskRunner, way: dict[str, Any]) -> None:
     generation_id = submit(runner)
     end = runner.run_to_end(sensor(generation_id, **way))
     assert end.state == "success", end.log_text
@@ -85,7 +85,7 @@ def test_the_link_leads_to_the_task_log_until_the_video_is_there(
 
 
 @EVERY_WAY
-def test_a_few_bad_answers_are_waited_out(runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]) -> None:
+def test_a_few_bad_responses_are_tolerated(runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]) -> None:
     generation_id = submit(runner)
     sandbox.fault("server_error", on="query", times=2)
     sandbox.fault("not_found_yet", on="query", times=1)
@@ -93,7 +93,9 @@ def test_a_few_bad_answers_are_waited_out(runner: TaskRunner, sandbox: SandboxHa
 
 
 @EVERY_WAY
-def test_a_wrong_key_is_final(runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]) -> None:
+def test_a_wrong_key_fails_the_sensor_without_retries(
+    runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]
+) -> None:
     generation_id = submit(runner)
     sandbox.fault("unauthorized", on="query", times=0)
     end = runner.run_to_end(sensor(generation_id, retries=3, **way))
@@ -137,7 +139,7 @@ def test_an_asset_is_waited_for_until_it_is_active_or_failed(
 
 
 @EVERY_WAY
-def test_a_wrong_id_fails_after_some_answers_over_two_minutes_and_not_before(
+def test_an_unknown_id_fails_after_several_responses_over_two_minutes_and_not_before(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, way: dict[str, Any]
 ) -> None:
     began = fake_clock.now()
@@ -158,7 +160,7 @@ WRONG: tuple[Any, ...] = (None, "", "None", "soon", 0, -1, True, [], 1e14, dt.ti
 @pytest.mark.parametrize("kind", SENSORS)
 @pytest.mark.parametrize("name", ["poke_interval", "timeout"])
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
-def test_a_duration_that_cannot_be_right_is_refused_while_the_dag_is_parsed(kind: str, name: str, wrong: Any) -> None:
+def test_an_invalid_duration_is_refused_while_the_dag_is_parsed(kind: str, name: str, wrong: Any) -> None:
     with pytest.raises(ValueError, match=f"{name}="):
         SENSORS[kind](**{name: wrong})
 
@@ -172,13 +174,13 @@ def test_a_duration_is_a_number_a_text_or_a_timedelta(kind: str, given: Any) -> 
 
 @pytest.mark.parametrize(("kind", "name"), [("video", "generation_id"), ("asset", "asset_id")])
 @pytest.mark.parametrize("wrong", [None, "", "None", 7, ["a"], "a b"], ids=str)
-def test_an_id_that_is_none_is_refused_by_name_with_every_other_problem(kind: str, name: str, wrong: Any) -> None:
+def test_a_missing_id_is_refused_by_name_with_every_other_problem(kind: str, name: str, wrong: Any) -> None:
     with pytest.raises(ValueError, match=f"(?s)(timeout=.*{name}=|{name}=.*timeout=)"):
         SENSORS[kind](**{name: wrong, "timeout": -1})
 
 
 @pytest.mark.parametrize("rendered", [None, "", "None"])
-def test_an_id_whose_template_renders_nothing_ends_the_task_and_asks_nothing(
+def test_an_id_that_renders_to_nothing_fails_the_task_without_a_request(
     runner: TaskRunner, sandbox: SandboxHandle, rendered: str | None
 ) -> None:
     template = "{{ " + repr(rendered) + " }}"

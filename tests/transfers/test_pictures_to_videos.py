@@ -18,7 +18,7 @@ from airflow_provider_anyfast.assets.source import file_source
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
-from airflow_provider_anyfast.ledger.record import Ledger
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore
 from scripts.local_airflow import LocalAirflow
 from tests.media.media_samples import video

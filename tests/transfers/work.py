@@ -16,7 +16,7 @@ from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
 from airflow_provider_anyfast.files.video_output import VideoOutput
-from airflow_provider_anyfast.ledger.record import Ledger
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.stores import MemoryStore
 
 if TYPE_CHECKING:

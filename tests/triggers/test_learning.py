@@ -1,4 +1,4 @@
-"""A triggerer learns from the videos it has seen when to ask for the next ones of their kind."""
+"""A triggerer learns from the videos it has seen when to poll the next ones of their kind."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def teach(seconds: float, **of: str) -> None:
         ("doubao-seedance-1-0-pro-fast-251015 480p 12", 24.0),
     ],
 )
-def test_before_anything_is_learned_quick_kinds_are_looked_at_earlier(kind: str, first: float) -> None:
+def test_before_anything_is_learned_fast_kinds_are_polled_earlier(kind: str, first: float) -> None:
     assert video_schedule(kind).initial_delay == first
     assert timing(kind=kind).initial_delay == first
 
 
-def test_fast_videos_are_asked_for_sooner_by_later_triggers_of_their_kind() -> None:
+def test_later_triggers_poll_fast_videos_of_the_same_kind_sooner() -> None:
     teach(20.0)
     assert timing().initial_delay < 35.0 < VIDEO_SCHEDULE.initial_delay
 
 
-def test_what_was_learned_of_one_kind_or_connection_says_nothing_of_another() -> None:
+def test_what_was_learned_of_one_kind_or_connection_is_not_used_for_another() -> None:
     teach(20.0)
     for other in (timing(kind="seedance 1080p 15"), timing(conn_id="other"), timing(kind="")):
         assert other.initial_delay == VIDEO_SCHEDULE.initial_delay
@@ -73,7 +73,7 @@ def test_videos_that_failed_teach_nothing() -> None:
     assert timing().initial_delay == VIDEO_SCHEDULE.initial_delay
 
 
-def test_videos_of_a_sandbox_are_looked_at_at_once_and_teach_nothing() -> None:
+def test_videos_of_a_sandbox_are_polled_at_once_and_teach_nothing() -> None:
     teach(200.0, kind=SANDBOX)
     assert timing(kind=SANDBOX).initial_delay <= 1.0
     assert timing(kind=SANDBOX).wait(9.0) <= 1.0
@@ -90,7 +90,7 @@ def test_a_server_that_only_claims_to_be_a_sandbox_gets_a_hundred_polls_more_at_
     assert polls(timing(kind=SANDBOX)) <= polls(Schedule.fixed(15.0)) + 100
 
 
-def test_an_interval_by_hand_is_kept() -> None:
+def test_a_given_poll_interval_is_kept() -> None:
     teach(20.0)
     by_hand = VideoTrigger(
         job_id="a",

@@ -1,4 +1,4 @@
-"""One trigger for many videos: when it wakes the worker."""
+"""One trigger for many videos: when it resumes the task."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOUR = 3600.0
 
 @dataclass
 class Video:
-    """A video that is made until ``ready_at``, or for which asking fails."""
+    """A video that renders until ``ready_at``, or whose polls fail."""
 
     ready_at: float
     error: Exception | None = None
@@ -40,8 +40,8 @@ class Video:
 
 
 @dataclass
-class Asked:
-    """Stands in for a client; it answers about the videos that it knows."""
+class FakeClient:
+    """Reports the videos that it knows."""
 
     videos: dict[str, Video]
     once: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,8 +59,8 @@ def trigger_for(videos: dict[str, Video], *, timeout: float = HOUR, **parameters
     return VideosTrigger(jobs=jobs, anyfast_conn_id="one", poll_interval=5.0, **parameters)
 
 
-def seconds_until_woken(trigger: VideosTrigger, videos: dict[str, Video]) -> float:
-    asyncio.run(trigger.watch(cast("AsyncAnyFastClient", Asked(videos))))
+def seconds_until_resumed(trigger: VideosTrigger, videos: dict[str, Video]) -> float:
+    asyncio.run(trigger.watch(cast("AsyncAnyFastClient", FakeClient(videos))))
     return clock.now() - START
 
 
@@ -79,60 +79,62 @@ def ready_after(*seconds: float) -> dict[str, Video]:
         ({"min_finished": 2, "resume_at": START + 20}, 100),
     ],
 )
-def test_the_worker_is_woken_when_enough_has_ended_or_it_is_time_and_something_has(
+def test_the_task_resumes_when_enough_jobs_have_ended_or_after_resume_at_when_any_has(
     fake_clock: FakeClock, parameters: dict[str, Any], earliest: float
 ) -> None:
     videos = ready_after(300, 100, 200)
-    woken = seconds_until_woken(trigger_for(videos, **parameters), videos)
-    assert earliest <= woken <= earliest + 6
+    resumed = seconds_until_resumed(trigger_for(videos, **parameters), videos)
+    assert earliest <= resumed <= earliest + 6
 
 
-def test_how_long_a_video_took_counts_from_its_own_submission(
+def test_the_learned_time_of_a_video_counts_from_its_own_submission(
     fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned: list[float] = []
     monkeypatch.setattr(VideoTrigger, "learn", lambda *given: learned.append(given[-1]))
     jobs = [("g0", START, START + HOUR), ("g1", START + 40, START + HOUR)]
     trigger = VideosTrigger(jobs=jobs, anyfast_conn_id="one", kind="seedance", poll_interval=5.0)
-    seconds_until_woken(trigger, ready_after(300, 100))
+    seconds_until_resumed(trigger, ready_after(300, 100))
     assert learned == [START + 40, START]
 
 
-def test_without_videos_it_is_only_an_alarm_clock(fake_clock: FakeClock) -> None:
-    assert seconds_until_woken(trigger_for({}, resume_at=START + 120), {}) == 120
+def test_without_videos_the_trigger_fires_at_resume_at(fake_clock: FakeClock) -> None:
+    assert seconds_until_resumed(trigger_for({}, resume_at=START + 120), {}) == 120
     assert trigger_for({}).deadline == clock.now()
 
 
 def test_a_deadline_ends_the_wait_for_a_video(fake_clock: FakeClock) -> None:
     videos = ready_after(2 * HOUR)
-    assert HOUR <= seconds_until_woken(trigger_for(videos), videos) <= HOUR + 6
+    assert HOUR <= seconds_until_resumed(trigger_for(videos), videos) <= HOUR + 6
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("wrong key"), RuntimeError("a bug")])
-def test_asking_that_fails_for_good_wakes_the_worker_and_says_why(fake_clock: FakeClock, error: Exception) -> None:
+def test_polling_that_fails_permanently_resumes_the_task_with_the_reason(
+    fake_clock: FakeClock, error: Exception
+) -> None:
     videos = {"g0": Video(START, error), "g1": Video(START, error)}
-    watch = asyncio.run(trigger_for(videos).watch(cast("AsyncAnyFastClient", Asked(videos))))
+    watch = asyncio.run(trigger_for(videos).watch(cast("AsyncAnyFastClient", FakeClient(videos))))
     assert clock.now() - START <= 30
     assert watch.gave_up_on.startswith("g")
     said = error.what if isinstance(error, AnyFastError) else "RuntimeError: a bug"
     assert said in watch.gave_up_on
 
 
-def test_the_worker_that_is_not_needed_any_more_leaves_no_wait_behind(fake_clock: FakeClock) -> None:
+def test_a_cancelled_trigger_leaves_no_running_polls(fake_clock: FakeClock) -> None:
     async def tasks_left() -> int:
-        watching = asyncio.create_task(trigger_for(videos).watch(cast("AsyncAnyFastClient", asked)))
-        await asked.once.wait()
+        watching = asyncio.create_task(trigger_for(videos).watch(cast("AsyncAnyFastClient", client)))
+        await client.once.wait()
         watching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await watching
         return len(asyncio.all_tasks()) - 1
 
     videos = ready_after(HOUR, HOUR, HOUR)
-    asked = Asked(videos)
+    client = FakeClient(videos)
     assert asyncio.run(tasks_left()) == 0
 
 
-def test_it_survives_being_stored(fake_clock: FakeClock) -> None:
+def test_a_trigger_survives_serialization(fake_clock: FakeClock) -> None:
     given = trigger_for(ready_after(1, 2), min_finished=1, resume_at=START)
     path, arguments = given.serialize()
     assert path == "airflow_provider_anyfast.triggers.video.VideosTrigger"
@@ -143,11 +145,11 @@ def test_progress_is_logged_about_once_a_minute(fake_clock: FakeClock) -> None:
     videos = ready_after(*range(50, 350, 15))
     log = io.StringIO()
     with captured_log(log):
-        seconds_until_woken(trigger_for(videos), videos)
+        seconds_until_resumed(trigger_for(videos), videos)
     assert 4 <= log.getvalue().count("of 20 have ended") <= 7
 
 
-def test_being_killed_says_that_the_videos_are_billed_all_the_same() -> None:
+def test_on_kill_logs_that_the_videos_will_be_billed() -> None:
     log = io.StringIO()
     with captured_log(log):
         asyncio.run(trigger_for(ready_after(1, 2)).on_kill())
@@ -164,7 +166,7 @@ def test_the_jobs_of_a_trigger_are_stored_as_one_text() -> None:
 # What version 0.1.0 has stored.
 
 
-def test_a_row_that_waits_since_version_0_1_0_still_makes_a_trigger() -> None:
+def test_a_trigger_row_of_version_0_1_0_still_makes_a_trigger() -> None:
     stored: dict[str, Any] = {
         "jobs": [["asyntask_1", START, START + HOUR], ["asyntask_2", START, START + HOUR]],
         "anyfast_conn_id": "one",
@@ -198,7 +200,7 @@ def test_the_event_names_the_jobs_that_have_ended_and_an_old_one_only_counts_the
 
 
 def test_thousands_of_jobs_are_polled_at_a_hundred_a_second_at_most(fake_clock: FakeClock) -> None:
-    class Counted(Asked):
+    class Counted(FakeClient):
         polls: ClassVar[list[float]] = []
 
         async def send_once(self, call: Call[Any]) -> Any:

@@ -42,7 +42,7 @@ def looked_up(sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch) -> list[s
     return seen
 
 
-def open_now(client: AsyncAnyFastClient) -> bool:
+def is_open(client: AsyncAnyFastClient) -> bool:
     return not client._http.is_closed
 
 
@@ -59,13 +59,13 @@ def test_a_hundred_users_make_one_look_up_and_few_sockets(looked_up: list[str], 
     assert len(sandbox.requests("models")) == 100
 
 
-def test_the_client_is_closed_when_the_last_user_leaves_and_made_anew_for_the_next(looked_up: list[str]) -> None:
+def test_the_client_is_closed_when_the_last_user_leaves_and_recreated_for_the_next(looked_up: list[str]) -> None:
     async def run() -> None:
         async with shared_client("one") as first:
             async with shared_client("one") as second:
                 assert first is second
-            assert open_now(first)
-        assert not open_now(first)
+            assert is_open(first)
+        assert not is_open(first)
         async with shared_client("one") as third:
             assert third is not first
 
@@ -74,7 +74,7 @@ def test_the_client_is_closed_when_the_last_user_leaves_and_made_anew_for_the_ne
     assert not any(module._clients.values())
 
 
-def test_two_connections_and_two_loops_have_clients_of_their_own(looked_up: list[str]) -> None:
+def test_each_connection_and_each_event_loop_has_its_own_client(looked_up: list[str]) -> None:
     async def run() -> None:
         async with shared_client("one") as one, shared_client("two") as two:
             assert one is not two
@@ -89,12 +89,12 @@ def test_a_connection_is_looked_up_again_after_a_while_and_the_old_client_serves
 ) -> None:
     async def run() -> None:
         async with shared_client("one") as old:
-            fake_clock.advance(module.LONGEST_USE + 1)
+            fake_clock.advance(module.MAX_CLIENT_AGE + 1)
             async with shared_client("one") as new:
                 assert new is not old
                 assert await old.send(endpoints.list_models())
-            assert not open_now(new)
-        assert not open_now(old)
+            assert not is_open(new)
+        assert not is_open(old)
 
     asyncio.run(run())
     assert looked_up == ["one", "one"]
@@ -132,7 +132,7 @@ def test_a_cancelled_user_does_not_take_the_client_from_the_others(looked_up: li
     assert looked_up == ["one"]
 
 
-def test_only_so_many_requests_are_in_flight(
+def test_the_number_of_requests_in_flight_is_limited(
     looked_up: list[str], sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limit in ("FIRST_REQUESTS", "SOCKETS"):
@@ -162,7 +162,7 @@ def test_only_so_many_requests_are_in_flight(
 
 
 @pytest.mark.parametrize(("version", "most", "sockets"), [(b"HTTP/1.1", SOCKETS, SOCKETS + 1), (b"HTTP/2", STREAMS, 1)])
-def test_http_2_carries_all_requests_on_one_client_and_http_1_each_on_one_of_its_own(
+def test_http_2_sends_all_requests_on_one_client_and_http_1_each_on_its_own(
     version: bytes, most: int, sockets: int
 ) -> None:
     flying, seen = 0, 0
@@ -197,7 +197,7 @@ def test_http_2_carries_all_requests_on_one_client_and_http_1_each_on_one_of_its
     assert seen == most
 
 
-def test_the_first_requests_wait_for_no_answer_that_tells_the_protocol() -> None:
+def test_the_first_requests_do_not_wait_for_the_protocol_to_be_known() -> None:
     flying, seen = 0, 0
 
     async def answer(_request: httpx.Request) -> httpx.Response:
@@ -212,8 +212,8 @@ def test_the_first_requests_wait_for_no_answer_that_tells_the_protocol() -> None
         async with AsyncAnyFastClient(Settings("key", "https://anyfast.test", verify=False)) as client:
             await client._http.aclose()
             client._http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="https://anyfast.test")
-            asked = [client.send_once(endpoints.list_models()) for _ in range(100)]
-            await asyncio.gather(*asked, return_exceptions=True)
+            requests = [client.send_once(endpoints.list_models()) for _ in range(100)]
+            await asyncio.gather(*requests, return_exceptions=True)
 
     asyncio.run(run())
     assert seen == FIRST_REQUESTS
