@@ -12,7 +12,7 @@ from airflow_provider_anyfast.client.errors import AnyFastError, Cost, NotFoundE
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHookMixin
 from airflow_provider_anyfast.polling.event import JobsEvent
-from airflow_provider_anyfast.polling.inline import ask_all, wait_here
+from airflow_provider_anyfast.polling.inline import poll_all, wait_inline
 from airflow_provider_anyfast.polling.poller import Finished, GaveUp
 from airflow_provider_anyfast.polling.schedule import SANDBOX
 from airflow_provider_anyfast.polling.watch import Watch
@@ -120,7 +120,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
             AnyFastError: naming the jobs that have not ended, and why the wait is over.
         """
         ids = list(dict.fromkeys(job_id for job_id, _, _ in trigger.jobs))
-        results = ask_all(ids, lambda job_id: client.send(trigger.call(job_id)), self._end_if_stopped)
+        results = poll_all(ids, lambda job_id: client.send(trigger.call(job_id)), self._end_if_stopped)
         jobs = {
             job_id: job
             for job_id, job in results.items()
@@ -189,7 +189,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
                 self.log.info("Waiting for %s since %.0f s.", watch.describe(), now - began)
             return is_over()
 
-        wait_here(watch, lambda job_id: client.send_once(call(job_id)), check)
+        wait_inline(watch, lambda job_id: client.send_once(call(job_id)), check)
 
     def _end_if_stopped(self) -> None:
         if self.stopped:

@@ -1,1 +1,1 @@
-"""AnyFast over HTTP: what can be asked, what is answered, and what may be sent twice. Knows nothing of Airflow."""
+"""AnyFast over HTTP: requests, typed responses, and what may be sent twice. Does not import Airflow."""

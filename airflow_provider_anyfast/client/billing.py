@@ -1,4 +1,4 @@
-"""What AnyFast's gateway can tell a key about its own money, as types: the billing log, the balance and the prices.
+"""What AnyFast's gateway reports about a key's money, as types: the billing log, the balance and the prices.
 
 The pages are the gateway's own (new-api, ``controller/log.go``, ``token.go``, ``pricing.go``). It is not known whether
 AnyFast serves the first two, so nothing depends on them. Tolerant: unknown fields are ignored, missing ones are empty.
@@ -15,7 +15,7 @@ from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
 from airflow_provider_anyfast.client.responses import is_id
 
 CONSUME = 2
-"""The type of a row that charges the key. A top-up is 1, a refund 6; others are not about single requests."""
+"""The type of a row that charges the key. A top-up is 1, a refund 6; the other types do not concern single requests."""
 _EARLIEST, _LATEST = 1_577_836_800.0, 4_102_444_800.0
 """The years 2020 and 2100 in Unix seconds."""
 
@@ -26,11 +26,11 @@ class LogRow:
 
     Attributes:
         created_at: Unix seconds by the gateway's clock.
-        type: the gateway's number for what it is about; see ``is_charge``.
-        model: what was asked for.
+        type: the gateway's number for the kind of row; see ``is_charge``.
+        model: the requested model.
         quota: the amount in the gateway's own unit.
-        request_id: of the response header ``X-Oneapi-Request-Id``; empty where the row has none.
-        task_id: of the generation; empty where the row names none, as upstream's charges do.
+        request_id: from the response header ``X-Oneapi-Request-Id``; empty where the row has none.
+        task_id: the generation's id; empty where the row names none, as most charges do.
     """
 
     created_at: float
@@ -42,7 +42,7 @@ class LogRow:
 
     @property
     def is_charge(self) -> bool:
-        """Whether it charges a request that the gateway has accepted."""
+        """Whether the row charges for a request that the gateway accepted."""
         return self.type == CONSUME
 
 
@@ -51,7 +51,7 @@ class KeyUsage:
     """What a key has spent and may spend, in the gateway's own unit.
 
     Attributes:
-        is_unlimited: the key itself has no limit. What the account holds is not known then.
+        is_unlimited: the key itself has no limit; the account's balance is then unknown.
         expires_at: Unix seconds; None for a key that does not expire.
     """
 
@@ -70,7 +70,7 @@ class KeyUsage:
 
 @dataclass(frozen=True)
 class PriceRule:
-    """One rule of AnyFast's price list; prices are in AnyFast's own unit, None where the rule names none."""
+    """One rule of AnyFast's price list; prices are in AnyFast's own unit, None where the rule has none."""
 
     kind: str
     input_price: Decimal | None
@@ -79,17 +79,17 @@ class PriceRule:
 
 @dataclass(frozen=True)
 class ModelPrice:
-    """What the price list says of one model."""
+    """One model's entry in the price list."""
 
     model: str
     rules: tuple[PriceRule, ...] = ()
 
 
 def parse_billing_log(body: Any) -> tuple[LogRow, ...]:
-    """The rows of a billing log, in the order of the answer.
+    """The rows of a billing log, in the order of the response.
 
     Raises:
-        UnexpectedAnswerError: it is not one.
+        UnexpectedAnswerError: the body is not a billing log.
     """
     data = _data(body, "read the billing log")
     rows = data.get("items") if isinstance(data, dict) else data
@@ -102,7 +102,7 @@ def parse_key_usage(body: Any) -> KeyUsage:
     """The balance of a key.
 
     Raises:
-        UnexpectedAnswerError: it is not one.
+        UnexpectedAnswerError: the body contains no balance.
     """
     data = _data(body, "read the balance")
     if not isinstance(data, dict) or not {"total_available", "unlimited_quota"} & data.keys():
@@ -113,7 +113,7 @@ def parse_key_usage(body: Any) -> KeyUsage:
         used=_integer(data.get("total_used")),
         available=_integer(data.get("total_available")),
         is_unlimited=data.get("unlimited_quota") is True,
-        expires_at=_moment(data.get("expires_at")),
+        expires_at=_timestamp(data.get("expires_at")),
     )
 
 
@@ -121,7 +121,7 @@ def parse_prices(body: Any) -> tuple[ModelPrice, ...]:
     """The price list.
 
     Raises:
-        UnexpectedAnswerError: it is not one.
+        UnexpectedAnswerError: the body is not a price list.
     """
     data = _data(body, "read the prices")
     if not isinstance(data, list):
@@ -140,7 +140,7 @@ def _data(body: Any, call: str) -> Any:
 
 
 def _row(item: Any) -> LogRow | None:
-    created_at = _moment(item.get("created_at")) if isinstance(item, dict) else None
+    created_at = _timestamp(item.get("created_at")) if isinstance(item, dict) else None
     if created_at is None:
         return None
     other = item.get("other")
@@ -177,7 +177,7 @@ def _integer(value: Any) -> int:
         return 0
 
 
-def _moment(value: Any) -> float | None:
+def _timestamp(value: Any) -> float | None:
     seconds = float(_integer(value))
     return seconds if _EARLIEST <= seconds <= _LATEST else None
 

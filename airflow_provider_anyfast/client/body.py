@@ -1,4 +1,4 @@
-"""The body of an answer, read whole as long as it is no larger than any honest one, and decoded."""
+"""The body of a response, read up to a limit of size and decoded."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from typing import Any
 import httpx
 
 LARGEST_BODY = 16 * 1024**2
-"""Bytes of an answer, also after decompression. A page of 100 assets has about 100 kB."""
+"""Bytes of a response, also after decompression. A page of 100 assets has about 100 kB."""
 ENCODINGS = "gzip, deflate"
-"""Asked for, since the standard library can decode them up to a limit."""
+"""The accepted encodings: the standard library can decode them up to a limit."""
 
-_DEEPEST = 32
-"""Levels of lists and objects that are kept; what lies deeper is of no use and cannot be stored everywhere."""
-_LONGEST_NUMBER = 30
-"""Digits of a whole number that means something."""
+_MAX_DEPTH = 32
+"""Levels of lists and objects that are kept. Not every database stores deeper ones."""
+_MAX_DIGITS = 30
+"""Digits of a whole number; a longer one becomes None."""
 
 
 class BodyTooLargeError(httpx.DecodingError):
-    """The answer is larger than any that makes sense."""
+    """The response is larger than ``LARGEST_BODY``."""
 
     def __init__(self) -> None:
         super().__init__(f"the response is larger than {LARGEST_BODY // 1024**2} MiB")
 
 
 class Body:
-    """Collects the raw chunks of one answer."""
+    """Collects the raw chunks of one response."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._raw = bytearray()
 
     def add(self, chunk: bytes) -> None:
-        """Take the next chunk.
+        """Adds the next chunk.
 
         Raises:
-            BodyTooLargeError: there are more bytes than any honest answer has.
+            BodyTooLargeError: there are more than ``LARGEST_BODY`` bytes.
         """
         self._raw += chunk
         if len(self._raw) > LARGEST_BODY:
             raise BodyTooLargeError
 
     def whole(self) -> httpx.Response:
-        """The answer with its decoded body.
+        """The response with its decoded body.
 
         Raises:
-            httpx.DecodingError: it is damaged, has an encoding that was not requested, or is too large.
+            httpx.DecodingError: the body is damaged, has an encoding that was not requested, or is too large.
         """
         headers = self._response.headers.copy()
         encodings = headers.pop("content-encoding", "")
@@ -64,9 +64,9 @@ class Body:
 def _inflated(body: bytes, encoding: str) -> bytes:
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise httpx.DecodingError(f"the encoding {encoding} was not requested")
-    windows = [zlib.MAX_WBITS | 32]  # gzip or zlib, told apart by their first bytes
+    windows = [zlib.MAX_WBITS | 32]  # gzip or zlib, detected by the first bytes
     if encoding == "deflate":
-        windows.append(-zlib.MAX_WBITS)  # some servers leave zlib's frame out
+        windows.append(-zlib.MAX_WBITS)  # some servers omit zlib's header
     problem = ""
     for window in windows:
         decoder = zlib.decompressobj(window)
@@ -84,13 +84,13 @@ def _inflated(body: bytes, encoding: str) -> bytes:
 
 
 def decode_json(content: bytes) -> Any:
-    """The JSON in ``content``, of which everything can be stored as JSON again, in a database too.
+    """The JSON in ``content``, cleaned so that it can be stored as JSON again, also in a database.
 
-    NaN, infinities and numbers without end become None, halves of surrogate pairs a question mark, NUL nothing.
+    NaN, infinities and overlong numbers become None, lone surrogates a question mark; NUL characters are removed.
 
     Raises:
         ValueError: it is not JSON.
-        RecursionError: it is nested beyond reason.
+        RecursionError: it is nested too deeply for Python's parser.
     """
     return _storable(
         json.loads(content, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole_number), 0
@@ -103,7 +103,7 @@ def _finite(digits: str) -> float | None:
 
 
 def _whole_number(digits: str) -> int | None:
-    return int(digits) if len(digits) <= _LONGEST_NUMBER else None
+    return int(digits) if len(digits) <= _MAX_DIGITS else None
 
 
 def _storable(value: Any, depth: int) -> Any:
@@ -111,7 +111,7 @@ def _storable(value: Any, depth: int) -> Any:
         return value.replace("\0", "").encode("utf-8", "replace").decode()
     if not isinstance(value, dict | list):
         return value
-    if depth == _DEEPEST:
+    if depth == _MAX_DEPTH:
         return None
     if isinstance(value, list):
         return [_storable(item, depth + 1) for item in value]

@@ -1,4 +1,4 @@
-"""The one place that tells the time and waits, so that a test can hold the clock."""
+"""The only module that reads the time and sleeps, so that tests can replace the clock."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def now() -> float:
 
 
 def sleep(seconds: float) -> None:
-    """Block this thread for ``seconds``."""
+    """Blocks this thread for ``seconds``."""
     time.sleep(seconds)
 
 
 async def sleep_async(seconds: float) -> None:
-    """Let other coroutines run for ``seconds``."""
+    """Suspends this coroutine for ``seconds``."""
     await asyncio.sleep(seconds)
 
 
@@ -31,6 +31,6 @@ def iso(timestamp: float | None) -> str | None:
 
 
 def from_iso(moment: str | None) -> float | None:
-    """Unix seconds of what ``iso`` has written; None where it is none."""
+    """Unix seconds of a text that ``iso`` wrote; None for anything else."""
     parsed = pendulum.parse(moment) if moment else None
     return parsed.timestamp() if isinstance(parsed, pendulum.DateTime) else None

@@ -1,6 +1,6 @@
-"""How long AnyFast may take until all its parts know of something new, each with what is known about it.
+"""How long AnyFast takes to become consistent, each time with its evidence.
 
-AnyFast is a gateway in front of other services, and they learn of a new asset, group or generation one after the
+AnyFast is a gateway in front of other services, which see a new asset, group or generation one after the
 other. "Not found" proves nothing within these times.
 """
 
@@ -9,35 +9,35 @@ from __future__ import annotations
 GENERATION_APPEARS = 30.0
 """Seconds from its submission in which a generation may be unknown.
 
-The gateway answers a submission before it stores it (new-api, ``controller/relay.go``). The length is our guess.
+The gateway responds to a submission before it stores it (new-api, ``controller/relay.go``). The length is our guess.
 """
 
 GENERATION_KEPT = 7 * 24 * 3600.0
 """Seconds for which AnyFast keeps a generation (docs.anyfast.ai, seedance-task-query)."""
 
 LISTS_CATCH_UP = 30.0
-"""Seconds after which a new group or asset is surely in the lists.
+"""Seconds after which a new group or asset is in the lists.
 
-Clients met up to 20 s in which a new asset was not found. The rest is our margin.
+Clients saw up to 20 s in which a new asset was not found. The rest is our margin.
 """
 
 GROUP_APPEARS = (2.0, 4.0, 8.0)
-"""Seconds between tries of CreateAsset while it does not know a new group.
+"""Seconds between tries of CreateAsset while it does not find a new group.
 
-One client waits three times 4 s; 400, 404 and 502 have all been seen as the answer.
+One client waits three times 4 s; responses of 400, 404 and 502 have been seen.
 """
 
 ASSET_IS_COPIED = 180.0
 """Seconds for which a submission is repeated while a channel of the gateway copies a referenced asset.
 
-AnyFast answers 503 ``asset_copy_not_ready`` or 400 "asset is still processing"; clients met two minutes.
+AnyFast returns 503 ``asset_copy_not_ready`` or 400 "asset is still processing"; clients saw two minutes.
 """
 
 ACTIVE_ASSET_APPEARS = 180.0
-"""Seconds from becoming Active in which a model may answer that it does not know an asset.
+"""Seconds after an asset becomes Active in which a model may still not find it.
 
 One client submitted up to twelve times, at least 10 s apart.
 """
 
 ACTIVE_ASSET_PAUSE = 10.0
-"""Seconds between two submissions meanwhile; the same client's figure."""
+"""Seconds between two submissions in that time; the same client's figure."""

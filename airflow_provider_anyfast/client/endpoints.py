@@ -1,6 +1,6 @@
-"""Every call that AnyFast offers here, described once: where it goes, what it carries, what it costs, what it returns.
+"""Every supported call to AnyFast, described once: its path, its body, what it costs and what it returns.
 
-Nothing in this module sends anything. ``transport`` drives these descriptions synchronously and asynchronously.
+This module sends nothing. ``transport`` sends these calls, synchronously or asynchronously.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
 
 PAGE_SIZE = 100
-"""The largest page that AnyFast's clients have asked for."""
-MOST_PAGES = 200
-"""Pages of a list. The upstream gives 20,000 assets at most (and 10,000 groups), so a longer list has no end."""
+"""The largest page that AnyFast's clients have requested."""
+MAX_PAGES = 200
+"""Pages of a list. The upstream allows at most 20,000 assets (and 10,000 groups), so a longer list never ends."""
 
 BILLING_MODELS = {"Image": "volc-asset", "Video": "volc-asset-video", "Audio": "volc-asset-audio"}
 """What an asset's creation is billed as, by its type (docs.anyfast.ai, guide volc-asset)."""
@@ -45,12 +45,12 @@ class Call(Generic[ResultT]):
     """One request and how its response is read.
 
     Attributes:
-        name: what messages call it.
+        name: the call's name in messages.
         billed: whether an accepted request costs money. A billed call whose response is lost is never sent again.
         long_poll: whether the gateway may take minutes to respond, as it does to a submission.
-        limited_apart: whether the gateway limits it apart from other calls, so that its 429 says nothing about them.
-        refused_by_5xx: whether the gateway refuses a file or a group with a 5xx too, before it has done anything.
-        parse: makes the typed result from the decoded body.
+        limited_apart: whether the gateway limits its rate separately, so that its 429 does not slow down other calls.
+        refused_by_5xx: whether a 5xx can also mean that the gateway refused a file or a group before doing anything.
+        parse: converts the decoded body to the typed result.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Call(Generic[ResultT]):
 
 
 Flow = Generator[Call[Any], Any, ResultT]
-"""Several calls with one result, as a generator that yields calls and is sent their answers."""
+"""Several calls with one result, as a generator that yields calls and receives their results."""
 
 
 def create_asset_group(name: str) -> Call[str]:
@@ -105,7 +105,7 @@ def list_assets(
 ) -> Flow[list[Asset]]:
     """All pages of assets; ``name`` matches in part. Not billed.
 
-    ``group_type=None`` leaves the filter out, which AnyFast sometimes refuses.
+    ``group_type=None`` omits the filter; AnyFast sometimes refuses such a call.
     """
     filters = _filters(GroupIds=list(group_ids), Name=name, GroupType=group_type)
     return _all_pages("ListAssets", filters, responses.parse_assets)
@@ -149,10 +149,10 @@ def submit_generation(body: Mapping[str, Any]) -> Call[str]:
 
 
 def query_generation(generation_id: str) -> Call[Generation]:
-    """The state of a generation. Not billed.
+    """Queries the state of a generation. Not billed.
 
     Raises:
-        InvalidRequestError: the id is empty, or cannot be one.
+        InvalidRequestError: the id is empty, or not an id.
     """
     generation_id = generation_id.strip()
     if not generation_id:
@@ -168,14 +168,14 @@ def query_generation(generation_id: str) -> Call[Generation]:
 
 
 def list_models() -> Call[tuple[str, ...]]:
-    """The ids of the models that the key may use. Not billed, and so the probe of a connection."""
+    """The ids of the models that the key may use. Not billed, and so used to test a connection."""
     return Call("list models", "GET", "/v1/models", responses.parse_models)
 
 
 def billing_log() -> Call[tuple[LogRow, ...]]:
     """The last 1,000 charges and refunds of the key, the newest first. Not billed; AnyFast may not offer it.
 
-    Source: new-api, ``GetLogByKey``. 20 requests within 20 minutes are allowed there: ask ``client.billing_pages``.
+    Source: new-api, ``GetLogByKey``. It allows 20 requests within 20 minutes: use ``client.billing_pages``.
     """
     from airflow_provider_anyfast.client import billing  # noqa: PLC0415 - not while a DAG is parsed
 
@@ -193,14 +193,14 @@ def key_usage() -> Call[KeyUsage]:
 
 
 def list_prices() -> Call[tuple[ModelPrice, ...]]:
-    """AnyFast's price list. Not billed; needs no key. Source: new-api, ``GetPricing``; AnyFast's rows hold rules."""
+    """AnyFast's price list. Not billed; needs no key. Source: new-api, ``GetPricing``; AnyFast's rows contain rules."""
     from airflow_provider_anyfast.client import billing  # noqa: PLC0415 - not while a DAG is parsed
 
     return Call("read the prices", "GET", "/api/pricing", billing.parse_prices, limited_apart=True)
 
 
 def bare_asset_id(reference: str) -> str:
-    """``asset-…`` of any spelling of a reference to an asset, such as ``Asset://asset-…``."""
+    """``asset-…`` from any spelling of a reference to an asset, such as ``Asset://asset-…``."""
     reference = reference.strip()
     return reference[len("asset://") :] if reference.lower().startswith("asset://") else reference
 
@@ -225,13 +225,13 @@ def _filters(**filters: Any) -> dict[str, Any]:
 
 
 def _all_pages(action: str, filters: Mapping[str, Any], parse: Callable[[Any], Page[ItemT]]) -> Flow[list[ItemT]]:
-    """Every item. A full page is followed by another question, whatever ``TotalCount`` says.
+    """Every item. After a full page the next one is requested, whatever ``TotalCount`` says.
 
     Raises:
-        UnexpectedAnswerError: the list has no end.
+        UnexpectedAnswerError: the list does not end.
     """
-    found: dict[str, ItemT] = {}  # by id: what is created meanwhile can push an item onto the next page
-    for number in range(1, MOST_PAGES + 1):
+    found: dict[str, ItemT] = {}  # by id: an asset created meanwhile can move an item to the next page
+    for number in range(1, MAX_PAGES + 1):
         body = {"model": "volc-asset", "PageNumber": number, "PageSize": PAGE_SIZE, "Filter": dict(filters)}
         page: Page[ItemT] = yield _asset_call(action, body, parse)
         known = len(found)
@@ -240,5 +240,5 @@ def _all_pages(action: str, filters: Mapping[str, Any], parse: Callable[[Any], P
         if len(found) == known or complete:
             return list(found.values())
     raise UnexpectedAnswerError(
-        f"{action}: the list does not end; page {MOST_PAGES} still held {len(page.items)} new items."
+        f"{action}: the list does not end; page {MAX_PAGES} still held {len(page.items)} new items."
     )

@@ -1,4 +1,4 @@
-"""The one place where an error response becomes an exception."""
+"""The only module that turns an error response into an exception."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """What an error answer says, whichever of AnyFast's shapes it has."""
+    """The content of an error response, in any of AnyFast's formats."""
 
     status: int
     code: str
@@ -58,28 +58,28 @@ class ErrorResponse:
 
 
 def error_from_response(response: httpx.Response, call: Call[Any], *secrets: str) -> APIError:
-    """The one exception that an error answer becomes.
+    """The exception for an error response.
 
     Args:
-        response: an answer whose body has been read and that is an error.
-        call: what was asked; some words mean a refusal in the answer to some calls only.
+        response: an error response whose body has been read.
+        call: the call that it responds to; some words mean a refusal for some calls only.
         secrets: values that must not appear in the message.
     """
-    answer = parse_error_response(response)
-    said = with_english(redact(answer.message, *secrets).rstrip(" .。")) or "an empty response"
-    code = f" [{redact(answer.code, *secrets)}]" if answer.code else ""
-    request = f" (request id {answer.request_id})" if answer.request_id and answer.request_id not in said else ""
-    return _kind_of(answer, call)(
-        f"{call.name}: AnyFast returned HTTP {answer.status}{code}: {said}{request}.",
-        status=answer.status,
-        code=answer.code,
-        request_id=answer.request_id,
-        retry_after=answer.retry_after,
+    error = parse_error_response(response)
+    message = with_english(redact(error.message, *secrets).rstrip(" .。")) or "an empty response"
+    code = f" [{redact(error.code, *secrets)}]" if error.code else ""
+    request = f" (request id {error.request_id})" if error.request_id and error.request_id not in message else ""
+    return _class_of(error, call)(
+        f"{call.name}: AnyFast returned HTTP {error.status}{code}: {message}{request}.",
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        retry_after=error.retry_after,
     )
 
 
 def with_english(text: str) -> str:
-    """``text``, and what it means in English where it holds Chinese that AnyFast's gateway is known to send."""
+    """``text``, with a translation of the Chinese phrases that AnyFast's gateway is known to send."""
     meanings = [english for chinese, english in _CHINESE.items() if chinese in text]
     return f'{text} (in English: "{"; ".join(meanings)}")' if meanings else text
 
@@ -99,22 +99,22 @@ _CHINESE = {
     "请求上游地址失败": "the gateway could not reach the model",
     "任务超时": "the generation timed out",
 }
-"""Phrases of new-api, the gateway that AnyFast is built on."""
+"""Phrases of new-api, the gateway software that AnyFast uses."""
 
 
-def is_known_refusal(answer: ErrorResponse, call: Call[Any]) -> bool:
-    """Whether the contract knows these words as a refusal of ``call``, although the HTTP status proves nothing.
+def is_known_refusal(error: ErrorResponse, call: Call[Any]) -> bool:
+    """Whether the words are known as a refusal of ``call``, although the HTTP status proves nothing.
 
-    For 5xx, and for 2xx that hold an error in place of an id.
+    For 5xx, and for 2xx with an error in place of an id.
     """
-    if not answer.is_json:
+    if not error.is_json:
         return False
-    by_words = _at_any_status(answer, call) or (None if answer.status >= _SERVER_ERRORS else _by_words(answer))
+    by_words = _at_any_status(error, call) or (None if error.status >= _SERVER_ERRORS else _by_words(error))
     return by_words is not None
 
 
 def parse_error_response(response: httpx.Response) -> ErrorResponse:
-    """Reads the three JSON shapes, JSON inside ``message``, HTML and an empty body alike."""
+    """Reads the three JSON formats, JSON inside ``message``, HTML and an empty body."""
     body = decode(response.text)
     code, message = code_and_message(body) if isinstance(body, dict) else ("", _plain_text(response))
     return ErrorResponse(
@@ -147,15 +147,15 @@ def code_and_message(body: Any) -> tuple[str, str]:
 
 
 def is_moderation(code: str, message: str) -> bool:
-    """Whether an error is the content policy's.
+    """Whether the content policy caused an error.
 
-    Codes are matched by their end too, since the gateway masks dotted ones (``***.PrivacyInformation``).
+    A code also matches by its last part, since the gateway masks dotted codes (``***.PrivacyInformation``).
     """
     return bool(_MODERATION.search(f"{code} {message}"))
 
 
 def is_bad_parameter(code: str, message: str) -> bool:
-    """Whether an error says that these parameters or this media will never do."""
+    """Whether an error says that these parameters or this file are never accepted."""
     return bool(_BAD_PARAMETER.search(f"{code} {message}"))
 
 
@@ -168,7 +168,7 @@ _UNUSABLE_MEDIA = (
     r"(?:PixelCount|Width|Height|AspectRatio|Duration|FileSize|Fps)Too\w+|TypeMismatch|FaceMismatch"
     r"|Format(?:Unsupported|Undetectable)|AudioTrack(?:Required|Forbidden)"
 )
-"""Ends of the upstream's codes for a file that it cannot use; the gateway may mask what stands before a dot."""
+"""Last parts of the upstream's codes for an unusable file; the gateway may mask the part before a dot."""
 _BAD_PARAMETER = re.compile(
     rf"InvalidParameter|MissingParameter|InvalidArgument|Unsupported|{_UNUSABLE_MEDIA}", re.IGNORECASE
 )
@@ -179,8 +179,8 @@ _HTML = re.compile(r"(?is)<(?:style|script)\b.*?</(?:style|script)>|<[^>]+>")
 
 
 _SERVER_ERRORS = 500
-_SAYS_ALL = (401, 413)
-"""HTTP statuses beside which the words add nothing."""
+_STATUS_DECIDES = (401, 413)
+"""HTTP statuses that decide the class of the error, whatever the words."""
 _NO_MONEY = (
     "insufficient_user_quota",
     "insufficient_quota",
@@ -191,45 +191,45 @@ _NO_MONEY = (
     "额度不足",
     "余额不足",
 )
-"""Words of an account that is empty or has reached the limit that its owner set."""
+"""Phrases for an account that is empty or has reached the limit that its owner set."""
 
 
-def _kind_of(answer: ErrorResponse, call: Call[Any]) -> type[APIError]:
-    """By the words of AnyFast's own JSON where it refuses, and by the status alone where that proves nothing."""
-    status = answer.status
-    if not answer.is_json or status in _SAYS_ALL:
+def _class_of(error: ErrorResponse, call: Call[Any]) -> type[APIError]:
+    """By the words of AnyFast's own JSON, or by the status alone where there are none or they prove nothing."""
+    status = error.status
+    if not error.is_json or status in _STATUS_DECIDES:
         return _by_status(status)
     if status == 429:  # noqa: PLR2004 - an HTTP status
-        return QuotaError if answer.has(*_NO_MONEY) else RateLimitError
+        return QuotaError if error.has(*_NO_MONEY) else RateLimitError
     if status >= _SERVER_ERRORS:
-        return _at_any_status(answer, call) or ServerError
-    return _at_any_status(answer, call) or _by_words(answer) or _by_status(status)
+        return _at_any_status(error, call) or ServerError
+    return _at_any_status(error, call) or _by_words(error) or _by_status(status)
 
 
-def _at_any_status(answer: ErrorResponse, call: Call[Any]) -> type[APIError] | None:
-    """What is refused in so many words that the status does not matter; None if nothing is."""
-    status = answer.status
-    if status == 503 and answer.has("asset_copy_not_ready"):  # noqa: PLR2004 - an HTTP status
+def _at_any_status(error: ErrorResponse, call: Call[Any]) -> type[APIError] | None:
+    """The class of a refusal whose words are clear whatever the status; None for any other."""
+    status = error.status
+    if status == 503 and error.has("asset_copy_not_ready"):  # noqa: PLR2004 - an HTTP status
         return AssetNotReadyError
-    if answer.has("model_not_found", "no available channel") and status in (400, 404, 503):
+    if error.has("model_not_found", "no available channel") and status in (400, 404, 503):
         return ModelUnavailableError
     if status >= _SERVER_ERRORS and not call.refused_by_5xx:
-        return None  # the gateway may have found out after a part of the work was done
-    if answer.has("notfound.group_id") or (answer.has("asset_group") and answer.has("not found")):
+        return None  # the gateway may have failed after doing a part of the work
+    if error.has("notfound.group_id") or (error.has("asset_group") and error.has("not found")):
         return AssetGroupNotFoundError
-    if _BAD_FILE.search(answer.text):
-        return ModerationError if is_moderation(answer.code, answer.message) else BadRequestError
+    if _BAD_FILE.search(error.text):
+        return ModerationError if is_moderation(error.code, error.message) else BadRequestError
     return None
 
 
-def _by_words(answer: ErrorResponse) -> type[APIError] | None:
-    """What AnyFast has looked at and not accepted; None if its words are not known."""
-    if is_moderation(answer.code, answer.message):
+def _by_words(error: ErrorResponse) -> type[APIError] | None:
+    """The class of a refusal by its words; None if they are not known."""
+    if is_moderation(error.code, error.message):
         return ModerationError
-    if answer.has("asset") and answer.has("not found"):
+    if error.has("asset") and error.has("not found"):
         return AssetNotFoundError
-    kinds = (kind for phrases, kind in _BY_PHRASE.items() if answer.has(*phrases))
-    return next(kinds, BadRequestError if is_bad_parameter(answer.code, answer.message) else None)
+    classes = (each for phrases, each in _BY_PHRASE.items() if error.has(*phrases))
+    return next(classes, BadRequestError if is_bad_parameter(error.code, error.message) else None)
 
 
 _BY_PHRASE: dict[tuple[str, ...], type[APIError]] = {
@@ -242,8 +242,8 @@ _BY_PHRASE: dict[tuple[str, ...], type[APIError]] = {
 
 
 def _by_status(status: int) -> type[APIError]:
-    # An error inside of a 2xx answer is a failure of the service, unless its words say otherwise.
-    other = ServerError if status >= _SERVER_ERRORS or status < 300 else BadRequestError  # noqa: PLR2004 - likewise
+    # An error inside a 2xx response is a failure of the service, unless its words say otherwise.
+    other = ServerError if status >= _SERVER_ERRORS or status < 300 else BadRequestError  # noqa: PLR2004 - an HTTP status
     return _BY_STATUS.get(status, other)
 
 
@@ -265,7 +265,7 @@ def _plain_text(response: httpx.Response) -> str:
         return text
     words = _HTML.sub(" ", text).split()
     half = len(words) // 2
-    # Pages say the same in their title and in their heading.
+    # A page repeats its title in its heading.
     return " ".join(words[:half] if words[:half] == words[half : 2 * half] else words)
 
 

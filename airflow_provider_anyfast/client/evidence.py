@@ -1,17 +1,17 @@
-"""What an answer, or a missing one, proves. The only place that decides whether a billed call was accepted.
+"""What a response, or a missing one, proves. The only module that decides whether a billed call was accepted.
 
 ========================= ============================================================== =========================
-What came                 It proves of a billed call                                     It becomes
+Received                  What it proves about a billed call                             Result or error
 ========================= ============================================================== =========================
 2xx with an id            accepted                                                       the id
-connection never made     certainly not accepted: no byte of the request has left        ConnectionFailedError
+connection never made     certainly not accepted: no byte of the request was sent        ConnectionFailedError
 3xx, 4xx                  certainly not accepted                                         the refusal's own class
 5xx, 2xx with an error    certainly not accepted if the contract knows the words as a    the refusal's own class
                           refusal (``error_parsing.is_known_refusal``)
 anything else, nothing    unknown: it may have been accepted and billed                  LostAnswerError
 ========================= ============================================================== =========================
 
-303 points to the outcome of something that was done, and 408 and 499 say that somebody has stopped waiting: they prove
+303 points to the outcome of something that was done, and 408 and 499 mean that one side stopped waiting: they prove
 nothing.
 """
 
@@ -41,7 +41,7 @@ from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.redact import redact
 
 if TYPE_CHECKING:
-    from airflow_provider_anyfast.client.endpoints import ResultT, Call
+    from airflow_provider_anyfast.client.endpoints import Call, ResultT
     from airflow_provider_anyfast.client.network import Exchange
     from airflow_provider_anyfast.client.settings import Settings
 
@@ -49,21 +49,21 @@ log = subject_logger(__name__)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 _PROVE_NOTHING = (303, 408, 499)
-_SAID_BY_OTHERS = (403, 404)
-"""HTTP statuses that say nothing about AnyFast where they come without its JSON."""
+_SENT_BY_OTHERS = (403, 404)
+"""HTTP statuses that prove nothing about AnyFast when they come without its JSON."""
 
 
 def read_response(call: Call[ResultT], response: httpx.Response, settings: Settings) -> ResultT:
-    """The typed answer.
+    """The typed result.
 
     Raises:
-        LostAnswerError: ``call`` is billed, and the answer does not prove whether it was accepted.
+        LostAnswerError: ``call`` is billed, and the response does not prove whether it was accepted.
         AnyFastError: it was certainly not accepted, or the call is free.
     """
     if not response.is_success:
         raise _refusal(call, response, settings)
     try:
-        answer = _parsed(call, response, settings)
+        result = _parsed(call, response, settings)
     except AnyFastError as error:
         refused = isinstance(error, APIError) and is_known_refusal(parse_error_response(response), call)
         if refused or not call.billed:
@@ -76,13 +76,13 @@ def read_response(call: Call[ResultT], response: httpx.Response, settings: Setti
         )
         raise _lost(error) from error
     if call.billed:
-        # Before anything else can fail: whoever has this line can find what was paid for.
-        log.info("%s: AnyFast accepted it as %s (request id %s).", call.name, answer, _request_id(response) or "none")
-    return answer
+        # Before anything else can fail: this line is enough to find what was paid for.
+        log.info("%s: AnyFast accepted it as %s (request id %s).", call.name, result, _request_id(response) or "none")
+    return result
 
 
 def read_failure(call: Call[Any], failure: Exception, exchange: Exchange, settings: Settings) -> AnyFastError:
-    """The error that ``failure`` is, which httpx or a library below it raised in place of an answer."""
+    """The error for ``failure``, which httpx or a library below it raised in place of a response."""
     reason = redact(f"{type(failure).__name__}: {failure}".rstrip(": "), settings.api_key)
     if not exchange.sent and (isinstance(failure, _NEVER_SENT) or exchange.certainly_not_sent):
         hint = _tls_hint(settings.base_url) if exchange.failed_in_tls and "CERTIFICATE" not in reason else ""
@@ -93,7 +93,7 @@ def read_failure(call: Call[Any], failure: Exception, exchange: Exchange, settin
 
 
 def _tls_hint(base_url: str) -> str:
-    """A word on http, for hosts with a port of their own alone: the key must not go to a public host in the clear."""
+    """Suggests http, but only for hosts with an explicit port: the key must not go to a public host unencrypted."""
     if httpx.URL(base_url).port is None:
         return ""
     plain = base_url.replace("https://", "http://", 1)
@@ -116,24 +116,24 @@ def _parsed(call: Call[ResultT], response: httpx.Response, settings: Settings) -
 
 
 def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> AnyFastError:
-    """The error that an answer is whose status is not 2xx.
+    """The error for a response whose status is not 2xx.
 
-    Sites under maintenance, ingresses and firewalls send redirects, 404 and 403 for a while. A free call waits such
-    answers out; a billed one was not accepted, and ends.
+    Sites under maintenance, ingresses and firewalls send redirects, 404 and 403 for a while. A free call is retried
+    until that ends; a billed one was not accepted, and fails.
     """
     key, base_url = settings.api_key, settings.base_url
-    answer = parse_error_response(response)
+    refusal = parse_error_response(response)
     error: AnyFastError = error_from_response(response, call, key)
     if response.is_redirect:
         to = redact(response.headers.get("location", ""), key) or "an address that it does not name"
         what = f"{call.name}: {base_url} redirects to {to}."
         advice = "Set the connection's host to that address."
         if call.billed:
-            return ConfigurationError(what, advice=advice) if _was_refused(call, answer) else _lost(error)
+            return ConfigurationError(what, advice=advice) if _was_refused(call, refusal) else _lost(error)
         return NoAnswerError(what, advice=f"If the error persists: {advice}", **_facts(error))
     if call.billed:
-        return error if _was_refused(call, answer) else _lost(error)
-    if answer.status in _SAID_BY_OTHERS and not answer.is_json:
+        return error if _was_refused(call, refusal) else _lost(error)
+    if refusal.status in _SENT_BY_OTHERS and not refusal.is_json:
         return NoAnswerError(
             f"{error.what} That is not AnyFast's JSON: something in between sent it, or {base_url} is not AnyFast.",
             advice="If the error persists, check the connection's host.",
@@ -142,14 +142,14 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
     return error
 
 
-def _was_refused(call: Call[Any], answer: ErrorResponse) -> bool:
-    if 300 <= answer.status < 500:  # noqa: PLR2004 - HTTP's classes of statuses
-        return answer.status not in _PROVE_NOTHING
-    return is_known_refusal(answer, call)
+def _was_refused(call: Call[Any], refusal: ErrorResponse) -> bool:
+    if 300 <= refusal.status < 500:  # noqa: PLR2004 - HTTP's classes of statuses
+        return refusal.status not in _PROVE_NOTHING
+    return is_known_refusal(refusal, call)
 
 
 def _holds_error(body: Any) -> bool:
-    """Whether an answer with HTTP 200 is an error all the same, as the upstream's asset service sends them."""
+    """Whether a response with HTTP 200 contains an error, as the upstream's asset service sends it."""
     if not isinstance(body, dict) or body.keys() & {"Id", "id", "task_id", "status", "Items"}:
         return False
     metadata = body.get("ResponseMetadata")

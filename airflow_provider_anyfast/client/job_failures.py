@@ -1,4 +1,4 @@
-"""Why a job failed, as the exception that tells whether another try can help."""
+"""Why a job failed, as an exception that says whether another try can help."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def generation_failure(generation: Generation) -> AnyFastError:
-    """Why a generation failed, as the exception that tells whether another try can help."""
+    """Why a generation failed, as an exception that says whether another try can help."""
     code, message = generation.failure_code, generation.failure_message
     if is_moderation(code, message):
         kind: type[AnyFastError] = ModerationError

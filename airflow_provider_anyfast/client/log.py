@@ -1,4 +1,4 @@
-"""Log lines that name what they are about, wherever in the package they are written."""
+"""Log lines that name their subject, wherever in the package they are written."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _subject: ContextVar[str] = ContextVar("anyfast_log_subject", default="")
 
 @contextmanager
 def log_about(subject: str) -> Iterator[None]:
-    """Lines that are logged in the block begin with ``subject``, such as the row of a batch, after an outer one.
+    """Prefixes the lines logged in the block with ``subject``, such as the row of a batch; blocks may be nested.
 
-    A thread that is started in the block goes on with it where it runs in a copy of the context.
+    A thread started in the block keeps the prefix if it runs in a copy of the context.
     """
     outer = _subject.get()
     token = _subject.set(f"{outer}, {subject}" if outer else subject)
@@ -28,7 +28,7 @@ def log_about(subject: str) -> Iterator[None]:
 
 
 def subject_logger(name: str) -> logging.Logger:
-    """The logger of a module that works for one of many rows or files, and does not know which."""
+    """The logger of a module that works on one of many rows or files without knowing which."""
     logger = logging.getLogger(name)
     logger.addFilter(_name_subject)
     return logger

@@ -1,7 +1,7 @@
-"""How long one exchange with a server may take, and how far it has come. Both drivers use it.
+"""Limits how long one exchange with a server may take, and records how far it has come. Both drivers use it.
 
-httpx limits each single read, so a server that sends one byte now and then would hold its caller for ever. Here every
-read and write of a connection gets what is left of the time of its whole exchange: proxy, TLS, headers and body.
+httpx limits each single read, so a server that sends one byte now and then could block its caller for ever. Here every
+read and write of a connection gets the time that is left for the whole exchange: proxy, TLS, headers and body.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-SECONDS_TO_END = 5.0
-"""Seconds that a request whose caller was cancelled goes on, and then has to close before it is cancelled again."""
-SLOWEST_UPLOAD = 64 * 1024
-"""Bytes a second. A request has time for its body at this rate besides the time for its answer."""
+CANCEL_GRACE = 5.0
+"""Seconds that a request may continue after its caller was cancelled, and then again to close its connection."""
+MIN_UPLOAD_RATE = 64 * 1024
+"""Bytes a second. A request gets time for its body at this rate, besides the time for its response."""
 
-_PIECE = 64 * 1024
-"""Bytes of one write. A reader that takes a few bytes at a time is noticed between two of them."""
+_WRITE_CHUNK = 64 * 1024
+"""Bytes of one write. The time limit is checked between two writes, in case the server reads slowly."""
 
 _NOISY_LOGGERS = (
     "hpack.hpack",
@@ -45,18 +45,18 @@ _NOISY_LOGGERS = (
     "httpcore.socks",
     "httpx",
 )
-"""They log headers, which hold the key, or links, whose queries are signatures."""
+"""These log headers, which contain the key, or links, whose queries are signatures."""
 
 
 @dataclass
 class Exchange:
-    """One request and its answer.
+    """One request and its response.
 
     Attributes:
-        seconds: what the whole of it may take.
-        ends_at: when that is over, on the monotonic clock.
+        seconds: how long all of it may take.
+        ends_at: when that time is over, on the monotonic clock.
         last_step: what httpcore did last, such as ``connection.connect_tcp.started``; empty before the first step.
-        sent: whether a byte of the request may have left. What a proxy is asked for first (CONNECT) does not count.
+        sent: whether a byte of the request may have been sent. The CONNECT request to a proxy does not count.
     """
 
     seconds: float
@@ -65,23 +65,23 @@ class Exchange:
     sent: bool = False
 
     def trace(self, step: str, info: Mapping[str, Any]) -> None:
-        """Note a step of httpcore; httpx's ``trace`` extension for a synchronous request."""
+        """Records a step of httpcore; httpx's ``trace`` extension for a synchronous request."""
         self.last_step = step
         if step.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
             self.sent = True
 
     async def trace_async(self, step: str, info: Mapping[str, Any]) -> None:
-        """Do the same for an asynchronous request."""
+        """Does the same for an asynchronous request."""
         self.trace(step, info)
 
     @property
     def certainly_not_sent(self) -> bool:
-        """Whether the steps prove that no byte of the request has left. Without any step nothing is proven."""
+        """Whether the steps prove that no byte of the request was sent. Without any step nothing is proven."""
         return bool(self.last_step) and not self.sent
 
     @property
     def failed_in_tls(self) -> bool:
-        """Whether the handshake was the last thing that was tried."""
+        """Whether the TLS handshake was the last step."""
         return ".start_tls." in self.last_step and not self.last_step.endswith(".complete")
 
 
@@ -90,10 +90,9 @@ _current: ContextVar[Exchange | None] = ContextVar("anyfast_exchange", default=N
 
 @contextmanager
 def exchange(seconds: float) -> Iterator[Exchange]:
-    """Everything that is read and written inside must be done after ``seconds``.
+    """Limits all reads and writes in the block to ``seconds`` together.
 
-    Only a look-up of the host's name is outside of that for a synchronous client. The system's resolver has a limit of
-    its own.
+    A synchronous client's DNS look-up is not included; the system's resolver has a limit of its own.
     """
     token = _current.set(one := Exchange(seconds, time.monotonic() + seconds))
     try:
@@ -103,10 +102,10 @@ def exchange(seconds: float) -> Iterator[Exchange]:
 
 
 def watch(client: httpx.Client | httpx.AsyncClient) -> None:
-    """Let ``client`` obey the limits of ``exchange``, and keep its libraries from logging what it sends.
+    """Applies the limits of ``exchange`` to ``client``, and keeps its libraries from logging what it sends.
 
-    httpx offers no public way to its connections, so this reaches into it; the tests with hostile servers notice if it
-    no longer does.
+    httpx has no public access to its connections, so this uses private attributes; the tests with hostile servers fail
+    if these change.
     """
     asynchronous = isinstance(client, httpx.AsyncClient)
     for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001 - see the docstring
@@ -119,31 +118,31 @@ def watch(client: httpx.Client | httpx.AsyncClient) -> None:
 
 
 async def shielded(request: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """The answer to ``request``, which has some seconds to end where its caller is cancelled.
+    """The result of ``request``, which gets some seconds to end after its caller is cancelled.
 
-    Requests share their connections. Before anyio 4.14, which Airflow's constraint files for 3.1 and 3.2 do not have, a
-    connection's lock can be lost where several are cancelled at once, and all others then wait for it.
+    Requests share their connections. Before anyio 4.14, which Airflow's constraint files for 3.1 and 3.2 do not have,
+    cancelling several at once can leave a connection's lock held, and all other requests then wait for it.
     """
     task = asyncio.ensure_future(request)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        for _ in range(3):  # what is stuck in its own closing has to be cancelled twice
-            await asyncio.wait({task}, timeout=SECONDS_TO_END)
+        for _ in range(3):  # a request that is stuck while closing has to be cancelled twice
+            await asyncio.wait({task}, timeout=CANCEL_GRACE)
             task.cancel()
         raise
 
 
 def seconds_for(request: httpx.Request) -> float:
-    """What the whole exchange may take: connecting, sending the body at a modest rate, and the answer."""
+    """How long the whole exchange may take: connecting, sending the body at ``MIN_UPLOAD_RATE``, and the response."""
     timeout = request.extensions["timeout"]
     size = int(request.headers.get("content-length", 0))
-    return float(timeout["connect"] + timeout["read"] + size / SLOWEST_UPLOAD)
+    return float(timeout["connect"] + timeout["read"] + size / MIN_UPLOAD_RATE)
 
 
 @contextmanager
 def explained_environment() -> Iterator[None]:
-    """Turns what httpx raises for proxies and certificates of the environment into an error that names them."""
+    """Turns httpx's errors about proxies and certificates from the environment into an error that names them."""
     try:
         yield
     except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
@@ -157,12 +156,12 @@ def explained_environment() -> Iterator[None]:
 
 
 def _not_ours(_record: logging.LogRecord) -> bool:
-    """Whether a record of another program's exchange is logged: all are, and none of this client's."""
+    """Drops the log records of this client's exchanges; those of other users of the library pass."""
     return _current.get() is None
 
 
 def _left(timeout: float | None, error: str) -> float | None:
-    """Seconds for one step: its own limit, or less where the exchange ends before. ``error`` is raised where it has."""
+    """Seconds for one step: its own limit, or less if the exchange ends earlier. Raises ``error`` if it has ended."""
     one = _current.get()
     if one is None:
         return timeout
@@ -176,7 +175,7 @@ def _left(timeout: float | None, error: str) -> float | None:
 
 
 class _Stream:
-    """A connection whose reads and writes are limited by the exchange that they serve."""
+    """A connection whose reads and writes are limited by the time of their exchange."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -185,8 +184,8 @@ class _Stream:
         return self._stream.read(max_bytes, _left(timeout, "ReadTimeout"))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), _PIECE):
-            self._stream.write(buffer[start : start + _PIECE], _left(timeout, "WriteTimeout"))
+        for start in range(0, len(buffer), _WRITE_CHUNK):
+            self._stream.write(buffer[start : start + _WRITE_CHUNK], _left(timeout, "WriteTimeout"))
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None

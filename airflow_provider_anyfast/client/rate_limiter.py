@@ -1,7 +1,7 @@
 """How fast calls may be sent, learned from AnyFast's 429s and shared by everything that uses one client.
 
-AnyFast publishes no limits. Without a shared view, a thousand submissions that each obey ``Retry-After`` ask five to
-twenty times for each one that is accepted. No I/O and no clock of its own.
+AnyFast publishes no limits. Without a shared view, a thousand submissions that each obey ``Retry-After`` send five to
+twenty requests for each one that is accepted. No I/O and no clock of its own.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import random
 from threading import Lock
 
 LONGEST_PAUSE = 60.0
-"""Seconds for which one 429 stops all, whatever ``Retry-After`` says."""
+"""Seconds for which one 429 stops all requests at most, whatever ``Retry-After`` says."""
 _CAUTION = 0.98
-"""Part of the measured rate that is used at first; what is saved fills the server's bucket for the probing."""
+"""Share of the measured rate that is used at first; the rest fills the server's token bucket before the rate grows."""
 _RETREAT = 0.85
-"""Part of the rate of the moment that a 429 leaves at least."""
+"""Share of the current rate that remains after a 429, at least."""
 _GROWTH, _FIRST_GROWTH = 0.005, 0.05
-"""How the rate grows: by the factor exp(this * seconds²) since the last pause. Hardly at first, boldly later on, and
-sooner after the first 429, which tells little."""
+"""How the rate grows: by the factor exp(this * seconds²) since the last pause. Slowly at first, fast later, and sooner
+after the first 429, which is a poor measurement."""
 _SLOWEST = 0.2
 """Requests a second while nothing is accepted."""
 _CATCH_UP = 0.25
-"""Seconds of lateness, of a thread that woke up late for example, that may be made up for."""
+"""Seconds of delay, such as a thread that woke up late, that the next requests may catch up."""
 
 
 class RateLimiter:
     """When the next request of one kind may be sent. Safe to use from several threads.
 
-    Unlimited until the first 429, which stops all for as long as it asks. Afterwards requests leave one by one, at
-    the rate at which they were accepted between two 429s. In that time a server's token bucket went from empty to
-    empty, so the rate is the server's own, however large the bucket is.
+    Unlimited until the first 429, which stops all requests for the time in ``Retry-After``. Afterwards requests are
+    sent one by one, at the rate at which they were accepted between two 429s. In that time the server's token bucket
+    went from empty to empty, so the rate is the server's own, however large the bucket is.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class RateLimiter:
         self._fruitless_pauses = 0
 
     def acquire(self, now: float) -> float:
-        """Takes the next place. 0 means: send now; otherwise ask again after so many seconds."""
+        """Reserves the next request. 0 means: send now; otherwise call again after so many seconds."""
         with self._lock:
             self._follow_clock(now)
             if now < self._opens_at:
@@ -54,28 +54,28 @@ class RateLimiter:
             return 0.0
 
     def closed_for(self, now: float) -> float:
-        """Seconds until the next request may leave, without taking its place."""
+        """Seconds until the next request may be sent, without reserving it."""
         with self._lock:
             self._follow_clock(now)
             return max(0.0, self._opens_at - now)
 
     def succeeded(self) -> None:
-        """A request was let in."""
+        """Records a request that was not refused with 429."""
         with self._lock:
             self._accepted += 1
 
     def throttled(self, now: float, retry_after: float | None) -> None:
-        """A request was answered with 429. ``retry_after`` is in seconds, or None where the answer does not say."""
+        """Records a 429. ``retry_after`` is in seconds, or None if the response has no such header."""
         with self._lock:
             self._follow_clock(now)
             if now >= self._paused_until:
                 self._measure(now, retry_after)
-            elif retry_after is not None:  # of the same burst as the one that has stopped all
+            elif retry_after is not None:  # of the same burst as the 429 that began the pause
                 self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_PAUSE))
             self._opens_at = max(self._opens_at, self._paused_until)
 
     def _follow_clock(self, now: float) -> None:
-        """What was noted before the clock was set back would lie far ahead, and stop all until then."""
+        """Keeps a clock that was set back from pausing all requests until it catches up."""
         self._paused_until = min(self._paused_until, now + LONGEST_PAUSE)
         self._opens_at = min(self._opens_at, now + LONGEST_PAUSE + 1.0 / _SLOWEST)
         if now < self._measured_since:

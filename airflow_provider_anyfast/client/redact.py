@@ -1,4 +1,4 @@
-"""Takes out of a text what must not reach a log, an exception or an XCom: secrets, media and control characters."""
+"""Removes from a text what must not reach a log, an exception or an XCom: secrets, media and control characters."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _LONG_BASE64 = re.compile(
 _QUERY = re.compile(r"(https?://[^\s\"'<>?#]+)\?[^\s\"'<>#]*")
 _USERINFO = re.compile(r"(\w+://)[^\s/\"'<>]+@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-"""Newlines, escapes of terminals, marks that turn the direction of writing, and halves of surrogate pairs."""
+"""Newlines, terminal escapes, marks that change the direction of writing, and lone surrogates."""
 
 MAX_LENGTH = 1000
-"""Characters of a foreign text that are worth keeping in a message."""
+"""Characters of somebody else's text that a message keeps at most."""
 
 
 def redact(text: str, *secrets: str) -> str:
-    """``text`` on one line, without keys, the queries of links (they are signatures), passwords in URLs and media.
+    """``text`` on one line, without keys, the queries of links (they are signatures), passwords in URLs, and media.
 
-    ``secrets`` are values to take out wherever they stand, such as the API key itself.
+    ``secrets`` are values to remove wherever they occur, such as the API key itself.
     """
     for secret in secrets:
         if secret:

@@ -1,4 +1,4 @@
-"""AnyFast's answers as types. Tolerant: unknown fields are ignored, missing ones are empty."""
+"""AnyFast's responses as types. Tolerant: unknown fields are ignored, missing ones are empty."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ItemT = TypeVar("ItemT")
 
 _SERVICE_PREFIX = re.compile(r"^\[u-[^\]]*\]-\[t-[^\]]*\][-_ ]?")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+~-]{0,199}")
-"""What an id can be. It becomes a part of addresses and of file names, so it holds no slash, and is no ``..``."""
+"""What an id may be. It becomes a part of addresses and of file names, so it has no slash, and is not ``..``."""
 _BARE_ID = re.compile(r"(?=.*\d)[A-Za-z0-9_-]{8,200}")
-"""What an id looks like that stands where no field says that it is one."""
+"""What an id looks like where no field marks it as one."""
 
 
 class Outcome(Enum):
-    """How far a job is: the only thing that waiting needs to know."""
+    """How far a job is: all that waiting needs to know."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -33,20 +33,20 @@ class Outcome(Enum):
 
 
 def is_id(value: Any) -> bool:
-    """Whether ``value`` can be an id of AnyFast's."""
+    """Whether ``value`` can be an id of AnyFast."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
-def _known_as_id(value: str) -> str:
+def _validated_id(value: str) -> str:
     if not is_id(value):
         raise ValueError("not an id")
     return value
 
 
-Id = Annotated[str, AfterValidator(_known_as_id)]
+Id = Annotated[str, AfterValidator(_validated_id)]
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, coerce_numbers_to_str=True, defer_build=True
     )
@@ -57,8 +57,8 @@ class _Answer(BaseModel):
         return "" if value is None else value
 
 
-class AssetGroup(_Answer):
-    """A group of assets. ``name`` is as the service shows it, maybe behind its ``[u-…]-[t-…]`` prefix."""
+class AssetGroup(_Response):
+    """A group of assets. ``name`` is as the service shows it, sometimes with its prefix ``[u-…]-[t-…]``."""
 
     id: Id = Field(alias="Id")
     name: str = Field(default="", alias="Name")
@@ -68,7 +68,7 @@ class AssetGroup(_Answer):
 
     @property
     def created(self) -> float:
-        """Unix seconds of its creation; 0 where AnyFast does not tell."""
+        """Unix seconds of its creation; 0 if AnyFast does not report it."""
         return _seconds(self.created_at) or 0.0
 
     @property
@@ -77,14 +77,14 @@ class AssetGroup(_Answer):
         return _SERVICE_PREFIX.sub("", self.name)
 
 
-class AssetError(_Answer):
+class AssetError(_Response):
     """Why an asset failed."""
 
     code: str = Field(default="", alias="Code")
     message: str = Field(default="", alias="Message")
 
 
-class Asset(_Answer):
+class Asset(_Response):
     """A reference image, video or audio in the library.
 
     ``url`` is a signed link of 12 hours that changes with every read: refer to the asset as ``asset://<id>``.
@@ -107,13 +107,13 @@ class Asset(_Answer):
 
     @property
     def outcome(self) -> Outcome:
-        """``Active`` is ready, ``Failed`` is final; whatever else comes (Processing, empty, unknown) is pending."""
+        """``Active`` is ready, ``Failed`` is final; any other status (Processing, empty, unknown) is pending."""
         status = self.status.lower()
         return {"active": Outcome.SUCCEEDED, "failed": Outcome.FAILED}.get(status, Outcome.PENDING)
 
     @property
     def changed_at(self) -> float:
-        """Unix seconds of the last change, such as becoming Active; 0 where AnyFast does not tell."""
+        """Unix seconds of the last change, such as becoming Active; 0 if AnyFast does not report it."""
         return _seconds(self.updated_at or self.created_at) or 0.0
 
     @property
@@ -146,12 +146,12 @@ _FAILURE = frozenset({"failure", "failed", "error", "cancelled", "canceled", "ex
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation, as AnyFast describes it.
+    """One generation, as AnyFast reports it.
 
     Attributes:
         generation_id: AnyFast's task id.
         status: as AnyFast spells it (``NOT_START``, ``QUEUED``, ``IN_PROGRESS``, ``SUCCESS``, ``FAILURE``, …); empty
-            where AnyFast was not asked.
+            if AnyFast was not queried.
         progress: percent, 0 to 100.
         video_url: signed link that expires 24 hours after ``finished_at``; None until then.
         failure_code, failure_message: why it failed; empty unless it did.
@@ -180,10 +180,10 @@ class Generation:
 
 
 def parse_id(body: Any, call: str) -> str:
-    """The id that a create or a submission answers, wherever it stands and whatever its type.
+    """The id that the response to a create or a submission contains, in any field and of any type.
 
     Raises:
-        UnexpectedAnswerError: there is nothing that can be an id.
+        UnexpectedAnswerError: nothing in it can be an id.
     """
     parts = _parts(body)
     fields = [part[key] for part in parts if isinstance(part, dict) for key in _ID_FIELDS if key in part]
@@ -201,7 +201,7 @@ _WRAPPERS = ("data", "Data", "Result", "result", "output", "task")
 
 
 def _parts(body: Any) -> list[Any]:
-    """The body, what it wraps, and what lies in that, from the outside in; a list stands for its only item."""
+    """The body, what it wraps, and what that wraps, from the outside in; a list of one item counts as the item."""
     parts, level = [], [body]
     for _ in range(3):
         level = [part[0] if isinstance(part, list) and len(part) == 1 else part for part in level]
@@ -236,10 +236,10 @@ def parse_models(body: Any) -> tuple[str, ...]:
 
 
 def parse_generation(body: Any, generation_id: str) -> Generation:
-    """A generation, in any of the shapes that have been seen.
+    """A generation, from any response format that has been seen.
 
-    The status decides first, and only then are links and reasons read: a failed generation can carry its
-    error in ``result_url``, and a finished one its link in ``fail_reason``.
+    The status is read before links and reasons: a failed generation can have its error in ``result_url``, and a
+    finished one its link in ``fail_reason``.
     """
     task = body.get("data") if isinstance(body, dict) and isinstance(body.get("data"), dict) else body
     if not isinstance(task, dict) or not isinstance(task.get("status"), str):
@@ -287,10 +287,10 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
 
 
 def _is_about(task: dict[str, Any], generation_id: str, *, wrapped: bool) -> bool:
-    """Whether an answer is about the generation that was asked for, as far as it says so.
+    """Whether a response does not name another generation than the one that was queried.
 
-    A wrapped answer has AnyFast's id in ``task_id``. A flat one may have the upstream's own in ``id``, which has
-    another form.
+    A wrapped response has AnyFast's id in ``task_id``. A flat one may have the upstream's own id in ``id``, which has
+    another format.
     """
     said = task.get("task_id")
     if not said and not wrapped:
@@ -301,7 +301,7 @@ def _is_about(task: dict[str, Any], generation_id: str, *, wrapped: bool) -> boo
 
 
 def _outcome(status: str) -> Outcome:
-    """How far the gateway says that it is. The gateway bills, so the upstream's own status does not count."""
+    """The gateway's outcome. The gateway bills, so the upstream's own status does not count."""
     status = status.strip().lower()
     if status in _SUCCESS:
         return Outcome.SUCCEEDED
@@ -342,7 +342,7 @@ def _page(model: type[ModelT], body: Any, call: str) -> Page[ModelT]:
 
 
 def _shape(body: Any) -> str:
-    """What a body consists of, without its values, which may be secret."""
+    """The fields or the type of a body, without its values, which may be secret."""
     if isinstance(body, dict):
         return f"the fields {', '.join(map(str, body))}" if body else "no fields"
     return "nothing" if body is None else f"a {type(body).__name__}"
@@ -368,11 +368,11 @@ def _percent(value: Any) -> int | None:
 
 
 _EARLIEST, _LATEST = 1_577_836_800.0, 4_102_444_800.0
-"""The years 2020 and 2100 in Unix seconds. Go writes a time that it does not know as the year 1."""
+"""The years 2020 and 2100 in Unix seconds. Go writes an unset time as the year 1."""
 
 
 def _seconds(value: Any) -> float | None:
-    """Unix seconds of a number or of an ISO 8601 text; None of what cannot be the time of anything at AnyFast."""
+    """Unix seconds of a number or of an ISO 8601 text; None if it cannot be a time at AnyFast."""
     try:
         if isinstance(value, str) and not value.strip().isdigit():
             moment = pendulum.parse(value.strip())

@@ -1,4 +1,4 @@
-"""Where AnyFast is and how to talk to it: the checked values of a connection."""
+"""The checked values of a connection: where AnyFast is, and how to reach it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Settings:
     Attributes:
         api_key: the key without ``Bearer``; never part of ``repr``.
         base_url: scheme, host and maybe a path; kept in one spelling, without a slash at the end.
-        timeout: seconds to wait for a whole answer, besides at most as many, and 15, to connect. A request with a
-            large body has more time, by its size.
-        submit_timeout: the same for the answer to a submission, which the gateway holds back until the model has
+        timeout: seconds to wait for a whole response, after as many, but at most 15, to connect. A request with a
+            large body gets more time, by its size.
+        submit_timeout: the same for the response to a submission, which the gateway delays until the model has
             accepted it.
         max_retries: further tries of one call, where it may be sent again.
         verify: True, False, or the path of a CA file.
         proxy: URL of an HTTP proxy; never part of ``repr``, since it may hold a password.
-        price_per_million_tokens: in whatever currency; turns tokens into money in results and logs.
+        price_per_million_tokens: in any currency; converts tokens to money in results and logs.
     """
 
     api_key: str = field(repr=False)
@@ -72,8 +72,8 @@ class Settings:
         url = _url(self.base_url, "host", DEFAULT_BASE_URL)
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigurationError(f"host: {self.base_url!r} is not an http(s) address such as {DEFAULT_BASE_URL}.")
-        # One spelling of one address: what is paid for is remembered together with it. Every call's path begins with
-        # its own /v1, which users add as they know it from clients of OpenAI.
+        # One spelling for one address: the ledger stores it with what was paid for. Every call's path begins with its
+        # own /v1, which users also add, as clients of OpenAI expect it.
         object.__setattr__(self, "base_url", str(url).rstrip("/").removesuffix("/v1"))
 
     def _check_proxy(self) -> None:
@@ -88,10 +88,10 @@ class Settings:
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext:
-        """Whom the gateway's certificate is checked against. Made once, since that costs 25 ms and 0.65 MB.
+        """The TLS context that verifies the gateway's certificate. Made once, since that costs 25 ms and 0.65 MB.
 
         Raises:
-            ConfigurationError: ``verify`` or SSL_CERT_FILE is no file of certificates.
+            ConfigurationError: ``verify`` or SSL_CERT_FILE is not a file of certificates.
         """
         if isinstance(self.verify, bool):
             return _usual_context(verify=self.verify)
@@ -102,7 +102,7 @@ class Settings:
 
     @cached_property
     def storage_ssl_context(self) -> ssl.SSLContext:
-        """The same for the host of finished videos: the usual CAs, since it is a public one, and those of ``verify``.
+        """The same for the host of finished videos: the default CAs, since the host is public, and those of ``verify``.
 
         Raises:
             ConfigurationError: as ``ssl_context`` does.
@@ -128,13 +128,11 @@ def _usual_context(*, verify: bool) -> ssl.SSLContext:
 
 
 def _url(value: str, name: str, example: str, *, credentials: bool = False) -> httpx.URL:
-    """The address in ``value``, which is never quoted where it could hold a password."""
+    """The address in ``value``, which no message quotes where it could contain a password."""
     try:
         url = httpx.URL(value)
     except (httpx.InvalidURL, ValueError):
         raise ConfigurationError(f"{name}: not an address such as {example}.") from None
     if (url.userinfo and not credentials) or url.query or url.fragment:
-        raise ConfigurationError(
-            f"{name}: contains a user, a password, a ? or a #; use an address such as {example} is wanted."
-        )
+        raise ConfigurationError(f"{name}: contains a user, a password, a ? or a #; use an address such as {example}.")
     return url

@@ -35,7 +35,7 @@ from airflow_provider_anyfast.client.errors import (
     RateLimitError,
     ServerError,
 )
-from airflow_provider_anyfast.client.evidence import read_response, read_failure
+from airflow_provider_anyfast.client.evidence import read_failure, read_response
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE, RateLimiter
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_anyfast.client.endpoints import ResultT, Call, Flow
+    from airflow_provider_anyfast.client.endpoints import Call, Flow, ResultT
     from airflow_provider_anyfast.client.network import Exchange
 
     Guard: TypeAlias = Callable[[], AbstractContextManager[None]]

@@ -15,7 +15,7 @@ from airflow_provider_anyfast.files.download import download
 from airflow_provider_anyfast.files.images import image_problem
 from airflow_provider_anyfast.files.storage import LocalFile, StoredFile, stored_file
 from airflow_provider_anyfast.media.finished import check_installed, opened_video
-from airflow_provider_anyfast.seedance.result import LINK_LIFE
+from airflow_provider_anyfast.seedance.result import LINK_LIFETIME
 from airflow_provider_anyfast.seedance.saved import SavedVideo
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class VideoOutput:
             StorageError: they could not be stored.
         """
         rendered_at = generation.finished_at or generation.submitted_at or submitted_at
-        fetch = partial(download, client.open_link, expires_at=rendered_at + LINK_LIFE if rendered_at else None)
+        fetch = partial(download, client.open_link, expires_at=rendered_at + LINK_LIFETIME if rendered_at else None)
         video, frame, look = self._target(generation.generation_id), None, None
         if not self.overwrite and video.is_whole_video():
             log.info("%s already exists and is complete. Keeping it.", video.path)

@@ -1,1 +1,1 @@
-"""The Airflow face of the client: a connection becomes a way to talk to AnyFast."""
+"""The client for Airflow: connects to AnyFast with an Airflow connection."""

@@ -1,4 +1,4 @@
-"""The hook: an Airflow connection becomes a synchronous or an asynchronous client of AnyFast."""
+"""The hook: makes a synchronous or asynchronous client of AnyFast from an Airflow connection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_anyfast.client.billing import KeyUsage
-    from airflow_provider_anyfast.client.endpoints import ResultT, Call, Flow
+    from airflow_provider_anyfast.client.endpoints import Call, Flow, ResultT
 
 USER_AGENT = f"airflow-provider-anyfast/{__version__} Airflow/{airflow_version} Python/{platform.python_version()}"
 
@@ -61,7 +61,7 @@ class AnyFastHook(BaseHook):
         """The checked values of the connection.
 
         Raises:
-            ConfigurationError: naming the field of the connection that is missing or malformed.
+            ConfigurationError: a field of the connection is missing or malformed; the message names it.
         """
         connection = self.get_connection(self.anyfast_conn_id)
         return settings_of(connection, connection.extra_dejson)
@@ -70,14 +70,14 @@ class AnyFastHook(BaseHook):
         """A new synchronous client, to be used as a context manager or closed. It raises the classes of ``exceptions``.
 
         Raises:
-            ConfigurationError: naming the connection's field, or the environment's variable, that cannot be used.
+            ConfigurationError: a field of the connection or an environment variable cannot be used; it is named.
         """
         settings = self.settings
         with _named(self.anyfast_conn_id):
             return AnyFastClient(settings, USER_AGENT, as_raised=as_final)
 
     async def get_async_conn(self) -> AsyncAnyFastClient:
-        """A new asynchronous client, to be used as a context manager or closed. It raises what ``get_conn``'s does.
+        """A new asynchronous client, to be used as a context manager or closed. It raises the same classes.
 
         Raises:
             ConfigurationError: as ``get_conn`` does.
@@ -97,17 +97,17 @@ class AnyFastHook(BaseHook):
             return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
 
     def get_usage(self) -> KeyUsage | None:
-        """What the key has spent and may spend; None where AnyFast does not let it read that. Not billed.
+        """What the key has spent and may spend; None if AnyFast does not let the key read this. Not billed.
 
-        Asked at most 20 times within 20 minutes in one process, since the gateway allows no more.
+        One process sends at most 20 such requests within 20 minutes, the gateway's limit.
         """
         with self.get_conn() as client:
             return billing_pages.usage_of(client)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Lists the models that the key may use, names its balance, and says what is wrong if that fails. Not billed.
+        """Lists the models that the key may use and its balance, or says what is wrong. Not billed.
 
-        Asks once, without retries, because somebody is waiting for the result.
+        Sends each request once, without retries, because a user waits for the result.
         """
         try:
             with self.get_conn() as client:
@@ -120,16 +120,16 @@ class AnyFastHook(BaseHook):
 
 
 class AnyFastHookMixin:
-    """Of every operator: one hook for its connection.
+    """Gives every operator one hook for its connection.
 
-    It comes last among a class's bases: Airflow wraps the ``__init__`` of a class whose first base has none.
+    List it last among a class's bases: Airflow wraps the ``__init__`` of a class whose first base has none.
     """
 
     anyfast_conn_id: str
 
     @cached_property
     def hook(self) -> AnyFastHook:
-        """Talks to AnyFast with the connection's key."""
+        """The hook, made at its first use."""
         return AnyFastHook(self.anyfast_conn_id)
 
 
@@ -137,7 +137,7 @@ def settings_of(connection: Connection, extra: Any) -> Settings:
     """The checked values of a connection; ``extra`` is its decoded extra.
 
     Raises:
-        ConfigurationError: naming the connection and the field that is missing or malformed.
+        ConfigurationError: a field is missing or malformed; the message names it and the connection.
     """
     with _named(connection.conn_id):
         if extra is None:
@@ -158,7 +158,7 @@ def settings_of(connection: Connection, extra: Any) -> Settings:
 
 @contextmanager
 def _named(conn_id: str) -> Iterator[None]:
-    """Names the connection in its configuration errors."""
+    """Adds the connection's name to configuration errors in the block."""
     try:
         yield
     except errors.ConfigurationError as error:
@@ -166,28 +166,28 @@ def _named(conn_id: str) -> Iterator[None]:
 
 
 async def _look_up(conn_id: str) -> Connection:
-    # Brings asgiref, which no DAG file needs to be parsed.
+    # Imports asgiref, which parsing a DAG file does not need.
     from airflow.providers.common.compat.connection import get_async_connection  # noqa: PLC0415
 
     try:
         return await get_async_connection(conn_id)
     except AirflowNotFoundException:
         # In `airflow dags test`, which runs triggers in its own process, only the synchronous look-up reaches the
-        # database. Where the connection does not exist, it says so again.
+        # database. If the connection does not exist, it raises the same error.
         return await sync_to_async(BaseHook.get_connection)(conn_id)
 
 
 async def _extra_of(connection: Connection) -> Any:
-    """The extra, without blocking the event loop while Airflow masks its secrets."""
+    """The decoded extra, without blocking the event loop while Airflow masks its secrets."""
     if hasattr(connection, "aextra_dejson"):  # Airflow 3.3.2
         return await connection.aextra_dejson()
-    # Not asyncio.to_thread: what Airflow 3.1 sends to its supervisor from a thread must come back to this event loop,
-    # or the triggerer reads answers out of order and crashes.
+    # Not asyncio.to_thread: responses to what Airflow 3.1 sends to its supervisor must be read in this event loop,
+    # or the triggerer reads them out of order and crashes.
     return await sync_to_async(lambda: connection.extra_dejson)()
 
 
 def _api_key(password: str | None) -> str:
-    """The key without a leading ``Bearer``, which people paste with it."""
+    """The key without a leading ``Bearer``, which users often paste with it."""
     return re.sub(r"(?i)^bearer(\s+|$)", "", (password or "").strip())
 
 

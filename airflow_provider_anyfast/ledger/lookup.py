@@ -107,7 +107,7 @@ class Lookup:
             self._wait_until(began + seconds)
             if clock.now() > give_up_at:
                 break
-            rows = billing_pages.ask(self._client, endpoints.billing_log())
+            rows = billing_pages.read_page(self._client, endpoints.billing_log())
             if rows is not None:
                 snapshot = self._snapshot(rows, lost, give_up_at)
                 verdicts = judge(lost, replace(snapshot, is_last=seconds == QUERY_TIMES[-1]))

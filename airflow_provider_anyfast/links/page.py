@@ -1,4 +1,4 @@
-"""Where the Videos page of a DAG run is, which ``plugins`` serves."""
+"""URLs of the Videos page of a DAG run, which ``plugins`` serves."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol, TaskInstanceKey
 
 PREFIX = "/anyfast"
-"""Of everything that this provider serves on Airflow's API server."""
+"""The path prefix of everything that this provider serves on Airflow's API server."""
 
 
 def is_page_on() -> bool:
-    """Whether ``[anyfast] videos_page`` is on, as it is without a setting."""
+    """Whether ``[anyfast] videos_page`` is on, which is the default."""
     return bool(conf.getboolean("anyfast", "videos_page", fallback=True))
 
 
 def page_address(dag_id: str, run_id: str, task_id: str = "", map_index: int = -1) -> str:
-    """The page of a run, or of one task in it, on the host of Airflow's UI; empty where it is switched off."""
+    """The page of a run, or of one task in it, on the host of Airflow's UI; empty if the page is off."""
     if not is_page_on():
         return ""
     base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
@@ -30,13 +30,13 @@ def page_address(dag_id: str, run_id: str, task_id: str = "", map_index: int = -
 
 
 def document_address(ti: TaskInstanceKey, path: str | None) -> str:
-    """Where the API server serves a report or a manifest of a run; empty where there is none."""
+    """Where the API server serves a report or a manifest of a run; empty if there is none, or the page is off."""
     run = page_address(ti.dag_id, ti.run_id)
     return f"{run}files/{quote(served_as(path))}" if run and path else ""
 
 
 def served_as(path: str) -> str:
-    """How an address names a file, so that relative links between files lead from one address to the other."""
+    """A file's path in a URL, such that relative links between files also work between their URLs."""
     scheme, separator, rest = path.partition("://")
     if not separator:
         return str(Path(path).expanduser()).lstrip("/")
@@ -45,6 +45,6 @@ def served_as(path: str) -> str:
 
 
 def page_of_task(ti: RuntimeTaskInstanceProtocol) -> str:
-    """The page of what a task instance has saved, which plays it for as long as the file is there; empty likewise."""
+    """The page of a task instance, which plays its saved video while the file exists; empty if the page is off."""
     index = -1 if ti.map_index is None else ti.map_index
     return page_address(ti.dag_id, ti.run_id, ti.task_id, index)

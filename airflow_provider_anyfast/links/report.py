@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 REPORT_KEY = "report_path"
-"""Of the XCom that tells where a task has written its report."""
+"""The key of the XCom with the path of a task's report."""
 
 
 class AnyFastReportLink(BaseOperatorLink):
-    """Leads to the contact sheet of a task, which Airflow's API server reads from where the task has written it."""
+    """Links to the contact sheet of a task, which Airflow's API server reads from the task's report path."""
 
     name = "Open report"
 
@@ -27,7 +27,7 @@ class AnyFastReportLink(BaseOperatorLink):
 
 
 class AnyFastManifestLink(BaseOperatorLink):
-    """Leads to the manifest of a batch, which the API server reads in the same way."""
+    """Links to the manifest of a batch, which the API server reads in the same way."""
 
     name = "Open manifest"
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class AnyFastVideoLink(BaseOperatorLink):
-    """Leads to AnyFast's task log while the video is being made, and to the video afterwards.
+    """Links to AnyFast's task log while the video renders, and then to the video.
 
-    The Videos page plays a saved video. If no file was asked for, or that page is off, the link is AnyFast's own, which
-    expires 24 hours after the video was finished. Airflow 3 asks for the address on the worker, after every segment of
-    a task, and stores it for the UI.
+    The Videos page plays a saved video. If the task saves no file, or that page is off, the link is AnyFast's own and
+    expires 24 hours after the end of rendering. Airflow 3 computes the link on the worker, after every segment of a
+    task, and stores it for the UI.
     """
 
     name = "Open video"

@@ -1,1 +1,1 @@
-"""A file is judged here before it is billed: what it is, and whether AnyFast accepts it."""
+"""Checks a file before anything is billed for it: what it contains, and whether AnyFast accepts it."""

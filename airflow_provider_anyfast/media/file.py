@@ -1,4 +1,4 @@
-"""A local file, ready to send: looked at before anything is billed for it, its name derived from its content."""
+"""A local file, ready to send: checked before anything is billed for it, with a name derived from its content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ASSET_TYPES = tuple(RULES)
-_HASHED_AT_ONCE = 1024**2
+_HASH_CHUNK = 1024**2
 
 log = subject_logger(__name__)
 
@@ -53,7 +53,7 @@ class MediaFile:
         return _as_text(self.path.name)
 
     def open(self) -> IO[bytes]:
-        """The bytes, from the start."""
+        """Opens the file at its start."""
         return self.path.open("rb")
 
     def data_uri(self) -> str:
@@ -62,7 +62,7 @@ class MediaFile:
 
 
 def read_media(path: Path, expected_type: str | None = None, *, shown: str | None = None) -> MediaFile:
-    """Looks at a file before anything is billed for it.
+    """Checks a file before anything is billed for it.
 
     Size and format are always checked. Pixels, duration and frame rate need Pillow and PyAV (the extra ``media``);
     what was not checked is logged.
@@ -70,11 +70,11 @@ def read_media(path: Path, expected_type: str | None = None, *, shown: str | Non
     Args:
         path: a local file.
         expected_type: ``Image``, ``Video`` or ``Audio`` as the user said, or None.
-        shown: what messages call the file; None means ``file=`` and its path.
+        shown: the file's name in messages; None means ``file=`` and its path.
 
     Raises:
-        InvalidRequestError: it cannot be read, is empty or damaged, is not what the user said, or is beyond AnyFast's
-            limits; with every problem that was found.
+        InvalidRequestError: the file cannot be read, is empty or damaged, is not of the expected type, or exceeds
+            AnyFast's limits. The message names every problem.
     """
     name = shown or f"file={str(path)!r}"
     try:
@@ -88,7 +88,7 @@ def read_media(path: Path, expected_type: str | None = None, *, shown: str | Non
 
 
 def _as_text(name: str) -> str:
-    """Names of files are bytes; those that are no text in the system's encoding cannot be sent as they are."""
+    """File names are bytes: one that the system's encoding cannot decode cannot be sent unchanged."""
     return name.encode("utf-8", "replace").decode()
 
 
@@ -98,13 +98,13 @@ def _read(path: Path) -> MediaFile:
         start = file.read(SNIFFED)
         file.seek(0)
         digest = hashlib.sha256()
-        while chunk := file.read(_HASHED_AT_ONCE):
+        while chunk := file.read(_HASH_CHUNK):
             digest.update(chunk)
     return MediaFile(path, media_type_of(start), size, digest.hexdigest())
 
 
 def _problems(media: MediaFile, expected_type: str | None, name: str) -> list[str]:
-    """Each as the end of a sentence about the file."""
+    """Every problem, each as the end of a sentence about the file."""
     if media.size == 0:
         return ["is empty"]
     if media.asset_type not in RULES:

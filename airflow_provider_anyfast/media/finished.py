@@ -1,4 +1,4 @@
-"""A finished video, looked into with PyAV and Pillow where they are installed: its facts, and a picture of it."""
+"""Reads facts and a poster from a finished video, with PyAV and Pillow if they are installed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _POSTER_SIDE = 1280
 """Pixels of a poster's longer side, so that thousands of them load quickly."""
 _QUALITY = 85
 _DECODING = Lock()
-"""A picture of 4k takes 40 MB to decode, and a batch saves many videos at a time."""
+"""Decoding one 4k frame takes 40 MB, and a batch saves many videos at a time."""
 
 
 def check_installed() -> None:
-    """Finds out before anything is billed whether a poster can be made here.
+    """Checks, before anything is billed, that a poster can be made here.
 
     Raises:
         InvalidRequestError: PyAV or Pillow is missing.
@@ -41,13 +41,13 @@ def check_installed() -> None:
 
 @dataclass(frozen=True)
 class OpenedVideo:
-    """A video that is open."""
+    """An open video."""
 
     container: InputContainer
     pictures: VideoStream
 
     def facts(self) -> VideoFacts:
-        """What it holds, from its headers alone where they tell."""
+        """What the video contains, read from its headers alone where possible."""
         found = measures_of(self.container, self.pictures)
         return VideoFacts(
             width=int(found[Measure.WIDTH]),
@@ -58,7 +58,7 @@ class OpenedVideo:
         )
 
     def poster(self) -> bytes:
-        """Its first picture as a JPEG, no larger than a page needs."""
+        """The first frame as a JPEG, scaled down for a page."""
         width, height = self.pictures.width, self.pictures.height
         scale = min(1, _POSTER_SIDE / max(width, height))
         with _DECODING:
@@ -67,7 +67,7 @@ class OpenedVideo:
             if frame is None:
                 raise UnusableMediaError("contains no picture that can be shown")
             size = {"width": round(width * scale), "height": round(height * scale)}
-            picture = frame.to_image(**size)  # type: ignore[no-untyped-call] # PyAV gives it no types
+            picture = frame.to_image(**size)  # type: ignore[no-untyped-call] # PyAV does not type it
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=_QUALITY)
         return file.getvalue()
@@ -75,11 +75,11 @@ class OpenedVideo:
 
 @contextmanager
 def opened_video(file: IO[bytes]) -> Iterator[OpenedVideo]:
-    """Opens a video, of which no more is read than what is asked for.
+    """Opens a video and reads no more of it than needed.
 
     Raises:
         ImportError: PyAV is missing.
-        UnusableMediaError: it is damaged, or no video.
+        UnusableMediaError: it is damaged, or not a video.
         NotMeasurableError: it cannot be read here.
     """
     with container_of(file) as container:

@@ -1,7 +1,7 @@
-"""What AnyFast accepts of an uploaded file, by type. Only data, and how a value outside of it is described.
+"""What AnyFast accepts in an uploaded file, by type: data, and the message for a value outside of it.
 
-Where sources differ, only what all of them refuse is refused here: a file between them may be taken, and refusing it
-would cost more than an asset that fails.
+Where sources differ, only what all of them refuse is refused here: AnyFast may accept a file in between, and refusing
+it would cost more than an asset that fails.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _GUIDE = "docs.anyfast.ai, guide volc-asset"
 
 
 class Measure(Enum):
-    """Something that is measured at a file: what it is called, and the sentence that tells its value."""
+    """Something measured in a file: its name, and the sentence that states its value."""
 
     SIZE = ("size", "has {} bytes")
     WIDTH = ("width", "is {} pixels wide")
@@ -30,13 +30,13 @@ class Measure(Enum):
 
 @dataclass(frozen=True)
 class Limit:
-    """The values of one measure that AnyFast takes, both ends included.
+    """The values of one measure that AnyFast accepts, both ends included.
 
     Attributes:
-        lowest: in the measure's unit; 0 where there is no lower end.
+        lowest: in the measure's unit; 0 if there is no lower limit.
         highest: in the measure's unit.
-        source: who says so.
-        spare: how far beyond either end AnyFast is not known to refuse.
+        source: where the limit comes from.
+        spare: how far outside either limit AnyFast is not known to refuse.
     """
 
     lowest: float
@@ -60,7 +60,7 @@ class MediaRules:
 
     Attributes:
         formats: names by media type.
-        limits: by what they limit.
+        limits: by measure.
     """
 
     formats: dict[str, str]
@@ -112,7 +112,7 @@ RULES: dict[str, MediaRules] = {
                 24,
                 60,
                 _GUIDE,
-                spare=0.2,  # clients saw 23.8 named, so that film's 23.976 passes; the upper end is taken to be alike
+                spare=0.2,  # clients saw 23.8 named, so that film's 23.976 passes; the same is assumed above
             ),
         },
     ),
@@ -128,7 +128,7 @@ RULES: dict[str, MediaRules] = {
 
 
 def _number(value: float) -> str:
-    """With digits enough that a ratio just outside a limit does not read like the limit."""
+    """With enough digits that a ratio just outside a limit does not read like the limit."""
     if value >= 10_000:  # noqa: PLR2004 - thousands are set off from here
         return f"{value:,.0f}"
     return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"  # noqa: PLR2004 - four digits are enough

@@ -1,6 +1,6 @@
-"""The chunks of a PNG, which tell its sides and whether it is damaged, without decoding it and without Pillow.
+"""Reads a PNG's chunks for its size and for damage, without decoding it and without Pillow.
 
-Pillow refuses files that every viewer shows: with much text in them, or with a wrong checksum in a text.
+Pillow refuses files that every viewer shows: with much text, or with a wrong checksum in a text chunk.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SIGNATURE, _NUMBER = 8, 4
-"""Bytes of a PNG's first mark, and of a number in it."""
-_MOST_INFLATED_AT_ONCE = 1024**2
+"""Bytes of a PNG's signature, and of a number in it."""
+_INFLATE_CHUNK = 1024**2
 
 
 class DamagedPNGError(ValueError):
-    """Reads as the reason."""
+    """The message is the reason."""
 
 
 class _Chunk(NamedTuple):
@@ -26,11 +26,11 @@ class _Chunk(NamedTuple):
     content: bytes
 
 
-def sides_of(file: IO[bytes]) -> tuple[int, int]:
+def dimensions_of(file: IO[bytes]) -> tuple[int, int]:
     """Width and height in pixels of a PNG that can be decoded.
 
     Raises:
-        DamagedPNGError: it cannot.
+        DamagedPNGError: it cannot be decoded.
     """
     width = height = 0
     ended = False
@@ -46,7 +46,7 @@ def sides_of(file: IO[bytes]) -> tuple[int, int]:
 
 
 def _critical_chunks(file: IO[bytes]) -> Iterator[_Chunk]:
-    """The chunks without which nothing can be shown. Their names begin with a capital letter."""
+    """The chunks that are needed to show the picture. Their names begin with a capital letter."""
     file.seek(_SIGNATURE)
     while len(header := file.read(2 * _NUMBER)) == 2 * _NUMBER:
         length, kind = int.from_bytes(header[:_NUMBER], "big"), header[_NUMBER:]
@@ -71,7 +71,7 @@ def _has_all_pixels(file: IO[bytes]) -> bool:
         rest = content if kind == b"IDAT" else b""
         try:
             while rest and not pixels.eof:
-                pixels.decompress(rest, _MOST_INFLATED_AT_ONCE)  # only its end counts, however much it holds
+                pixels.decompress(rest, _INFLATE_CHUNK)  # only the end of the stream matters
                 rest = pixels.unconsumed_tail
         except zlib.error:
             return False

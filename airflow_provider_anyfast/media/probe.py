@@ -1,7 +1,7 @@
-"""Measures of a media file from its headers, with Pillow and PyAV where they are installed.
+"""Measures a media file from its headers, with Pillow and PyAV if they are installed.
 
-No video, no sound and no PNG is decoded, so memory stays flat. Another image is decoded only if its sides are within
-AnyFast's limits, and a JPEG at an eighth of them.
+No video, audio or PNG is decoded, so memory stays flat. Other images are decoded only if their size is within AnyFast's
+limits, and a JPEG at an eighth of its size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.files.mp4 import missing_bytes
 from airflow_provider_anyfast.media.limits import RULES, Measure
-from airflow_provider_anyfast.media.png import DamagedPNGError, sides_of
+from airflow_provider_anyfast.media.png import DamagedPNGError, dimensions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Measures = dict[Measure, float]
-"""Values by what was measured. What the file does not say is absent."""
+"""Values by measure. A value that the file does not state is absent."""
 
 _LARGEST_SIDE = int(RULES["Image"].limits[Measure.WIDTH].highest)
 _ISO_TYPES = ("video/mp4", "video/quicktime", "image/heic", "image/heif")
 
 
 class UnusableMediaError(Exception):
-    """The file is damaged, or holds something else than it seems to. Reads as the end of a sentence about the file."""
+    """The file is damaged, or not of the type that it seems. The message is the end of a sentence about the file."""
 
 
 class NotMeasurableError(Exception):
-    """The file could not be measured here, which says nothing against it. Reads as a reason."""
+    """The file could not be measured here, but may be fine. The message is the reason."""
 
 
 def measure(path: Path, media_type: str) -> Measures:
-    """Measures a file of one of the media types that AnyFast takes.
+    """Measures a file of one of the media types that AnyFast accepts.
 
     Raises:
-        UnusableMediaError: it is damaged, or an MP4 without a picture or the like.
+        UnusableMediaError: it is damaged or unusable, such as an MP4 without pictures.
         NotMeasurableError: Pillow or PyAV is missing, or cannot read this kind of file.
     """
     if media_type in _ISO_TYPES:
@@ -71,7 +71,7 @@ def _measure_image(path: Path, media_type: str) -> Measures:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about damage and size, both of which are judged here
+            warnings.simplefilter("ignore")  # about damage and size, both of which are checked here
             with Image.open(path) as image:
                 width, height = image.size
                 _decode(image, path)
@@ -85,25 +85,25 @@ def _measure_image(path: Path, media_type: str) -> Measures:
         raise UnusableMediaError(f"is damaged: it starts like {media_type}, and Pillow cannot open it") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise UnusableMediaError(f"is damaged: Pillow cannot read it ({error})") from error
-    return _sides(width, height)
+    return _dimensions(width, height)
 
 
 def _measure_png(path: Path) -> Measures:
     with path.open("rb") as file:
         try:
-            return _sides(*sides_of(file))
+            return _dimensions(*dimensions_of(file))
         except DamagedPNGError as error:
             raise UnusableMediaError(f"is damaged: {error}") from error
 
 
 def _decode(image: Image.Image, path: Path) -> None:
-    """Finds damage behind the header, most often a file that ends too early.
+    """Finds damage after the header, most often a file that ends too early.
 
     Images larger than AnyFast accepts are not decoded: they are refused anyway.
     """
     if max(image.size) > _LARGEST_SIDE:
         return
-    image.draft("L", (1, 1))  # JPEG is then decoded at an eighth of its sides
+    image.draft("L", (1, 1))  # a JPEG is then decoded at an eighth of its size
     try:
         image.load()
     except OSError:
@@ -112,7 +112,7 @@ def _decode(image: Image.Image, path: Path) -> None:
 
 
 def _lacks_only_its_end_mark(jpeg: bytes) -> bool:
-    """Whether all pixels of a JPEG are there: then it looks the same, whatever follows them."""
+    """Whether a JPEG has all of its pixels: it then looks the same, whatever follows them."""
     from PIL import Image
 
     looks: list[bytes] = []
@@ -128,11 +128,11 @@ def _measure_video(path: Path, _media_type: str) -> Measures:
 
 
 def pictures_of(container: InputContainer) -> VideoStream:
-    """The pictures of a video.
+    """The picture track of a video.
 
     Raises:
         UnusableMediaError: it has none.
-        NotMeasurableError: FFmpeg does not know how they are coded.
+        NotMeasurableError: FFmpeg does not know their codec.
     """
     stream = next((each for each in container.streams.video if not _is_cover(each)), None)
     if stream is None:
@@ -147,7 +147,7 @@ def pictures_of(container: InputContainer) -> VideoStream:
 
 def measures_of(container: InputContainer, pictures: VideoStream) -> Measures:
     """Measures a video from its headers."""
-    measures = _sides(pictures.width, pictures.height)
+    measures = _dimensions(pictures.width, pictures.height)
     measures[Measure.PIXELS] = pictures.width * pictures.height
     measures[Measure.DURATION] = _duration(container, pictures, pictures.duration)
     if pictures.average_rate:
@@ -156,7 +156,7 @@ def measures_of(container: InputContainer, pictures: VideoStream) -> Measures:
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    """Whether it is a still picture that came along with a recording."""
+    """Whether a stream is the cover picture of an audio file."""
     return _codec_of(stream) in ("mjpeg", "png", "bmp") and not stream.average_rate
 
 
@@ -168,32 +168,32 @@ def _measure_audio(path: Path, media_type: str) -> Measures:
         codec = _codec_of(stream) or "unknown"
         if media_type == "audio/mpeg" and not codec.startswith("mp3"):
             raise UnusableMediaError(f"contains {codec} audio, which is not MP3")
-        # What FFmpeg says of an MP3 may be a guess from its first bit rate.
+        # FFmpeg may guess an MP3's duration from its first bit rate.
         return {Measure.DURATION: _duration(container, stream, None)}
 
 
 def _duration(container: InputContainer, stream: VideoStream | AudioStream, ticks: int | None) -> float:
-    """Seconds. Where the file has no reliable number of ``ticks``, its packets are counted, none of them decoded."""
+    """Seconds. Without a reliable number of ``ticks``, this counts the packets, without decoding them."""
     if not ticks:
         ticks = sum(packet.duration or 0 for packet in container.demux(stream))
     return float(ticks * (stream.time_base or 0))
 
 
 def _codec_of(stream: Any) -> str:
-    """Empty if FFmpeg does not know it, which PyAV's types leave out."""
+    """The codec's name; empty if FFmpeg does not know it, a case that PyAV's types omit."""
     return stream.codec_context.name if stream.codec_context else ""
 
 
 @contextmanager
 def container_of(file: IO[bytes]) -> Iterator[InputContainer]:
-    """Opens a file of pictures or sound for FFmpeg: an open file rather than a name, in which it might see a protocol.
+    """Opens a media file with FFmpeg: an open file and not a name, which FFmpeg might read as a protocol.
 
     Raises:
         UnusableMediaError: FFmpeg cannot read it, now or in the block.
     """
     import av
 
-    # From version 19 on, PyAV opens files with tags in another encoding by itself, and does not know the parameter.
+    # PyAV 19 and newer open files with tags in another encoding by default, without the parameter.
     major = int(av.__version__.split(".")[0])
     tolerant: dict[str, Any] = {} if major >= 19 else {"metadata_errors": "replace"}  # noqa: PLR2004 - a version of PyAV
     try:
@@ -203,7 +203,7 @@ def container_of(file: IO[bytes]) -> Iterator[InputContainer]:
         raise UnusableMediaError(f"is damaged: FFmpeg cannot read it ({error.strerror})") from error
 
 
-def _sides(width: int, height: int) -> Measures:
+def _dimensions(width: int, height: int) -> Measures:
     return {Measure.WIDTH: width, Measure.HEIGHT: height, Measure.RATIO: width / height}
 
 

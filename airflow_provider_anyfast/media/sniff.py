@@ -1,11 +1,11 @@
-"""A file's media type, told from how it starts."""
+"""A file's media type, detected from its first bytes."""
 
 from __future__ import annotations
 
 import re
 
 SNIFFED = 4096
-"""Bytes of a file's start that tell its type."""
+"""Bytes at a file's start that are read to detect its type."""
 
 _SIGNATURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
@@ -36,7 +36,7 @@ _SIGNATURES = (
     (re.compile(rb"%PDF-"), "application/pdf"),
     (re.compile(rb"PK\x03\x04"), "application/zip"),
 )
-"""What AnyFast takes, and what people try instead."""
+"""Formats that AnyFast accepts, and others that users try."""
 
 _ISO_BRANDS = {
     b"qt  ": "video/quicktime",
@@ -45,13 +45,13 @@ _ISO_BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "image/avif"),
     b"crx ": "image/x-canon-cr3",
 }
-"""ISO base media files are told apart by their brand (registered at mp4ra.org); any other brand is an MP4."""
+"""Media types of ISO base media files by their brand (registered at mp4ra.org); any other brand is an MP4."""
 _ISO_IMAGES = (b"mif1", b"msf1")
-"""Brands that say no more than that it is an image of some ISO kind."""
+"""Brands that only say that the file is some ISO image."""
 
 
 def media_type_of(start: bytes) -> str:
-    """Such as ``image/png``; empty if unknown.
+    """The media type, such as ``image/png``; empty if unknown.
 
     Args:
         start: the first ``SNIFFED`` bytes of a file, or all of a smaller one.
@@ -63,13 +63,13 @@ def media_type_of(start: bytes) -> str:
 
 
 def _mpeg_audio_type(header: bytes) -> str:
-    """An MP3 without tags or AAC; empty for another layer, and where the start is no header of a frame at all."""
+    """The type of an MP3 without tags or of AAC; empty for another layer, and if the start is not a frame header."""
     if len(header) < 3 or header[0] != 0xFF or header[1] < 0xE0:  # noqa: PLR2004 - the layout of MPEG's frame header
         return ""
     version, layer, bitrate, rate = header[1] & 0x18, header[1] & 0x06, header[2] & 0xF0, header[2] & 0x0C
-    if header[1] >= 0xF0 and layer == 0:  # noqa: PLR2004 - likewise
+    if header[1] >= 0xF0 and layer == 0:  # noqa: PLR2004 - the layout of MPEG's frame header
         return "audio/aac"
-    is_layer_3 = version != 0x08 and layer == 0x02 and bitrate != 0xF0 and rate != 0x0C  # noqa: PLR2004 - likewise
+    is_layer_3 = version != 0x08 and layer == 0x02 and bitrate != 0xF0 and rate != 0x0C  # noqa: PLR2004 - the layout of MPEG's frame header
     return "audio/mpeg" if is_layer_3 else ""
 
 

@@ -1,4 +1,4 @@
-"""What Airflow's database holds of a DAG run: the one module of the page that depends on the Airflow version."""
+"""Reads a DAG run from Airflow's database: the only module of the page that depends on the Airflow version."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ except ImportError:
     HITLDetailHistory = None  # type: ignore[assignment,misc]  # 3.1 has no history, and 3.4 has it in the table itself
 
 RETURN_VALUE = "return_value"
-_LEAD_TO_VIDEOS = ("generation_id", "path", "manifest", "review", REPORT_KEY)
-"""XComs that tell which tasks have videos; only of these is anything else read."""
-_FURTHER = (RETURN_VALUE, "progress", "course", "rejected")
+_VIDEO_XCOMS = ("generation_id", "path", "manifest", "review", REPORT_KEY)
+"""XComs that only tasks with videos have. The page reads nothing else of other tasks."""
+_OTHER_XCOMS = (RETURN_VALUE, "progress", "course", "rejected")
 
 
 @dataclass
 class TaskRecord:
-    """A task instance that makes, downloads or asks about videos.
+    """A task instance that makes, downloads or reviews videos.
 
     Attributes:
         xcoms: by key.
-        rendered: its template fields, where it has not returned a result.
+        rendered: its rendered template fields, if it has not returned a result.
     """
 
     task_id: str
@@ -57,16 +57,16 @@ def run_state(dag_id: str, run_id: str) -> str | None:
 
 
 def task_records(dag_id: str, run_id: str) -> list[TaskRecord]:
-    """The task instances of a run that have to do with videos, in the order of their names and indexes."""
+    """The task instances of a run that have videos, ordered by task id and map index."""
     found: dict[tuple[str, int], TaskRecord] = {}
     with create_session() as session:
-        for key in _LEAD_TO_VIDEOS:
-            _take_up(found, _xcoms(session, dag_id, run_id, key))
+        for key in _VIDEO_XCOMS:
+            _collect(found, _xcoms(session, dag_id, run_id, key))
         task_ids = {task_id for task_id, _ in found}
         if not task_ids:
             return []
-        for key in _FURTHER:
-            _take_up(found, _xcoms(session, dag_id, run_id, key, task_ids), new=False)
+        for key in _OTHER_XCOMS:
+            _collect(found, _xcoms(session, dag_id, run_id, key, task_ids), new=False)
         where = (
             TaskInstance.dag_id == dag_id,
             TaskInstance.run_id == run_id,
@@ -83,8 +83,8 @@ def task_records(dag_id: str, run_id: str) -> list[TaskRecord]:
     return [found[key] for key in sorted(found)]
 
 
-def earlier_answer(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
-    """The form of the last answer that an earlier try of a task was given; empty where Airflow keeps none."""
+def earlier_response(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
+    """The form of the last response to an earlier try of a review; empty if Airflow keeps none."""
     detail: Any
     tries: Any
     if HITLDetailHistory is not None:
@@ -105,7 +105,7 @@ def earlier_answer(dag_id: str, run_id: str, task_id: str, map_index: int) -> di
         )
         .order_by(detail.responded_at.desc())
         .limit(1)
-        .execution_options(include_all_attempts=True)  # since 3.4, where a try has a row of its own
+        .execution_options(include_all_attempts=True)  # since 3.4, each try has its own row
     )
     with create_session() as session:
         return session.scalar(query) or {}
@@ -118,13 +118,13 @@ def _xcoms(
     return session.scalars(query)
 
 
-def _take_up(found: dict[tuple[str, int], TaskRecord], xcoms: Iterable[Any], *, new: bool = True) -> None:
+def _collect(found: dict[tuple[str, int], TaskRecord], xcoms: Iterable[Any], *, new: bool = True) -> None:
     for xcom in xcoms:
-        place = (xcom.task_id, xcom.map_index)
+        task = (xcom.task_id, xcom.map_index)
         if new:
-            found.setdefault(place, TaskRecord(*place))
-        if place in found:
-            found[place].xcoms[xcom.key] = XComModel.deserialize_value(xcom)
+            found.setdefault(task, TaskRecord(*task))
+        if task in found:
+            found[task].xcoms[xcom.key] = XComModel.deserialize_value(xcom)
 
 
 def _rendered_fields() -> Any:

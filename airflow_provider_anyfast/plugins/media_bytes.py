@@ -1,4 +1,4 @@
-"""Bytes of videos, pictures and reports, as a browser asks for them: whole or a range, in flat memory."""
+"""Reads videos, pictures and reports for a browser: the whole file or a range, in constant memory."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.files.storage import StoredFile
 
 CHUNK = 256 * 1024
-"""Bytes that one viewer holds in memory."""
+"""Bytes in memory for each viewer."""
 _DOCUMENTS = {
     b"<!DOCTYPE html>\n<!-- AnyFast contact sheet -->": "text/html; charset=utf-8",
     b"row,status,": "text/csv; charset=utf-8",
     b'{"row": ': "text/plain; charset=utf-8",
 }
-"""How a report, the table beside it and a manifest begin, and as what a browser gets them."""
+"""The first bytes of a report, of its table and of a manifest, and the media type that the browser gets."""
 _HEAD = 48
 
 
 class NotMediaError(Exception):
-    """There is no video, picture or report at this path, whatever else there may be."""
+    """This path has no video, picture or report."""
 
 
 class UnsatisfiableRangeError(Exception):
-    """A range begins behind the end of the file."""
+    """A range begins after the end of the file."""
 
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A video, a picture or a report that is there."""
+    """An existing video, picture or report."""
 
     file: StoredFile
     size: int
     media_type: str
 
     def read(self, start: int, length: int) -> Iterator[bytes]:
-        """So many bytes from ``start`` on, chunk by chunk."""
+        """Yields ``length`` bytes from ``start`` on, in chunks."""
         with self.file.open() as opened:
             opened.seek(start)
             while length > 0 and (chunk := opened.read(min(CHUNK, length))):
@@ -51,11 +51,11 @@ class MediaFile:
 
 
 def find_media(path: str) -> MediaFile:
-    """The video, picture or report at ``path``. Its content decides, so that no other file is ever handed out.
+    """The video, picture or report at ``path``. The content decides, so that no other kind of file is ever served.
 
     Raises:
-        NotMediaError: there is none.
-        StorageError: the storage does not answer.
+        NotMediaError: the path has none of these.
+        StorageError: the storage does not respond.
     """
     try:
         file = stored_file(path, "path")
@@ -70,16 +70,16 @@ def find_media(path: str) -> MediaFile:
 
 @lru_cache(maxsize=4096)
 def _media_type(path: str, size: int) -> str:
-    """``size`` tells a file from the one that was there before."""
+    """Cached by path and ``size``, since a new file can replace one at the same path."""
     del size
     with stored_file(path, "path").open() as opened:
         return media_type_of(opened.read(_HEAD))
 
 
 def media_type_of(head: bytes) -> str:
-    """The type of a file that begins so; empty if it is nothing that this provider saves."""
+    """The media type of a file with these first bytes; empty if this provider saves no such file."""
     if head[4:8] == b"ftyp":
-        return "video/mp4"  # browsers play a QuickTime file under this name too
+        return "video/mp4"  # browsers also play a QuickTime file under this type
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -90,12 +90,12 @@ def media_type_of(head: bytes) -> str:
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Start and length of the range that a request asks for; None if it asks for the whole file.
+    """Start and length of the requested range; None for the whole file.
 
-    As RFC 9110 allows, several ranges and what makes no sense are answered with the whole file.
+    As RFC 9110 allows, several ranges and an invalid header get the whole file.
 
     Raises:
-        UnsatisfiableRangeError: it begins behind the end.
+        UnsatisfiableRangeError: the range begins after the end.
     """
     unit, _, ranges = (header or "").partition("=")
     first, dash, last = ranges.strip().partition("-")

@@ -1,4 +1,4 @@
-"""The routes of the page. Each is open only to those who may read the XComs of its DAG, as Airflow itself decides."""
+"""The routes of the page. Airflow authorizes each request: only users who may read the XComs of the DAG pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from airflow_provider_anyfast.batch.report import sheet_policy
 from airflow_provider_anyfast.client.errors import StorageError
-from airflow_provider_anyfast.plugins.airflow_records import earlier_answer, run_state, task_records
+from airflow_provider_anyfast.plugins.airflow_records import earlier_response, run_state, task_records
 from airflow_provider_anyfast.plugins.media_bytes import (
     NotMediaError,
     UnsatisfiableRangeError,
@@ -36,15 +36,15 @@ _PAGE = {
 }
 _RUN = "/dags/{dag_id}/runs/{run_id}"
 _REMEMBERED = 4
-"""Runs whose videos are kept, for the many requests of one page."""
+"""Runs whose videos are cached, for the many requests of one page."""
 _FRESH, _KNOWN = 2.0, 300.0
-"""Seconds for which a list is shown again, and a file is found again, without reading everything anew."""
-_KEEP = {"Cache-Control": "private, max-age=3600"}
-_ASK = {"Cache-Control": "private, no-cache"}
+"""Seconds for which the list of a run, and the place of a file, are served from the cache."""
+_CACHED = {"Cache-Control": "private, max-age=3600"}
+_REVALIDATED = {"Cache-Control": "private, no-cache"}
 
 
 class _Memory:
-    """The videos of the runs that were looked at last. Who may look is decided before, for every request."""
+    """Caches the videos of the latest runs. Every request is authorized before."""
 
     def __init__(self, load: Callable[[str, str], RunVideos]) -> None:
         self._load = load
@@ -109,10 +109,10 @@ def make_app() -> FastAPI:
             "state": state,
             "videos": [video.to_json() for video in found.videos],
             "batches": found.batches,
-            "reviews": [_with_earlier_answer(dag_id, run_id, review) for review in found.reviews],
+            "reviews": [_with_earlier_response(dag_id, run_id, review) for review in found.reviews],
             "problems": found.problems,
         }
-        return JSONResponse(content, headers=_ASK)
+        return JSONResponse(content, headers=_REVALIDATED)
 
     @app.get(f"{_RUN}/videos/{{video_id}}/file")
     def file(dag_id: str, run_id: str, video_id: str, request: Request) -> Response:
@@ -129,7 +129,9 @@ def make_app() -> FastAPI:
         found = (memory.videos(dag_id, run_id, at_most=age).path_of(place) for age in (_KNOWN, 0.0))
         response = _media(next(filter(None, found), ""), request, kind="")
         if response.media_type and response.media_type.startswith("text/"):
-            response.headers.update({**_ASK, "Content-Security-Policy": f"{sheet_policy()}; frame-ancestors 'self'"})
+            response.headers.update(
+                {**_REVALIDATED, "Content-Security-Policy": f"{sheet_policy()}; frame-ancestors 'self'"}
+            )
         return response
 
     return app
@@ -137,17 +139,17 @@ def make_app() -> FastAPI:
 
 def _asset(name: str) -> Response:
     content, media_type = _PAGE[name]
-    return Response(content, media_type=media_type, headers=_ASK)
+    return Response(content, media_type=media_type, headers=_REVALIDATED)
 
 
-def _with_earlier_answer(dag_id: str, run_id: str, review: dict[str, Any]) -> dict[str, Any]:
+def _with_earlier_response(dag_id: str, run_id: str, review: dict[str, Any]) -> dict[str, Any]:
     if not review["waits"]:
         return review
-    return {**review, "earlier": earlier_answer(dag_id, run_id, review["task_id"], review["map_index"])}
+    return {**review, "earlier": earlier_response(dag_id, run_id, review["task_id"], review["map_index"])}
 
 
 def _media(path: str, request: Request, *, kind: str) -> Response:
-    """The bytes behind a path that a task has stored."""
+    """Serves the file at a path that a task has stored."""
     try:
         media = find_media(path) if path else None
     except NotMediaError:
@@ -156,8 +158,8 @@ def _media(path: str, request: Request, *, kind: str) -> Response:
         raise HTTPException(502, error.what) from error
     if media is None or not media.media_type.startswith(kind):
         raise HTTPException(404, "Airflow's API server finds no such file.")
-    # Compressing a video only costs time, and Airflow leaves alone what names an encoding.
-    headers = {"Accept-Ranges": "bytes", "Content-Encoding": "identity", **_KEEP}
+    # Compressing a video only costs time, and Airflow does not compress a response that names an encoding.
+    headers = {"Accept-Ranges": "bytes", "Content-Encoding": "identity", **_CACHED}
     try:
         part = parse_range(request.headers.get("range"), media.size)
     except UnsatisfiableRangeError:

@@ -1,4 +1,4 @@
-"""The videos of a DAG run, from what its tasks have stored: results, manifests, and what is under way."""
+"""The videos of a DAG run, from what its tasks have stored: results, manifests, and generations in flight."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 READY, UNSAVED, RENDERING, FAILED, UNKNOWN = "ready", "unsaved", "rendering", "failed", "unknown"
-"""Kinds of a status, by which the page colours and filters."""
+"""Kinds of status, by which the page colors and filters."""
 _REFERENCES = ("first_frame", "last_frame", "reference_images", "reference_videos", "reference_audios")
-_ASKED = ("model", "resolution", "ratio", "duration", "seed")
-_CAME = ("resolution", "ratio", "duration", "seed", "width", "height", "seconds", "has_sound")
+_REQUESTED = ("model", "resolution", "ratio", "duration", "seed")
+_ACTUAL = ("resolution", "ratio", "duration", "seed", "width", "height", "seconds", "has_sound")
 _LONGEST_CELL = 200
-_OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
+_ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 _WAITING = ("awaiting_input", "deferred")
 
 
@@ -35,9 +35,9 @@ class Video:
 
     Attributes:
         row: its number in the table; 0 for a task of one video.
-        key: as an answer of a review names it.
-        kind, status: of its state, and the words for it.
-        warnings: how it differs from what was asked for.
+        key: its name in the response to a review.
+        kind, status: the kind of its status, and the text.
+        warnings: how it differs from the request.
         path, poster: where its files are; they never leave the server.
     """
 
@@ -50,8 +50,8 @@ class Video:
     generation_id: str = ""
     prompt: str = ""
     input: Mapping[str, str] = field(default_factory=dict)
-    asked: Mapping[str, Any] = field(default_factory=dict)
-    came: Mapping[str, Any] = field(default_factory=dict)
+    requested: Mapping[str, Any] = field(default_factory=dict)
+    actual: Mapping[str, Any] = field(default_factory=dict)
     tokens: int | None = None
     cost: str | None = None
     error: str = ""
@@ -61,24 +61,24 @@ class Video:
 
     @property
     def id(self) -> str:
-        """Names it in addresses. Another file gets another address, so a browser may keep what it has loaded."""
+        """Its name in URLs. Another file gets another URL, so a browser may cache what it has loaded."""
         place = "\n".join((self.task_id, str(self.map_index), str(self.row), self.generation_id, self.path))
         return sha256(place.encode(errors="surrogatepass")).hexdigest()[:24]
 
     def to_json(self) -> dict[str, Any]:
-        """What the page gets: no path, and no link of AnyFast."""
+        """The JSON for the page, without paths and AnyFast's links."""
         hidden = {"path": bool(self.path), "poster": bool(self.poster)}
         return {**self.__dict__, **hidden, "id": self.id}
 
 
 @dataclass(frozen=True)
 class RunVideos:
-    """Everything that the page shows of a run.
+    """Everything that the page shows about a run.
 
     Attributes:
-        batches: how far each batch is.
-        reviews: the questions about videos.
-        problems: what could not be read, in words.
+        batches: the progress of each batch.
+        reviews: the reviews of videos.
+        problems: messages about what could not be read.
         documents: the paths of reports, of the tables beside them, and of manifests.
     """
 
@@ -89,13 +89,13 @@ class RunVideos:
     documents: Collection[str] = ()
 
     def path_of(self, place: str) -> str:
-        """The path of the file that an address names; empty where none of the run has this name."""
+        """The path of the file that a URL names; empty if the run has no such file."""
         media = (path for video in self.videos for path in (video.path, video.poster))
         return next((path for path in (*self.documents, *media) if path and served_as(path) == place), "")
 
 
 def videos_of(records: Iterable[TaskRecord]) -> RunVideos:
-    """Reads the manifests that the tasks have stored, and puts everything together."""
+    """Collects the videos of a run from its tasks and their manifests."""
     records = list(records)
     videos: list[Video] = []
     problems: list[str] = []
@@ -117,7 +117,7 @@ def videos_of(records: Iterable[TaskRecord]) -> RunVideos:
 
 
 def _manifests_of(record: TaskRecord) -> Iterator[str]:
-    """Where the videos of a task are listed, as the task itself has stored it."""
+    """The paths of a task's manifests, as the task has stored them."""
     claim, returned, review = (record.xcoms.get(key) for key in ("manifest", RETURN_VALUE, "review"))
     if isinstance(claim, dict):
         returned = returned if isinstance(returned, dict) else {}
@@ -133,7 +133,7 @@ def _of_manifest(record: TaskRecord, path: str) -> Iterator[Video]:
     for entry in entries:
         yield _of_entry(record, entry, is_local=isinstance(file, LocalFile))
     ended = {entry.row for entry in entries}
-    active = () if record.state in _OVER else active_in(record.xcoms.get("course"))
+    active = () if record.state in _ENDED else active_in(record.xcoms.get("course"))
     for row, generation_id, *_ in active:
         if row not in ended:
             yield Video(
@@ -152,7 +152,7 @@ def _of_entry(record: TaskRecord, entry: ManifestEntry, *, is_local: bool) -> Vi
     found = _of_result(record, entry.result, kind, status, row=entry.row, error=entry.error or "")
     cells = {str(name): str(value)[:_LONGEST_CELL] for name, value in entry.input.items() if value is not None}
     allowed = {
-        name: path if is_local or "://" in path else ""  # whoever can write into a bucket must not choose local files
+        name: path if is_local or "://" in path else ""  # a writer of the bucket must not choose local files
         for name, path in (("path", found.path), ("poster", found.poster))
     }
     return Video(**{**found.__dict__, **allowed, "input": cells})
@@ -177,7 +177,7 @@ def _of_task(record: TaskRecord) -> Iterator[Video]:
         given = {name: value for name, value in record.rendered.items() if value not in (None, "", "None", [], "[]")}
         result = {
             "generation_id": record.xcoms["generation_id"],
-            "path": record.xcoms.get("path"),  # where a result is stored outside of Airflow's database
+            "path": record.xcoms.get("path"),  # for a result that is stored outside of Airflow's database
             "prompt": given.get("prompt"),
             "parameters": given,
         }
@@ -187,10 +187,12 @@ def _of_task(record: TaskRecord) -> Iterator[Video]:
 def _of_result(
     record: TaskRecord, result: Mapping[str, Any], kind: str, status: str, *, row: int = 0, error: str = ""
 ) -> Video:
-    asked = result.get("parameters")
-    asked = asked if isinstance(asked, dict) else {}
+    requested = result.get("parameters")
+    requested = requested if isinstance(requested, dict) else {}
     usage = result.get("usage")
-    references = sum(len(value) if isinstance(value, list) else 1 for name in _REFERENCES if (value := asked.get(name)))
+    references = sum(
+        len(value) if isinstance(value, list) else 1 for name in _REFERENCES if (value := requested.get(name))
+    )
     return Video(
         record.task_id,
         record.map_index,
@@ -199,9 +201,9 @@ def _of_result(
         status,
         key=str(result.get("generation_id") or result.get("path") or ""),
         generation_id=str(result.get("generation_id") or ""),
-        prompt=str(result.get("prompt") or asked.get("prompt") or ""),
-        asked=_facts(asked, _ASKED) | ({"references": references} if references else {}),
-        came=_facts(result, _CAME) if kind in (READY, UNSAVED) else {},
+        prompt=str(result.get("prompt") or requested.get("prompt") or ""),
+        requested=_facts(requested, _REQUESTED) | ({"references": references} if references else {}),
+        actual=_facts(result, _ACTUAL) if kind in (READY, UNSAVED) else {},
         tokens=billed_tokens(Usage.model_validate(usage)) if isinstance(usage, dict) else None,
         cost=None if result.get("cost") is None else str(result["cost"]),
         error=error,
@@ -216,7 +218,7 @@ def _facts(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def _each_once(videos: Iterable[Video]) -> list[Video]:
-    """One entry for each generation: the task that has the file, or else the first that knows of it."""
+    """One entry for each generation: from the task that has the file, otherwise from the first that names it."""
     found: dict[str, Video] = {}
     for video in videos:
         key = video.generation_id or video.id

@@ -1,6 +1,6 @@
-"""The plugin with which Airflow shows the Videos page as a tab of DAG runs and task instances.
+"""The plugin that adds the Videos page to Airflow, as a tab of DAG runs and task instances.
 
-Every component of Airflow imports plugins, so the application itself is imported by its first request.
+Every component of Airflow imports plugins, so only the first request imports the application itself.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""Of every response that brings none of its own, as a report does: a page may load what this server has, run its own
-script alone, and be framed by Airflow alone."""
+"""The policy of every response that has none of its own, as a report does: a page may only load from this server, run
+its own script, and be framed by Airflow."""
 _RUN = f"{PREFIX.lstrip('/')}/dags/{{DAG_ID}}/runs/{{RUN_ID}}/"
 
 
 class VideosApp:
-    """The application behind the page, with the security headers on everything that it sends."""
+    """The application behind the page, with security headers on every response."""
 
     @cached_property
     def _app(self) -> Any:
@@ -55,7 +55,7 @@ class VideosApp:
 
 
 class AnyFastVideosPlugin(AirflowPlugin):
-    """Nothing is served, and no tab is shown, with ``[anyfast] videos_page = False``."""
+    """With ``[anyfast] videos_page = False`` it serves nothing and shows no tab."""
 
     name = "anyfast_videos"
     fastapi_apps: list[Any] = (

@@ -1,1 +1,1 @@
-"""When to ask AnyFast about a job: one decision core for worker, triggerer and sensor."""
+"""When to poll a job: one decision core for worker, triggerer and sensor."""

@@ -1,4 +1,4 @@
-"""What a trigger that waits for several jobs tells its task."""
+"""The event that a trigger for several jobs sends to its task."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobsEvent:
-    """What a ``JobsTrigger`` resumes the task with.
+    """The event with which a ``JobsTrigger`` resumes its task.
 
     Attributes:
-        ended: the ids of the jobs to look at, since they have ended or are no longer waited for; None where an event
-            of version 0.1.0 only counts them.
-        reason: why asking for one of them failed permanently; empty if none did.
+        ended: the ids of the jobs that have ended or are no longer waited for; None for an event of version 0.1.0,
+            which only counts them.
+        reason: why polling one of them failed permanently; empty if none did.
         started_at, deadline: Unix seconds, of the earliest creation and of the latest deadline; None where unknown.
     """
 
@@ -27,7 +27,7 @@ class JobsEvent:
 
     @classmethod
     def parse(cls, event: Mapping[str, Any] | None) -> JobsEvent:
-        """The event as Airflow hands it to ``execute_complete``; None where the trigger fired none."""
+        """Parses the event that Airflow passes to ``execute_complete``; None if the trigger sent none."""
         event = event or {}
         ended = event.get("ended")
         return cls(

@@ -1,4 +1,4 @@
-"""Waiting in the process of the task itself, in a way that a signal can end."""
+"""Waiting in the task's own process, so that a signal can end the wait."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.polling.watch import Watch
 
 SLICE = 0.5
-"""Seconds for which the thread of the task waits at a time, so that a task that is stopped ends within a second."""
+"""Seconds for which the task's thread sleeps at a time, so that a stopped task ends within a second."""
 MAX_THREADS = 16
-"""Questions at the same time."""
+"""Polls at the same time."""
 
 
-class Asker(Generic[JobT]):
-    """Asks about jobs in threads, so that the thread of the task stays free to end the wait.
+class PollThreads(Generic[JobT]):
+    """Polls jobs in threads, so that the task's own thread can end the wait at any time.
 
-    The threads are daemons: a question without an answer must not keep the process from ending.
+    The threads are daemons: a poll without a response must not keep the process from ending.
     """
 
-    def __init__(self, ask: Callable[[str], JobT], jobs: int) -> None:
-        self._ask = ask
+    def __init__(self, poll: Callable[[str], JobT], jobs: int) -> None:
+        self._poll = poll
         self._threads = min(MAX_THREADS, jobs)
-        self._questions: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[str, JobT | Exception]] = queue.SimpleQueue()
+        self._job_ids: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[str, JobT | Exception]] = queue.SimpleQueue()
         self.in_flight = 0
 
     def __enter__(self) -> Self:
@@ -42,66 +42,66 @@ class Asker(Generic[JobT]):
 
     def __exit__(self, *_: object) -> None:
         for _thread in range(self._threads):
-            self._questions.put(None)
+            self._job_ids.put(None)
 
     @property
     def is_busy(self) -> bool:
-        """Whether every thread has a question."""
+        """Whether every thread has a job to poll."""
         return self.in_flight >= self._threads
 
     def put(self, job_id: str) -> None:
-        """Asks about a job."""
+        """Polls a job in one of the threads."""
         self.in_flight += 1
-        self._questions.put(job_id)
+        self._job_ids.put(job_id)
 
-    def answers(self) -> Iterator[tuple[str, JobT | Exception]]:
-        """The answers that have come; waits for one for ``SLICE`` seconds."""
+    def results(self) -> Iterator[tuple[str, JobT | Exception]]:
+        """The results so far; waits up to ``SLICE`` seconds for the first."""
         try:
-            answer = self._answers.get(timeout=SLICE)
+            result = self._results.get(timeout=SLICE)
             while True:
                 self.in_flight -= 1
-                yield answer
-                answer = self._answers.get_nowait()
+                yield result
+                result = self._results.get_nowait()
         except queue.Empty:
             return
 
     def _work(self) -> None:
-        while (job_id := self._questions.get()) is not None:
+        while (job_id := self._job_ids.get()) is not None:
             try:
-                self._answers.put((job_id, self._ask(job_id)))
-            except Exception as error:  # noqa: BLE001 - whoever takes the answers judges it
-                self._answers.put((job_id, error))
+                self._results.put((job_id, self._poll(job_id)))
+            except Exception as error:  # noqa: BLE001 - the reader of the results handles it
+                self._results.put((job_id, error))
 
 
-def wait_here(watch: Watch[JobT], ask: Callable[[str], JobT], is_over: Callable[[], bool]) -> None:
-    """Asks about the jobs of ``watch`` until ``is_over``, which is called at least every ``SLICE`` seconds.
+def wait_inline(watch: Watch[JobT], poll: Callable[[str], JobT], is_over: Callable[[], bool]) -> None:
+    """Polls the jobs of ``watch`` until ``is_over``, which is called at least every ``SLICE`` seconds.
 
     What ``is_over`` or a signal raises in this thread ends the wait at once.
     """
-    with Asker(ask, watch.size) as asker:
+    with PollThreads(poll, watch.size) as threads:
         while not is_over():
-            while not asker.is_busy and (job_id := watch.take_due(clock.now())) is not None:
-                asker.put(job_id)
-            if not asker.in_flight:
+            while not threads.is_busy and (job_id := watch.take_due(clock.now())) is not None:
+                threads.put(job_id)
+            if not threads.in_flight:
                 clock.sleep(min(SLICE, watch.pause(clock.now())))
                 continue
-            for job_id, answer in asker.answers():
-                if isinstance(answer, Exception):
-                    watch.failed(job_id, answer, clock.now())
+            for job_id, result in threads.results():
+                if isinstance(result, Exception):
+                    watch.on_error(job_id, result, clock.now())
                 else:
-                    watch.answered(job_id, answer, clock.now())
+                    watch.on_response(job_id, result, clock.now())
 
 
-def ask_all(job_ids: list[str], ask: Callable[[str], JobT], check: Callable[[], None]) -> dict[str, JobT | Exception]:
-    """The answer about each job, asked once, or what was raised instead.
+def poll_all(job_ids: list[str], poll: Callable[[str], JobT], check: Callable[[], None]) -> dict[str, JobT | Exception]:
+    """Polls each job once; returns its state, or the exception that the poll raised.
 
-    ``check`` is called at least every ``SLICE`` seconds, and may raise to end it.
+    ``check`` is called at least every ``SLICE`` seconds, and may raise to stop polling.
     """
-    answers: dict[str, JobT | Exception] = {}
-    with Asker(ask, len(job_ids)) as asker:
+    results: dict[str, JobT | Exception] = {}
+    with PollThreads(poll, len(job_ids)) as threads:
         for job_id in job_ids:
-            asker.put(job_id)
-        while len(answers) < len(job_ids):
+            threads.put(job_id)
+        while len(results) < len(job_ids):
             check()
-            answers.update(asker.answers())
-    return answers
+            results.update(threads.results())
+    return results

@@ -1,7 +1,7 @@
-"""Learning when to ask from how long the last videos of the same kind took. No I/O and no clock of its own.
+"""Learns when to poll from how long the last videos of the same kind took. No I/O and no clock of its own.
 
-The best moments to look at something that ends at a random time follow the square root of its hazard rate: hardly ever
-while nothing can have ended, most often when most do.
+The best times to poll a job that ends at a random time follow the square root of its hazard rate: hardly ever while no
+job can have ended, most often when most jobs end.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.polling.schedule import Timing
 
-REMEMBERED = 64
-"""Completion times of one kind of video."""
-ENOUGH = 20
-"""As many must be known before they say more than the schedule for all videos."""
+MAX_SAMPLES = 64
+"""Completion times that are kept for one kind of video."""
+MIN_SAMPLES = 20
+"""Completion times that are needed before they replace the default schedule."""
 _RENEWED_AFTER = 8
 _PACE = 13.9
-"""Seconds of a video for each poll. That makes 1.05 of the polls of one every 15 s, the gateway's own pace."""
+"""Seconds of rendering for each poll: 1.05 times the polls of one every 15 s, the gateway's own interval."""
 _SHORTEST = 5.0
-"""Seconds between two polls; faster ones bring nothing."""
+"""Seconds between two polls at least; polling faster does not help."""
 _SMALLEST_SPREAD = 0.05
 _STEPS = 400
 
 
 class LearnedTiming:
-    """When to ask for a job whose time to completion is lognormal, as these ``seconds`` tell it.
+    """When to poll a job whose time to completion is lognormal, estimated from ``seconds`` of earlier jobs.
 
     Attributes:
         initial_delay: seconds from the creation to the first poll.
@@ -68,31 +68,31 @@ class LearnedTiming:
         if before >= _STEPS:
             return self._last_interval
         start, end = self._polls_until[before : before + 2]
-        wanted = start + (end - start) * (place - before) + 1.0
-        after = bisect_left(self._polls_until, wanted)
+        target = start + (end - start) * (place - before) + 1.0
+        after = bisect_left(self._polls_until, target)
         if after > _STEPS:
             return self._last_interval
         low, high = self._polls_until[after - 1 : after + 1]
-        return (after - 1 + (wanted - low) / (high - low)) * self._step - age
+        return (after - 1 + (target - low) / (high - low)) * self._step - age
 
 
 class CompletionTimes:
-    """How long the last videos of one kind took, and the timing that follows.
+    """How long the last videos of one kind took, and the timing learned from that.
 
     Args:
-        default: the timing until enough is known.
+        default: the timing until ``MIN_SAMPLES`` are known.
     """
 
     def __init__(self, default: Timing) -> None:
-        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self._seconds: deque[float] = deque(maxlen=MAX_SAMPLES)
         self._new = 0
         self._timing = default
 
     def add(self, seconds: float) -> None:
-        """A video took ``seconds`` from its submission to its end."""
+        """Records a video that took ``seconds`` from its submission to its end."""
         self._seconds.append(seconds)
         self._new += 1
-        if len(self._seconds) >= ENOUGH and self._new >= _RENEWED_AFTER:
+        if len(self._seconds) >= MIN_SAMPLES and self._new >= _RENEWED_AFTER:
             self._new = 0
             self._timing = LearnedTiming(self._seconds)
 
@@ -103,7 +103,7 @@ class CompletionTimes:
 
     @property
     def interval(self) -> float:
-        """Seconds between polls, about."""
+        """Approximate seconds between polls."""
         return self._timing.interval
 
     def wait(self, age: float) -> float:

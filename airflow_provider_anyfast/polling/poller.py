@@ -1,6 +1,6 @@
-"""Decides, after each answer about a job, whether to wait, to finish or to give up. No I/O and no clock of its own.
+"""Decides after each poll of a job whether to wait, to finish or to give up. No I/O and no clock of its own.
 
-Worker, trigger and sensors all ask the same ``Poller``, so they cannot drift apart.
+Worker, trigger and sensors all use the same ``Poller``, so their behavior cannot diverge.
 """
 
 from __future__ import annotations
@@ -21,50 +21,50 @@ if TYPE_CHECKING:
 
 
 class Job(Protocol):
-    """What can be waited for: a generation or an asset."""
+    """A job to wait for: a generation or an asset."""
 
     @property
     def outcome(self) -> Outcome:
-        """How far it is."""
+        """How far the job is."""
 
 
 JobT = TypeVar("JobT", bound=Job)
 
 TOLERATED_FAILURES = 5
-"""Failed polls in a row that are waited out. Answers with 429 do not count: they come from a server that works."""
+"""Failed polls in a row that are tolerated. A 429 does not count: it comes from a server that works."""
 TOLERATED_SECONDS = 120.0
-"""Seconds for which a job may be unknown, in at least as many answers, before it counts as absent. A gateway that is
-being restarted, or that has lost its cache, says so of jobs that exist."""
+"""Seconds for which a job may be reported as not found, in more than ``TOLERATED_FAILURES`` polls, before the wait
+ends. A gateway that restarts, or that has lost its cache, reports this for jobs that exist."""
 LONGEST_PAUSE = 120.0
 """Seconds between two polls at most, also while polls fail."""
 JITTER = 0.1
-"""Part of each wait that is random, so that a batch submitted in one second is not polled in one second."""
+"""Share of each wait that is random, so that a batch submitted in one second is not polled in one second."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Ask again after ``seconds``."""
+    """Poll again after ``seconds``."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Finished(Generic[JobT]):
-    """The job has ended, well or badly."""
+    """The job has ended: it succeeded or failed."""
 
     job: JobT
 
 
 @dataclass(frozen=True)
 class TimedOut:
-    """The deadline has passed and the job, asked once more, had not ended."""
+    """The deadline has passed, and one more poll showed that the job had not ended."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class GaveUp:
-    """Asking makes no sense any more; the job itself may be fine."""
+    """Polling failed permanently; the job itself may be fine."""
 
     error: AnyFastError
 
@@ -73,8 +73,8 @@ Ended = Finished[JobT] | TimedOut | GaveUp
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """The failed polls since the last good answer, small enough to be kept where a sensor's memory survives.
+class FailedPolls:
+    """The failed polls since the last successful one, small enough for a sensor to store between pokes.
 
     Attributes:
         polls: how many polls have failed.
@@ -88,60 +88,66 @@ class Trouble:
 
 
 class Poller(Generic[JobT]):
-    """The course of waiting for one job.
+    """The wait for one job.
 
     Args:
-        subject: the job's id; the jitter follows from it, so that jobs of one second are spread.
-        started_at: Unix seconds of the job's creation, from which the schedule and the grace count.
-        deadline: Unix seconds after which a job that has not ended is given up.
-        schedule: when to ask.
-        trouble: the failed polls so far, where an earlier process has polled.
+        subject: the job's id; it determines the jitter, so that jobs submitted in one second are spread.
+        started_at: Unix seconds of the job's creation, where the schedule starts.
+        deadline: Unix seconds after which the wait for a job that has not ended ends.
+        schedule: when to poll.
+        failed_polls: the failed polls so far, where an earlier process polled the job.
     """
 
     def __init__(
-        self, subject: str, *, started_at: float, deadline: float, schedule: Timing, trouble: Trouble | None = None
+        self,
+        subject: str,
+        *,
+        started_at: float,
+        deadline: float,
+        schedule: Timing,
+        failed_polls: FailedPolls | None = None,
     ) -> None:
         self._subject = subject
         self._started_at = started_at
         self._deadline = deadline
         self._schedule = schedule
         self._draws = 0
-        self.trouble = trouble or Trouble()
+        self.failed_polls = failed_polls or FailedPolls()
 
     def first_wait(self, now: float) -> float:
         """Seconds until the first poll.
 
-        Where the job is old enough to be polled at once, the first polls are spread over one interval: after a restart,
-        a triggerer goes on with thousands of waits in the same second.
+        If the job is old enough to be polled at once, the first polls are spread over one interval: after a restart, a
+        triggerer continues thousands of waits in the same second.
         """
         age = self._age(now)
         seconds = self._next(now) if age < self._schedule.initial_delay else self._schedule.wait(age) * self._draw()
         return min(seconds, self._left(now))
 
-    def on_answer(self, job: JobT, now: float) -> Wait | Ended[JobT]:
-        """What to do after an answer. The status comes first: finished work is never thrown away for being late."""
-        self.trouble = Trouble()
+    def on_response(self, job: JobT, now: float) -> Wait | Ended[JobT]:
+        """What to do after a successful poll. A job that ended is accepted even after the deadline."""
+        self.failed_polls = FailedPolls()
         return Finished(job) if job.outcome is not Outcome.PENDING else self._wait(self._next(now), now)
 
     def on_error(self, error: AnyFastError, now: float) -> Wait | TimedOut | GaveUp:
-        """What to do after a poll that failed."""
+        """What to do after a failed poll."""
         unknown = isinstance(error, NotFoundError)
         if not error.retryable and not unknown:
             return GaveUp(error)
         fresh = unknown and now - self._started_at <= GENERATION_APPEARS
-        trouble = self._add_failure(now, counts=not fresh and not isinstance(error, RateLimitError))
-        lasting = not unknown or (trouble.since is not None and now - trouble.since >= TOLERATED_SECONDS)
-        if trouble.failures > TOLERATED_FAILURES and lasting:
+        failed_polls = self._add_failure(now, counts=not fresh and not isinstance(error, RateLimitError))
+        lasting = not unknown or (failed_polls.since is not None and now - failed_polls.since >= TOLERATED_SECONDS)
+        if failed_polls.failures > TOLERATED_FAILURES and lasting:
             return GaveUp(error)
-        pause = self._schedule.interval * (1.0 if unknown else 2.0 ** min(trouble.polls, 10))
+        pause = self._schedule.interval * (1.0 if unknown else 2.0 ** min(failed_polls.polls, 10))
         pause = max(pause * (1.0 + JITTER * (2.0 * self._draw() - 1.0)), error.retry_after or 0.0)
         return self._wait(min(pause, max(LONGEST_PAUSE, self._schedule.interval)), now)
 
-    def _add_failure(self, now: float, *, counts: bool) -> Trouble:
-        before = self.trouble
+    def _add_failure(self, now: float, *, counts: bool) -> FailedPolls:
+        before = self.failed_polls
         since = (before.since if before.since is not None else now) if counts else before.since
-        self.trouble = Trouble(before.polls + 1, before.failures + counts, since)
-        return self.trouble
+        self.failed_polls = FailedPolls(before.polls + 1, before.failures + counts, since)
+        return self.failed_polls
 
     def _wait(self, seconds: float, now: float) -> Wait | TimedOut:
         if now >= self._deadline:
@@ -152,29 +158,29 @@ class Poller(Generic[JobT]):
         return max(0.0, self._deadline - now)
 
     def _age(self, now: float) -> float:
-        return max(0.0, now - self._started_at)  # the worker that submitted it may have a clock that is ahead
+        return max(0.0, now - self._started_at)  # the clock of the worker that submitted it may be ahead
 
     def _next(self, now: float) -> float:
-        """Seconds until the next poll; the delay before the first one is only ever lengthened."""
+        """Seconds until the next poll; jitter can lengthen the initial delay but not shorten it."""
         age = self._age(now)
         spread = self._draw() if age < self._schedule.initial_delay else 2.0 * self._draw() - 1.0
         return self._schedule.wait(age) * (1.0 + JITTER * spread)
 
     def _draw(self) -> float:
-        """From 0 to 1, evenly spread over subjects.
+        """A number from 0 to 1, evenly distributed over subjects.
 
-        Thousands of jobs can wait in one process, and Python's own generators of random numbers take 2.5 KB each.
+        Thousands of jobs can wait in one process, and each of Python's own random number generators takes 2.5 KB.
         """
         self._draws += 1
         return zlib.crc32(f"{self._draws} {self._subject}".encode()) / 2**32
 
 
-async def wait_for_async(poller: Poller[JobT], ask: Callable[[], Awaitable[JobT]]) -> Ended[JobT]:
+async def wait_for_async(poller: Poller[JobT], poll: Callable[[], Awaitable[JobT]]) -> Ended[JobT]:
     """Drives ``poller`` in this event loop until the job ends."""
     await clock.sleep_async(poller.first_wait(clock.now()))
     while True:
         try:
-            step = poller.on_answer(await ask(), clock.now())
+            step = poller.on_response(await poll(), clock.now())
         except AnyFastError as error:
             step = poller.on_error(error, clock.now())
         if not isinstance(step, Wait):

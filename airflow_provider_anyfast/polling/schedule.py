@@ -1,4 +1,4 @@
-"""When to ask about a job, by its age."""
+"""When to poll a job, by its age."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Timing(Protocol):
-    """When to ask, by the age of the job in seconds."""
+    """When to poll, by the age of the job in seconds."""
 
     @property
     def initial_delay(self) -> float:
@@ -15,7 +15,7 @@ class Timing(Protocol):
 
     @property
     def interval(self) -> float:
-        """Seconds between polls, about."""
+        """Approximate seconds between polls."""
 
     def wait(self, age: float) -> float:
         """Seconds until the next poll of a job of ``age`` seconds."""
@@ -25,8 +25,8 @@ class Timing(Protocol):
 class Schedule:
     """Seconds between polls, by the age of the job.
 
-    Nothing before ``initial_delay``, then every ``interval``; from the age of ``slows_after`` on ever more slowly,
-    up to ``longest`` at the age of ``slowest_at``.
+    No poll before ``initial_delay``, then one every ``interval``. From the age of ``slows_after`` on the interval
+    grows, up to ``longest`` at the age of ``slowest_at``.
     """
 
     initial_delay: float
@@ -37,7 +37,7 @@ class Schedule:
 
     @classmethod
     def fixed(cls, interval: float) -> Schedule:
-        """The same interval always."""
+        """A schedule with one constant interval."""
         return cls(initial_delay=interval, interval=interval, longest=interval)
 
     def wait(self, age: float) -> float:
@@ -49,32 +49,32 @@ class Schedule:
 
 
 VIDEO_SCHEDULE = Schedule(initial_delay=69.0, interval=7.0, slows_after=170.0)
-"""For a median of 120 s: half the detection delay of a poll every 15 s, the gateway's own pace, with as many polls."""
+"""For a median of 120 s: half the detection delay of a poll every 15 s, the gateway's interval, with as many polls."""
 _QUICK_SCHEDULES = (
     VIDEO_SCHEDULE,
     Schedule(initial_delay=54.0, interval=7.0, slows_after=130.0, slowest_at=400.0),
     Schedule(initial_delay=24.0, interval=6.5, slows_after=60.0, slowest_at=200.0),
 )
-"""The same for medians of 120, 90 and 30 s, by how many things speak for a quick video; ``benchmarks/detection.py``."""
+"""For medians of 120, 90 and 30 s, by how many properties suggest a quick video; see ``benchmarks/detection.py``."""
 ASSET_SCHEDULE = Schedule(initial_delay=4.0, interval=3.0, slows_after=30.0, slowest_at=120.0, longest=10.0)
 """AnyFast processes an asset in 6 to 12 s, a video in 20 s."""
 
 SANDBOX = "sandbox"
-"""The kind of a sandbox's videos, which take seconds whatever they are."""
+"""The kind of a sandbox's videos, which take seconds whatever their model."""
 SANDBOX_SCHEDULE = Schedule(initial_delay=1.0, interval=1.0, slows_after=30.0, slowest_at=120.0)
-"""A sandbox's videos take as long as its user has asked for, and polls of one's own machine cost nothing. A server that
-only claims to be a sandbox gets some more polls in the first two minutes, under the same limits as ever."""
+"""A sandbox's user sets how long its videos take, and polling your own machine costs nothing. A server that only claims
+to be a sandbox gets some more polls in the first two minutes, within the usual limits."""
 
 
 def video_schedule(kind: str) -> Timing:
-    """When to ask for a video of this kind before anything has been learned.
+    """When to poll a video of this kind before any completion times are known.
 
-    AnyFast publishes no times of its models. A fast or small model renders sooner than others, and so do the fewer
-    pixels of 480p. No later look is risked for what may take longer: a guess that is too early costs some free polls,
-    one that is too late would cost the user's time.
+    AnyFast publishes no rendering times. A fast or small model renders sooner than others, and so does 480p with its
+    fewer pixels. No kind is polled later than the default: a poll that is too early is free, one that is too late costs
+    the user's time.
 
     Args:
-        kind: model, resolution and seconds of the request, or ``SANDBOX``; empty where several are waited for together.
+        kind: model, resolution and seconds of the request, or ``SANDBOX``; empty for several kinds together.
     """
     if kind == SANDBOX:
         return SANDBOX_SCHEDULE

@@ -1,4 +1,4 @@
-"""The sandbox's time: any clock, moved ahead at will."""
+"""The sandbox's clock: any time source, which can be moved ahead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class SandboxClock:
     """Unix time in seconds as the sandbox sees it.
 
     Args:
-        source: what the time is read from; may be replaced while the sandbox runs.
+        source: the function that returns the time; may be replaced while the sandbox runs.
         ahead: by how many seconds the sandbox is ahead of it.
     """
 

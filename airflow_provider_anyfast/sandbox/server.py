@@ -30,17 +30,17 @@ _BACKLOG = 2048
 
 
 class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # the class depends on what is installed
-    """Gives each request the TCP connection that it came on."""
+    """Gives each request access to its TCP connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Take the connection, and hand it to the application."""
+        """Store the connection where the application finds it."""
         super().connection_made(transport)
         self.app_state: dict[str, Any] = {**self.app_state, TRANSPORT: transport}
 
 
 @dataclass(frozen=True)
 class ServedSandbox:
-    """A sandbox that is being served at ``url``."""
+    """A sandbox that is served at ``url``."""
 
     sandbox: Sandbox
     url: str
@@ -59,8 +59,8 @@ def serve_in_thread(
 
     Args:
         settings: the choices; the defaults if not given.
-        host: the address to serve on. The sandbox's own pages ask for no key: keep it on loopback.
-        port: 0 takes any free one.
+        host: the address to serve on. The sandbox's own pages need no key: keep it on loopback.
+        port: 0 means any free one.
         clock: Unix seconds.
         cache_dir: where uploads and videos are kept; a temporary directory if not given.
 
@@ -105,7 +105,7 @@ def _server(sandbox: Sandbox) -> uvicorn.Server:
             lifespan="off",
             log_level="warning",
             access_log=False,
-            date_header=False,  # the sandbox sends the date of its own clock
+            date_header=False,  # the sandbox sends its own clock's date
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
     )

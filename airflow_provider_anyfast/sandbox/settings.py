@@ -12,12 +12,12 @@ _SHOWN = 4
 
 
 def masked(key: str) -> str:
-    """Return ``key`` so that it can be recognised but not used: ``sand…-key``."""
+    """Return ``key`` in a form that can be recognized but not used: ``sand…-key``."""
     return f"{key[:_SHOWN]}…{key[-_SHOWN:]}" if len(key) > 2 * _SHOWN else "…"
 
 
 class ApiKey(BaseModel):
-    """A key and its account; without one, the key has an account to itself."""
+    """A key and its account; without one, the key has an account of its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,8 +36,8 @@ class SandboxSettings(BaseModel):
 
     Args:
         api_keys: the keys that are accepted.
-        models: the models of every key's plan; ``None`` means all. A name that the sandbox does not know is taken for
-            a model of another family, whose parameters are not checked.
+        models: the models of every key's plan; ``None`` means all. A name that the sandbox does not know counts as a
+            model of another family, whose parameters are not checked.
         completion_seconds: from submission to ``SUCCESS``.
         completion_spread: how much single videos differ from that, 0 (not at all) to 1 (a lot).
         asset_seconds: how long an asset is ``Processing``.
@@ -48,7 +48,7 @@ class SandboxSettings(BaseModel):
         submit_status: the ``status`` in the response to a submission.
         unknown_task: the HTTP status of a query about an unknown task.
         require_group_type: whether ListAssets without ``GroupType`` is refused.
-        fail_reason_copies_url: whether a success carries the link in ``fail_reason`` too.
+        fail_reason_copies_url: whether a success also has the link in ``fail_reason``.
         result_url_on_failure: what a failure has there: nothing, an empty text, or the reason of the failure.
         query_shape: the shape of a status response, one of the known ones.
         billing_pages: whether a key can read its billing log and its balance, or how it is refused.
@@ -56,8 +56,8 @@ class SandboxSettings(BaseModel):
         billing_log_delay: how late a row is in the log.
         billing_log_foreign: how many charges of other programs that share the key come with each submission.
         clock_ahead: by how much the sandbox's clock, which its ``Date`` header shows, is ahead; may be negative.
-        allowed_hosts: host names under which the sandbox's own pages answer, besides localhost and its address.
-        faults: the faults that are on from the start.
+        allowed_hosts: host names under which the sandbox serves its own pages, besides localhost and its address.
+        faults: the faults that are switched on at the start.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

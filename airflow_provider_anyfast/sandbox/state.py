@@ -62,7 +62,7 @@ class Sandbox:
         self.reset(settings, clock=clock)
 
     def reset(self, settings: SandboxSettings, *, clock: Callable[[], float] = time.time) -> None:
-        """Forget everything and start over with ``settings`` and ``clock``; older links stop working."""
+        """Delete everything and restart with ``settings`` and ``clock``; older links stop working."""
         shutil.rmtree(self.uploads, ignore_errors=True)
         self.uploads.mkdir(parents=True)
         self.settings = settings
@@ -84,7 +84,7 @@ class Sandbox:
         return next((asset for asset in assets if asset is not None), None)
 
     def tokens_spent(self, account: str) -> int:
-        """Return the tokens of an account's generations, refunded ones left out."""
+        """Return the tokens of an account's generations, without refunded ones."""
         now = self.clock.now()
         return sum(
             generation.spec.tokens

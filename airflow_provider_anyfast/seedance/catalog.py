@@ -1,6 +1,6 @@
 """What each Seedance model can do. Only data.
 
-A model that is not listed here is not refused: AnyFast opens new ones faster than this package learns of them.
+A model that is not listed here is not refused: AnyFast adds models faster than this package lists them.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ KnownModel = Literal[
     "doubao-seedance-1-0-lite-t2v-250428",
     "doubao-seedance-1-0-lite-i2v-250428",
 ]
-"""The models that are checked before they are paid for; any other name is sent as it is."""
+"""The models whose requests are checked before they are billed; any other name is sent unchecked."""
 RATIOS: tuple[str, ...] = get_args(Ratio)
 CHOSEN_BY_MODEL = -1
-"""The duration that leaves the length to a model that can choose it."""
+"""The duration with which a model chooses the length itself, if it can."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What one model takes.
+    """What one model accepts.
 
     Attributes:
-        resolutions: None where no source tells them.
+        resolutions: None if no source names them.
         shortest, longest: seconds of video.
-        chooses_duration: whether ``duration=-1`` is taken.
+        chooses_duration: whether ``duration=-1`` is accepted.
         images, videos, audios: how many references of each type; 0 means first and last frame only.
-        items: how many references altogether.
+        items: how many references in total.
         lone_audio: whether audio may be the only reference.
         needs_resolution: whether the resolution must be given.
-        frames_need_adaptive: whether a first frame demands ``ratio="adaptive"``.
-        reference_seconds: how long the reference videos may be together, and the audios likewise.
+        frames_need_adaptive: whether a first frame requires ``ratio="adaptive"``.
+        reference_seconds: how long all reference videos may be together, and all reference audios.
     """
 
     resolutions: tuple[str, ...] | None

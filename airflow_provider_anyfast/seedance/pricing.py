@@ -1,7 +1,7 @@
-"""What a video will cost in tokens, estimated before it is paid for, and what tokens cost in money.
+"""What a video will cost in tokens, estimated before it is billed, and what tokens cost in money.
 
-Seedance counts the pixels of all frames, by 1024, of 24 frames a second and one more (AnyFast's own example: 108,900
-tokens for 5 seconds of 720p, docs.anyfast.ai, seedance-task-query).
+Seedance counts the pixels of all frames, divided by 1024, at 24 frames a second plus one frame (AnyFast's own example:
+108,900 tokens for 5 seconds of 720p, docs.anyfast.ai, seedance-task-query).
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _SIZES: dict[str, dict[str, tuple[int, int]]] = {
     "2k": {"16:9": (2560, 1440), "4:3": (2224, 1668), "1:1": (1920, 1920), "21:9": (2940, 1260)},
     "4k": {"16:9": (3840, 2160), "4:3": (3328, 2496), "1:1": (2880, 2880), "21:9": (4412, 1892)},
 }
-"""Width and height in pixels, as Seedance publishes them; upright ratios have the same pixels, turned."""
-_UPRIGHT = {"3:4": "4:3", "9:16": "16:9"}
+"""Width and height in pixels, as Seedance publishes them; portrait ratios have width and height swapped."""
+_PORTRAIT = {"3:4": "4:3", "9:16": "16:9"}
 _RENDERED_AT = {"720p": "480p", "1080p": "720p", "2k": "1080p"}
-"""What ultra renders before it scales up; both count."""
+"""The resolution that ultra renders before it upscales; both are billed."""
 
 
 def estimate_tokens(body: Mapping[str, Any], *, longest: int, reference_seconds: int) -> int | None:
-    """Tokens of a request as it is sent; None if its resolution is not known here.
+    """Estimated tokens of a request as it is sent; None if its resolution is not listed.
 
-    What only the model will decide is taken at its most: the ratio where it is ``adaptive``, the duration where it is
-    -1, and the length of reference videos, which count as well.
+    Where the model decides, this takes the maximum: a ratio of ``adaptive``, a duration of -1, and the length of
+    reference videos, which are billed too.
 
     Args:
         body: the JSON of the submission.
         longest: seconds of the longest video that the model makes.
-        reference_seconds: seconds of reference videos that the model takes.
+        reference_seconds: seconds of reference videos that the model accepts.
     """
     resolution = str(body.get("resolution") or DEFAULT_RESOLUTION)
     pixels = pixels_of(resolution, str(body.get("ratio") or "adaptive"))
@@ -59,19 +59,19 @@ def estimate_tokens(body: Mapping[str, Any], *, longest: int, reference_seconds:
 
 
 def pixels_of(resolution: str, ratio: str) -> int | None:
-    """Of one frame; where the ratio is left to the model, the most that it can choose. None for another resolution."""
+    """Pixels of one frame, or the most that the model can choose. None for a resolution that is not listed."""
     sizes = _SIZES.get(resolution)
     if sizes is None:
         return None
-    width, height = sizes.get(_UPRIGHT.get(ratio, ratio)) or max(sizes.values(), key=lambda size: size[0] * size[1])
+    width, height = sizes.get(_PORTRAIT.get(ratio, ratio)) or max(sizes.values(), key=lambda size: size[0] * size[1])
     return width * height
 
 
 def check_budget(tokens: int | None, most: int | None) -> None:
-    """Refuses a video that is expected to cost more than ``most`` tokens, or of which that is not known.
+    """Refuses a video that is expected to cost more than ``most`` tokens, or has no estimate.
 
     Raises:
-        InvalidRequestError: saying how many tokens are expected.
+        InvalidRequestError: it names the expected tokens.
     """
     if most is not None and (tokens is None or tokens > most):
         expected = "an unknown number of tokens" if tokens is None else f"about {tokens:,} tokens"
@@ -79,7 +79,7 @@ def check_budget(tokens: int | None, most: int | None) -> None:
 
 
 def describe_estimate(tokens: int | None, price_per_million: Decimal | None) -> str:
-    """An estimate as a log line says it."""
+    """An estimate, for a log line."""
     if tokens is None:
         return "no estimate of its cost"
     cost = money(tokens, price_per_million)
@@ -87,13 +87,13 @@ def describe_estimate(tokens: int | None, price_per_million: Decimal | None) -> 
 
 
 def billed_tokens(usage: Usage) -> int | None:
-    """What AnyFast reports to have billed, up-scaling included; None if it reports nothing."""
+    """The tokens that AnyFast reports as billed, including upscaling; None if it reports none."""
     parts = (usage.total_tokens, usage.super_resolution_tokens)
     return sum(part or 0 for part in parts) if any(part is not None for part in parts) else None
 
 
 def money(tokens: int | None, price_per_million: Decimal | None) -> str | None:
-    """What ``tokens`` cost, to a hundredth of a cent, as text that keeps every digit; None where either is unknown."""
+    """What ``tokens`` cost, to a hundredth of a cent, as text that keeps every digit; None if either is unknown."""
     if tokens is None or price_per_million is None:
         return None
     return str((Decimal(tokens) * price_per_million / 1_000_000).quantize(_SMALLEST_MONEY))

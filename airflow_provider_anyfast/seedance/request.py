@@ -1,7 +1,7 @@
-"""A request for a generation: built from what a user gives, and checked before it is sent.
+"""A request for a generation, built from a user's parameters and checked before it is sent.
 
-A request is checked before it is sent, with every problem in one error. A model that is not in the table is
-sent as it is, since AnyFast opens new ones faster than this package learns of them.
+One error names every problem. A request to a model that is not in the catalog is sent unchecked, since AnyFast adds
+models faster than this package lists them.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.seedance.catalog import ModelSpec
 
 LARGEST_BODY = 64 * 1024 * 1024
-"""Bytes of a request body that AnyFast's clients have sent with success."""
+"""Bytes of a request body that AnyFast's clients have sent successfully."""
 LARGEST_SEED = 2**32 - 1
 """The models' documentation: "-1 to 2^32-1"."""
 LEFT_OUT = "data:left-out"
-"""Stands for a data URI in what a task returns: a picture in a result would be stored with every copy of it."""
+"""Replaces a data URI in a task's result, which Airflow would store with every copy of the result."""
 _ASSET_TYPES = {
     "first_frame": "Image",
     "last_frame": "Image",
@@ -46,7 +46,7 @@ _ASSET_TYPES = {
     "reference_audios": "Audio",
 }
 REFERENCES = frozenset(_ASSET_TYPES)
-"""Parameters that name images, videos and sounds."""
+"""Parameters that name images, videos and audios."""
 
 
 def _path_as_text(value: Any) -> Any:
@@ -61,7 +61,7 @@ References = Annotated[Texts, BeforeValidator(_path_as_text)]
 
 
 class VideoRequest(Parameters):
-    """One generation as a user asks for it. Strings that a template made become what AnyFast expects.
+    """A user's request for one generation. Strings from templates are converted to what AnyFast expects.
 
     A reference is an asset id in any spelling, a public URL, a data URI (images and audio) or, where ``asset_group``
     names a group, a file.
@@ -90,7 +90,7 @@ class VideoRequest(Parameters):
     extra_body: Object = Field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
-        """The JSON that AnyFast takes."""
+        """The JSON that AnyFast expects."""
         options = {
             "resolution": self.resolution,
             "ratio": self.ratio,
@@ -109,22 +109,22 @@ class VideoRequest(Parameters):
         }
 
     def given(self) -> dict[str, Any]:
-        """The parameters that differ from their defaults, as plain JSON, to ask for the same video again."""
+        """The parameters that differ from their defaults, as plain JSON, to request the same video again."""
         given: dict[str, Any] = _without_data_uris(self.model_dump(mode="json", exclude_defaults=True))
         return {"model": self.model, **given}
 
     def estimated_tokens(self) -> int | None:
-        """What the video will be billed at about, see ``cost``; None if that is not known."""
+        """The tokens that will be billed, estimated by ``pricing``; None if there is no estimate."""
         spec = MODELS.get(self.model, V2_5)
         return estimate_tokens(self.body(), longest=spec.longest, reference_seconds=spec.reference_seconds)
 
     @property
     def kind(self) -> str:
-        """What it has in common with other requests whose videos take about as long."""
+        """The properties shared with other requests whose videos take about as long."""
         return f"{self.model} {self.resolution or ''} {self.duration or ''}"
 
     def describe(self) -> str:
-        """What the video is to be, as a log line says it."""
+        """The requested video, for a log line."""
         size = f"{self.resolution or 'default resolution'}, {self.ratio or 'default ratio'}"
         seed = "random" if self.seed in (None, -1) else self.seed
         return f"{self.model}, {size}, {self.duration or 'default'} s, seed {seed}"
@@ -184,7 +184,7 @@ class VideoRequest(Parameters):
         return set(self.model_copy(update={"extra_body": {}}).body())
 
     def _encoding_problems(self) -> Iterator[Problem]:
-        """Encodes as httpx does when it sends, so that nothing can go wrong between the intent and the payment."""
+        """Encodes as httpx does when it sends, so that nothing can fail between recording the intent and sending."""
         try:
             size = len(json.dumps(self.body(), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
         except (TypeError, ValueError, RecursionError) as error:

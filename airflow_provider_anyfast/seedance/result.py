@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.responses import Asset, Generation
     from airflow_provider_anyfast.seedance.saved import SavedVideo
 
-LINK_LIFE = 24 * 3600
+LINK_LIFETIME = 24 * 3600
 """Seconds for which AnyFast's link to a finished video works (docs.anyfast.ai, seedance-task-query)."""
 
 
@@ -33,14 +33,14 @@ def video_result(
 
     Args:
         generation: AnyFast's response.
-        prompt: what was asked for, where the task knows it.
-        parameters: the request as the user gave it, likewise.
-        saved: the files, once there are any.
-        submitted_at: Unix seconds, where AnyFast does not tell.
-        estimated_tokens: what was expected before the submission, where the task knows it.
-        price: of a million tokens, where the connection names one.
+        prompt: the request's prompt, if the task knows it.
+        parameters: the request as the user gave it, if the task knows it.
+        saved: the files, if there are any.
+        submitted_at: Unix seconds, if AnyFast does not report them.
+        estimated_tokens: the estimate before the submission, if the task knows it.
+        price: of a million tokens, if the connection has one.
     """
-    expires_at = generation.finished_at + LINK_LIFE if generation.finished_at and generation.video_url else None
+    expires_at = generation.finished_at + LINK_LIFETIME if generation.finished_at and generation.video_url else None
     return {
         "generation_id": generation.generation_id or None,
         "status": generation.status or None,
@@ -65,11 +65,11 @@ def video_result(
 
 
 def describe_result(result: Mapping[str, Any]) -> str:
-    """What a video has become, as a log line says it."""
+    """A finished video, for a log line."""
     tokens = result["usage"].get("total_tokens", "an unknown number of")
     return f"seed {result['seed']}, {tokens} tokens" + (f", {result['cost']}" if result["cost"] else "")
 
 
 def asset_facts(asset: Asset) -> dict[str, Any]:
-    """An asset as plain JSON. Its link is left out: it is signed anew at every read; ``uri`` stays."""
+    """An asset as plain JSON. Its link is omitted, since every read signs a new one; ``uri`` does not change."""
     return {**asset.model_dump(exclude={"url"}), "uri": asset.uri}

@@ -1,4 +1,4 @@
-"""Submits a generation, and waits for assets of it that have only just become Active."""
+"""Submits a generation, and waits for its assets that have only just become Active."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ log = subject_logger(__name__)
 
 
 def submit(client: AnyFastClient, request: VideoRequest, guard: Guard) -> str:
-    """Submits, and answers the generation's id. Billed once.
+    """Submits a generation and returns its id. Billed once.
 
-    An asset that AnyFast's library knows already may be unknown to its models for a while, which is waited for.
+    A model may not find an asset for a while after the asset library lists it. This waits and submits again.
 
     Args:
-        client: of the account that pays.
-        request: what is to be made.
+        client: its key pays.
+        request: the generation to submit.
         guard: surrounds each submission, and none of the waits between them.
 
     Raises:
-        AssetNotFoundError: a referenced asset is not there for this key, and has not just become Active.
-        QuotaError: no money is left; it names the balance where that can be read.
+        AssetNotFoundError: this key has no such asset, or the asset did not become Active just now.
+        QuotaError: no money is left; it names the balance if that can be read.
         AnyFastError: as ``AnyFastClient.send`` does.
     """
     give_up_at = clock.now() + ACTIVE_ASSET_APPEARS
@@ -51,7 +51,7 @@ def submit(client: AnyFastClient, request: VideoRequest, guard: Guard) -> str:
 
 
 def _any_fresh(client: AnyFastClient, request: VideoRequest) -> bool:
-    """Whether an asset of the request has become Active a moment ago, as free calls tell."""
+    """Whether an asset of the request became Active a moment ago. Sends free calls."""
     ids = [endpoints.bare_asset_id(reference) for reference in request.references if "asset-" in reference]
     return any(_is_fresh(client, asset_id) for asset_id in ids)
 

@@ -15,7 +15,7 @@ from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.parameters import Flag, Seconds, TaskParameters, check_literals
-from airflow_provider_anyfast.polling.poller import Ended, Finished, GaveUp, JobT, Poller, TimedOut, Trouble, Wait
+from airflow_provider_anyfast.polling.poller import Ended, FailedPolls, Finished, GaveUp, JobT, Poller, TimedOut, Wait
 from airflow_provider_anyfast.sensors.memory import Memory
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
             if self._poller is None:
                 self._poller = trigger.poller()
                 if memory:
-                    self._poller.trouble = memory.trouble
+                    self._poller.failed_polls = memory.failed_polls
             step = self._poll(trigger, self._poller)
             if memory:
-                memory.save(self._poller.trouble if isinstance(step, Wait) else Trouble())
+                memory.save(self._poller.failed_polls if isinstance(step, Wait) else FailedPolls())
             if isinstance(step, GaveUp):
                 raise self.wait_error(trigger, step.error)
             if isinstance(step, TimedOut):
@@ -139,6 +139,6 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         """One poll, and what the poller makes of its result."""
         with self.connect() as client:
             try:
-                return poller.on_answer(client.send_once(trigger.call(trigger.job_id)), clock.now())
+                return poller.on_response(client.send_once(trigger.call(trigger.job_id)), clock.now())
             except AnyFastError as error:
                 return poller.on_error(error, clock.now())

@@ -120,7 +120,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
 
     def is_over(self, watch: Watch[JobT], now: float) -> bool:
         """Whether the task has something to do."""
-        if self.jobs and (len(watch.ended) >= (self.min_finished or len(self.jobs)) or watch.is_hopeless):
+        if self.jobs and (len(watch.ended) >= (self.min_finished or len(self.jobs)) or watch.is_blocked):
             return True
         if self.resume_at is None:
             return not self.jobs
@@ -188,9 +188,9 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         try:
             job = await client.send_once(self.call(job_id))
         except Exception as error:  # noqa: BLE001 - the watch judges it
-            ended = watch.failed(job_id, error, clock.now())
+            ended = watch.on_error(job_id, error, clock.now())
         else:
-            ended = watch.answered(job_id, job, clock.now())
+            ended = watch.on_response(job_id, job, clock.now())
         if isinstance(ended, Finished):
             self.trigger_class.learn(self.anyfast_conn_id, self.kind, ended.job, self._created_at[job_id])
         elif isinstance(ended, GaveUp):

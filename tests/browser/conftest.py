@@ -1,4 +1,4 @@
-"""Debian's Chromium in front of one Airflow and one sandbox, and what it saw as pictures in ``.browser/``."""
+"""Debian's Chromium with one Airflow and one sandbox; screenshots go to ``.browser/``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUIET = (
     "--disable-sync",
     "--no-first-run",
 )
-"""Keeps Chromium from asking for anything but the pages under test."""
+"""Keeps Chromium from requesting anything except the pages under test."""
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def picture() -> Callable[[Page, str], None]:
-    """Takes a picture of a page, small enough for a repository."""
+    """Takes a screenshot of a page, small enough for a repository."""
     PICTURES.mkdir(exist_ok=True)
 
     def take(page: Page, name: str) -> None:

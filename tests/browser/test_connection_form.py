@@ -58,7 +58,7 @@ def test_a_connection_is_filled_in_saved_and_read_back_with_its_key_masked(
         expect(_extra(form, label)).to_have_value(value)
     picture(page, "connection-read-back")
 
-    # Saved again as it is shown, the key is still the key: the sandbox lets it in, now that no proxy is in the way.
+    # After the masked form is saved again, the key still works: the sandbox accepts it, now without a proxy.
     _extra(form, "Proxy").fill("")
     form.get_by_role("button", name="Save").click()
     expect(form).to_be_hidden()
@@ -72,6 +72,6 @@ def _open_extras(form: Locator) -> None:
 
 
 def _extra(form: Locator, label: str) -> Locator:
-    """The field with this label: Airflow ties only those of numbers to theirs."""
+    """The field with this label: Airflow associates only number fields with their labels."""
     group = form.get_by_role("group").filter(has=form.page.get_by_text(label, exact=True))
     return group.get_by_role("textbox").or_(group.get_by_role("spinbutton"))

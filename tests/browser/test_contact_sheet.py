@@ -1,4 +1,4 @@
-"""The report of a table: a page without a server that plays every video, of three rows and of thousands."""
+"""The report of a table: a static page that plays every video, for three rows and for thousands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_contact_sheet_of_a_table_plays_its_videos(
     expect(cards).to_have_count(3)
     picture(page, "contact-sheet")
     for card in cards.all():
-        card.scroll_into_view_if_needed()  # a card has its player while it is in sight
+        card.scroll_into_view_if_needed()  # a card only has its player while it is visible
         video = card.locator("video")
         video.evaluate("video => video.play()")
         page.wait_for_function("video => video.currentTime > 0.5", arg=video.element_handle())

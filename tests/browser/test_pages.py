@@ -1,4 +1,4 @@
-"""What a newcomer sees: the examples with their docs, a run with its video, and what it cost."""
+"""What a new user sees: the examples with their docs, a run with its video, and its cost."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
     form.locator("[name=element_prompt]").fill(PROMPT)
     form.locator("[name=element_output_folder]").fill(str(tmp_path))
     picture(page, "trigger-form")
-    with page.expect_response("**/dagRuns") as answer:
+    with page.expect_response("**/dagRuns") as response:
         form.get_by_role("button", name="Trigger", exact=True).click()
-    run_id = answer.value.json()["dag_run_id"]
+    run_id = response.value.json()["dag_run_id"]
     assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=100) == "success"
 
     page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}")
     for task_id in ("group", "picture", "submit", "wait", "download"):
         expect(page.get_by_role("link", name=task_id, exact=True).first).to_be_visible()
     picture(page, "run")
-    # Airflow stores a link a moment after the state, and shows it among the details.
+    # Airflow stores a link a moment after the state, and shows it in the details.
     task = TaskRef(DAG_ID, run_id, "download")
     wait_until(lambda: airflow.rest.links(task)["Open video"], "the link to the video", seconds=20)
     page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/download/details")
     link = page.get_by_role("link", name="Open video")
-    expect(link).to_be_visible(timeout=30_000)  # the page asks for a task's links after everything else
+    expect(link).to_be_visible(timeout=30_000)  # the page requests a task's links last
     picture(page, "task-instance")
     link.click()
     _expect_to_play(page.locator("video.player"))
@@ -84,7 +84,7 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
 
 
 def _expect_to_play(video: Locator) -> None:
-    """It can be decoded and goes on."""
+    """The video can be decoded and plays."""
     video.evaluate("video => video.play()")
     video.page.wait_for_function("video => video.currentTime > 0.5", arg=video.element_handle())
     assert video.evaluate("video => [video.error, video.duration]") == [None, 4]

@@ -1,4 +1,4 @@
-"""Drafts are approved on the Videos page, or in Airflow's own form, and only these become finals."""
+"""Drafts are approved on the Videos page or in Airflow's own form, and only approved ones become finals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRAFTS, FINALS = "480p", "1080p"
 
 
 class Review:
-    """A run of the example, from its drafts on."""
+    """A run of the example, from its drafts to its finals."""
 
     def __init__(self, airflow: LocalAirflow, anyfast: LocalSandbox, table: Path, folder: str, *products: str) -> None:
         """Start a run, whose videos go to ``folder``."""
@@ -38,17 +38,17 @@ class Review:
         self.run_id = airflow.rest.trigger(DAG_ID, {"rows": str(table), "output_folder": folder})
 
     def address(self, place: str) -> str:
-        """A page about the run, once it waits for a person."""
+        """The URL of a page about the run, once it waits for a person."""
         review = TaskRef(DAG_ID, self.run_id, "review")
         self._airflow.rest.wait_for_task(review, "awaiting_input", "deferred", seconds=150)
         return f"{self._airflow.url}/dags/{DAG_ID}/runs/{quote(self.run_id, safe='')}/{place}"
 
     def end(self) -> str:
-        """The state of the run, which has its answer."""
+        """The final state of the run after its review."""
         return self._airflow.rest.wait_for_run(DAG_ID, self.run_id, seconds=150)
 
     def billed(self, resolution: str) -> list[str]:
-        """The prompts of its videos of one resolution, each as often as it was billed."""
+        """The prompts of its billed videos of one resolution."""
         everything = self._anyfast.account()["generations"]
         return [
             found["prompt"].strip()
@@ -59,7 +59,7 @@ class Review:
 
 
 def videos_of(page: Page) -> FrameLocator:
-    """The tab "Videos", which is a page within Airflow's own."""
+    """The tab "Videos", a page inside Airflow's page."""
     return page.frame_locator("iframe[title=Videos]")
 
 
@@ -119,7 +119,7 @@ def test_four_of_twelve_drafts_in_s3_are_approved_with_a_note_and_become_finals(
     assert len([key for key in stored if "/finals/" in key and key.endswith(".mp4")]) == 4
 
 
-def test_airflows_own_form_serves_too_and_what_is_rejected_costs_its_draft_alone(
+def test_airflows_own_form_also_works_and_a_rejected_draft_costs_no_final(
     airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path, page: Page, picture: Callable[[Page, str], None]
 ) -> None:
     by_form = Review(airflow, anyfast, tmp_path / "form.csv", str(tmp_path / "form"), "mirror", "candle")

@@ -1,4 +1,4 @@
-"""Drives both clients over the same scripted answers and tells what they did."""
+"""Drives both clients with the same scripted responses, and records what they did."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Step = httpx.Response | Exception
 
 
 class SentBody(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that comes from the network, chunk by chunk."""
+    """A body that arrives from the network, chunk by chunk."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -42,7 +42,7 @@ class SentBody(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 class BrokenBody(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """An answer that breaks off after its first bytes."""
+    """A response that is cut off after its first bytes."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b'{"id": '
@@ -55,7 +55,7 @@ class BrokenBody(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 @dataclass(frozen=True)
 class Sent:
-    """One request as it left the client."""
+    """One request as the client sent it."""
 
     method: str
     url: str
@@ -67,23 +67,23 @@ class Sent:
 
 @dataclass(frozen=True)
 class DriverRun:
-    """What a driver did: its requests, its waits in seconds, and its end."""
+    """What a driver did: its requests, its waits in seconds, and its result or error."""
 
     sent: tuple[Sent, ...]
     waits: tuple[float, ...]
-    answer: Any = None
+    result: Any = None
     error: AnyFastError | None = None
 
     @property
     def comparable(self) -> tuple[Any, ...]:
-        """Everything that must be the same for both drivers, comparable."""
+        """Everything that must be equal for both drivers, in comparable form."""
         error = self.error
-        end = (type(error), str(error), error.__dict__) if error else (None, self.answer, None)
+        end = (type(error), str(error), error.__dict__) if error else (None, self.result, None)
         return (self.sent, self.waits, *end)
 
 
 class Service:
-    """Answers with one step after another; the last one goes on for ever."""
+    """Responds with one step after another; the last one repeats."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = list(steps)
@@ -116,7 +116,7 @@ class ScriptedClient(AnyFastClient):
 
 
 class ScriptedAsyncClient(AsyncAnyFastClient):
-    """The asynchronous client, wired likewise."""
+    """The asynchronous client, wired to a scripted service in place of the network."""
 
     def __init__(self, service: Service, settings: Settings = SETTINGS) -> None:
         self._service = service
@@ -127,25 +127,25 @@ class ScriptedAsyncClient(AsyncAnyFastClient):
 
 
 def _wired(options: dict[str, Any], service: Service) -> dict[str, Any]:
-    """The client's own options for httpx, apart from those for a network that is not there."""
+    """The client's options for httpx, except those for a real network."""
     kept = {name: value for name, value in options.items() if name not in ("verify", "proxy")}
     return {**kept, "transport": httpx.MockTransport(service.handle)}
 
 
 def drive(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> DriverRun:
-    """``work``, a call or a flow, by the synchronous client."""
+    """Sends ``work``, a call or a flow, with the synchronous client."""
     with held_clock() as time:
         service = Service(steps)
         try:
             with ScriptedClient(service, settings) as client:
-                answer = client.send(work) if isinstance(work, Call) else client.run(work)
+                result = client.send(work) if isinstance(work, Call) else client.run(work)
         except AnyFastError as error:
             return DriverRun(tuple(service.sent), tuple(time.sleeps), error=error)
-        return DriverRun(tuple(service.sent), tuple(time.sleeps), answer)
+        return DriverRun(tuple(service.sent), tuple(time.sleeps), result)
 
 
 def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS) -> DriverRun:
-    """``work``, a call or a flow, by the asynchronous client."""
+    """Sends ``work``, a call or a flow, with the asynchronous client."""
 
     async def run(service: Service) -> Any:
         async with ScriptedAsyncClient(service, settings) as client:
@@ -154,21 +154,21 @@ def drive_async(work: Any, steps: Sequence[Step], settings: Settings = SETTINGS)
     with held_clock() as time:
         service = Service(steps)
         try:
-            answer = asyncio.run(run(service))
+            result = asyncio.run(run(service))
         except AnyFastError as error:
             return DriverRun(tuple(service.sent), tuple(time.sleeps), error=error)
-        return DriverRun(tuple(service.sent), tuple(time.sleeps), answer)
+        return DriverRun(tuple(service.sent), tuple(time.sleeps), result)
 
 
 def drive_both(make: Callable[[], Any], steps: Sequence[Step], settings: Settings = SETTINGS) -> DriverRun:
-    """What both drivers did, which must be the same; ``make`` makes the call or the flow."""
+    """Sends the call or flow that ``make`` returns with both drivers, which must do the same."""
     run, run_async = drive(make(), steps, settings), drive_async(make(), steps, settings)
     assert run.comparable == run_async.comparable
     return run
 
 
 class held_clock:  # noqa: N801 - a context manager, used like a function
-    """A fake clock in place of the client's, and chance that falls the same way each time."""
+    """A fake clock in place of the client's, and a fixed random seed."""
 
     def __enter__(self) -> FakeClock:
         self._patch = pytest.MonkeyPatch()

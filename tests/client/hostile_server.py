@@ -1,4 +1,4 @@
-"""A server on a raw socket that answers as no honest one would."""
+"""A server on a raw socket that misbehaves."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Peer:
-    """One accepted connection, as a behaviour sees it."""
+    """One accepted connection, as a behavior sees it."""
 
     def __init__(self, connection: socket.socket, over: threading.Event) -> None:
         self._connection = connection
         self._over = over
 
     def request(self) -> str:
-        """The head of the request, whose body is read as well; empty if the client has gone."""
+        """Reads a request and returns its head; empty if the client has disconnected."""
         received = b""
         while b"\r\n\r\n" not in received:
             chunk = self._connection.recv(65536)
@@ -38,7 +38,7 @@ class Peer:
         self._connection.sendall(data)
 
     def drip(self, data: bytes, pause: float = 0.03) -> None:
-        """Send byte for byte, which keeps every limit of a single read from being reached."""
+        """Send byte by byte, so that no limit of a single read is reached."""
         for byte in data:
             self.send(bytes([byte]))
             if self._over.wait(pause):
@@ -53,18 +53,18 @@ class Peer:
             self.send(data)
 
     def hang(self) -> None:
-        """Neither answer nor close."""
+        """Neither respond nor close."""
         self._over.wait()
 
     def reset(self) -> None:
-        """End with an RST in place of a FIN."""
+        """Close with an RST in place of a FIN."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
 
 
 @contextmanager
 def hostile_server(behave: Callable[[Peer], None]) -> Iterator[str]:
-    """The address (``host:port``) of a server that treats every connection as ``behave`` does."""
+    """The address (``host:port``) of a server that handles every connection with ``behave``."""
     over = threading.Event()
     connections: list[socket.socket] = []
     threads: list[threading.Thread] = []

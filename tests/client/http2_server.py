@@ -1,4 +1,4 @@
-"""A small HTTP/2 server over TLS, whose streams a test answers one by one."""
+"""A small HTTP/2 server over TLS, in which a test responds to each stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """One request: its path, and the ways to answer it."""
+    """One request: its path, and the methods to respond to it."""
 
     def __init__(self, state: h2.connection.H2Connection, writer: asyncio.StreamWriter, number: int, path: str) -> None:
         self.path = path
@@ -39,8 +39,8 @@ class Stream:
 
 
 @asynccontextmanager
-async def http2_server(answer: Callable[[Stream], Awaitable[None]]) -> AsyncIterator[str]:
-    """The address (``https://host:port``) of a server that lets ``answer`` serve each stream in a task of its own."""
+async def http2_server(handle: Callable[[Stream], Awaitable[None]]) -> AsyncIterator[str]:
+    """The address (``https://host:port``) of a server that calls ``handle`` in a new task for each stream."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,7 +51,7 @@ async def http2_server(answer: Callable[[Stream], Awaitable[None]]) -> AsyncIter
             for event in state.receive_data(data):
                 if isinstance(event, h2.events.RequestReceived):
                     path = dict(event.headers)[b":path"].decode()
-                    tasks.add(asyncio.ensure_future(answer(Stream(state, writer, event.stream_id, path))))
+                    tasks.add(asyncio.ensure_future(handle(Stream(state, writer, event.stream_id, path))))
             writer.write(state.data_to_send())
         writer.close()
 
@@ -69,10 +69,10 @@ async def http2_server(answer: Callable[[Stream], Awaitable[None]]) -> AsyncIter
 
 
 @contextmanager
-def http2_server_in_thread(answer: Callable[[Stream], Awaitable[None]]) -> Iterator[str]:
+def http2_server_in_thread(handle: Callable[[Stream], Awaitable[None]]) -> Iterator[str]:
     """The same server in a thread of its own."""
     loop = asyncio.new_event_loop()
-    server = http2_server(answer)
+    server = http2_server(handle)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     url = asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()

@@ -1,4 +1,4 @@
-"""The pages about a key's money are read tolerantly, and asked for only as often as the gateway allows."""
+"""The billing pages are parsed tolerantly, and requested only as often as the gateway allows."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ CHARGE = {"created_at": AT, "type": 2, "model_name": "seedance", "quota": 250, "
         ({**CHARGE, "quota": "much", "type": None}, LogRow(AT, 0, "seedance", 0, "r1")),
     ],
 )
-def test_a_row_is_read_in_every_shape_that_gateways_write(row: dict[str, Any], expected: LogRow) -> None:
+def test_a_row_is_read_in_every_format_of_the_gateways(row: dict[str, Any], expected: LogRow) -> None:
     assert parse_billing_log({"success": True, "data": [row]}) == (expected,)
     assert parse_billing_log({"success": True, "data": {"items": [row], "total": 1}}) == (expected,)
 
 
 @pytest.mark.parametrize("row", [None, 5, "row", [], {}, {**CHARGE, "created_at": 0}, {**CHARGE, "created_at": "soon"}])
-def test_a_row_without_a_time_is_left_out(row: Any) -> None:
+def test_a_row_without_a_time_is_skipped(row: Any) -> None:
     assert parse_billing_log({"data": [row, CHARGE]}) == (LogRow(AT, 2, "seedance", 250, "r1"),)
 
 
 @pytest.mark.parametrize("body", [None, [], "text", {}, {"data": None}, {"data": 5}, {"success": False, "data": []}])
 @pytest.mark.parametrize("parse", [parse_billing_log, parse_key_usage, parse_prices])
-def test_a_page_of_another_shape_is_none(parse: Callable[[Any], Any], body: Any) -> None:
+def test_a_page_in_another_format_is_an_error(parse: Callable[[Any], Any], body: Any) -> None:
     with pytest.raises(UnexpectedAnswerError):
         parse(body)
 
 
-def test_a_balance_is_read_and_told_in_one_sentence() -> None:
+def test_a_balance_is_described_in_one_sentence() -> None:
     data = {"name": "key", "total_granted": 1000, "total_used": 250, "total_available": 750, "unlimited_quota": False}
     usage = parse_key_usage({"code": True, "data": {**data, "expires_at": 0}})
     assert (usage.granted, usage.used, usage.available, usage.expires_at) == (1000, 250, 750, None)
@@ -60,7 +60,7 @@ def test_a_balance_is_read_and_told_in_one_sentence() -> None:
     assert "no limit of its own" in str(parse_key_usage({"data": {**data, "unlimited_quota": True}}))
 
 
-def test_prices_are_exact_and_what_is_no_price_is_left_open() -> None:
+def test_prices_are_exact_and_invalid_ones_are_none() -> None:
     rules = [{"type": "video", "inputPrice": 0.1, "outputPrice": "0.7"}, {"type": "audio", "inputPrice": "free"}, 5]
     models = [{"model_name": "seedance", "billing_config": {"rules": rules}}, {"model_name": "other"}, {}, None]
     seedance, other = parse_prices({"data": models})
@@ -80,7 +80,7 @@ def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         httpx.Response(404, json={"error": {"message": "Invalid URL"}}),
         httpx.Response(404, text="<html>not found</html>"),
@@ -93,12 +93,12 @@ def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["404", "404 in HTML", "401", "403", "429", "HTML", "no success", "another shape"],
 )
-def test_a_page_that_is_not_offered_is_asked_for_once_and_said_once(
-    answer: httpx.Response, caplog: pytest.LogCaptureFixture
+def test_a_page_that_is_not_offered_is_requested_and_logged_once(
+    response: httpx.Response, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = Service([answer])
+    service = Service([response])
     with caplog.at_level(logging.INFO), ScriptedClient(service) as client:
-        assert [billing_pages.ask(client, endpoints.billing_log()) for _ in range(3)] == [None] * 3
+        assert [billing_pages.read_page(client, endpoints.billing_log()) for _ in range(3)] == [None] * 3
         assert not billing_pages.is_offered(client, endpoints.billing_log())
         assert billing_pages.is_offered(client, endpoints.key_usage())
     assert len(service.sent) == 1
@@ -106,19 +106,19 @@ def test_a_page_that_is_not_offered_is_asked_for_once_and_said_once(
 
 
 @pytest.mark.parametrize("trouble", [httpx.Response(502, text="bad gateway"), httpx.ReadTimeout("slow")])
-def test_a_passing_fault_switches_no_page_off(trouble: httpx.Response | Exception) -> None:
+def test_a_temporary_failure_does_not_switch_a_page_off(trouble: httpx.Response | Exception) -> None:
     service = Service([trouble, httpx.Response(200, json=LOG)])
     with ScriptedClient(service) as client:
-        assert billing_pages.ask(client, endpoints.billing_log()) is None
-        assert billing_pages.ask(client, endpoints.billing_log()) == ()
+        assert billing_pages.read_page(client, endpoints.billing_log()) is None
+        assert billing_pages.read_page(client, endpoints.billing_log()) == ()
 
 
-def test_a_key_is_asked_about_at_most_twenty_times_in_twenty_minutes(fake_clock: FakeClock) -> None:
+def test_at_most_twenty_requests_for_a_key_are_sent_in_twenty_minutes(fake_clock: FakeClock) -> None:
     service = Service([httpx.Response(200, json=LOG)])
     with ScriptedClient(service) as client:
         for _ in range(30):
-            billing_pages.ask(client, endpoints.billing_log())
+            billing_pages.read_page(client, endpoints.billing_log())
         assert len(service.sent) == 20
         fake_clock.advance(20 * 60 + 1)
-        assert billing_pages.ask(client, endpoints.billing_log()) == ()
+        assert billing_pages.read_page(client, endpoints.billing_log()) == ()
     assert len(service.sent) == 21

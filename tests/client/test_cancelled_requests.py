@@ -1,4 +1,4 @@
-"""A caller that is cancelled takes its request along only where the request would not end by itself."""
+"""A cancelled caller cancels its request only if the request does not end by itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def cancel_one(handle: Callable[[httpx.Request], Coroutine[None, None, httpx.Response]], flying: asyncio.Event) -> None:
-    """Cancel the caller of a request once it is on its way, and wait for the caller's end."""
+    """Cancel the caller of a request in flight, and wait until the caller has ended."""
 
     async def run() -> None:
         async with AsyncAnyFastClient(SETTINGS) as client:
@@ -32,20 +32,20 @@ def cancel_one(handle: Callable[[httpx.Request], Coroutine[None, None, httpx.Res
     asyncio.run(run())
 
 
-def test_a_request_that_is_on_its_way_is_let_end() -> None:
+def test_a_request_in_flight_may_end() -> None:
     flying, ends = asyncio.Event(), []
 
     async def handle(_request: httpx.Request) -> httpx.Response:
         flying.set()
         await asyncio.sleep(0.05)
-        ends.append("answered")
+        ends.append("finished")
         return httpx.Response(200, stream=SentBody(b'{"data": []}'))
 
     cancel_one(handle, flying)
-    assert ends == ["answered"]
+    assert ends == ["finished"]
 
 
-def test_a_failure_that_nobody_waits_for_any_more_disturbs_nobody() -> None:
+def test_a_failure_after_the_cancellation_is_ignored() -> None:
     flying, ends = asyncio.Event(), []
 
     async def handle(_request: httpx.Request) -> httpx.Response:
@@ -59,11 +59,9 @@ def test_a_failure_that_nobody_waits_for_any_more_disturbs_nobody() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_request_that_does_not_end_is_cancelled_as_often_as_it_takes(
-    times: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(network, "SECONDS_TO_END", 0.01)
-    flying, told = asyncio.Event(), []
+def test_a_request_that_does_not_end_is_cancelled_until_it_does(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "CANCEL_GRACE", 0.01)
+    flying, ended = asyncio.Event(), []
 
     async def handle(_request: httpx.Request) -> httpx.Response:
         flying.set()
@@ -71,8 +69,8 @@ def test_a_request_that_does_not_end_is_cancelled_as_often_as_it_takes(
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                told.append("cancelled")
+                ended.append("cancelled")
         raise asyncio.CancelledError
 
     cancel_one(handle, flying)
-    assert told == ["cancelled"] * times
+    assert ended == ["cancelled"] * times

@@ -1,4 +1,4 @@
-"""Each call goes where AnyFast's documentation says, carries what it says, and is known as billed or free."""
+"""Each call has the path and the body that AnyFast's documentation describes, and is marked as billed or free."""
 
 from __future__ import annotations
 
@@ -92,22 +92,22 @@ CALLS: dict[str, tuple[Call[Any], Given]] = {
 
 
 @pytest.mark.parametrize(("call", "given"), CALLS.values(), ids=CALLS.keys())
-def test_a_call_is_what_the_documentation_says(call: Call[Any], given: Given) -> None:
+def test_a_call_matches_the_documentation(call: Call[Any], given: Given) -> None:
     assert (call.method, call.path, call.json, call.billed) == given
 
 
-def test_only_a_submission_holds_its_answer_back() -> None:
+def test_only_a_submission_is_a_long_poll() -> None:
     assert [name for name, (call, _) in CALLS.items() if call.long_poll] == ["submit"]
 
 
-def test_a_file_goes_with_its_type_and_without_a_url() -> None:
+def test_a_file_is_sent_with_its_type_and_without_a_url() -> None:
     upload = Upload("a.mp4", io.BytesIO(b"video"), "video/mp4")
     call = endpoints.create_asset(group_id="group-1", name="a", asset_type="Video", upload=upload)
     assert call.json == {"model": "volc-asset-video", "GroupId": "group-1", "Name": "a", "AssetType": "Video"}
     assert call.upload is upload
 
 
-def test_the_body_of_a_call_is_not_shown() -> None:
+def test_the_repr_of_a_call_omits_its_body() -> None:
     shown = repr(endpoints.submit_generation({"model": "seedance", "content": ["data:image/png;base64,AAAA"]}))
     assert "AAAA" not in shown
 
@@ -115,7 +115,7 @@ def test_the_body_of_a_call_is_not_shown() -> None:
 @pytest.mark.parametrize(
     "spelling", ["asset-1", "asset://asset-1", "Asset://asset-1", "ASSET://asset-1", "  asset://asset-1 ", " asset-1\n"]
 )
-def test_an_asset_is_known_by_any_spelling(spelling: str) -> None:
+def test_an_asset_id_is_read_from_any_spelling(spelling: str) -> None:
     assert endpoints.bare_asset_id(spelling) == "asset-1"
     assert endpoints.get_asset(spelling).json == {"Id": "asset-1"}
     assert (endpoints.delete_asset(spelling).json or {})["Id"] == "asset-1"
@@ -123,7 +123,7 @@ def test_an_asset_is_known_by_any_spelling(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("reference", ["https://host/asset-1.png", "data:image/png;base64,AAAA", ""])
-def test_what_is_no_asset_stays_as_it_is(reference: str) -> None:
+def test_other_text_is_not_changed(reference: str) -> None:
     assert endpoints.bare_asset_id(reference) == reference
 
 
@@ -136,28 +136,28 @@ def test_what_is_no_asset_stays_as_it_is(reference: str) -> None:
         ("a:b@c=d", "/v1/video/generations/a%3Ab%40c%3Dd"),
     ],
 )
-def test_a_generation_id_stays_one_part_of_the_path(generation_id: str, path: str) -> None:
+def test_a_generation_id_is_one_segment_of_the_path(generation_id: str, path: str) -> None:
     assert endpoints.query_generation(generation_id).path == path
 
 
 @pytest.mark.parametrize("generation_id", ["", "  ", "a/../b", "..", "../x", "x?y=1#z", "a b", "\x00", "é", "x" * 300])
-def test_what_is_no_generation_id_is_never_asked_for(generation_id: str) -> None:
+def test_an_invalid_generation_id_is_never_queried(generation_id: str) -> None:
     with pytest.raises(InvalidRequestError, match="generation_id"):
         endpoints.query_generation(generation_id)
 
 
 class Library:
-    """Answers a listing page by page; ``total`` is what it tells, None if it tells nothing."""
+    """Serves a listing page by page; ``total`` is the reported total, None to omit it."""
 
     def __init__(self, ids: list[str], *, total: int | None = None, repeats_last: bool = False) -> None:
         self.ids = ids
         self.total = total
         self.repeats_last = repeats_last
-        self.asked: list[dict[str, Any]] = []
+        self.bodies: list[dict[str, Any]] = []
 
     def page(self, call: Call[Any]) -> Any:
         body = dict(call.json or {})
-        self.asked.append(body)
+        self.bodies.append(body)
         number = body["PageNumber"]
         if self.repeats_last:
             number = min(number, max(1, -(-len(self.ids) // body["PageSize"])))
@@ -173,7 +173,7 @@ class Library:
                 call = flow.send(self.page(call))
             except StopIteration as finished:
                 return [item.id for item in finished.value]
-        pytest.fail(f"the listing asked for more than {limit} pages")
+        pytest.fail(f"the listing requested more than {limit} pages")
 
 
 @pytest.fixture(params=[endpoints.list_assets, endpoints.list_asset_groups], ids=["assets", "groups"])
@@ -200,22 +200,22 @@ def some_ids(count: int) -> list[str]:
         (250, None, 4),
     ],
 )
-def test_a_listing_reads_every_page_and_no_more(listing: Any, count: int, total: int | None, pages: int) -> None:
+def test_a_listing_reads_every_page_once(listing: Any, count: int, total: int | None, pages: int) -> None:
     library = Library(some_ids(count), total=total)
     assert library.read(listing()) == library.ids
-    assert len(library.asked) == pages
-    assert [body["PageNumber"] for body in library.asked] == list(range(1, pages + 1))
-    assert {body["PageSize"] for body in library.asked} == {100}
+    assert len(library.bodies) == pages
+    assert [body["PageNumber"] for body in library.bodies] == list(range(1, pages + 1))
+    assert {body["PageSize"] for body in library.bodies} == {100}
 
 
 def test_a_total_that_counts_what_the_key_cannot_see_ends_with_the_empty_page(listing: Any) -> None:
     library = Library(some_ids(150), total=1000)
     assert library.read(listing()) == library.ids
-    assert len(library.asked) == 3
+    assert len(library.bodies) == 3
 
 
 @pytest.mark.parametrize("total", [None, 1000])
-def test_a_service_that_repeats_its_last_page_does_not_hold_a_listing_for_ever(listing: Any, total: int | None) -> None:
+def test_a_listing_ends_if_the_service_repeats_its_last_page(listing: Any, total: int | None) -> None:
     library = Library(some_ids(150), total=total, repeats_last=True)
     assert library.read(listing()) == library.ids
 
@@ -231,22 +231,22 @@ def test_an_item_that_moves_to_the_next_page_is_listed_once(listing: Any) -> Non
 
 
 def _after(flow: Flow[list[Any]], first: Any) -> Flow[list[Any]]:
-    """The rest of a flow that has been sent its first answer."""
+    """The rest of a flow after its first result."""
     call = flow.send(first)
     while True:
-        answer = yield call
+        result = yield call
         try:
-            call = flow.send(answer)
+            call = flow.send(result)
         except StopIteration as finished:
             return finished.value  # type: ignore[no-any-return]  # Flow's third type
 
 
-@given(count=st.integers(0, 320), told=st.none() | st.integers(0, 400), repeats=st.booleans())
-def test_a_listing_always_ends_and_never_repeats_an_item(count: int, told: int | None, repeats: bool) -> None:  # noqa: FBT001 - hypothesis names it
-    library = Library(some_ids(count), total=told, repeats_last=repeats)
+@given(count=st.integers(0, 320), total=st.none() | st.integers(0, 400), repeats=st.booleans())
+def test_a_listing_always_ends_and_never_repeats_an_item(count: int, total: int | None, repeats: bool) -> None:  # noqa: FBT001 - hypothesis names it
+    library = Library(some_ids(count), total=total, repeats_last=repeats)
     found = library.read(endpoints.list_assets())
     assert len(set(found)) == len(found)
-    if told is None or told >= count:
+    if total is None or total >= count:
         assert found == library.ids
 
 
@@ -261,7 +261,7 @@ def test_a_listing_always_ends_and_never_repeats_an_item(count: int, told: int |
         ({"group_type": None, "name": "", "group_ids": ()}, {}),
     ],
 )
-def test_a_listing_filters_by_what_is_given(listing: Any, given: dict[str, Any], filters: dict[str, Any]) -> None:
+def test_a_listing_sends_the_given_filters(listing: Any, given: dict[str, Any], filters: dict[str, Any]) -> None:
     call = next(listing(**given))
     assert call.json["Filter"] == filters
     assert call.json["model"] == "volc-asset"

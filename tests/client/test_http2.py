@@ -1,4 +1,4 @@
-"""Over HTTP/2 all requests share one connection: a slow answer must end there too, and no log may hold the key."""
+"""Over HTTP/2 all requests share one connection: slow responses also time out there, and no log contains the key."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def serve(stream: Stream) -> None:
     stream.data(GOOD, last=True)
 
 
-def test_slow_answers_end_and_the_connection_serves_others_again() -> None:
-    async def ask(client: AsyncAnyFastClient, generation_id: str) -> str:
+def test_slow_responses_end_and_the_connection_serves_others_again() -> None:
+    async def send(client: AsyncAnyFastClient, generation_id: str) -> str:
         try:
             return (await client.send_once(endpoints.query_generation(generation_id))).status
         except AnyFastError as error:
@@ -45,23 +45,23 @@ def test_slow_answers_end_and_the_connection_serves_others_again() -> None:
 
     async def run() -> None:
         async with http2_server(serve) as url, AsyncAnyFastClient(settings(url, timeout=2.5)) as client:
-            assert await ask(client, "asyntask_0") == "QUEUED"
+            assert await send(client, "asyntask_0") == "QUEUED"
             begun = time.monotonic()
-            slow = await asyncio.gather(*(ask(client, f"slow_{number}") for number in range(STREAMS)))
+            slow = await asyncio.gather(*(send(client, f"slow_{number}") for number in range(STREAMS)))
             assert set(slow) == {NoAnswerError.__name__}
             assert time.monotonic() - begun < 20.0
-            assert await ask(client, "asyntask_1") == "QUEUED"
+            assert await send(client, "asyntask_1") == "QUEUED"
 
     asyncio.run(run())
 
 
 def everything(caplog: pytest.LogCaptureFixture) -> str:
-    """All that was logged, apart from the header blocks that the server in this process reads."""
+    """Everything that was logged, except the header blocks that the server in this process reads."""
     messages = (record.getMessage() for record in caplog.records)
     return "\n".join(message for message in messages if not message.startswith("Decod"))
 
 
-def test_no_log_of_any_library_holds_the_key_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_log_of_any_library_contains_the_key_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         async with http2_server(serve) as url:
             caplog.set_level(logging.DEBUG)
@@ -82,7 +82,7 @@ def test_no_log_of_any_library_holds_the_key_at_any_level(caplog: pytest.LogCapt
         assert form not in everything(caplog)
 
 
-def test_header_compression_is_silent_for_this_client_and_for_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_this_client_silences_the_log_of_header_compression(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with AnyFastClient(settings("https://anyfast.test")):
         pass

@@ -1,4 +1,4 @@
-"""Why a job failed, in words that tell whether another try can help."""
+"""Why a job failed, as an error that says whether another try can help."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def failed(code: str = "", message: str = "") -> AnyFastError:
         ("", "", GenerationFailedError),
     ],
 )
-def test_a_failed_generation_tells_whether_another_try_can_help(
+def test_a_failed_generation_says_whether_another_try_can_help(
     code: str, message: str, kind: type[AnyFastError]
 ) -> None:
     error = failed(code, message)
@@ -63,7 +63,7 @@ def test_a_failure_says_what_happened_what_it_cost_and_what_comes_next() -> None
     assert "Change the parameters" in str(failed("InvalidParameter"))
 
 
-def test_a_failure_shows_no_signature() -> None:
+def test_a_failure_does_not_show_signatures() -> None:
     assert "ab12" not in str(failed("", "cannot read https://host/x?sig=ab12"))
 
 
@@ -97,7 +97,7 @@ def broken(code: str = "", message: str = "") -> AssetFailedError:
         ("", "Use another file"),
     ],
 )
-def test_a_failed_asset_comes_with_advice(code: str, advice: str) -> None:
+def test_a_failed_asset_has_advice(code: str, advice: str) -> None:
     error = broken(code, "no")
     assert advice in str(error)
     assert error.code == code

@@ -1,4 +1,4 @@
-"""The storage host of finished videos gets a plain request: never the key, never a compressed answer."""
+"""The storage host of finished videos gets no key, and no request for a compressed response."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ LINK = "https://storage.test/x.mp4?X-Tos-Signature=ab12&n=%2F"
 
 
 @contextmanager
-def storing(answer: Callable[[httpx.Request], httpx.Response]) -> Iterator[AnyFastClient]:
-    """A client whose links lead to a storage host that gives ``answer``."""
+def storing(handle: Callable[[httpx.Request], httpx.Response]) -> Iterator[AnyFastClient]:
+    """A client whose links lead to a storage host that responds with ``handle``."""
     with AnyFastClient(SETTINGS) as client, pytest.MonkeyPatch.context() as patch:
         options = {name: value for name, value in client._storage_options().items() if name not in ("verify", "proxy")}
-        patch.setattr(client, "_storage_options", lambda: {**options, "transport": httpx.MockTransport(answer)})
+        patch.setattr(client, "_storage_options", lambda: {**options, "transport": httpx.MockTransport(handle)})
         yield client
 
 
-def test_a_link_is_asked_for_without_the_key() -> None:
-    asked: list[httpx.Request] = []
+def test_a_link_is_requested_without_the_key() -> None:
+    requests: list[httpx.Request] = []
 
     def store(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         return httpx.Response(200, content=b"video")
 
     with storing(store) as client, client.open_link(LINK) as response:
         assert response.read() == b"video"
-    assert "authorization" not in asked[0].headers
-    assert KEY not in repr(asked[0].headers)
-    assert asked[0].headers["accept-encoding"] == "identity"
-    assert str(asked[0].url) == LINK
+    assert "authorization" not in requests[0].headers
+    assert KEY not in repr(requests[0].headers)
+    assert requests[0].headers["accept-encoding"] == "identity"
+    assert str(requests[0].url) == LINK
 
 
-def test_a_link_can_be_asked_for_a_part() -> None:
+def test_a_part_of_a_link_can_be_requested() -> None:
     def store(request: httpx.Request) -> httpx.Response:
         return httpx.Response(206, text=request.headers["range"])
 
@@ -56,22 +56,22 @@ def test_a_link_can_be_asked_for_a_part() -> None:
         assert response.read() == b"bytes=5-"
 
 
-def test_a_link_that_leads_on_is_followed_without_the_key() -> None:
-    asked: list[httpx.Request] = []
+def test_a_redirect_of_a_link_is_followed_without_the_key() -> None:
+    requests: list[httpx.Request] = []
 
     def store(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         if request.url.host == "storage.test":
             return httpx.Response(302, headers={"Location": "https://elsewhere.test/x.mp4"})
         return httpx.Response(200, content=b"video")
 
     with storing(store) as client, client.open_link(LINK) as response:
         assert response.read() == b"video"
-    assert [request.url.host for request in asked] == ["storage.test", "elsewhere.test"]
-    assert all("authorization" not in request.headers for request in asked)
+    assert [request.url.host for request in requests] == ["storage.test", "elsewhere.test"]
+    assert all("authorization" not in request.headers for request in requests)
 
 
-def test_threads_that_begin_at_once_share_the_connections_to_the_storage_host(
+def test_threads_that_start_at_once_share_the_connections_to_the_storage_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[httpx.Client] = []
@@ -98,32 +98,32 @@ OWN = f"{SETTINGS.base_url}/v1/videos/asyntask_1/content"
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_link_to_anyfast_itself_gets_the_key_where_it_is_wanted(status: int) -> None:
-    asked: list[httpx.Request] = []
+def test_a_link_to_anyfast_itself_gets_the_key_if_it_is_required(status: int) -> None:
+    requests: list[httpx.Request] = []
 
     def store(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         if request.headers.get("authorization") == f"Bearer {KEY}":
             return httpx.Response(200, content=b"video")
         return httpx.Response(status)
 
     with storing(store) as client, client.open_link(OWN, headers={"Range": "bytes=5-"}) as response:
         assert response.read() == b"video"
-    assert ["authorization" in request.headers for request in asked] == [False, True]
-    assert {request.headers["range"] for request in asked} == {"bytes=5-"}
+    assert ["authorization" in request.headers for request in requests] == [False, True]
+    assert {request.headers["range"] for request in requests} == {"bytes=5-"}
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 429, 500])
-def test_a_link_to_anyfast_itself_is_not_given_the_key_otherwise(status: int) -> None:
-    asked: list[httpx.Request] = []
+def test_a_link_to_anyfast_itself_gets_no_key_otherwise(status: int) -> None:
+    requests: list[httpx.Request] = []
 
     def store(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         return httpx.Response(status)
 
     with storing(store) as client, client.open_link(OWN):
         pass
-    assert ["authorization" in request.headers for request in asked] == [False]
+    assert ["authorization" in request.headers for request in requests] == [False]
 
 
 @pytest.mark.parametrize(
@@ -136,37 +136,37 @@ def test_a_link_to_anyfast_itself_is_not_given_the_key_otherwise(status: int) ->
         "https://anyfast.test@evil.test/x.mp4",
     ],
 )
-def test_no_other_host_is_given_the_key_even_if_it_asks_for_it(link: str) -> None:
-    asked: list[httpx.Request] = []
+def test_no_other_host_gets_the_key_even_if_it_requires_one(link: str) -> None:
+    requests: list[httpx.Request] = []
 
     def store(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         return httpx.Response(401, headers={"WWW-Authenticate": "Bearer"})
 
     with storing(store) as client, client.open_link(link) as response:
         assert response.status_code == 401
-    assert all(KEY not in str(request.headers.get("authorization", "")) for request in asked)
+    assert all(KEY not in str(request.headers.get("authorization", "")) for request in requests)
 
 
-def test_a_redirect_from_or_to_anyfast_takes_no_key_along() -> None:
-    asked: list[httpx.Request] = []
+def test_a_redirect_from_or_to_anyfast_gets_no_key() -> None:
+    requests: list[httpx.Request] = []
 
     def store(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         if request.url.host == "anyfast.test" and "authorization" in request.headers:
             return httpx.Response(302, headers={"Location": "https://storage.test/x.mp4"})
         return httpx.Response(401 if request.url.host == "anyfast.test" else 200, content=b"video")
 
     with storing(store) as client, client.open_link(OWN) as response:
         assert response.read() == b"video"
-    assert [(request.url.host, "authorization" in request.headers) for request in asked] == [
+    assert [(request.url.host, "authorization" in request.headers) for request in requests] == [
         ("anyfast.test", False),
         ("anyfast.test", True),
         ("storage.test", False),
     ]
 
 
-def test_a_refusal_that_the_key_does_not_change_is_told_as_it_was() -> None:
+def test_a_refusal_that_the_key_does_not_change_is_returned() -> None:
     def store(request: httpx.Request) -> httpx.Response:
         return httpx.Response(400 if "authorization" in request.headers else 403)
 
@@ -174,7 +174,7 @@ def test_a_refusal_that_the_key_does_not_change_is_told_as_it_was() -> None:
         assert response.status_code == 403
 
 
-def test_a_storage_host_that_drips_its_headers_is_left() -> None:
+def test_a_storage_host_that_drips_its_headers_times_out() -> None:
     def behave(peer: Peer) -> None:
         peer.request()
         peer.drip_for_ever(b"H")
@@ -200,7 +200,7 @@ def test_the_body_of_a_link_may_take_as_long_as_its_reader_allows() -> None:
         assert response.read() == b"x" * 40
 
 
-def test_the_storage_host_is_trusted_by_the_usual_certificates_and_by_the_connections_own(tmp_path: Path) -> None:
+def test_the_storage_host_is_verified_with_the_default_cas_and_the_connections_own(tmp_path: Path) -> None:
     own = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(own))
     settings = Settings("sk-1", verify=str(own))

@@ -1,4 +1,4 @@
-"""A log line says which row or file it is about, whoever wrote it."""
+"""A log line names its row or file, wherever it was written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 log = subject_logger("airflow_provider_anyfast.a_module")
 
 
-def test_lines_of_a_block_begin_with_what_it_is_about_and_no_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_lines_of_a_block_begin_with_its_subject(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     with log_about("row 2 (discount 50%)"), log_about("lamp.png"):
         log.info("Sent %d of %s.", 5, "8 %d bytes")
@@ -27,7 +27,7 @@ def test_lines_of_a_block_begin_with_what_it_is_about_and_no_others(caplog: pyte
     ]
 
 
-def test_threads_have_subjects_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_thread_has_its_own_subject(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     with ThreadPoolExecutor(1) as pool, log_about("row 1"):
         pool.submit(log.info, "Alone.").result()

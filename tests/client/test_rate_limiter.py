@@ -1,4 +1,4 @@
-"""The shared limiter of a client, against simulated servers that limit their rate."""
+"""A client's rate limiter, against simulated servers that limit their rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE, RateLimi
 
 @dataclass
 class TokenBucket:
-    """A server that accepts ``rate`` requests a second, and ``burst`` at once after a rest."""
+    """A server that accepts ``rate`` requests a second, and ``burst`` at once after a pause."""
 
     rate: float
     burst: float
@@ -25,7 +25,7 @@ class TokenBucket:
         self._tokens = self.burst
 
     def take(self, now: float) -> float | None:
-        """None if the request is let in, otherwise the seconds until the next one would be."""
+        """None if the request is accepted, otherwise the seconds until the next one would be."""
         self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
         self._at = now
         if self._tokens >= 1.0:
@@ -36,14 +36,14 @@ class TokenBucket:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What came of a simulation."""
+    """The result of a simulation."""
 
     requests: int
     seconds: float
 
 
 def submit(number: int, server: TokenBucket, *, workers: int = 16, latency: float = 0.2) -> Submitted:
-    """Workers that submit one after the other with one limiter, by an event queue instead of a clock."""
+    """Simulates workers that share one limiter, with an event queue instead of a clock."""
     limiter, left, requests, now = RateLimiter(), number, 0, 0.0
     events = [(0.0, worker) for worker in range(workers)]
     last_accepted = 0.0
@@ -66,13 +66,13 @@ def submit(number: int, server: TokenBucket, *, workers: int = 16, latency: floa
 
 @pytest.mark.parametrize("burst", [1, 20, 60])
 @pytest.mark.parametrize("says_when", [True, False], ids=["with Retry-After", "without"])
-def test_a_thousand_submissions_take_hardly_more_requests_and_time_than_the_server_allows(
+def test_a_thousand_submissions_take_little_more_requests_and_time_than_the_server_allows(
     burst: int, *, says_when: bool
 ) -> None:
     run = submit(1000, TokenBucket(20.0, burst, says_when))
     ideal = (1000 - burst) / 20.0
     assert run.requests <= 1050
-    # A server that saves nothing up while all pause takes a second off for each 429, and tells less of its rate.
+    # A server whose bucket does not fill during pauses loses a second for each 429, and shows its rate less precisely.
     assert run.seconds <= (1.1 if burst > 1 else 2.0) * ideal
 
 
@@ -82,7 +82,7 @@ def test_a_server_without_limits_is_not_slowed_down() -> None:
     assert run.seconds == pytest.approx(1000 / 16 * 0.2, rel=0.05)
 
 
-def test_one_refusal_stops_all_for_as_long_as_it_asks() -> None:
+def test_one_refusal_stops_all_requests_for_its_retry_after() -> None:
     limiter = RateLimiter()
     assert limiter.acquire(100.0) == 0.0
     limiter.throttled(100.0, 7.0)
@@ -91,7 +91,7 @@ def test_one_refusal_stops_all_for_as_long_as_it_asks() -> None:
     assert limiter.acquire(107.0) > 0.0, "after a pause they leave one by one"
 
 
-def test_refusals_of_one_burst_are_one_refusal() -> None:
+def test_refusals_of_one_burst_count_as_one() -> None:
     limiter = RateLimiter()
     limiter.acquire(100.0)
     for _ in range(16):
@@ -101,7 +101,7 @@ def test_refusals_of_one_burst_are_one_refusal() -> None:
     assert limiter.acquire(102.5) == 0.0
 
 
-def test_refusals_without_a_word_lengthen_the_pause_up_to_a_minute() -> None:
+def test_refusals_without_retry_after_lengthen_the_pause_up_to_a_minute() -> None:
     limiter, now, pauses = RateLimiter(), 100.0, []
     for _ in range(10):
         assert limiter.acquire(now) == 0.0
@@ -138,7 +138,7 @@ def test_a_limit_that_is_gone_is_forgotten_within_minutes() -> None:
     assert sent > 10_000
 
 
-def test_how_long_it_is_closed_can_be_asked_without_taking_a_place() -> None:
+def test_the_time_until_the_next_request_can_be_read_without_reserving_it() -> None:
     limiter = RateLimiter()
     limiter.acquire(0.0)
     limiter.throttled(0.0, 5.0)
@@ -152,7 +152,7 @@ HOUR = 3600.0
 
 
 def learned(now: float) -> RateLimiter:
-    """A limiter after one 429 that asked for five seconds."""
+    """A limiter after one 429 with a ``Retry-After`` of five seconds."""
     limiter = RateLimiter()
     limiter.acquire(now - 10.0)
     limiter.succeeded()
@@ -173,7 +173,7 @@ def test_a_clock_that_is_set_back_stops_nothing_for_longer_than_a_pause(idle: fl
     assert limiter.acquire(soon) <= LONGEST_PAUSE + 5.0
 
 
-def test_what_was_counted_before_the_clock_was_set_back_is_no_rate() -> None:
+def test_counts_from_before_the_clock_was_set_back_make_no_rate() -> None:
     limiter, back = learned(10 * HOUR), 9 * HOUR
     for _ in range(1000):
         limiter.succeeded()
@@ -183,7 +183,7 @@ def test_what_was_counted_before_the_clock_was_set_back_is_no_rate() -> None:
     assert sum(not limiter.acquire(back + LONGEST_PAUSE + n / 100) for n in range(1000)) < 20
 
 
-def test_two_refusals_at_one_instant_are_no_rate_either() -> None:
+def test_two_refusals_at_one_instant_make_no_rate() -> None:
     limiter = RateLimiter()
     limiter.acquire(100.0)
     for _ in range(3):

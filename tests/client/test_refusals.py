@@ -1,4 +1,4 @@
-"""An error answer of any shape becomes one exception that says what AnyFast said."""
+"""An error response in any format becomes one exception that quotes AnyFast's message."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def refused(status: int, body: Body | str = "", **headers: str) -> APIError:
 
 
 def shape_a(message: str, *, code: str = "", kind: str = "new_api_error") -> Body:
-    """What authentication, routing and most asset calls answer."""
+    """The error format of authentication, routing and most asset calls."""
     return {"error": {"message": message, "type": kind, "code": code}}
 
 
 def shape_b(code: str, message: str) -> Body:
-    """What the upstream refused at submit: its own body, as text inside the gateway's."""
+    """The upstream's refusal of a submission: its body as text inside the gateway's."""
     upstream = {"error": {"code": code, "message": message, "type": "BadRequest"}}
     return {"code": "fail_to_fetch_task", "message": json.dumps(upstream), "data": None}
 
 
 def shape_c(code: str, message: str) -> Body:
-    """What the gateway itself refuses on task routes."""
+    """The gateway's own refusal on task routes."""
     return {"code": code, "message": message, "data": None}
 
 
@@ -166,7 +166,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "insufficient_user_quota",
         "用户额度不足",
     ),
-    "no money of the key": (
+    "no quota left for the key": (
         403,
         shape_c("pre_consume_token_quota_failed", "token quota is not enough"),
         errors.QuotaError,
@@ -224,7 +224,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "too many queued tasks",
     ),
     "the address limiter": (429, "", errors.RateLimitError, "", "an empty response"),
-    "a timeout of the server": (408, "", errors.ServerError, "", "an empty response"),
+    "a server timeout": (408, "", errors.ServerError, "", "an empty response"),
     "a failed relay": (
         500,
         shape_c("do_request_failed", "请求上游地址失败"),
@@ -239,14 +239,14 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "get_channel_failed",
         "no channel",
     ),
-    "an upstream answer without an id": (
+    "an upstream response without an id": (
         500,
         shape_c("invalid_response", "task_id is empty"),
         errors.ServerError,
         "invalid_response",
         "task_id is empty",
     ),
-    "an upstream answer that is no JSON": (
+    "an upstream response that is not JSON": (
         500,
         shape_c("unmarshal_response_body_failed", "invalid character '<'"),
         errors.ServerError,
@@ -299,21 +299,21 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "new_api_error",
         "CallbackURL is missing",
     ),
-    "a group that is not there": (
+    "a missing group": (
         404,
         shape_a("upstream_error: [NotFound.group_id] The specified asset_group group-1 is not found."),
         errors.AssetGroupNotFoundError,
         "new_api_error",
         "[NotFound.group_id]",
     ),
-    "a group that was made a moment ago": (
+    "a new group": (
         400,
         shape_a("upstream_error: [NotFound.group_id] The specified asset_group group-1 is not found."),
         errors.AssetGroupNotFoundError,
         "new_api_error",
         "[NotFound.group_id]",
     ),
-    "an asset that is not there": (
+    "a missing asset": (
         404,
         shape_a("upstream_error: [NotFound.asset_id] The specified asset asset-1 is not found."),
         errors.AssetNotFoundError,
@@ -334,7 +334,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "new_api_error",
         "asset_group.Name is longer",
     ),
-    # Asking for a generation.
+    # Querying a generation.
     "an unknown generation, as documented": (
         404,
         shape_a("task does not exist"),
@@ -342,7 +342,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "new_api_error",
         "task does not exist",
     ),
-    "an unknown generation, as the gateway answers": (
+    "an unknown generation, as the gateway reports it": (
         400,
         shape_c("task_not_exist", "task_not_exist"),
         errors.GenerationNotFoundError,
@@ -356,7 +356,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "new_api_error",
         "Task not found",
     ),
-    # Shapes.
+    # Formats.
     "the upstream's own envelope": (
         400,
         {"ResponseMetadata": {"RequestId": "r", "Error": {"Code": "InvalidParameter", "Message": "Name is empty"}}},
@@ -386,7 +386,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
         "fail_to_fetch_task",
         '{"request_id": "r"}',
     ),
-    "what looks like JSON and is not": (400, "{nothing", errors.BadRequestError, "", "{nothing"),
+    "text that only looks like JSON": (400, "{nothing", errors.BadRequestError, "", "{nothing"),
     "a list": (400, '["nothing"]', errors.BadRequestError, "", '["nothing"]'),
     "a page of a proxy": (
         403,
@@ -400,7 +400,7 @@ REFUSALS: dict[str, tuple[int, Body | str, type[APIError], str, str]] = {
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "code", "says"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refusal_becomes_its_own_exception(
+def test_each_refusal_has_its_own_exception(
     status: int, body: Body | str, kind: type[APIError], code: str, says: str
 ) -> None:
     error = refused(status, body)
@@ -424,12 +424,12 @@ def test_a_refusal_becomes_its_own_exception(
         '{"code": "asset_copy_not_ready", "message": "of a gateway that should have said 503"}',
     ],
 )
-def test_no_word_in_a_server_error_makes_it_a_refusal(status: int, text: str) -> None:
+def test_the_words_of_a_server_error_never_make_it_a_refusal(status: int, text: str) -> None:
     assert type(refused(status, text)) is errors.ServerError
 
 
 @pytest.mark.parametrize("status", [503, 403])
-def test_the_footer_of_a_page_is_no_moderation(status: int) -> None:
+def test_words_in_the_footer_of_a_page_are_not_moderation(status: int) -> None:
     assert not isinstance(refused(status, "<html>Closed. Copyright 2026</html>"), errors.ModerationError)
 
 
@@ -448,7 +448,7 @@ def test_the_footer_of_a_page_is_no_moderation(status: int) -> None:
         (499, "", errors.ServerError),
     ],
 )
-def test_money_moderation_and_trouble_are_told_by_their_words(
+def test_quota_moderation_and_server_errors_are_recognized_by_their_words(
     status: int, body: Body | str, kind: type[APIError]
 ) -> None:
     assert type(refused(status, body)) is kind
@@ -459,7 +459,7 @@ def test_a_page_that_repeats_its_title_is_quoted_once() -> None:
     assert refused(502, page).what == "the call: AnyFast returned HTTP 502: 502 Bad Gateway."
 
 
-def test_a_sentence_of_the_service_ends_once() -> None:
+def test_a_quoted_sentence_ends_with_one_period() -> None:
     assert refused(500, shape_c("x", "internal error.")).what.endswith("internal error.")
 
 
@@ -474,19 +474,19 @@ def test_a_refusal_names_the_call_the_status_and_the_code() -> None:
     )
 
 
-def test_a_refusal_in_chinese_is_quoted_and_told_in_english() -> None:
+def test_a_refusal_in_chinese_is_quoted_and_translated() -> None:
     text = str(refused(403, shape_c("insufficient_user_quota", "用户额度不足, 剩余额度: 0")))
     assert "用户额度不足, 剩余额度: 0" in text
     assert "the account's balance is too low" in text
 
 
-def test_the_request_id_is_told_for_the_support() -> None:
+def test_a_message_contains_the_request_id() -> None:
     error = refused(500, "broken", **{"X-Oneapi-Request-Id": "20260427"})
     assert error.request_id == "20260427"
     assert error.what.endswith("broken (request id 20260427).")
 
 
-def test_a_request_id_that_the_message_holds_already_is_not_repeated() -> None:
+def test_a_request_id_that_is_already_in_the_message_is_not_repeated() -> None:
     error = refused(401, shape_a("Invalid token (request id: 20260427)"), **{"X-Oneapi-Request-Id": "20260427"})
     assert str(error).count("20260427") == 1
 
@@ -513,16 +513,16 @@ def test_retry_after_is_read_as_a_date(fake_clock: FakeClock) -> None:
     assert refused(429, "", **{"Retry-After": formatdate(fake_clock.now() + 90, usegmt=True)}).retry_after == 90.0
 
 
-def test_a_retry_after_in_the_past_waits_for_nothing(fake_clock: FakeClock) -> None:
+def test_a_retry_after_in_the_past_means_no_wait(fake_clock: FakeClock) -> None:
     assert refused(429, "", **{"Retry-After": formatdate(fake_clock.now() - 90, usegmt=True)}).retry_after == 0.0
 
 
-def test_an_answer_without_retry_after_asks_for_no_wait() -> None:
+def test_a_response_without_retry_after_has_no_wait() -> None:
     assert refused(503).retry_after is None
 
 
 @given(st.text(max_size=40))
-def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
+def test_any_retry_after_is_seconds_or_none(header: str) -> None:
     try:
         response = httpx.Response(429, headers={"Retry-After": header})
     except ValueError:  # not a header at all
@@ -532,7 +532,7 @@ def test_any_retry_after_is_seconds_or_nothing(header: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"error":' * 100_000, '{"error":' * 200 + "{}" + "}" * 200])
-def test_an_answer_nested_beyond_reason_is_a_refusal_too(text: str) -> None:
+def test_a_deeply_nested_response_is_also_a_refusal(text: str) -> None:
     assert type(refused(400, text)) is errors.BadRequestError
 
 
@@ -551,7 +551,7 @@ JSON = st.recursive(
 
 
 @given(status=st.sampled_from([400, 401, 403, 404, 418, 429, 500, 503]), body=JSON)
-def test_any_error_answer_becomes_an_api_error(status: int, body: Any) -> None:
+def test_any_error_response_becomes_an_api_error(status: int, body: Any) -> None:
     error = refused(status, json.dumps(body))
     assert isinstance(error, APIError)
     assert error.status == status
@@ -559,11 +559,11 @@ def test_any_error_answer_becomes_an_api_error(status: int, body: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [None, "", [], 0, {}])
-def test_an_empty_error_says_nothing(body: Any) -> None:
+def test_an_empty_error_has_no_code_and_message(body: Any) -> None:
     assert code_and_message(body) == ("", "")
 
 
-def test_a_sentence_can_be_added_to_an_error_without_losing_its_facts() -> None:
+def test_a_sentence_can_be_added_to_an_error_that_keeps_its_facts() -> None:
     cause = OSError("cause")
     error = errors.RateLimitError(
         "Slow down.", status=429, code="c", request_id="r", retry_after=3.0, generation_id="asyntask_1"
@@ -613,5 +613,5 @@ FINAL = {
 
 
 @pytest.mark.parametrize("kind", sorted(RETRYABLE | FINAL, key=str))
-def test_an_error_is_retryable_only_where_another_try_can_help(kind: type[errors.AnyFastError]) -> None:
+def test_an_error_is_retryable_only_if_another_try_can_help(kind: type[errors.AnyFastError]) -> None:
     assert kind("x").retryable is (kind in RETRYABLE)

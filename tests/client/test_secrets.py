@@ -1,4 +1,4 @@
-"""No key, signature, password or picture reaches a message."""
+"""No message contains a key, a signature, a password or media."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ SECRETS = {
 
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS.values(), ids=SECRETS.keys())
-def test_a_secret_is_taken_out_of_a_text(text: str, secret: str) -> None:
+def test_a_secret_is_removed_from_a_text(text: str, secret: str) -> None:
     assert secret in text
     assert secret not in redact(text, KEY)
 
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS.values(), ids=SECRETS.keys())
 @pytest.mark.parametrize("place", ["message", "code"])
-def test_a_secret_in_an_error_answer_stays_out_of_the_exception(text: str, secret: str, place: str) -> None:
+def test_a_secret_in_an_error_response_stays_out_of_the_exception(text: str, secret: str, place: str) -> None:
     response = httpx.Response(400, json={"error": {"message": "refused", place: text}})
     error = error_from_response(response, Call("the call", "GET", "/", parse=str), KEY)
     assert secret not in str(error)
@@ -65,11 +65,11 @@ def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
     assert redact(text, KEY) == text
 
 
-def test_what_is_left_of_a_link_tells_the_file() -> None:
+def test_a_redacted_link_still_names_the_file() -> None:
     assert redact("https://host/a/x.mp4?sig=1#t") == "https://host/a/x.mp4?…#t"
 
 
-def test_an_empty_secret_takes_nothing_out() -> None:
+def test_an_empty_secret_removes_nothing() -> None:
     assert redact("a text", "") == "a text"
 
 

@@ -1,4 +1,4 @@
-"""What is sent again and what is not: a billed call whose answer is unknown is never sent twice.
+"""What is sent again and what is not: a billed call whose response is unknown is never sent twice.
 
 Every scenario runs on both drivers, which must send the same requests, wait the same times and end the same way.
 """
@@ -48,7 +48,7 @@ GOOD = httpx.Response(
 )
 
 
-def answer(status: int, body: Any = "", **headers: str) -> httpx.Response:
+def response(status: int, body: Any = "", **headers: str) -> httpx.Response:
     if isinstance(body, str):
         return httpx.Response(status, text=body, headers=headers)
     return httpx.Response(status, json=body, headers=headers)
@@ -82,9 +82,9 @@ NEVER_SENT: dict[str, Exception] = {
     "no connection": httpx.ConnectError("refused"),
     "no connection in time": httpx.ConnectTimeout("slow"),
     "no free connection": httpx.PoolTimeout("full"),
-    "no way through the proxy": httpx.ProxyError("407 Proxy Authentication Required"),
+    "refused by the proxy": httpx.ProxyError("407 Proxy Authentication Required"),
 }
-NO_ANSWER: dict[str, Step] = {
+NO_RESPONSE: dict[str, Step] = {
     "read timeout": httpx.ReadTimeout("slow"),
     "dropped connection": httpx.RemoteProtocolError("Server disconnected without sending a response."),
     "connection reset": httpx.ReadError("reset"),
@@ -94,64 +94,64 @@ NO_ANSWER: dict[str, Step] = {
     "damaged encoding": httpx.DecodingError("bad gzip"),
 }
 SERVER_ERRORS: dict[str, Step] = {
-    "408": answer(408),
-    "500": answer(500, {"code": "do_request_failed", "message": "请求上游地址失败", "data": None}),
-    "502": answer(502, "<html><body>502 Bad Gateway. Copyright 2026</body></html>"),
-    "503 of a proxy": answer(503, "<html><body>Service Unavailable</body></html>"),
-    "503 without a known code": answer(503, {"error": {"message": "overloaded"}}),
-    "504": answer(504, "<html><body>your request is still processing</body></html>"),
-    "504 about an asset": answer(504, {"error": {"message": "the asset server was not found"}}),
+    "408": response(408),
+    "500": response(500, {"code": "do_request_failed", "message": "请求上游地址失败", "data": None}),
+    "502": response(502, "<html><body>502 Bad Gateway. Copyright 2026</body></html>"),
+    "503 of a proxy": response(503, "<html><body>Service Unavailable</body></html>"),
+    "503 without a known code": response(503, {"error": {"message": "overloaded"}}),
+    "504": response(504, "<html><body>your request is still processing</body></html>"),
+    "504 about an asset": response(504, {"error": {"message": "the asset server was not found"}}),
 }
-ERRORS_IN_GOOD_ANSWERS: dict[str, Step] = {
-    "200 with an error": answer(200, {"error": {"message": "no"}}),
-    "200 with the gateway's trouble": answer(200, {"error": {"code": "do_request_failed", "message": "no"}}),
+ERRORS_IN_2XX_RESPONSES: dict[str, Step] = {
+    "200 with an error": response(200, {"error": {"message": "no"}}),
+    "200 with a gateway error": response(200, {"error": {"code": "do_request_failed", "message": "no"}}),
 }
-NOT_UNDERSTOOD: dict[str, Step] = {
-    "empty 200": answer(200),
-    "HTML 200": answer(200, "<html><body>Welcome</body></html>"),
-    "odd JSON 200": answer(200, {"hello": "world"}),
-    "a number 200": answer(200, "5"),
-    "a list 200": answer(200, "[]"),
-    "null 200": answer(200, "null"),
+UNPARSABLE: dict[str, Step] = {
+    "empty 200": response(200),
+    "HTML 200": response(200, "<html><body>Welcome</body></html>"),
+    "odd JSON 200": response(200, {"hello": "world"}),
+    "a number 200": response(200, "5"),
+    "a list 200": response(200, "[]"),
+    "null 200": response(200, "null"),
     "not UTF-8 200": httpx.Response(200, content=b'{"id": "\xff\xfe"}'),
-    "nested beyond reason 200": answer(200, "[" * 100_000),
+    "deeply nested 200": response(200, "[" * 100_000),
 }
 REFUSED: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
-    "400": (answer(400, {"error": {"message": "prompt is required"}}), errors.BadRequestError),
-    "401": (answer(401, {"error": {"message": f"Invalid token {KEY}"}}), errors.AuthenticationError),
-    "403": (answer(403, {"error": {"message": "no", "code": "access_denied"}}), errors.PermissionDeniedError),
-    "403 no money": (answer(403, {"code": "insufficient_user_quota", "message": "no"}), errors.QuotaError),
-    "404": (answer(404, {"error": {"message": "Invalid URL (POST /x)"}}), errors.NotFoundError),
-    "413": (answer(413), errors.RequestTooLargeError),
-    "503 model": (answer(503, {"error": {"message": "no", "code": "model_not_found"}}), errors.ModelUnavailableError),
+    "400": (response(400, {"error": {"message": "prompt is required"}}), errors.BadRequestError),
+    "401": (response(401, {"error": {"message": f"Invalid token {KEY}"}}), errors.AuthenticationError),
+    "403": (response(403, {"error": {"message": "no", "code": "access_denied"}}), errors.PermissionDeniedError),
+    "403 no money": (response(403, {"code": "insufficient_user_quota", "message": "no"}), errors.QuotaError),
+    "404": (response(404, {"error": {"message": "Invalid URL (POST /x)"}}), errors.NotFoundError),
+    "413": (response(413), errors.RequestTooLargeError),
+    "503 model": (response(503, {"error": {"message": "no", "code": "model_not_found"}}), errors.ModelUnavailableError),
     "moderation": (
-        answer(400, {"code": "x", "message": '{"error": {"code": "InputTextSensitiveContentDetected"}}'}),
+        response(400, {"code": "x", "message": '{"error": {"code": "InputTextSensitiveContentDetected"}}'}),
         errors.ModerationError,
     ),
     "200 with the upstream's error": (
-        answer(200, {"ResponseMetadata": {"Error": {"Code": "InvalidParameter", "Message": "no"}}}),
+        response(200, {"ResponseMetadata": {"Error": {"Code": "InvalidParameter", "Message": "no"}}}),
         errors.BadRequestError,
     ),
 }
-OF_OTHERS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
-    "301": (answer(301, Location="https://www.anyfast.test/"), errors.ConfigurationError),
-    "302 in maintenance": (answer(302, "<html>Back soon</html>"), errors.ConfigurationError),
-    "307": (answer(307, Location="https://www.anyfast.test/"), errors.ConfigurationError),
-    "403 of a firewall": (answer(403, "<html>Attention required</html>"), errors.PermissionDeniedError),
-    "404 of an ingress": (answer(404, "default backend - 404"), errors.NotFoundError),
-    "404 without a word": (answer(404), errors.NotFoundError),
+FROM_OTHERS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
+    "301": (response(301, Location="https://www.anyfast.test/"), errors.ConfigurationError),
+    "302 during maintenance": (response(302, "<html>Back soon</html>"), errors.ConfigurationError),
+    "307": (response(307, Location="https://www.anyfast.test/"), errors.ConfigurationError),
+    "403 of a firewall": (response(403, "<html>Attention required</html>"), errors.PermissionDeniedError),
+    "404 of an ingress": (response(404, "default backend - 404"), errors.NotFoundError),
+    "404 with an empty body": (response(404), errors.NotFoundError),
 }
-"""What sites under maintenance, ingresses and firewalls send, and what it is to a billed call."""
+"""What sites under maintenance, ingresses and firewalls send, and the error of a billed call."""
 NOT_ACCEPTED: dict[str, Step] = {
-    "429": answer(429),
-    "429 with a wait": answer(429, **{"Retry-After": "7"}),
-    "429 of a group": answer(429, {"code": "x", "message": "当前分组上游负载已饱和，请稍后再试", "data": None}),
-    "429 with telling words": answer(429, {"error": {"message": "the asset was not found, sensitive content"}}),
-    "an asset in processing": answer(400, {"error": {"message": "asset is still processing"}}),
-    "a link not synced": answer(400, {"error": {"message": "invalid url scheme"}}),
-    "an asset in copying": answer(503, {"code": "asset_copy_not_ready", "message": 'asset "x" copy is not ready'}),
+    "429": response(429),
+    "429 with a wait": response(429, **{"Retry-After": "7"}),
+    "429 of a group": response(429, {"code": "x", "message": "当前分组上游负载已饱和，请稍后再试", "data": None}),
+    "429 with words of a refusal": response(429, {"error": {"message": "the asset was not found, sensitive content"}}),
+    "an asset in processing": response(400, {"error": {"message": "asset is still processing"}}),
+    "a link not synced": response(400, {"error": {"message": "invalid url scheme"}}),
+    "an asset in copying": response(503, {"code": "asset_copy_not_ready", "message": 'asset "x" copy is not ready'}),
 }
-UNKNOWN = {**NO_ANSWER, **SERVER_ERRORS, **ERRORS_IN_GOOD_ANSWERS, **NOT_UNDERSTOOD}
+UNKNOWN = {**NO_RESPONSE, **SERVER_ERRORS, **ERRORS_IN_2XX_RESPONSES, **UNPARSABLE}
 AGAIN = {**NEVER_SENT, **NOT_ACCEPTED}
 
 
@@ -161,7 +161,7 @@ def table(steps: dict[str, Any]) -> pytest.MarkDecorator:
 
 @billed
 @table(UNKNOWN)
-def test_a_billed_call_without_a_clear_answer_is_sent_once(make: Callable[[], Call[Any]], step: Step) -> None:
+def test_a_billed_call_without_a_clear_response_is_sent_once(make: Callable[[], Call[Any]], step: Step) -> None:
     run = drive_both(make, [step, GOOD])
     assert len(run.sent) == 1
     assert run.waits == ()
@@ -181,8 +181,8 @@ def test_a_billed_call_that_was_certainly_not_accepted_is_sent_again(make: Calla
 
 @billed
 @table(AGAIN)
-@pytest.mark.parametrize("lost", [httpx.ReadTimeout("slow"), answer(500)], ids=["read timeout", "500"])
-def test_a_billed_call_that_is_lost_at_its_second_try_stays_lost(
+@pytest.mark.parametrize("lost", [httpx.ReadTimeout("slow"), response(500)], ids=["read timeout", "500"])
+def test_a_billed_call_that_is_lost_at_its_second_try_is_not_sent_again(
     make: Callable[[], Call[Any]], step: Step, lost: Step
 ) -> None:
     run = drive_both(make, [step, lost, GOOD])
@@ -191,7 +191,7 @@ def test_a_billed_call_that_is_lost_at_its_second_try_stays_lost(
 
 
 @free
-@table({**NEVER_SENT, **NO_ANSWER, **SERVER_ERRORS, **ERRORS_IN_GOOD_ANSWERS, "429": answer(429)})
+@table({**NEVER_SENT, **NO_RESPONSE, **SERVER_ERRORS, **ERRORS_IN_2XX_RESPONSES, "429": response(429)})
 def test_a_free_call_is_sent_again(make: Callable[[], Call[Any]], step: Step) -> None:
     run = drive_both(make, [step, step, GOOD])
     assert run.error is None
@@ -200,8 +200,8 @@ def test_a_free_call_is_sent_again(make: Callable[[], Call[Any]], step: Step) ->
 
 
 @free
-@table(NOT_UNDERSTOOD)
-def test_a_free_answer_that_cannot_be_understood_is_told(make: Callable[[], Call[Any]], step: Step) -> None:
+@table(UNPARSABLE)
+def test_an_unparsable_response_to_a_free_call_is_an_error(make: Callable[[], Call[Any]], step: Step) -> None:
     run = drive_both(make, [step])
     assert len(run.sent) == 1
     assert type(run.error) is errors.UnexpectedAnswerError
@@ -219,8 +219,8 @@ def test_a_refused_call_is_sent_once(
 
 
 @free
-@table({name: step for name, (step, _) in OF_OTHERS.items()})
-def test_what_something_in_between_answers_to_a_free_call_is_waited_out(
+@table({name: step for name, (step, _) in FROM_OTHERS.items()})
+def test_a_free_call_is_retried_after_a_response_of_something_in_between(
     make: Callable[[], Call[Any]], step: Step
 ) -> None:
     run = drive_both(make, [step, step, GOOD])
@@ -229,8 +229,8 @@ def test_what_something_in_between_answers_to_a_free_call_is_waited_out(
 
 
 @free
-@table({name: step for name, (step, _) in OF_OTHERS.items()})
-def test_what_something_in_between_goes_on_answering_is_told_and_may_be_tried_later(
+@table({name: step for name, (step, _) in FROM_OTHERS.items()})
+def test_lasting_responses_of_something_in_between_are_a_retryable_error(
     make: Callable[[], Call[Any]], step: httpx.Response
 ) -> None:
     error = drive_both(make, [step]).error
@@ -242,7 +242,7 @@ def test_what_something_in_between_goes_on_answering_is_told_and_may_be_tried_la
 
 
 @billed
-@pytest.mark.parametrize(("step", "kind"), OF_OTHERS.values(), ids=OF_OTHERS.keys())
+@pytest.mark.parametrize(("step", "kind"), FROM_OTHERS.values(), ids=FROM_OTHERS.keys())
 def test_a_billed_call_that_something_in_between_refused_is_sent_once(
     make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
 ) -> None:
@@ -252,9 +252,9 @@ def test_a_billed_call_that_something_in_between_refused_is_sent_once(
 
 
 @pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])
-@table({**NEVER_SENT, "429": answer(429)})
+@table({**NEVER_SENT, "429": response(429)})
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
-def test_a_call_is_given_up_after_its_retries(make: Callable[[], Call[Any]], step: Step, max_retries: int) -> None:
+def test_a_call_fails_after_its_retries(make: Callable[[], Call[Any]], step: Step, max_retries: int) -> None:
     run = drive_both(make, [step], replace(SETTINGS, max_retries=max_retries))
     assert len(run.sent) == max_retries + 1
     assert isinstance(run.error, errors.ConnectionFailedError | errors.RateLimitError)
@@ -263,7 +263,7 @@ def test_a_call_is_given_up_after_its_retries(make: Callable[[], Call[Any]], ste
 
 @free
 @pytest.mark.parametrize(
-    ("step", "kind"), [(httpx.ReadTimeout("slow"), errors.NoAnswerError), (answer(500), errors.ServerError)]
+    ("step", "kind"), [(httpx.ReadTimeout("slow"), errors.NoAnswerError), (response(500), errors.ServerError)]
 )
 def test_a_free_call_ends_with_its_last_error(
     make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
@@ -273,51 +273,51 @@ def test_a_free_call_ends_with_its_last_error(
     assert len(run.sent) == SETTINGS.max_retries + 1
 
 
-def test_the_waits_grow_and_have_jitter_and_an_end() -> None:
-    run = drive_both(FREE["query"], [answer(500)], replace(SETTINGS, max_retries=30))
+def test_the_waits_grow_with_jitter_up_to_a_limit() -> None:
+    run = drive_both(FREE["query"], [response(500)], replace(SETTINGS, max_retries=30))
     assert all(0 < wait <= LONGEST_PAUSE for wait in run.waits)
     assert len(set(run.waits)) > 20
     assert max(run.waits[:3]) < max(run.waits[6:])
 
 
 @both
-def test_retry_after_is_waited_for_and_hardly_longer(make: Callable[[], Call[Any]]) -> None:
-    run = drive_both(make, [answer(429, **{"Retry-After": "30"}), GOOD])
+def test_a_wait_is_little_longer_than_retry_after(make: Callable[[], Call[Any]]) -> None:
+    run = drive_both(make, [response(429, **{"Retry-After": "30"}), GOOD])
     assert 30.0 <= run.waits[0] <= 36.0
 
 
 @both
-@pytest.mark.parametrize("asked", ["3600", "inf", "1e300"])
-def test_no_retry_after_holds_a_worker_for_ever(make: Callable[[], Call[Any]], asked: str) -> None:
-    run = drive_both(make, [answer(429, **{"Retry-After": asked}), GOOD])
+@pytest.mark.parametrize("retry_after", ["3600", "inf", "1e300"])
+def test_no_retry_after_blocks_a_worker_for_ever(make: Callable[[], Call[Any]], retry_after: str) -> None:
+    run = drive_both(make, [response(429, **{"Retry-After": retry_after}), GOOD])
     assert run.waits[0] <= LONGEST_PAUSE
 
 
-def test_an_asset_that_is_being_copied_is_waited_for_longer_than_the_retries() -> None:
+def test_the_wait_for_an_asset_that_is_being_copied_exceeds_the_retries() -> None:
     not_ready = NOT_ACCEPTED["an asset in copying"]
     run = drive_both(BILLED["submit"], [not_ready] * 8 + [GOOD], replace(SETTINGS, max_retries=1))
-    assert run.answer == "asyntask_1"
+    assert run.result == "asyntask_1"
     assert len(run.sent) == 9
 
 
-def test_an_asset_that_is_never_ready_is_given_up() -> None:
+def test_the_wait_for_an_asset_that_is_never_ready_ends() -> None:
     run = drive_both(BILLED["submit"], [NOT_ACCEPTED["an asset in copying"]])
     assert type(run.error) is errors.AssetNotReadyError
     assert ASSET_IS_COPIED <= sum(run.waits) <= ASSET_IS_COPIED + LONGEST_PAUSE
 
 
-def test_waiting_for_an_asset_uses_up_no_retry_of_another_trouble() -> None:
-    steps = [NOT_ACCEPTED["an asset in copying"]] * 6 + [answer(429), answer(429), GOOD]
+def test_waiting_for_an_asset_uses_no_retry_of_another_failure() -> None:
+    steps = [NOT_ACCEPTED["an asset in copying"]] * 6 + [response(429), response(429), GOOD]
     run = drive_both(BILLED["submit"], steps, replace(SETTINGS, max_retries=2))
-    assert run.answer == "asyntask_1"
+    assert run.result == "asyntask_1"
 
 
-CLEAR = (*AGAIN.values(), *(step for step, _ in (*REFUSED.values(), *OF_OTHERS.values())))
+CLEAR = (*AGAIN.values(), *(step for step, _ in (*REFUSED.values(), *FROM_OTHERS.values())))
 ANY_STEP = st.sampled_from([*UNKNOWN.values(), *CLEAR])
 
 
 @given(steps=st.lists(ANY_STEP, max_size=8), name=st.sampled_from(sorted(BILLED)))
-def test_no_sequence_of_events_sends_a_billed_call_after_an_unclear_answer(steps: list[Step], name: str) -> None:
+def test_no_sequence_of_events_sends_a_billed_call_after_an_unclear_response(steps: list[Step], name: str) -> None:
     run = drive_both(BILLED[name], [*steps, GOOD])
     met = [*steps, GOOD][: len(run.sent)]
     assert all(any(step is known for known in AGAIN.values()) for step in met[:-1])
@@ -327,21 +327,21 @@ def test_no_sequence_of_events_sends_a_billed_call_after_an_unclear_answer(steps
 
 
 @given(steps=st.lists(ANY_STEP, max_size=8), name=st.sampled_from(sorted(FREE)))
-def test_no_sequence_of_events_loses_a_free_answer(steps: list[Step], name: str) -> None:
+def test_no_sequence_of_events_loses_a_free_response(steps: list[Step], name: str) -> None:
     run = drive_both(FREE[name], [*steps, GOOD])
     assert not isinstance(run.error, LostAnswerError)
     assert len(run.sent) <= len(steps) + 1
 
 
-def test_a_lost_answer_keeps_the_facts_of_the_answer_that_came() -> None:
-    step = answer(500, {"code": "invalid_response", "message": "task_id is empty"}, **{"X-Oneapi-Request-Id": "r1"})
+def test_a_lost_response_keeps_the_facts_of_the_one_that_arrived() -> None:
+    step = response(500, {"code": "invalid_response", "message": "task_id is empty"}, **{"X-Oneapi-Request-Id": "r1"})
     error = drive_both(BILLED["submit"], [step]).error
     assert isinstance(error, LostAnswerError)
     assert (error.status, error.code, error.request_id) == (500, "invalid_response", "r1")
     assert isinstance(error.__cause__, errors.ServerError)
 
 
-def test_a_lost_answer_keeps_what_cut_it_off() -> None:
+def test_a_lost_response_keeps_its_cause() -> None:
     error = drive(BILLED["submit"](), [httpx.ReadTimeout("slow")]).error
     assert error is not None
     assert isinstance(error.__cause__, httpx.ReadTimeout)
@@ -350,28 +350,28 @@ def test_a_lost_answer_keeps_what_cut_it_off() -> None:
 
 @pytest.mark.parametrize("make", BILLED.values(), ids=BILLED.keys())
 @pytest.mark.parametrize("body", [{"id": "x1"}, {"Id": "x1"}, {"task_id": "x1"}, {"task_id": "x1", "status": ""}])
-def test_an_answer_with_an_id_is_paid_whatever_else_it_says(
+def test_a_response_with_an_id_is_accepted_whatever_else_it_contains(
     make: Callable[[], Call[Any]], body: dict[str, Any]
 ) -> None:
-    run = drive_both(make, [answer(200, {**body, "error": {"message": "a warning"}})])
-    assert run.answer == "x1"
+    run = drive_both(make, [response(200, {**body, "error": {"message": "a warning"}})])
+    assert run.result == "x1"
 
 
-def test_an_answer_that_is_not_json_names_its_request() -> None:
-    error = drive_both(FREE["query"], [answer(200, "<html>", **{"X-Oneapi-Request-Id": "r1"})]).error
+def test_the_error_for_a_response_that_is_not_json_names_the_request() -> None:
+    error = drive_both(FREE["query"], [response(200, "<html>", **{"X-Oneapi-Request-Id": "r1"})]).error
     assert error is not None
     assert error.request_id == "r1"
     assert "not JSON" in str(error)
     assert "r1" in str(error)
 
 
-def test_an_empty_answer_is_called_empty() -> None:
-    assert "an empty response" in str(drive_both(FREE["query"], [answer(200, "  ")]).error)
+def test_an_empty_response_is_reported_as_empty() -> None:
+    assert "an empty response" in str(drive_both(FREE["query"], [response(200, "  ")]).error)
 
 
 @pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])
 def test_a_redirect_says_where_to_point_the_connection(make: Callable[[], Call[Any]]) -> None:
-    step = answer(308, Location=f"https://www.anyfast.test/?token={KEY}")
+    step = response(308, Location=f"https://www.anyfast.test/?token={KEY}")
     error = drive_both(make, [step]).error
     assert "redirects to https://www.anyfast.test/?…" in str(error)
 
@@ -379,43 +379,43 @@ def test_a_redirect_says_where_to_point_the_connection(make: Callable[[], Call[A
 @pytest.mark.parametrize(
     "step", [httpx.ConnectError(f"Bearer {KEY}"), httpx.ReadError(f"proxy http://u:p99@host {KEY}")]
 )
-def test_no_secret_of_a_broken_connection_is_told(step: Exception) -> None:
-    told = str(drive_both(FREE["query"], [step]).error)
-    assert KEY not in told
-    assert "p99" not in told
+def test_the_error_of_a_broken_connection_contains_no_secret(step: Exception) -> None:
+    message = str(drive_both(FREE["query"], [step]).error)
+    assert KEY not in message
+    assert "p99" not in message
 
 
-def test_an_exception_without_a_text_is_told_by_its_name() -> None:
+def test_an_exception_without_a_message_is_reported_by_its_name() -> None:
     assert "ReadTimeout." in str(drive_both(FREE["query"], [httpx.ReadTimeout("")]).error)
 
 
 def test_a_try_is_logged_with_its_reason_and_its_wait(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        drive(FREE["query"](), [answer(429, **{"Retry-After": "30"}), GOOD])
+        drive(FREE["query"](), [response(429, **{"Retry-After": "30"}), GOOD])
     assert len(caplog.messages) == 1
     assert "HTTP 429" in caplog.messages[0]
     assert "(try 2)" in caplog.messages[0]
     assert KEY not in caplog.text
 
 
-# What an answer proves of a billed call.
+# What a response proves about a billed call.
 
 UPSTREAM_ASSET = "upstream asset error: "
 REFUSED_BY_WORDS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
     "a wrong face": (
-        answer(502, {"error": {"message": UPSTREAM_ASSET + "Face consistency verification failed"}}),
+        response(502, {"error": {"message": UPSTREAM_ASSET + "Face consistency verification failed"}}),
         errors.BadRequestError,
     ),
     "too few pixels": (
-        answer(502, {"error": {"message": UPSTREAM_ASSET + "[***.PixelCountTooSmall] 406x720"}}),
+        response(502, {"error": {"message": UPSTREAM_ASSET + "[***.PixelCountTooSmall] 406x720"}}),
         errors.BadRequestError,
     ),
     "a private face": (
-        answer(502, {"error": {"code": "FaceMismatch", "message": "x.PrivacyInformation"}}),
+        response(502, {"error": {"code": "FaceMismatch", "message": "x.PrivacyInformation"}}),
         errors.ModerationError,
     ),
     "no group": (
-        answer(
+        response(
             502, {"error": {"message": "upstream_error: [NotFound.group_id] The specified asset_group is not found"}}
         ),
         errors.AssetGroupNotFoundError,
@@ -424,7 +424,7 @@ REFUSED_BY_WORDS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
 
 
 @pytest.mark.parametrize(("step", "kind"), REFUSED_BY_WORDS.values(), ids=REFUSED_BY_WORDS.keys())
-def test_an_asset_that_is_refused_in_known_words_is_refused_whatever_the_status(
+def test_an_asset_call_refused_in_known_words_is_refused_whatever_the_status(
     step: Step, kind: type[errors.AnyFastError]
 ) -> None:
     run = drive_both(BILLED["create an asset"], [step, GOOD])
@@ -433,7 +433,7 @@ def test_an_asset_that_is_refused_in_known_words_is_refused_whatever_the_status(
 
 
 @pytest.mark.parametrize("step", [step for step, _ in REFUSED_BY_WORDS.values()], ids=REFUSED_BY_WORDS.keys())
-def test_the_same_words_prove_nothing_of_a_submission(step: Step) -> None:
+def test_the_same_words_prove_nothing_about_a_submission(step: Step) -> None:
     assert type(drive_both(BILLED["submit"], [step]).error) is LostAnswerError
 
 
@@ -442,17 +442,15 @@ def test_the_same_words_prove_nothing_of_a_submission(step: Step) -> None:
 def test_a_status_that_may_follow_an_accepted_request_proves_nothing(
     make: Callable[[], Call[Any]], status: int
 ) -> None:
-    run = drive_both(make, [answer(status, {"error": {"message": "no"}}), GOOD])
+    run = drive_both(make, [response(status, {"error": {"message": "no"}}), GOOD])
     assert len(run.sent) == 1
     assert type(run.error) is LostAnswerError
 
 
 @billed
-def test_what_was_accepted_is_logged_the_moment_it_is_known(
-    make: Callable[[], Call[Any]], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_accepted_call_is_logged_at_once(make: Callable[[], Call[Any]], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        accepted = drive(make(), [answer(200, {"id": "asyntask_7"}, **{"X-Oneapi-Request-Id": "r1"})]).answer
+        accepted = drive(make(), [response(200, {"id": "asyntask_7"}, **{"X-Oneapi-Request-Id": "r1"})]).result
     assert accepted == "asyntask_7"
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "asyntask_7" in caplog.text
@@ -468,32 +466,35 @@ def test_a_free_call_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     "body", [{"hello": "asyntask_7"}, {"id": "a/../asyntask_7"}, "see asyntask_7", {"error": "asyntask_7"}]
 )
-def test_an_answer_without_a_usable_id_is_kept_for_the_person_who_looks(
-    body: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_response_without_a_usable_id_is_logged(body: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        error = drive(BILLED["submit"](), [answer(200, body)]).error
+        error = drive(BILLED["submit"](), [response(200, body)]).error
     assert type(error) is LostAnswerError
     assert "asyntask_7" in caplog.text
 
 
-def test_what_an_answer_holds_can_be_stored() -> None:
+def test_every_value_of_a_response_can_be_stored() -> None:
     usage = '{"total_tokens": 5, "x": NaN, "y": -Infinity, "z": 1e999, "n": 1' + "0" * 5000 + "}"
     deep = '{"a":' * 200 + "1" + "}" * 200
     links = r'"content": {"last_frame_url": "\thttps://h/f.png\n"}'
     video = rf'{{"model": "a\ud83d\u0000b", "seed": NaN, "usage": {usage}, "duration": 5, "deep": {deep}, {links}}}'
     text = f'{{"data": {{"status": "SUCCESS", "result_url": " https://h/x.mp4 ", "data": {video}}}}}'
-    told = drive_both(FREE["query"], [answer(200, text)]).answer
-    assert (told.video_url, told.last_frame_url) == ("https://h/x.mp4", "https://h/f.png")
-    assert (told.model, told.seed, told.duration, told.usage.total_tokens) == ("a?b", None, 5, 5)
-    json.dumps(video_result(told), allow_nan=False).encode()
+    generation = drive_both(FREE["query"], [response(200, text)]).result
+    assert (generation.video_url, generation.last_frame_url) == ("https://h/x.mp4", "https://h/f.png")
+    assert (generation.model, generation.seed, generation.duration, generation.usage.total_tokens) == (
+        "a?b",
+        None,
+        5,
+        5,
+    )
+    json.dumps(video_result(generation), allow_nan=False).encode()
 
 
-# What a request carries.
+# What a request contains.
 
 
 @both
-def test_every_request_carries_the_key_once_and_says_who_sends_it(make: Callable[[], Call[Any]]) -> None:
+def test_every_request_has_the_key_once_and_names_the_sender(make: Callable[[], Call[Any]]) -> None:
     sent = drive_both(make, [GOOD]).sent[0]
     assert sent.headers["authorization"] == f"Bearer {KEY}"
     assert sent.headers["user-agent"].startswith("airflow-provider-anyfast")
@@ -506,20 +507,20 @@ def test_a_body_is_sent_as_json_in_utf_8() -> None:
     assert (sent.method, sent.url) == ("POST", "https://anyfast.test/v1/video/generations")
 
 
-def test_a_read_by_get_has_no_body() -> None:
+def test_a_get_request_has_no_body() -> None:
     sent = drive_both(FREE["query"], [GOOD]).sent[0]
     assert (sent.method, sent.body) == ("GET", b"")
 
 
-def test_a_base_url_with_a_path_keeps_it() -> None:
+def test_the_path_of_a_base_url_is_kept() -> None:
     settings = replace(SETTINGS, base_url="http://gateway.test:8080/anyfast")
     assert drive_both(FREE["query"], [GOOD], settings).sent[0].url == (
         "http://gateway.test:8080/anyfast/v1/video/generations/asyntask_1"
     )
 
 
-def test_a_file_is_sent_whole_at_every_try() -> None:
-    run = drive_both(an_upload, [answer(429), httpx.ConnectError("refused"), GOOD])
+def test_every_try_sends_the_whole_file() -> None:
+    run = drive_both(an_upload, [response(429), httpx.ConnectError("refused"), GOOD])
     assert len(run.sent) == 3
     for sent in run.sent:
         assert sent.body.count(b"a video") == 1000
@@ -535,38 +536,38 @@ def test_a_file_is_sent_whole_at_every_try() -> None:
         assert b'name="URL"' not in sent.body
 
 
-def test_only_a_submission_is_given_the_long_timeout() -> None:
+def test_only_a_submission_gets_the_long_timeout() -> None:
     assert drive_both(BILLED["submit"], [GOOD]).sent[0].read_timeout == 300.0
     assert drive_both(BILLED["create a group"], [GOOD]).sent[0].read_timeout == 20.0
     assert drive_both(FREE["query"], [GOOD]).sent[0].read_timeout == 20.0
 
 
 @pytest.mark.parametrize(("timeout", "connect"), [(20.0, 15.0), (5.0, 5.0)])
-def test_a_connection_is_not_waited_for_longer_than_needed(timeout: float, connect: float) -> None:
+def test_the_connect_timeout_is_no_longer_than_needed(timeout: float, connect: float) -> None:
     sent = drive_both(BILLED["submit"], [GOOD], replace(SETTINGS, timeout=timeout)).sent[0]
     assert sent.connect_timeout == connect
 
 
-def test_a_flow_is_driven_over_all_its_pages() -> None:
+def test_a_flow_reads_all_of_its_pages() -> None:
     pages: list[Step] = [
-        answer(200, {"Items": [{"Id": f"asset-{number}"} for number in range(100)], "TotalCount": 101}),
-        answer(500),
-        answer(200, {"Items": [{"Id": "asset-100"}], "TotalCount": 101}),
+        response(200, {"Items": [{"Id": f"asset-{number}"} for number in range(100)], "TotalCount": 101}),
+        response(500),
+        response(200, {"Items": [{"Id": "asset-100"}], "TotalCount": 101}),
     ]
     run = drive_both(endpoints.list_assets, pages)
-    assert [asset.id for asset in run.answer] == [f"asset-{number}" for number in range(101)]
+    assert [asset.id for asset in run.result] == [f"asset-{number}" for number in range(101)]
     assert [json.loads(sent.body)["PageNumber"] for sent in run.sent] == [1, 2, 2]
 
 
 def test_an_error_ends_a_flow() -> None:
-    error = drive_both(endpoints.list_asset_groups, [answer(401)]).error
+    error = drive_both(endpoints.list_asset_groups, [response(401)]).error
     assert isinstance(error, errors.AuthenticationError)
 
 
 @pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])
-@table({**AGAIN, **NO_ANSWER, **SERVER_ERRORS})
+@table({**AGAIN, **NO_RESPONSE, **SERVER_ERRORS})
 def test_send_once_sends_once(make: Callable[[], Call[Any]], step: Step) -> None:
-    async def ask(service: Service) -> None:
+    async def send(service: Service) -> None:
         async with ScriptedAsyncClient(service) as client:
             await client.send_once(make())
 
@@ -575,17 +576,20 @@ def test_send_once_sends_once(make: Callable[[], Call[Any]], step: Step) -> None
         with ScriptedClient(service) as client, pytest.raises(errors.AnyFastError):
             client.send_once(make())
         with pytest.raises(errors.AnyFastError):
-            asyncio.run(ask(service_async))
+            asyncio.run(send(service_async))
     assert len(service.sent) == len(service_async.sent) == 1
     assert time.sleeps == []
 
 
 @pytest.mark.parametrize(
     "first",
-    [answer(429, **{"retry-after": "7"}), answer(503, {"error": {"code": "asset_copy_not_ready", "message": "wait"}})],
+    [
+        response(429, **{"retry-after": "7"}),
+        response(503, {"error": {"code": "asset_copy_not_ready", "message": "wait"}}),
+    ],
     ids=["throttled", "an asset is being copied"],
 )
-def test_a_guard_surrounds_each_exchange_and_none_of_the_waits(first: httpx.Response) -> None:
+def test_a_guard_surrounds_each_exchange_but_not_the_waits(first: httpx.Response) -> None:
     seen: list[Any] = []
 
     @contextmanager
@@ -616,12 +620,12 @@ def test_a_guard_that_raises_keeps_the_request_from_being_sent() -> None:
     assert service.sent == []
 
 
-def test_an_answer_is_parsed() -> None:
-    task = drive_both(FREE["query"], [answer(200, {"data": {"status": "SUCCESS"}})]).answer
+def test_a_response_is_parsed() -> None:
+    task = drive_both(FREE["query"], [response(200, {"data": {"status": "SUCCESS"}})]).result
     assert (task.generation_id, task.outcome) == ("asyntask_1", Outcome.SUCCEEDED)
 
 
-def test_a_user_of_the_client_can_name_itself() -> None:
+def test_the_user_agent_can_be_set() -> None:
     from airflow_provider_anyfast.client.transport import AnyFastClient  # noqa: PLC0415 - here alone
 
     with AnyFastClient(SETTINGS, "my-tool/1") as client:
@@ -629,7 +633,7 @@ def test_a_user_of_the_client_can_name_itself() -> None:
 
 
 def test_a_closed_client_sends_nothing() -> None:
-    async def ask() -> None:
+    async def send() -> None:
         service = Service([GOOD])
         client = ScriptedAsyncClient(service)
         await client.close()
@@ -640,11 +644,11 @@ def test_a_closed_client_sends_nothing() -> None:
     with pytest.raises(RuntimeError, match="closed"):
         client.send(FREE["query"]())
     with pytest.raises(RuntimeError, match="closed"):
-        asyncio.run(ask())
+        asyncio.run(send())
 
 
-def test_the_last_answer_tells_whether_a_sandbox_gives_it() -> None:
-    here = answer(200, {"data": {"status": "QUEUED"}}, **{"X-AnyFast-Sandbox": "1"})
+def test_the_last_response_shows_whether_the_server_is_a_sandbox() -> None:
+    here = response(200, {"data": {"status": "QUEUED"}}, **{"X-AnyFast-Sandbox": "1"})
     client = ScriptedClient(Service([here, GOOD]))
     said = [client.is_sandbox]
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""A connection's values are checked once, and a wrong one is one clear error that names it and shows no secret."""
+"""A connection's values are checked once; the error for a wrong one names it and contains no secret."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_key_is_enough() -> None:
+def test_only_the_key_is_required() -> None:
     settings = Settings("sk-1")
     assert settings.base_url == DEFAULT_BASE_URL == "https://www.anyfast.ai"
     assert (settings.timeout, settings.submit_timeout, settings.max_retries) == (60.0, 300.0, 5)
@@ -40,7 +40,7 @@ def test_a_key_is_enough() -> None:
     ],
     ids=str,
 )
-def test_values_that_work_are_taken_and_make_a_client(values: dict[str, Any]) -> None:
+def test_valid_values_make_a_client(values: dict[str, Any]) -> None:
     with AnyFastClient(Settings("sk-1", **values)) as client:
         assert client.settings.api_key == "sk-1"
 
@@ -81,7 +81,7 @@ def test_values_that_work_are_taken_and_make_a_client(values: dict[str, Any]) ->
     ],
     ids=str,
 )
-def test_a_wrong_value_is_named_and_no_secret_told(values: dict[str, Any], names: str) -> None:
+def test_an_error_names_the_wrong_value_and_no_secret(values: dict[str, Any], names: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Settings(**{"api_key": "sk-1", **values})
     assert str(caught.value).startswith(names)
@@ -108,20 +108,20 @@ def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
         Settings("sk-1", verify=str(path)).ssl_context  # noqa: B018 - the property does the work
 
 
-def test_a_folder_is_no_file_of_certificates(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file_of_certificates(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="verify"):
         Settings("sk-1", verify=str(tmp_path))
 
 
 @pytest.mark.parametrize("verify", [True, certifi.where()], ids=["own", "file"])
-def test_certificates_are_checked(verify: bool | str) -> None:  # noqa: FBT001 - the setting's own type
+def test_certificates_are_verified(verify: bool | str) -> None:  # noqa: FBT001 - the setting's own type
     context = Settings("sk-1", verify=verify).ssl_context
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.get_ca_certs()
 
 
-def test_checking_can_be_switched_off() -> None:
+def test_verification_can_be_switched_off() -> None:
     context = Settings("sk-1", verify=False).ssl_context
     assert context.verify_mode is ssl.CERT_NONE
     assert not context.check_hostname

@@ -29,21 +29,21 @@ SETTINGS = {
     "ANYFAST_POOL": "anyfast",
 }
 POOL_SLOTS = 2
-"""Videos that the batch of the examples makes at a time."""
+"""Videos that the example batch renders at a time."""
 
 
 PROVIDER = "this provider"
 ALTERNATIVES = {"by_hand": "a task by hand", "by_http_operator": "HttpOperator + sensor"}
-"""By DAG: what one would write without this provider."""
-BEFORE_THE_ANSWER = {
-    "dropped": "connection dropped before the answer comes",
+"""By DAG: the implementations without this provider."""
+BEFORE_THE_RESPONSE = {
+    "dropped": "connection dropped before the response arrives",
     "bad_gateway": "502 after the submission was accepted",
-    "timed_out": "read timeout before the answer comes",
-    "killed": "worker killed before the answer comes",
+    "timed_out": "read timeout before the response arrives",
+    "killed": "worker killed before the response arrives",
 }
-"""Accidents in which nobody hears that a video was bought, in the words of the table."""
+"""Accidents that lose the response to a billed submission, as the table names them."""
 CANARY = "sk-canary-4f1d9e7b2c"
-"""The API key of these tests, which must not turn up anywhere."""
+"""The API key of these tests, which must not appear anywhere."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass
 class Comparison:
-    """Outcomes of the same accident for this provider and for what one would write without it."""
+    """Outcomes of the same accident with and without this provider."""
 
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -67,7 +67,7 @@ class Comparison:
         self.outcomes.append(Outcome(event, ALTERNATIVES.get(way, PROVIDER), billed, state))
 
     def lines(self) -> Iterator[str]:
-        """A table as text, one accident a line."""
+        """A table as text, one line per accident."""
         ways = (PROVIDER, *ALTERNATIVES.values())
         yield f"{'event':<50}" + "".join(f"{way:<24}" for way in ways)
         for event in dict.fromkeys(outcome.event for outcome in self.outcomes):
@@ -77,7 +77,7 @@ class Comparison:
 
 
 OUTCOMES = "outcomes_{}.jsonl"
-"""In pytest's own directory: what a process of pytest has seen, by its name."""
+"""The file in pytest's directory with the outcomes of a pytest process, by its name."""
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +117,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox) -> 
 
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Comparison]:
-    """Takes the outcomes that this process of pytest sees, for the table at the end."""
+    """Collects the outcomes in this pytest process, for the table at the end."""
     found = Comparison()
     yield found
     lines = [json.dumps(asdict(outcome)) for outcome in found.outcomes]
@@ -125,7 +125,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iter
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what every process of pytest has seen."""
+    """Print the outcomes of all pytest processes."""
     base: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # no other way from here
     files = sorted(base.rglob(OUTCOMES.format("*")))
     outcomes = [Outcome(**json.loads(line)) for file in files for line in file.read_text().splitlines()]

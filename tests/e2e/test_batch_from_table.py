@@ -1,4 +1,4 @@
-"""A table becomes videos on a whole Airflow: checked, capped by a pool, reported, repaired, and told to another DAG."""
+"""A table becomes videos on a real Airflow: checked, limited by a pool, reported and repaired; events start a DAG."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def made(anyfast: LocalSandbox, folder: Path) -> list[dict[str, Any]]:
     return [found for found in anyfast.account()["generations"] if found["prompt"].startswith(f"{folder.name} ")]
 
 
-def test_one_bad_row_stops_the_table_before_anything_is_paid(
+def test_one_bad_row_stops_the_table_before_anything_is_billed(
     airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path
 ) -> None:
     run_id = start(airflow, tmp_path, "id,ratio\na,16:9\nb,17:9\n")
@@ -96,7 +96,7 @@ def test_a_failed_row_is_reported_and_made_by_clearing_it_while_each_video_start
     wait_until(lambda: set(airflow.rest.runs(LISTENER).values()) == {"success"}, "the second DAG's end", seconds=60)
 
 
-def test_the_pool_caps_the_videos_that_are_made_at_a_time(
+def test_the_pool_limits_the_videos_that_render_at_a_time(
     airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path
 ) -> None:
     run_id = start(airflow, tmp_path, "id\na\nb\nc\nd\n")
@@ -109,7 +109,7 @@ def test_the_pool_caps_the_videos_that_are_made_at_a_time(
 
 
 def has_facts(note: Path) -> bool:
-    """A video that is found before its event arrives has a note without them."""
+    """A video that is found before its event arrives has a note without facts."""
     return note.exists() and "generation_id" in note.read_text()
 
 

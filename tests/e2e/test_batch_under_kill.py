@@ -1,4 +1,4 @@
-"""Processes die under a batch: every row is paid for once at most, and what is paid for is saved."""
+"""Processes of a batch are killed: every row is billed at most once, and every billed video is saved."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Batch:
         wait_until(lambda: self.airflow.rest.task(self.task).triggerer_id, "a triggerer", seconds=30)
 
     def end(self) -> Counter[str]:
-        """How many rows ended how, when the task has ended."""
+        """The number of rows by status, after the task has ended."""
         self.airflow.rest.wait_for_run(DAG_ID, self.task.run_id, seconds=150)
         lines = (self.folder / "manifest.jsonl").read_text().split("\n")
         return Counter(str(json.loads(line)["status"]) for line in lines if line)
@@ -76,8 +76,8 @@ def batch(airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path) -> Itera
 
 
 @pytest.fixture
-def slow_answers(anyfast: LocalSandbox) -> None:
-    """Submissions are billed a second before they are answered. Comes before ``batch`` in a test."""
+def slow_responses(anyfast: LocalSandbox) -> None:
+    """Submissions are billed a second before their response. List it before ``batch`` in a test."""
     anyfast.fault("slow_answer", seconds=1, times=0)
 
 
@@ -95,25 +95,25 @@ def test_a_worker_and_a_triggerer_killed_while_videos_are_made_and_fetched(
     comparison.add("triggerer and worker killed, a batch of 20", DAG_ID, billed=batch.billed, state="success")
 
 
-@pytest.mark.usefixtures("slow_answers")
+@pytest.mark.usefixtures("slow_responses")
 def test_a_worker_killed_while_it_submits_pays_for_no_row_twice(batch: Batch, comparison: Comparison) -> None:
     batch.wait_until_billed(ROWS // 2)
     batch.airflow.kill_task(batch.task)
     batch.anyfast.clear_faults()
 
     ended = batch.end()
-    assert 1 <= ended["LOST"] <= IN_FLIGHT, "those whose answers were under way"
+    assert 1 <= ended["LOST"] <= IN_FLIGHT, "those whose responses were pending"
     assert ended["SUCCESS"] == ROWS - ended["LOST"]
     assert batch.billed <= ROWS
     comparison.add("worker killed while it submits a batch of 20", DAG_ID, billed=batch.billed, state="failed")
 
 
-@pytest.mark.usefixtures("slow_answers")
-def test_a_worker_told_to_stop_while_it_submits_loses_no_row(batch: Batch, comparison: Comparison) -> None:
+@pytest.mark.usefixtures("slow_responses")
+def test_a_worker_that_is_stopped_while_it_submits_loses_no_row(batch: Batch, comparison: Comparison) -> None:
     batch.wait_until_billed(ROWS // 2)
     batch.airflow.kill_task(batch.task, signal.SIGTERM)
     wait_until(lambda: batch.airflow.rest.task(batch.task).try_number > 1, "the retry", seconds=60)
     batch.anyfast.clear_faults()
 
     batch.expect_all_saved()
-    comparison.add("worker told to stop while it submits", DAG_ID, billed=batch.billed, state="success")
+    comparison.add("worker stopped while it submits", DAG_ID, billed=batch.billed, state="success")

@@ -1,4 +1,4 @@
-"""What is paid for and not there yet is cleared, from everywhere that Airflow offers it: nothing is paid for again.
+"""Tasks with billed but unfinished work are cleared in every way that Airflow offers: nothing is billed again.
 
 Since Airflow 3.4 a clear of task instances also discards their state, unless the user asks to keep it.
 """
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 WAYS = ["task_instances", "one_by_one", "dag_run", "command_line"] + ["keeping_their_state"] * CLEAR_DISCARDS_STATE
-"""How tasks are cleared; each has a DAG of its own, since the command line clears every run of a DAG."""
+"""The ways of clearing; each has its own DAG, since the command line clears every run of a DAG."""
 COMPLETION_SECONDS = 3600
-"""How long a video takes: until a test moves the sandbox's clock."""
+"""Seconds that a video takes: far more than the tests, until a test moves the sandbox's clock."""
 WHILE_PAID_FOR = {
     "deferred": "deferred",
     "on_the_worker": "running",
@@ -40,12 +40,12 @@ WHILE_PAID_FOR = {
     "asset": "deferred",
     "group": "success",
 }
-"""In which state each task is cleared: all but ``group`` wait for something, or have stopped waiting for it."""
+"""The state in which each task is cleared: all except ``group`` are waiting, or have stopped waiting."""
 
 
 @dataclass
 class Run:
-    """The run of the DAG that is cleared in one way, and what it has cost so far."""
+    """The run of one way's DAG, and what it has cost so far."""
 
     airflow: LocalAirflow
     anyfast: LocalSandbox
@@ -58,13 +58,13 @@ class Run:
 
     @property
     def videos(self) -> dict[str, int]:
-        """How many videos were paid for, by prompt."""
+        """The number of billed videos by prompt."""
         prompts = [str(found["prompt"]) for found in self.anyfast.account()["generations"]]
         return {prompt: prompts.count(prompt) for prompt in prompts if prompt.startswith(f"{self.dag_id} ")}
 
     @property
     def assets(self) -> int:
-        """How many groups and assets were paid for, by all runs."""
+        """The number of billed groups and assets of all runs."""
         billed = self.anyfast.account()["billed"]
         return int(billed["asset_groups"] + billed["assets"])
 
@@ -81,12 +81,12 @@ class Run:
         self._wait_for(lambda view: view.state == WHILE_PAID_FOR[view.ref.task_id])
 
     def wait_until_tried_again(self, *task_ids: str) -> None:
-        """What was cleared is being tried anew, and waits again or has succeeded at once."""
+        """Waits until the cleared tasks run again, and are waiting or have succeeded."""
         again = ("deferred", "running", "success")
         self._wait_for(lambda view: view.ref.task_id not in task_ids or (view.try_number > 1 and view.state in again))
 
     def expect_success(self) -> None:
-        """Whatever is being made gets ready, however late it was submitted, and the run succeeds."""
+        """Finishes everything in flight, however late it was submitted, and expects the run to succeed."""
 
         def ended() -> bool:
             self.anyfast.advance(COMPLETION_SECONDS)
@@ -131,7 +131,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def slow_anyfast(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSandbox]:
-    """A sandbox in which nothing is ready before its clock is moved, and Airflow's connection to it."""
+    """A sandbox in which nothing finishes before its clock is moved, and Airflow's connection to it."""
     log = tmp_path_factory.mktemp("slow_sandbox") / "sandbox.log"
     seconds = str(COMPLETION_SECONDS)
     with local_sandbox(log, "--completion-seconds", seconds, "--asset-seconds", seconds) as sandbox:

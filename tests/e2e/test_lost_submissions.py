@@ -1,4 +1,4 @@
-"""Answers to submissions get lost on a real scheduler: what AnyFast's billing log proves needs no person."""
+"""Responses to submissions are lost on a real scheduler: if AnyFast's billing log has them, no person is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from scripts.airflow_rest import TASK_END_STATES, TaskRef
 from scripts.local_sandbox import local_sandbox
 from scripts.processes import wait_until
-from tests.e2e.conftest import BEFORE_THE_ANSWER
+from tests.e2e.conftest import BEFORE_THE_RESPONSE
 from tests.e2e.dags.lost_submissions import ACCIDENTS, IN_A_BATCH
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ def gateways(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathFactory) ->
         yield gateways
 
 
-def test_a_lost_answer_that_the_billing_log_has_costs_neither_a_second_video_nor_a_person(
+def test_a_lost_response_that_the_billing_log_has_needs_neither_a_second_video_nor_a_person(
     airflow: LocalAirflow, gateways: dict[str, LocalSandbox], tmp_path: Path, comparison: Comparison
 ) -> None:
     runs = {log: Run(log, airflow, sandbox) for log, sandbox in gateways.items()}
     for run in runs.values():
         run.start(tmp_path)
     for run in runs.values():
-        run.kill_before_its_answer()
+        run.kill_before_its_response()
 
     assert runs["read"].failed() == set()
     assert runs["off"].failed() == {*ACCIDENTS, "batch"}
@@ -59,7 +59,7 @@ def test_a_lost_answer_that_the_billing_log_has_costs_neither_a_second_video_nor
         assert run.billed() == dict.fromkeys(run.prompts, 1)
         for accident in ACCIDENTS:
             state = "failed" if accident in run.failed() else "success"
-            event = BEFORE_THE_ANSWER[accident] + (", with log" if run.log == "read" else "")
+            event = BEFORE_THE_RESPONSE[accident] + (", with log" if run.log == "read" else "")
             comparison.add(event, run.dag_id, billed=1, state=state)
 
 
@@ -90,12 +90,12 @@ class Run:
         self.airflow.wait_for_dag(self.dag_id)
         self.run_id = self.airflow.rest.trigger(self.dag_id, conf={"folder": str(folder)})
 
-    def kill_before_its_answer(self) -> None:
+    def kill_before_its_response(self) -> None:
         wait_until(lambda: self.sandbox.generations(f"{self.log} killed"), "the submission", seconds=120)
         self.airflow.kill_task(TaskRef(self.dag_id, self.run_id, "killed"))
 
     def failed(self) -> set[str]:
-        """The tasks that call for a person, once all have ended."""
+        """The tasks that need a person, once all have ended."""
         refs = [TaskRef(self.dag_id, self.run_id, name) for name in (*ACCIDENTS, "batch")]
         ended = [self.airflow.rest.wait_for_task(ref, *TASK_END_STATES, seconds=240) for ref in refs]
         return {view.ref.task_id for view in ended if view.state != "success"}

@@ -1,6 +1,6 @@
-"""Processes die and people click while a video is paid for: it is paid for once, and it is saved.
+"""Processes are killed and tasks cleared around a billed submission: the video is billed once and saved.
 
-The same accidents happen to a task that was written by hand, for comparison.
+The same accidents happen to a hand-written task, for comparison.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 from scripts.airflow_rest import TaskRef
 from scripts.processes import wait_until
-from tests.e2e.conftest import BEFORE_THE_ANSWER
+from tests.e2e.conftest import BEFORE_THE_RESPONSE
 from tests.e2e.video_file import describe
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Job:
         return self.airflow.rest.wait_for_task(self.task, *states, seconds=seconds)
 
     def expect(self, state: str, *, billed: int) -> None:
-        """The task ends in ``state`` and this many videos were paid for; a success has its whole file."""
+        """Expects the task to end in ``state`` with so many billed videos; a success has its whole file."""
         view = self.wait_for_state("success", "failed", seconds=150)
         assert (view.state, self.billed) == (state, billed), self.airflow.rest.log(view)
         if state == "success" and self.way != BY_HTTP_OPERATOR:  # which has no download
@@ -71,7 +71,7 @@ class Job:
 
 
 class Jobs:
-    """Starts jobs, each with a prompt and a folder of its own."""
+    """Starts jobs, each with its own prompt and folder."""
 
     def __init__(self, airflow: LocalAirflow, anyfast: LocalSandbox, folder: Path) -> None:
         self._airflow = airflow
@@ -104,13 +104,13 @@ def test_a_task_killed_after_the_submission(way: str, billed: int, jobs: Jobs, c
     comparison.add("worker killed while it waits", way, billed=job.billed, state="success")
 
 
-def test_a_worker_that_is_told_to_stop_costs_no_second_video(jobs: Jobs, comparison: Comparison) -> None:
+def test_a_worker_that_is_stopped_costs_no_second_video(jobs: Jobs, comparison: Comparison) -> None:
     job = jobs.start(IN_WORKER)
     job.wait_until_generation_is_known()
     job.airflow.kill_task(job.task, signal.SIGTERM)
 
     job.expect("success", billed=1)
-    comparison.add("worker told to stop (SIGTERM) while it waits", IN_WORKER, billed=job.billed, state="success")
+    comparison.add("worker stopped (SIGTERM) while it waits", IN_WORKER, billed=job.billed, state="success")
 
 
 def test_an_execution_timeout_while_it_waits_costs_no_second_video(jobs: Jobs, comparison: Comparison) -> None:
@@ -134,11 +134,11 @@ def test_a_submission_whose_connection_drops(
     job = jobs.start(way)
 
     job.expect(state, billed=billed)
-    comparison.add(BEFORE_THE_ANSWER["dropped"], way, billed=job.billed, state=state)
+    comparison.add(BEFORE_THE_RESPONSE["dropped"], way, billed=job.billed, state=state)
 
 
 @WITHOUT_AN_ANSWER
-def test_a_task_killed_before_it_hears_that_it_was_billed(
+def test_a_task_killed_before_the_response_that_bills_it(
     way: str, state: str, billed: int, jobs: Jobs, comparison: Comparison
 ) -> None:
     jobs._anyfast.fault("slow_answer", seconds=20)
@@ -147,7 +147,7 @@ def test_a_task_killed_before_it_hears_that_it_was_billed(
     job.airflow.kill_task(job.task)
 
     job.expect(state, billed=billed)
-    comparison.add(BEFORE_THE_ANSWER["killed"], way, billed=job.billed, state=state)
+    comparison.add(BEFORE_THE_RESPONSE["killed"], way, billed=job.billed, state=state)
 
 
 @pytest.mark.parametrize(("way", "billed"), [(DEFERRED, 1), (BY_HAND, 2)])
@@ -184,7 +184,7 @@ def test_a_task_cleared_after_its_success_makes_a_new_video(way: str, jobs: Jobs
     wait_until(lambda: job.airflow.rest.task(job.task).state != "success", "the clear", seconds=30)
 
     job.expect("success", billed=2)
-    comparison.add("cleared after its success (asks for another)", way, billed=job.billed, state="success")
+    comparison.add("cleared after its success (requests another)", way, billed=job.billed, state="success")
 
 
 @pytest.mark.parametrize(("way", "while_it_is"), [(DEFERRED, "deferred"), (BY_HAND, "running")])
@@ -208,7 +208,7 @@ def test_a_killed_triggerer_is_replaced(jobs: Jobs, comparison: Comparison) -> N
     comparison.add("triggerer killed, another one started", DEFERRED, billed=job.billed, state="success")
 
 
-def test_a_triggerer_that_hangs_hands_over(jobs: Jobs, comparison: Comparison) -> None:
+def test_a_hanging_triggerer_is_replaced(jobs: Jobs, comparison: Comparison) -> None:
     job = jobs.start(DEFERRED)
     job.wait_for_state("deferred")
     first = wait_until(lambda: job.airflow.rest.task(job.task).triggerer_id, "a triggerer for it", seconds=10)
@@ -216,7 +216,7 @@ def test_a_triggerer_that_hangs_hands_over(jobs: Jobs, comparison: Comparison) -
     job.airflow.start("triggerer")
     frozen.freeze()
     wait_until(lambda: job.airflow.rest.task(job.task).triggerer_id not in (None, first), "the hand-over", seconds=60)
-    # Back again, Airflow 3.3 tells it that its trigger was killed by a user.
+    # When it continues, Airflow 3.3 reports that a user killed its trigger.
     frozen.thaw()
     assert job.airflow.rest.task(job.task).state == "deferred"
 

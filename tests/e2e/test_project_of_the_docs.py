@@ -1,4 +1,4 @@
-"""The DAG and the test that the docs show pass by the commands beside them, in a project of their own."""
+"""The DAG and the test in the docs pass with the commands shown there, in a separate project."""
 
 from __future__ import annotations
 

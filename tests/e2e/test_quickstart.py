@@ -1,4 +1,4 @@
-"""The first DAG that a newcomer runs, on a whole Airflow."""
+"""The quickstart DAG on a real Airflow."""
 
 from __future__ import annotations
 

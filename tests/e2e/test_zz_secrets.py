@@ -1,6 +1,6 @@
-"""After every other end-to-end test: the API key is nowhere in what Airflow has kept.
+"""After every other end-to-end test: nothing that Airflow has stored contains the API key.
 
-Its name puts it at the end of the run, when all there is to search has been written.
+Its name puts it at the end of the run, after everything has been written.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def database(airflow: LocalAirflow) -> str:
 
 
 def select_all(table: str) -> TextClause:
-    """All of a table, whose name is that of one in the database."""
+    """Every row of a table, whose name comes from the database."""
     return text(f'SELECT * FROM "{table}"')
 
 
 def text_of(value: object) -> str:
-    """A value as it could be searched, binary ones too."""
+    """A value as searchable text, also a binary one."""
     return bytes(value).decode(errors="replace") if isinstance(value, bytes | memoryview) else str(value)

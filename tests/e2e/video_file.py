@@ -1,4 +1,4 @@
-"""What a video file really holds."""
+"""What a video file really contains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def describe(path: Path) -> VideoFile:
     """Decode every frame.
 
     Raises:
-        av.FFmpegError: the file is cut short or no video.
+        av.FFmpegError: the file is truncated or not a video.
     """
     import av  # noqa: PLC0415  # heavy
 

@@ -1,4 +1,4 @@
-"""A shop and a runner that knows it."""
+"""A shop, and a task runner with a connection to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fake clock passes only when it is told to."""
+"""The fake clock moves only when a test moves it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_coroutines_wake_in_order_and_sleep_together() -> None:
     assert woken == [("short", 10), ("middle", 15), ("short", 20), ("long", 100)]
 
 
-def test_a_cancelled_sleep_holds_up_nobody() -> None:
+def test_a_cancelled_sleep_delays_no_other() -> None:
     clock = FakeClock(start=0)
 
     async def night() -> None:

@@ -1,4 +1,4 @@
-"""A process can be killed at every observable step, and Airflow goes on as it would."""
+"""A process can be killed at every observable step, and the runner continues as Airflow does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def point(attempt: Attempt, side: str, step: str) -> CrashPoint:
     return next(found for found in attempt.crash_points if str(found).startswith(side) and found.name == step)
 
 
-def test_the_steps_of_an_attempt_are_listed_by_themselves(shop: Shop, shop_runner: TaskRunner) -> None:
+def test_the_steps_of_an_attempt_are_recorded(shop: Shop, shop_runner: TaskRunner) -> None:
     attempt = shop_runner.attempt(buying(shop))
 
     get, put = ("state store get", "state store set") if HAS_STATE_STORE else ("variable get", "variable put")
@@ -80,7 +80,7 @@ def test_only_a_crash_between_payment_and_record_pays_twice(
     assert [words.split(" ", 3)[::3] for words in paid_twice] == [["after", "http POST /buy"], ["before", record]]
 
 
-def test_a_killed_worker_leaves_a_retry_and_no_words_of_its_own(shop: Shop, shop_runner: TaskRunner) -> None:
+def test_a_killed_worker_leaves_a_retry_and_no_error_of_its_own(shop: Shop, shop_runner: TaskRunner) -> None:
     clean = shop_runner.attempt(buying(shop))
     runner = shop_runner.fresh()
 
@@ -99,7 +99,7 @@ def test_a_killed_worker_without_retries_fails(shop: Shop, shop_runner: TaskRunn
     assert killed.state == "failed"
 
 
-def test_a_killed_triggerer_is_followed_by_another(shop: Shop, shop_runner: TaskRunner) -> None:
+def test_a_killed_triggerer_is_replaced_by_another(shop: Shop, shop_runner: TaskRunner) -> None:
     clean = shop_runner.attempt(buying(shop))
     runner = shop_runner.fresh()
 
@@ -125,7 +125,7 @@ def test_a_crash_point_that_is_never_reached_is_an_error(shop: Shop, shop_runner
 
 
 class WriteFile(BaseOperator):
-    """Writes a file beside its place, moves it there, and tidies up however it ends."""
+    """Writes a temporary file, moves it to its path, and always cleans up."""
 
     def __init__(self, *, path: Path, **kwargs: object) -> None:
         super().__init__(**kwargs)  # type: ignore[arg-type]  # passed on unread
@@ -161,6 +161,6 @@ def test_a_fork_that_raises_is_an_error_with_its_traceback() -> None:
         last_words_of(lambda _: 1 // 0)
 
 
-def test_a_fork_that_dies_silently_is_an_error() -> None:
-    with pytest.raises(AssertionError, match="died without a word"):
+def test_a_fork_that_ends_silently_is_an_error() -> None:
+    with pytest.raises(AssertionError, match="ended without a message"):
         last_words_of(lambda _: os._exit(1))

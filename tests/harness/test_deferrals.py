@@ -96,15 +96,15 @@ def test_a_trigger_without_an_event_fails_the_try(mood: str, shop: Shop, shop_ru
 
 @pytest.mark.parametrize(
     "mood",
-    ["asks without await", "asks for state", *(["asks in a thread of its own"] if TRIGGERER_HAS_ONE_LOOP else [])],
+    ["calls without await", "requests state", *(["calls in a thread of its own"] if TRIGGERER_HAS_ONE_LOOP else [])],
 )
-def test_a_trigger_that_would_hang_is_found_out(mood: str, shop: Shop, shop_runner: TaskRunner) -> None:
+def test_a_trigger_that_would_hang_is_an_error(mood: str, shop: Shop, shop_runner: TaskRunner) -> None:
     with pytest.raises(TriggerHangsError):
         shop_runner.attempt(buying(shop, mood))
 
 
-def test_a_trigger_may_ask_from_a_thread(shop: Shop, shop_runner: TaskRunner) -> None:
-    assert shop_runner.attempt(buying(shop, "asks in a thread")).state == "success"
+def test_a_trigger_may_call_the_supervisor_from_a_thread(shop: Shop, shop_runner: TaskRunner) -> None:
+    assert shop_runner.attempt(buying(shop, "calls in a thread")).state == "success"
 
 
 def test_a_trigger_must_return_after_its_event(

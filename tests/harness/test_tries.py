@@ -98,7 +98,7 @@ def test_a_retry_is_refused_after_a_success() -> None:
         runner.attempt(lambda: Echo(task_id="t", value=1))
 
 
-def test_a_clear_lets_max_tries_grow_and_a_retry_does_not() -> None:
+def test_a_clear_raises_max_tries_and_a_retry_does_not() -> None:
     runner = TaskRunner()
 
     def fail() -> BaseOperator:
@@ -155,7 +155,7 @@ def test_a_clear_that_discards_the_state_leaves_variables_and_other_tasks_alone(
     assert runner.attempt(make, map_index=1).result == [1, "1"]
 
 
-def test_a_clear_does_with_the_state_what_the_installed_airflow_does() -> None:
+def test_a_clear_treats_the_state_as_the_installed_airflow_does() -> None:
     runner = TaskRunner()
     runner.attempt(lambda: Echo(task_id="t", value=1))
     runner.metadata.state_store[TaskKey("t"), "mark"] = 1
@@ -226,7 +226,7 @@ def test_connections_are_found_by_their_id() -> None:
     assert runner.attempt(lambda: Echo(task_id="t", value=value)).result == "h p 1"
 
 
-def test_a_connection_or_xcom_that_is_missing_is_told() -> None:
+def test_a_missing_connection_or_xcom_is_reported() -> None:
     value = "{{ ti.xcom_pull(task_ids='nobody', map_indexes=-1) }}"
 
     assert TaskRunner().attempt(lambda: Echo(task_id="t", value=value)).result == "None"
@@ -263,7 +263,7 @@ def test_a_map_index_can_have_a_name() -> None:
 
 
 @pytest.mark.parametrize("path", ["/dag-runs/d/r", f"/store/ti/{uuid.UUID(int=0)}/key"])
-def test_the_execution_api_answers_nothing_by_guessing(path: str) -> None:
+def test_the_execution_api_refuses_unknown_calls(path: str) -> None:
     api = ExecutionApi(Metadata(), StepRecorder(), Outages())
 
     with pytest.raises(AssertionError, match=r"has no GET /dag-runs|No running try has the id"):

@@ -1,4 +1,4 @@
-"""Small operators, triggers and a small paid service, with which the harness is proved."""
+"""Small operators, triggers and a small paid service, to test the harness."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TicketLink(BaseOperatorLink):
-    """Shows the ticket that the task has pushed."""
+    """Links to the ticket that the task has pushed."""
 
     name = "Ticket"
 
@@ -32,7 +32,7 @@ class TicketLink(BaseOperatorLink):
 
 
 class TicketTrigger(BaseTrigger):
-    """Waits for a ticket; the words in ``mood`` make it misbehave."""
+    """Waits for a ticket; ``mood`` makes it misbehave."""
 
     def __init__(self, url: str, conn_id: str = "shop", mood: str = "") -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base has no annotations
@@ -51,13 +51,13 @@ class TicketTrigger(BaseTrigger):
             raise ValueError("the trigger stumbled")
         if self.mood == "silent":
             return
-        if self.mood == "asks without await":
+        if self.mood == "calls without await":
             BaseHook.get_connection(self.conn_id)
-        if self.mood == "asks in a thread":
+        if self.mood == "calls in a thread":
             await sync_to_async(BaseHook.get_connection)(self.conn_id)
-        if self.mood == "asks in a thread of its own":
+        if self.mood == "calls in a thread of its own":
             await asyncio.to_thread(BaseHook.get_connection, self.conn_id)
-        if self.mood == "asks for state":
+        if self.mood == "requests state":
             from airflow.sdk.execution_time import task_runner  # noqa: PLC0415  # as a trigger would
             from airflow.sdk.execution_time.comms import GetXComSequenceSlice  # noqa: PLC0415
 
@@ -66,19 +66,19 @@ class TicketTrigger(BaseTrigger):
             )
         connection = await BaseHook.aget_connection(self.conn_id)
         async with httpx.AsyncClient() as client:
-            answer = await client.get(f"{self.url}/ticket", headers={"Authorization": str(connection.password)})
-        yield TriggerEvent(answer.json())
+            response = await client.get(f"{self.url}/ticket", headers={"Authorization": str(connection.password)})
+        yield TriggerEvent(response.json())
         if self.mood == "lingers":
             await asyncio.sleep(60)
 
 
 class BuyTicket(BaseOperator):
-    """Buys once, remembers the purchase in the state store (or a Variable), and waits in a trigger.
+    """Buys once, stores the purchase in the state store (or a Variable), and waits in a trigger.
 
     Args:
         url: of the `Shop`.
         note: rendered; returned with the result.
-        mood: given to the trigger.
+        mood: passed to the trigger.
     """
 
     template_fields = ("url", "note")
@@ -114,7 +114,7 @@ class BuyTicket(BaseOperator):
 
 
 class Fail(BaseOperator):
-    """Raises what it is given."""
+    """Raises the given exception."""
 
     def __init__(self, *, error: BaseException, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -142,7 +142,7 @@ class Echo(BaseOperator):
 
 @dataclass
 class Shop:
-    """Sells a ticket with every POST, and counts."""
+    """Sells a ticket for every POST, and counts them."""
 
     url: str = ""
     sold: int = 0
@@ -170,7 +170,7 @@ def open_shop() -> Iterator[Shop]:
             self.wfile.write(text.encode())
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class names it so
-            """Stay quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Counter) as server:
         shop.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,4 +1,4 @@
-"""The connection in its three forms, checked field by field, and the hook over it."""
+"""A connection in its three forms, the check of each field, and the hook that uses it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def settings(**fields: Any) -> Settings:
     ],
     ids=["JSON", "JSON with a host", "URI", "URI without a host"],
 )
-def test_json_uri_and_environment_variable_say_the_same(connect: Callable[[str], AnyFastHook], value: str) -> None:
+def test_json_uri_and_environment_variable_are_equivalent(connect: Callable[[str], AnyFastHook], value: str) -> None:
     found = connect(value).settings
     assert (found.api_key, found.base_url, found.timeout) == (KEY, "https://www.anyfast.ai", 30.0)
 
@@ -80,7 +80,7 @@ def test_host_schema_port_and_path_make_the_base_url(fields: dict[str, Any], bas
 
 
 @pytest.mark.parametrize("key", [KEY, f"Bearer {KEY}", f"  bearer {KEY}\n"])
-def test_a_key_that_was_pasted_with_its_bearer_is_cleaned(key: str) -> None:
+def test_a_leading_bearer_is_removed_from_a_key(key: str) -> None:
     assert settings(password=key).api_key == KEY
 
 
@@ -88,7 +88,7 @@ def test_a_key_that_was_pasted_with_its_bearer_is_cleaned(key: str) -> None:
     ("given", "expected"),
     [(None, True), ("", True), (True, True), ("True", True), ("false", False), (False, False)],
 )
-def test_verify_takes_what_a_form_or_json_makes_of_it(given: object, expected: object) -> None:
+def test_verify_accepts_the_values_of_forms_and_json(given: object, expected: object) -> None:
     assert settings(extra={"verify": given}).verify is expected
 
 
@@ -125,12 +125,12 @@ def test_a_bad_value_is_one_error_that_names_the_connection_and_the_field(fields
 
 
 @pytest.mark.parametrize("extra", [None, {}])
-def test_an_extra_that_is_null_says_nothing(extra: Any) -> None:
+def test_an_extra_of_null_is_empty(extra: Any) -> None:
     assert settings(extra=extra).timeout == 60.0
 
 
 @pytest.mark.parametrize("extra", ["null", "[]", '"text"', "5"])
-def test_an_extra_that_is_no_object_is_read_or_named(connect: Callable[[str], AnyFastHook], extra: str) -> None:
+def test_an_extra_that_is_not_an_object_is_empty_or_an_error(connect: Callable[[str], AnyFastHook], extra: str) -> None:
     hook = connect(json.dumps({"conn_type": "anyfast", "password": KEY, "extra": extra}))
     if not LOADS_ANY_EXTRA:
         with pytest.raises((AirflowNotFoundException, ValueError)):
@@ -169,7 +169,7 @@ def test_an_environment_that_cannot_be_used_is_named_with_the_connection(
         asyncio.run(hook.get_async_conn())
 
 
-def test_a_connection_that_only_the_synchronous_look_up_finds_is_found(
+def test_the_synchronous_look_up_is_the_fallback(
     connect: Callable[[str], AnyFastHook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def nothing(conn_id: str) -> Connection:
@@ -203,7 +203,7 @@ def test_the_connection_test_is_free_and_counts_the_models(
     assert [request.call for request in sandbox.requests()] == ["models", "usage"]
 
 
-def test_the_connection_test_names_the_balance_where_the_key_may_read_it(
+def test_the_connection_test_names_the_balance_if_the_key_may_read_it(
     connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
 ) -> None:
     sandbox.reset(billing_pages="on", quota_tokens=1_000_000)
@@ -217,7 +217,7 @@ def test_the_connection_test_names_the_balance_where_the_key_may_read_it(
 
 
 @pytest.mark.parametrize("pages", ["off", "off-html", "unauthorized", "forbidden", "limited"])
-def test_a_balance_that_cannot_be_read_is_none_and_asked_for_once(
+def test_an_unreadable_balance_is_none_and_requested_once(
     connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle, pages: str
 ) -> None:
     sandbox.reset(billing_pages=pages)
@@ -249,7 +249,7 @@ def test_the_connection_test_says_in_words_what_is_wrong(
 
 
 @pytest.mark.parametrize("status", [302, 404])
-def test_the_connection_test_asks_once_and_says_that_another_server_answered(
+def test_the_connection_test_sends_one_request_and_reports_another_server(
     connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle, status: int
 ) -> None:
     sandbox.fault("status", on="models", status=status, body="<html>A shop</html>")
@@ -270,9 +270,7 @@ def test_every_request_names_provider_airflow_and_python(
         assert part in agent
 
 
-def test_both_clients_come_from_the_same_connection(
-    connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
-) -> None:
+def test_both_clients_use_the_same_connection(connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle) -> None:
     hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": sandbox.api_key}))
 
     async def models() -> tuple[str, ...]:
@@ -282,26 +280,26 @@ def test_both_clients_come_from_the_same_connection(
     assert asyncio.run(models()) == hook.run(endpoints.list_models())
 
 
-def test_what_the_hook_and_its_clients_raise_is_one_family(
+def test_all_errors_of_the_hook_and_its_clients_have_one_base_class(
     connect: Callable[[str], AnyFastHook], sandbox: SandboxHandle
 ) -> None:
     hook = connect(json.dumps({"conn_type": "anyfast", "host": sandbox.url, "password": "sk-wrong"}))
 
-    async def ask() -> None:
+    async def send() -> None:
         async with await hook.get_async_conn() as client:
             await client.send(endpoints.list_models())
 
     with hook.get_conn() as client:
-        asked: list[Callable[[], object]] = [
+        calls: list[Callable[[], object]] = [
             lambda: hook.run(endpoints.list_models()),
             lambda: client.send(endpoints.list_models()),
             lambda: client.send_once(endpoints.list_models()),
             lambda: client.run(endpoints.list_assets()),
-            lambda: asyncio.run(ask()),
+            lambda: asyncio.run(send()),
         ]
-        for ask_once in asked:
+        for call in calls:
             with pytest.raises(exceptions.AuthenticationError):
-                ask_once()
+                call()
     with pytest.raises(exceptions.ConfigurationError):
         connect(json.dumps({"conn_type": "anyfast"})).get_conn()
 

@@ -1,4 +1,4 @@
-"""Small media files, made where they are needed."""
+"""Makes small media files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import av
 from PIL import Image
 
 SMALLEST = (664, 614)
-"""Pixels of a video frame: width times height is exactly what AnyFast accepts at least."""
+"""A video frame's width and height; their product is exactly AnyFast's minimum."""
 
 
 def image(kind: str, width: int = 320, height: int = 320, mode: str = "RGB") -> bytes:
@@ -21,7 +21,7 @@ def image(kind: str, width: int = 320, height: int = 320, mode: str = "RGB") -> 
 
 
 def photo(kind: str) -> bytes:
-    """An image with so much in it that a file cut in half lacks pixels."""
+    """An image with so much detail that half of its file lacks pixels."""
     file = io.BytesIO()
     Image.effect_noise((400, 300), 80).convert("RGB").save(file, kind)
     return file.getvalue()
@@ -37,7 +37,7 @@ def video(
     pixels: str = "yuv420p",
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """One frame, encoded once and shown again and again: what takes time is the encoding."""
+    """One frame, encoded once and repeated, since the encoding takes time."""
     file = io.BytesIO()
     tick = 1 / Fraction(rate)
     with av.open(file, "w", format=kind, options=options or {}) as container:
@@ -71,7 +71,7 @@ def audio(
     """Silence.
 
     Args:
-        cover: with a picture, as music players show it.
+        cover: add a cover picture.
     """
     file = io.BytesIO()
     with av.open(file, "w", format=kind, options=options or {}) as container:
@@ -81,7 +81,7 @@ def audio(
             picture: Any = container.add_stream("mjpeg", rate=1)
             picture.width = picture.height = 320
             picture.pix_fmt = "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic.value  # PyAV 16 and 17 take a number only
+            picture.disposition = av.stream.Disposition.attached_pic.value  # PyAV 16 and 17 only accept a number
             container.start_encoding()
             packet = av.Packet(image("JPEG"))
             packet.stream, packet.pts, packet.dts, packet.time_base = picture, 0, 0, Fraction(1, 1)
@@ -108,5 +108,5 @@ def wav(samples: int = 24000) -> bytes:
 
 
 def heic(*, missing: int = 0) -> bytes:
-    """What starts like an HEIC image. Its content, which nothing here can read, lacks ``missing`` bytes."""
+    """A file that starts like an HEIC image. Its content, which is not read, lacks ``missing`` bytes."""
     return b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + b"\x00\x00\x00\x40mdat" + bytes(56 - missing)

@@ -1,4 +1,4 @@
-"""A file is looked at before anything is paid for it: what it is, and whether AnyFast accepts it."""
+"""A file is checked before anything is billed for it: what it is, and whether AnyFast accepts it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def put(tmp_path: Path) -> Any:
         ("TIFF", "image/tiff"),
     ],
 )
-def test_an_image_is_known_by_its_content(put: Any, kind: str, media_type: str) -> None:
+def test_an_image_is_recognized_by_its_content(put: Any, kind: str, media_type: str) -> None:
     found = read_media(put(image(kind), "a.mp4"), "Image")
     assert (found.asset_type, found.media_type) == ("Image", media_type)
 
@@ -62,9 +62,11 @@ def test_an_image_is_known_by_its_content(put: Any, kind: str, media_type: str) 
     ],
     ids=["bmp", "heic", "mp4", "mov", "fragmented", "mp3", "cover", "untagged", "24 kHz", "wav"],
 )
-@pytest.mark.parametrize("told", [True, False], ids=["type told", "type not told"])
-def test_every_format_that_anyfast_takes_is_known(put: Any, content: bytes, asset_type: str, told: bool) -> None:  # noqa: FBT001 - a parameter of pytest's
-    assert read_media(put(content), asset_type if told else None).asset_type == asset_type
+@pytest.mark.parametrize("given", [True, False], ids=["type given", "type not given"])
+def test_every_format_that_anyfast_accepts_is_recognized(
+    put: Any, content: bytes, asset_type: str, *, given: bool
+) -> None:
+    assert read_media(put(content), asset_type if given else None).asset_type == asset_type
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_every_format_that_anyfast_takes_is_known(put: Any, content: bytes, asse
     ],
     ids=["webm", "mkv", "avi", "flac", "aac", "ico", "ppm", "svg", "pdf", "zip", "html", "json", "csv", "one", "zeros"],
 )
-def test_a_file_that_anyfast_does_not_take_is_refused_before_it_is_paid(put: Any, content: bytes) -> None:
+def test_a_file_that_anyfast_does_not_accept_is_refused_before_it_is_billed(put: Any, content: bytes) -> None:
     with pytest.raises(InvalidRequestError, match=r"a\.png.* contains .*"):
         read_media(put(content, "a.png"))
 
@@ -112,19 +114,19 @@ def test_a_file_that_anyfast_does_not_take_is_refused_before_it_is_paid(put: Any
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # some files hold random numbers
 )
-def test_a_format_that_anyfast_does_not_take_is_named(put: Any, content: bytes, name: str) -> None:
+def test_a_format_that_anyfast_does_not_accept_is_named(put: Any, content: bytes, name: str) -> None:
     with pytest.raises(InvalidRequestError, match=rf"contains {re.escape(name)}, but AnyFast accepts .* as "):
         read_media(put(content))
 
 
 @pytest.mark.parametrize("options", [{}, {"brand": "mp42"}])
 @pytest.mark.parametrize("cover", [True, False], ids=["cover", "no cover"])
-def test_sound_in_a_video_file_is_no_video(put: Any, options: dict[str, str], *, cover: bool) -> None:
+def test_a_video_file_with_only_audio_is_not_a_video(put: Any, options: dict[str, str], *, cover: bool) -> None:
     with pytest.raises(InvalidRequestError, match="contains audio, but no picture, so it is not a video"):
         read_media(put(audio("mp4", "aac", cover=cover, options=options)))
 
 
-def test_sound_of_another_kind_in_an_mp3_is_refused(put: Any) -> None:
+def test_an_mp3_with_another_audio_codec_is_refused(put: Any) -> None:
     with pytest.raises(InvalidRequestError, match="contains aac audio, which is not MP3"):
         read_media(put(b"ID3\x04\x00\x00\x00\x00\x00\x00" + audio("adts", "aac")))
 
@@ -143,7 +145,7 @@ def test_sound_of_another_kind_in_an_mp3_is_refused(put: Any) -> None:
         (b"M4B ", "audio/mp4"),
     ],
 )
-def test_files_of_one_family_are_told_apart_by_their_brand(brands: bytes, media_type: str) -> None:
+def test_iso_files_are_distinguished_by_their_brand(brands: bytes, media_type: str) -> None:
     start = b"ftyp" + brands[:4] + bytes(4) + brands[4:]
     assert media_type_of((len(start) + 4).to_bytes(4, "big") + start + b"\x00\x00\x00\x10mdatavif") == media_type
 
@@ -151,12 +153,12 @@ def test_files_of_one_family_are_told_apart_by_their_brand(brands: bytes, media_
 @pytest.mark.parametrize(
     "header", [b"\xff\xfd\x90", b"\xff\xeb\x90", b"\xff\xf3\xf0", b"\xff\xf3\x9c", b"\xff\xf3", b"\xff"]
 )
-def test_what_only_resembles_an_mp3_is_none(header: bytes) -> None:
+def test_a_file_that_only_resembles_an_mp3_is_not_one(header: bytes) -> None:
     assert media_type_of(header) != "audio/mpeg"
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "given"),
     [
         (image("PNG"), "Video"),
         (image("PNG"), "Audio"),
@@ -166,12 +168,12 @@ def test_what_only_resembles_an_mp3_is_none(header: bytes) -> None:
         (wav(), "Video"),
     ],
 )
-def test_a_file_of_another_type_than_told_is_refused(put: Any, content: bytes, told: str) -> None:
-    with pytest.raises(InvalidRequestError, match=f"asset_type='{told}' was given"):
-        read_media(put(content), told)
+def test_a_file_of_another_type_than_given_is_refused(put: Any, content: bytes, given: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"asset_type='{given}' was given"):
+        read_media(put(content), given)
 
 
-def test_a_file_of_another_type_and_another_format_is_told_both(put: Any) -> None:
+def test_the_error_names_a_wrong_type_and_a_wrong_format(put: Any) -> None:
     with pytest.raises(InvalidRequestError, match="asset_type='Image' was given; contains video/webm"):
         read_media(put(video("webm", "libvpx")), "Image")
 
@@ -191,24 +193,24 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         read_media(tmp_path)
 
 
-def test_the_same_content_has_the_same_name_and_another_has_another(put: Any) -> None:
+def test_the_name_depends_on_the_content(put: Any) -> None:
     first, again = read_media(put(image("PNG"), "hero.png")), read_media(put(image("PNG"), "hero.png"))
     other = read_media(put(image("GIF"), "hero.png"))
     assert first.default_name == again.default_name != other.default_name
     assert first.default_name == f"hero-{hashlib.sha256(image('PNG')).hexdigest()[:12]}"
 
 
-def test_a_name_fits_anyfast_however_long_the_files_is(put: Any) -> None:
+def test_a_long_file_name_is_shortened_for_anyfast(put: Any) -> None:
     assert len(read_media(put(image("PNG"), "x" * 200 + ".png")).default_name) <= 64
 
 
-def test_the_whole_content_counts_for_the_digest(put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "_HASHED_AT_ONCE", 100)
+def test_the_digest_covers_the_whole_content(put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "_HASH_CHUNK", 100)
     content = image("BMP")
     assert read_media(put(content)).digest == hashlib.sha256(content).hexdigest()
 
 
-def test_a_file_is_opened_from_its_start_and_given_as_a_data_uri(put: Any) -> None:
+def test_a_file_can_be_opened_and_encoded_as_a_data_uri(put: Any) -> None:
     found = read_media(put(image("PNG")))
     with found.open() as file:
         assert file.read() == image("PNG")

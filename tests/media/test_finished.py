@@ -1,4 +1,4 @@
-"""Finished videos, looked into: facts and a poster, from a file or an object, without reading all of it."""
+"""Facts and a poster of finished videos, from a file or an object, without reading all of it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from airflow_provider_anyfast.seedance.saved import VideoFacts
 from tests.media.media_samples import audio, video
 
 
-def test_a_video_tells_its_sides_seconds_frame_rate_and_sound() -> None:
+def test_facts_are_the_size_length_frame_rate_and_sound_of_a_video() -> None:
     with opened_video(io.BytesIO(video(size=(864, 496), frames=60))) as opened:
         assert opened.facts() == VideoFacts(864, 496, 2.5, 24.0, has_sound=False)
 
 
-def test_a_poster_is_a_small_picture_of_the_same_shape_and_can_be_made_after_the_facts() -> None:
+def test_a_poster_is_a_small_picture_with_the_same_ratio_and_can_be_made_after_the_facts() -> None:
     with opened_video(io.BytesIO(video(size=(1600, 900), frames=2))) as opened:
         opened.facts()
         with Image.open(io.BytesIO(opened.poster())) as poster:
             assert (poster.format, poster.size) == ("JPEG", (1280, 720))
 
 
-def test_a_video_whose_headers_tell_no_length_is_counted_and_has_a_poster_too() -> None:
+def test_a_video_without_a_length_in_its_headers_has_facts_and_a_poster() -> None:
     fragmented = video(frames=48, options={"movflags": "frag_keyframe+empty_moov"})
     with opened_video(io.BytesIO(fragmented)) as opened:
         assert opened.facts().seconds == 2.0
@@ -55,13 +55,13 @@ def test_a_long_video_is_not_read_to_its_end() -> None:
     ("content", "reason"),
     [(b"no video", "is damaged"), (audio("mp4", "aac"), "contains audio, but no picture"), (b"", "is damaged")],
 )
-def test_what_is_no_video_is_said_to_be_none(content: bytes, reason: str) -> None:
+def test_a_file_that_is_not_a_video_is_an_error(content: bytes, reason: str) -> None:
     with pytest.raises(UnusableMediaError, match=reason), opened_video(io.BytesIO(content)):
         pass
 
 
 @pytest.mark.parametrize("missing", ["av", "PIL"])
-def test_a_library_that_posters_need_is_missed_by_name(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_a_missing_library_for_posters_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     check_installed()
     monkeypatch.setattr(finished, "find_spec", lambda name: None if name == missing else find_spec(name))
     with pytest.raises(InvalidRequestError, match=r"PyAV and Pillow: `pip install airflow-provider-anyfast\[media\]`"):

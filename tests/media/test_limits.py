@@ -1,4 +1,4 @@
-"""Each limit of AnyFast's, crossed by one on either side, and told with the file, the limit and the value."""
+"""Each of AnyFast's limits, exceeded by one on either side; the error names the file, the limit and the value."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ EVERY_LIMIT = [(kind, measure) for kind, rules in RULES.items() for measure in r
 
 
 def problem_of(folder: Path, content: bytes) -> str:
-    """What is said about a file, without its name; empty if it is taken."""
+    """The problem of a file, without its name; empty if it is accepted."""
     path = folder / "a.bin"
     path.write_bytes(content)
     try:
         read_media(path)
     except InvalidRequestError as error:
-        told = error.what
+        message = error.what
         start, end = f"file={str(path)!r} ", "."
-        assert told.startswith(start)
-        assert told.endswith(end)
-        return told[len(start) : -len(end)]
+        assert message.startswith(start)
+        assert message.endswith(end)
+        return message[len(start) : -len(end)]
     return ""
 
 
@@ -58,16 +58,16 @@ def problem_of(folder: Path, content: bytes) -> str:
     ],
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_an_image_has_sides_and_a_ratio_within_the_limits(
+def test_the_size_and_ratio_of_an_image_are_limited(
     tmp_path: Path, kind: str, size: tuple[int, int], problem: str
 ) -> None:
     assert problem_of(tmp_path, image(kind, *size, mode="1")) == problem
 
 
 def test_an_image_too_large_to_be_opened_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # of which Pillow opens the double
-    told = "has more pixels than Pillow's safety limit, but AnyFast accepts 6000 on each side at most"
-    assert problem_of(tmp_path, image("GIF", 400, 251)) == told
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # Pillow opens images of twice as many pixels
+    message = "has more pixels than Pillow's safety limit, but AnyFast accepts 6000 on each side at most"
+    assert problem_of(tmp_path, image("GIF", 400, 251)) == message
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_an_image_too_large_to_be_opened_is_refused(tmp_path: Path, monkeypatch:
         ((403, 1012), "is 0.3982 times as wide as high, but AnyFast accepts 0.4 to 2.5"),
     ],
 )
-def test_a_video_has_frames_within_the_limits(tmp_path: Path, size: tuple[int, int], problem: str) -> None:
+def test_the_pixels_of_a_video_frame_are_limited(tmp_path: Path, size: tuple[int, int], problem: str) -> None:
     assert problem_of(tmp_path, video(size=size)) == problem
 
 
@@ -98,8 +98,8 @@ def test_a_video_has_frames_within_the_limits(tmp_path: Path, size: tuple[int, i
         ((300, 6001), "is 6001 pixels high, but AnyFast accepts 300 to 6000"),
     ],
 )
-def test_a_video_has_sides_within_the_limits(tmp_path: Path, size: tuple[int, int], problem: str) -> None:
-    """A frame beyond these has too few pixels or a wrong ratio too, and each of its problems is told."""
+def test_the_size_of_a_video_is_limited(tmp_path: Path, size: tuple[int, int], problem: str) -> None:
+    """A frame beyond these also has too few pixels or a wrong ratio, and the error names every problem."""
     assert problem in problem_of(tmp_path, video(size=size)).split("; ")
 
 
@@ -119,7 +119,7 @@ def test_a_video_has_sides_within_the_limits(tmp_path: Path, size: tuple[int, in
         (61, 183, "has 61 frames per second, but AnyFast accepts 24 to 60"),
     ],
 )
-def test_a_video_lasts_and_runs_within_the_limits(
+def test_the_length_and_frame_rate_of_a_video_are_limited(
     tmp_path: Path, rate: Fraction | int, frames: int, problem: str
 ) -> None:
     assert problem_of(tmp_path, video(rate=rate, frames=frames)) == problem
@@ -134,18 +134,18 @@ def test_a_video_lasts_and_runs_within_the_limits(
         (241_608, "lasts 30.2 seconds, but AnyFast accepts 2 to 30"),
     ],
 )
-def test_a_wav_lasts_within_the_limits(tmp_path: Path, samples: int, problem: str) -> None:
+def test_the_length_of_a_wav_is_limited(tmp_path: Path, samples: int, problem: str) -> None:
     assert problem_of(tmp_path, wav(samples)) == problem
 
 
 @pytest.mark.parametrize(("seconds", "fits"), [(1, False), (2, True), (30, True), (31, False)])
-def test_an_mp3_lasts_within_the_limits(tmp_path: Path, seconds: int, *, fits: bool) -> None:
+def test_the_length_of_an_mp3_is_limited(tmp_path: Path, seconds: int, *, fits: bool) -> None:
     problem = problem_of(tmp_path, audio("mp3", "libmp3lame", seconds=seconds, rate=16000, bit_rate=16000))
     assert problem.endswith("" if fits else "seconds, but AnyFast accepts 2 to 30")
     assert bool(problem) is not fits
 
 
-def test_the_duration_of_an_mp3_is_counted_and_not_guessed_from_how_it_starts(tmp_path: Path) -> None:
+def test_the_duration_of_an_mp3_is_counted_and_not_guessed_from_its_start(tmp_path: Path) -> None:
     untagged = {"write_xing": "0", "id3v2_version": "0"}
     quiet = audio("mp3", "libmp3lame", seconds=1, bit_rate=32000, options=untagged)
     rich = audio("mp3", "libmp3lame", seconds=10, bit_rate=320000, options=untagged)
@@ -158,17 +158,17 @@ def test_the_duration_of_an_mp3_is_counted_and_not_guessed_from_how_it_starts(tm
     [("Image", photo("PNG")), ("Video", video()), ("Audio", wav()), ("Audio", audio("mp3", "libmp3lame"))],
 )
 @pytest.mark.parametrize(("spare", "fits"), [(-1, False), (0, True), (1, True)])
-def test_a_file_may_have_the_largest_size_and_not_a_byte_more(
+def test_a_file_may_have_exactly_the_largest_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, content: bytes, spare: int, *, fits: bool
 ) -> None:
     rules, size = RULES[kind], len(content)
     limits = rules.limits | {Measure.SIZE: Limit(0, size + spare, "this test")}
     monkeypatch.setitem(RULES, kind, replace(rules, limits=limits))
-    told = f"has {size:,} bytes, but AnyFast accepts at most {size + spare:,}"
-    assert problem_of(tmp_path, content) == ("" if fits else told)
+    message = f"has {size:,} bytes, but AnyFast accepts at most {size + spare:,}"
+    assert problem_of(tmp_path, content) == ("" if fits else message)
 
 
-def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+def test_one_error_names_every_problem_of_a_file(tmp_path: Path) -> None:
     assert problem_of(tmp_path, video(size=(290, 200), frames=10, rate=10)).split("; ") == [
         "is 290 pixels wide, but AnyFast accepts 300 to 6000",
         "is 200 pixels high, but AnyFast accepts 300 to 6000",
@@ -178,7 +178,7 @@ def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_the_limits_are_those_that_every_source_has_in_common() -> None:
+def test_the_limits_are_those_on_which_all_sources_agree() -> None:
     assert {
         kind: {measure: (limit.lowest, limit.highest, limit.spare) for measure, limit in rules.limits.items()}
         for kind, rules in RULES.items()
@@ -203,7 +203,7 @@ def test_the_limits_are_those_that_every_source_has_in_common() -> None:
 
 
 @pytest.mark.parametrize(("kind", "measure"), EVERY_LIMIT)
-def test_both_ends_of_a_limit_are_taken_and_what_is_beyond_is_not(kind: str, measure: Measure) -> None:
+def test_a_limit_includes_both_ends_and_nothing_beyond(kind: str, measure: Measure) -> None:
     limit: Any = RULES[kind].limits[measure]
     low, high = limit.lowest - limit.spare, limit.highest + limit.spare
     assert [limit.problem(measure, value) for value in (low, high)] == ["", ""]

@@ -37,7 +37,7 @@ def put(tmp_path: Path) -> Any:
     return put_
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == LOGGER]
 
 
@@ -70,17 +70,17 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-def test_a_picture_with_unusual_text_in_it_is_taken(put: Any, text: bytes) -> None:
+def test_a_picture_with_unusual_text_is_accepted(put: Any, text: bytes) -> None:
     png = photo("PNG")
     assert read_media(put(png[:33] + text + png[33:])).asset_type == "Image"
 
 
-def test_a_picture_that_lacks_nothing_but_its_end_mark_is_taken(put: Any) -> None:
+def test_a_picture_that_only_lacks_its_end_mark_is_accepted(put: Any) -> None:
     assert read_media(put(photo("PNG")[:-12])).asset_type == "Image"
     assert read_media(put(photo("JPEG")[:-2])).asset_type == "Image"
 
 
-def test_a_picture_is_measured_without_pillow_where_that_is_possible(put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_png_is_measured_without_pillow(put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = put(image("PNG", 299, 400))
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(InvalidRequestError, match="is 299 pixels wide"):
@@ -114,13 +114,13 @@ def test_a_file_whose_last_bytes_are_missing_is_refused(
 @pytest.mark.parametrize(
     "rubbish", [b"\x00" * 40, b"\x00\x00\x00\x01free\x00\x00\x00\x00\x00\x00\x00\x10" + bytes(4), b"\xff" * 40]
 )
-def test_rubbish_behind_a_whole_video_does_no_harm(put: Any, rubbish: bytes) -> None:
+def test_trailing_bytes_after_a_whole_video_are_ignored(put: Any, rubbish: bytes) -> None:
     assert read_media(put(video() + rubbish)).asset_type == "Video"
 
 
 def test_a_video_whose_content_has_a_64_bit_length_is_read(put: Any) -> None:
     content = video()
-    at = content.index(b"\x00\x00\x00\x08free")  # room that is left for just this
+    at = content.index(b"\x00\x00\x00\x08free")  # space reserved for the longer header
     assert content[at + 12 : at + 16] == b"mdat"
     length = int.from_bytes(content[at + 8 : at + 12], "big") + 8
     whole = content[:at] + b"\x00\x00\x00\x01mdat" + length.to_bytes(8, "big") + content[at + 16 :]
@@ -129,11 +129,11 @@ def test_a_video_whose_content_has_a_64_bit_length_is_read(put: Any) -> None:
         read_media(put(whole[: at + length - 7]))
 
 
-def test_a_video_of_an_unknown_codec_is_taken_and_the_log_says_so(put: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_video_with_an_unknown_codec_is_accepted_and_logged(put: Any, caplog: pytest.LogCaptureFixture) -> None:
     content = video(codec="libx264").replace(b"avc1", b"zzzz")
     with caplog.at_level(logging.INFO, LOGGER):
         read_media(put(content))
-    assert "frame rate: FFmpeg does not know its video codec." in told(caplog)[0]
+    assert "frame rate: FFmpeg does not know its video codec." in logged(caplog)[0]
 
 
 def test_a_video_whose_pictures_have_no_size_is_refused(put: Any) -> None:
@@ -166,7 +166,7 @@ def test_a_video_that_ends_before_its_first_picture_is_refused(put: Any) -> None
         read_media(put(content[: content.index(b"moof") - 4]))
 
 
-def test_what_the_file_does_not_tell_is_logged(
+def test_a_missing_measure_is_logged(
     put: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def all_but_the_rate(path: Path, media_type: str) -> Measures:
@@ -176,7 +176,7 @@ def test_what_the_file_does_not_tell_is_logged(
     path = put(video())
     with caplog.at_level(logging.INFO, LOGGER):
         read_media(path)
-    assert told(caplog) == [f"file={str(path)!r} was not checked for frame rate: the file does not say."]
+    assert logged(caplog) == [f"file={str(path)!r} was not checked for frame rate: the file does not say."]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_what_the_file_does_not_tell_is_logged(
     ],
     ids=["tags only", "tags and pictures", "one frame's header", "no sound"],
 )
-def test_damaged_sound_is_refused(put: Any, content: bytes) -> None:
+def test_damaged_audio_is_refused(put: Any, content: bytes) -> None:
     with pytest.raises(InvalidRequestError, match=r"is damaged: FFmpeg cannot read it|contains no audio"):
         read_media(put(content))
 
@@ -204,7 +204,7 @@ def test_damaged_sound_is_refused(put: Any, content: bytes) -> None:
     ],
     ids=["jpeg", "png", "gif", "webp", "tiff", "bmp", "mp4", "mov", "mp3", "wav"],
 )
-def test_however_a_file_is_damaged_it_is_either_taken_or_refused(put: Any, content: bytes) -> None:
+def test_a_file_with_any_damage_is_either_accepted_or_refused(put: Any, content: bytes) -> None:
     chance = random.Random(1)
     refused = 0
     for _ in range(30):
@@ -229,7 +229,7 @@ def test_however_a_file_is_damaged_it_is_either_taken_or_refused(put: Any, conte
     ],
     ids=["image", "heic", "video", "audio"],
 )
-def test_without_the_extra_one_line_says_what_was_not_checked_and_what_brings_it(
+def test_without_the_extra_one_line_says_what_was_not_checked_and_what_to_install(
     put: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: tuple[bytes, str, str]
 ) -> None:
     content, missing, unchecked = case
@@ -237,7 +237,9 @@ def test_without_the_extra_one_line_says_what_was_not_checked_and_what_brings_it
     path = put(content)
     with caplog.at_level(logging.INFO, LOGGER):
         read_media(path)
-    assert told(caplog) == [f"file={str(path)!r} was not checked for {unchecked}: {missing} is not installed: {HINT}."]
+    assert logged(caplog) == [
+        f"file={str(path)!r} was not checked for {unchecked}: {missing} is not installed: {HINT}."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -259,27 +261,25 @@ def test_without_the_extra_format_type_and_size_are_checked(
         read_media(put(content), "Video" if content.startswith(b"\x89PNG") else None)
 
 
-def test_an_image_that_pillow_does_not_know_is_taken_and_the_log_says_so(
-    put: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_image_that_pillow_does_not_know_is_accepted_and_logged(put: Any, caplog: pytest.LogCaptureFixture) -> None:
     path = put(heic())
     with caplog.at_level(logging.INFO, LOGGER):
         read_media(path)
-    assert told(caplog) == [
+    assert logged(caplog) == [
         f"file={str(path)!r} was not checked for width, height, aspect ratio: Pillow cannot read image/heic."
     ]
 
 
 @pytest.mark.parametrize("content", [photo("JPEG"), video(), wav(), audio("mp3", "libmp3lame")])
-def test_nothing_is_logged_about_a_file_that_was_checked_for_everything(
+def test_nothing_is_logged_about_a_fully_checked_file(
     put: Any, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     with caplog.at_level(logging.INFO, LOGGER):
         read_media(put(content))
-    assert told(caplog) == []
+    assert logged(caplog) == []
 
 
-def test_memory_does_not_grow_with_a_video(put: Any) -> None:
+def test_memory_does_not_depend_on_the_size_of_a_video(put: Any) -> None:
     content = video(options=MOOV_FIRST)
     path = put(content)
     with path.open("r+b") as file:  # a hole of 150 MB, which costs no disk, behind the pictures

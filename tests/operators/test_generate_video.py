@@ -564,7 +564,7 @@ def test_the_file_host_never_sees_the_key(runner: TaskRunner, sandbox: SandboxHa
     assert (tmp_path / "x.mp4").exists()
 
 
-def test_an_asset_that_has_just_become_active_is_waited_for(
+def test_a_submission_waits_for_an_asset_that_has_just_become_active(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
 ) -> None:
     group = runner.attempt(partial(CreateAssetGroupOperator, task_id="group", name="g")).result

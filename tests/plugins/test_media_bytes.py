@@ -1,4 +1,4 @@
-"""Only videos and pictures are handed out, and of these what a browser asks for."""
+"""Only media files are served, whole or in the requested range."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ MP4 = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 10
         ("lines=0-4", None),
     ],
 )
-def test_a_range_is_read_as_the_standard_says(header: str | None, part: tuple[int, int] | None) -> None:
+def test_a_range_is_parsed_as_rfc_9110_says(header: str | None, part: tuple[int, int] | None) -> None:
     assert parse_range(header, 100) == part
 
 
 @pytest.mark.parametrize("header", ["bytes=100-", "bytes=-0"])
-def test_a_range_behind_the_end_is_refused(header: str) -> None:
+def test_a_range_after_the_end_is_refused(header: str) -> None:
     with pytest.raises(UnsatisfiableRangeError):
         parse_range(header, 100)
 
@@ -55,13 +55,13 @@ def test_a_range_behind_the_end_is_refused(header: str) -> None:
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
     ],
 )
-def test_the_content_tells_the_type(tmp_path: Path, content: bytes, media_type: str) -> None:
+def test_the_content_determines_the_type(tmp_path: Path, content: bytes, media_type: str) -> None:
     (tmp_path / "x.bin").write_bytes(content)
     assert find_media(str(tmp_path / "x.bin")).media_type == media_type
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/dev/zero", "/etc", "/none.mp4", "", "s3:/x"])
-def test_nothing_but_media_is_handed_out(path: str) -> None:
+def test_only_media_files_are_served(path: str) -> None:
     with pytest.raises(NotMediaError):
         find_media(path)
 
@@ -72,7 +72,7 @@ def test_a_link_to_something_else_is_not_followed_to_its_content(tmp_path: Path)
         find_media(str(tmp_path / "x.mp4"))
 
 
-def test_bytes_come_in_chunks(tmp_path: Path) -> None:
+def test_bytes_are_read_in_chunks(tmp_path: Path) -> None:
     file = tmp_path / "x.mp4"
     file.write_bytes(MP4 + bytes(3 * CHUNK))
     chunks = list(find_media(str(file)).read(10, 2 * CHUNK + 5))

@@ -1,4 +1,4 @@
-"""Every route asks Airflow whether the caller may read the DAG, and opens only what a task of that run has stored."""
+"""Airflow authorizes the user of every route, which only opens files that a task of that run has stored."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_user_without_the_right_to_the_dag_gets_nothing(client: TestClient, pa
     assert theirs.status_code == 403
 
 
-def test_every_route_is_among_those_that_are_tried() -> None:
+def test_every_route_is_tested() -> None:
     app = routes.make_app()
     paths: list[str] = [route.path for route in app.routes]  # type: ignore[attr-defined]
     tails = {path.partition("/runs/{run_id}/")[2].replace("{video_id}", "0") for path in paths}
@@ -87,19 +87,19 @@ def test_another_dag_in_the_query_does_not_help(client: TestClient) -> None:
     assert client.get(page, headers={"Authorization": "Bearer ann"}).status_code == 403
 
 
-def test_the_list_holds_the_videos_as_data(client: TestClient) -> None:
-    answer = get(client, "videos")
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json()["videos"][0]["prompt"] == "<script>alert(1)</script>"
+def test_the_list_contains_the_videos_as_data(client: TestClient) -> None:
+    response = get(client, "videos")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["videos"][0]["prompt"] == "<script>alert(1)</script>"
     assert "<script>alert" not in get(client, "").text
 
 
 def test_a_run_that_does_not_exist_is_not_found(client: TestClient) -> None:
-    answer = client.get(address("videos", run_id="none"), headers={"Authorization": "Bearer ann"})
-    assert answer.status_code == 404
+    response = client.get(address("videos", run_id="none"), headers={"Authorization": "Bearer ann"})
+    assert response.status_code == 404
 
 
-def test_a_video_is_played_with_seeking(client: TestClient) -> None:
+def test_a_video_can_be_played_with_seeking(client: TestClient) -> None:
     video = next(video for video in get(client, "videos").json()["videos"] if video["task_id"] == "video")
     page = f"videos/{video['id']}/file"
     whole = get(client, page)
@@ -114,9 +114,9 @@ def test_a_video_is_played_with_seeking(client: TestClient) -> None:
 def test_a_stored_path_of_something_else_is_not_opened(client: TestClient) -> None:
     evil = next(video for video in get(client, "videos").json()["videos"] if video["task_id"] == "evil")
     for kind in ("file", "poster"):
-        answer = get(client, f"videos/{evil['id']}/{kind}")
-        assert answer.status_code == 404
-        assert "root:" not in answer.text
+        response = get(client, f"videos/{evil['id']}/{kind}")
+        assert response.status_code == 404
+        assert "root:" not in response.text
 
 
 @pytest.mark.parametrize("video", ["..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "0" * 24, "..", "s3:%2f%2fbucket%2fx"])
@@ -133,7 +133,7 @@ def test_a_video_of_another_run_is_not_found(
     assert other.status_code == 404
 
 
-def test_a_report_is_served_with_the_files_that_it_links_to_and_runs_its_own_script_alone(
+def test_a_report_is_served_with_its_linked_files_and_runs_only_its_own_script(
     client: TestClient, stored: dict[tuple[str, str], list[TaskRecord]], tmp_path: Path
 ) -> None:
     (tmp_path / "reports").mkdir()
@@ -152,7 +152,7 @@ def test_a_report_is_served_with_the_files_that_it_links_to_and_runs_its_own_scr
         assert get(client, urljoin(place, link)).content.startswith(start)
 
 
-def test_a_report_that_is_none_and_a_file_that_no_task_has_stored_are_not_served(
+def test_only_real_reports_and_stored_files_are_served(
     client: TestClient, stored: dict[tuple[str, str], list[TaskRecord]], tmp_path: Path
 ) -> None:
     (tmp_path / "other.html").write_text("<!DOCTYPE html>\n<script>alert(1)</script>")
@@ -165,7 +165,7 @@ def test_a_report_that_is_none_and_a_file_that_no_task_has_stored_are_not_served
 
 
 @pytest.mark.parametrize(("page", "user"), [("", "ann"), ("videos", "ann"), ("videos", "bob"), ("nothing", "ann")])
-def test_every_answer_has_a_strict_policy(client: TestClient, page: str, user: str) -> None:
+def test_every_response_has_a_strict_policy(client: TestClient, page: str, user: str) -> None:
     headers = get(client, page, user=user).headers
     assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]

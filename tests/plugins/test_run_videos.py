@@ -1,4 +1,4 @@
-"""What the page shows of a run, from what its tasks have stored."""
+"""What the page shows about a run, from what its tasks have stored."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ def manifest(path: Path, *entries: dict[str, Any]) -> str:
     return str(path)
 
 
-def test_a_video_is_shown_with_what_was_asked_and_what_came() -> None:
+def test_a_video_is_shown_with_its_request_and_its_facts() -> None:
     video = one(record(generation_id="g1", return_value=RESULT))
     assert (video.kind, video.status, video.prompt) == ("ready", "Ready", "A boat")
-    assert video.asked == {"model": "seedance", "resolution": "480p", "references": 2}
-    assert video.came == {"resolution": "480p", "seed": 7}
+    assert video.requested == {"model": "seedance", "resolution": "480p", "references": 2}
+    assert video.actual == {"resolution": "480p", "seed": 7}
     assert (video.tokens, video.cost) == (120, "0.0055")
 
 
-def test_a_poster_comes_before_a_last_frame_and_what_was_measured_beside_what_came() -> None:
+def test_a_poster_takes_precedence_over_a_last_frame_and_measured_facts_are_shown() -> None:
     facts = {"width": 864, "height": 496, "seconds": 2.5, "has_sound": False, "warnings": ["It is short."]}
     video = one(record(return_value={**RESULT, **facts, "poster_path": "/v/1.jpg", "last_frame_path": "/v/1.png"}))
     assert (video.poster, video.warnings) == ("/v/1.jpg", ["It is short."])
-    assert video.came.items() >= {("width", 864), ("height", 496), ("seconds", 2.5), ("has_sound", False)}
+    assert video.actual.items() >= {("width", 864), ("height", 496), ("seconds", 2.5), ("has_sound", False)}
 
 
-def test_the_page_gets_no_path_and_no_link() -> None:
+def test_the_page_gets_neither_paths_nor_links() -> None:
     text = json.dumps(
         one(record(generation_id="g1", return_value={**RESULT, "poster_path": "/videos/1.jpg"})).to_json()
     )
@@ -63,7 +63,7 @@ def test_the_page_gets_no_path_and_no_link() -> None:
     assert "signed.example" not in text
 
 
-def test_a_video_that_is_being_made_has_its_prompt() -> None:
+def test_a_rendering_video_has_its_prompt() -> None:
     working = record(state="deferred", generation_id="g1")
     working.rendered = {"prompt": "A boat", "seed": "None"}
     video = one(working)
@@ -79,7 +79,7 @@ def test_a_generation_of_several_tasks_is_shown_once_with_its_file() -> None:
     assert (video.task_id, video.kind) == ("download", "ready")
 
 
-def test_the_rows_of_a_batch_and_those_under_way_are_shown(tmp_path: Path) -> None:
+def test_finished_and_rendering_rows_of_a_batch_are_shown(tmp_path: Path) -> None:
     path = manifest(
         tmp_path / "m.jsonl",
         {"row": 1, "input": {"name": "boat"}, "generation_id": "g1", "path": "/v/1.mp4"},
@@ -99,15 +99,15 @@ def test_the_rows_of_a_batch_and_those_under_way_are_shown(tmp_path: Path) -> No
     assert found.batches[0]["progress"] == {"rows": 6, "succeeded": 1}
 
 
-def test_a_review_waits_for_an_answer(tmp_path: Path) -> None:
+def test_a_review_waits_for_a_response(tmp_path: Path) -> None:
     path = manifest(tmp_path / "m.jsonl", {"row": 1, "generation_id": "g1", "path": "/v/1.mp4"})
-    asked = {"question": "q", "videos": ["g1"], "manifests": [path]}
-    found = videos_of([record("review", state="awaiting_input", review=asked)])
+    review = {"question": "q", "videos": ["g1"], "manifests": [path]}
+    found = videos_of([record("review", state="awaiting_input", review=review)])
     assert [video.key for video in found.videos] == ["g1"]
     assert (found.reviews[0]["waits"], found.reviews[0]["videos"]) == (True, ["g1"])
 
 
-def test_a_manifest_in_a_bucket_names_no_local_file(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_manifest_in_a_bucket_cannot_name_local_files(tmp_path: Path, monkeypatch: Any) -> None:
     from airflow_provider_anyfast.plugins import run_videos  # noqa: PLC0415 - patched below
 
     path = manifest(
@@ -120,14 +120,14 @@ def test_a_manifest_in_a_bucket_names_no_local_file(tmp_path: Path, monkeypatch:
     assert [video.path for video in videos_of([record("batch", manifest=claim)]).videos] == ["", "s3://bucket/2.mp4"]
 
 
-def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_manifest_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_bytes(b"\xff\xfe\xff")
     found = videos_of([record("batch", manifest={"path": str(path)})])
     assert "is not UTF-8 text" in found.problems[0]
 
 
-def test_xcoms_of_other_tasks_are_no_videos() -> None:
+def test_xcoms_of_other_tasks_are_ignored() -> None:
     others = [
         record("a", path="/etc/passwd", return_value={"path": "/etc/passwd"}),
         record("b", manifest="text", return_value=3),

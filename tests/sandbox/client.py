@@ -1,4 +1,4 @@
-"""AnyFast over plain httpx: what these tests know of the interface, they know from its documentation."""
+"""AnyFast over plain httpx, written from the documentation of the interface alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-# Made once: each client would otherwise make its own, which takes longer than most of these tests.
+# Made once: making one for each client takes longer than most of these tests.
 _TLS = ssl.create_default_context()
 JSON = {"Content-Type": "application/json"}
 PICTURE = "https://example.com/picture.png"
@@ -81,10 +81,10 @@ class Client:
         return self.http.get(f"/v1/video/generations/{generation_id}")
 
     def task(self, generation_id: str) -> dict[str, Any]:
-        """What a status query shows inside of its wrapper."""
-        answer = ok_json(self.query(generation_id))
-        assert answer["code"] == "success"
-        data: dict[str, Any] = answer["data"]
+        """The status of a generation, without the wrapper."""
+        body = ok_json(self.query(generation_id))
+        assert body["code"] == "success"
+        data: dict[str, Any] = body["data"]
         return data
 
     def billed(self) -> dict[str, int]:
@@ -93,7 +93,7 @@ class Client:
 
 
 def ok_json(response: httpx.Response) -> dict[str, Any]:
-    """The JSON of an answer that must be a good one."""
+    """The JSON of a response that must be a success."""
     assert response.status_code == 200, response.text
     value: dict[str, Any] = response.json()
     return value
@@ -108,7 +108,7 @@ def gateway_message(response: httpx.Response) -> str:
 
 
 def upstream_error(response: httpx.Response) -> dict[str, str]:
-    """The error that the service behind the gateway gave, out of the JSON string that it travels in."""
+    """The upstream's error, parsed from the JSON string in the gateway's response."""
     outer = response.json()
     assert outer["code"] == "fail_to_fetch_task"
     assert outer["data"] is None

@@ -1,4 +1,4 @@
-"""A sandbox whose time stands still, and clients of it."""
+"""A sandbox with a stopped clock, and its clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock(sandbox: SandboxHandle) -> FakeClock:
-    """The sandbox's clock, which only the test moves."""
+    """The sandbox's clock, which only a test moves."""
     clock = FakeClock()
     sandbox.reset(clock=clock.now)
     return clock
@@ -35,7 +35,7 @@ def configure(sandbox: SandboxHandle, clock: FakeClock) -> Callable[..., None]:
 
 @pytest.fixture
 def anyfast(sandbox: SandboxHandle, clock: FakeClock) -> Iterator[Client]:
-    """Somebody with the sandbox's first key."""
+    """A client with the sandbox's first key."""
     client = Client(sandbox.url, sandbox.api_key)
     with client.http:
         yield client
@@ -43,7 +43,7 @@ def anyfast(sandbox: SandboxHandle, clock: FakeClock) -> Iterator[Client]:
 
 @pytest.fixture
 def client_with(sandbox: SandboxHandle) -> Iterator[Callable[[str | None], Client]]:
-    """Makes somebody with another key, or without any."""
+    """Makes a client with another key, or without one."""
     clients: list[Client] = []
 
     def make(key: str | None) -> Client:

@@ -1,4 +1,4 @@
-"""Small pictures, videos and sounds, made on the spot."""
+"""Makes small pictures, videos and audio files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def picture(width: int = 400, height: int = 400, kind: str = "PNG") -> bytes:
 
 
 def clip(width: int = 864, height: int = 480, seconds: float = 2, rate: int = 24, suffix: str = "mp4") -> bytes:
-    """A video of one colour."""
+    """A video of one color."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / f"clip.{suffix}"
         with av.open(path, "w") as container:

@@ -1,4 +1,4 @@
-"""The command, as a process and inside of this one."""
+"""The command, as a separate process and in this one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a video will cost, before it is paid for."""
+"""The estimated and the billed cost of a video."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def estimate(**parameters: Any) -> int | None:
     return VideoRequest.parse(prompt="A boat", **parameters).estimated_tokens()
 
 
-def test_the_documented_example_is_met() -> None:
+def test_the_estimate_matches_the_documented_example() -> None:
     assert estimate(resolution="720p", ratio="16:9", duration=5) == 108_900
 
 
@@ -34,7 +34,7 @@ def test_tokens_are_the_pixels_of_all_frames(parameters: dict[str, Any], tokens:
     assert estimate(**parameters) == tokens
 
 
-def test_what_only_the_model_decides_is_taken_at_its_most() -> None:
+def test_the_estimate_is_the_maximum_if_the_model_decides() -> None:
     adaptive, fixed = estimate(), estimate(ratio="16:9")
     assert adaptive is not None
     assert fixed is not None
@@ -44,18 +44,18 @@ def test_what_only_the_model_decides_is_taken_at_its_most() -> None:
     assert with_video == 1112 * 834 * (24 * 20 + 1) // 1024
 
 
-def test_ultra_counts_what_it_renders_and_what_it_scales_up() -> None:
+def test_ultra_counts_the_rendered_and_the_upscaled_video() -> None:
     ultra = estimate(model="seedance-2.0-ultra", resolution="1080p", ratio="16:9")
     assert ultra is not None
     assert ultra > 245_025 + 108_900 - 1
 
 
-def test_a_model_that_is_not_known_is_estimated_and_a_resolution_that_is_not_known_is_not() -> None:
+def test_an_unknown_model_has_an_estimate_and_an_unknown_resolution_has_none() -> None:
     assert estimate(model="seedance-9", resolution="720p", ratio="16:9") == 108_900
     assert estimate(model="seedance-9", resolution="16k") is None
 
 
-def test_what_was_billed_includes_scaling_up() -> None:
+def test_billed_tokens_include_upscaling() -> None:
     assert billed_tokens(Usage(total_tokens=108_900, super_resolution_tokens=245_025)) == 353_925
     assert billed_tokens(Usage()) is None
 

@@ -1,4 +1,4 @@
-"""A request is checked before it is paid, with every problem in one error, and becomes the body that AnyFast takes."""
+"""A request is checked before it is billed, with every problem in one error, and makes the documented body."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_documented_model_is_known() -> None:
     assert set(MODELS) == set(DOCUMENTED)
 
 
-# Limits of each model, on both sides by one.
+# Limits of each model, one step on either side.
 
 
 @every_model
@@ -129,7 +129,7 @@ def test_audio_references_are_counted_by_the_model(model: str) -> None:
 
 
 @every_model
-def test_audio_alone_is_enough_for_some_models(model: str) -> None:
+def test_some_models_accept_audio_alone(model: str) -> None:
     if model.startswith("seedance-2.5"):
         checked(model=model, reference_audios=[AUDIO])
     elif DOCUMENTED[model][5]:
@@ -153,7 +153,7 @@ def test_the_largest_model_counts_references_in_total(model: str, monkeypatch: p
 
 @every_model
 @pytest.mark.parametrize("ratio", [*RATIOS, "2:1", "16x9"])
-def test_a_ratio_is_one_of_seven(model: str, ratio: str) -> None:
+def test_there_are_seven_ratios(model: str, ratio: str) -> None:
     if ratio in RATIOS:
         assert checked(model=model, ratio=ratio).body()["ratio"] == ratio
     else:
@@ -176,7 +176,7 @@ def test_ultra_needs_a_resolution() -> None:
     assert given.body()["resolution"] == "2k"
 
 
-def test_an_unknown_model_is_sent_as_it_is() -> None:
+def test_a_request_to_an_unknown_model_is_sent_unchecked() -> None:
     request = checked(
         model=UNKNOWN,
         duration=500,
@@ -247,12 +247,12 @@ def test_an_unknown_model_is_sent_as_it_is() -> None:
         ({"colour": "red"}, "colour='red'"),
     ],
 )
-def test_what_anyfast_would_refuse_is_refused_before_it_is_paid(
+def test_a_request_that_anyfast_would_refuse_is_refused_before_it_is_billed(
     model: str, parameters: dict[str, Any], problem: str
 ) -> None:
-    told = problems(model=model, **parameters)
-    assert problem in told
-    assert "invalid, so nothing was sent: " in told
+    message = problems(model=model, **parameters)
+    assert problem in message
+    assert "invalid, so nothing was sent: " in message
 
 
 def test_a_model_must_be_named() -> None:
@@ -260,29 +260,27 @@ def test_a_model_must_be_named() -> None:
         assert "model=" in problems(model=blank)
 
 
-def test_every_problem_is_told_at_once() -> None:
-    told = problems(
+def test_one_error_names_every_problem() -> None:
+    message = problems(
         prompt="", model="seedance-fast", last_frame="x.png", resolution="4k", ratio="2:1", duration=3, web_search=True
     )
     for problem in ("prompt is empty", "last_frame is given", "x.png", "resolution=", "ratio=", "duration=3", "web_"):
-        assert problem in told
+        assert problem in message
 
 
-def test_every_value_of_a_wrong_type_is_told_at_once() -> None:
-    told = problems(duration="five", seed="x", generate_audio="perhaps")
-    assert told.count("='") == 3
+def test_one_error_names_every_value_of_a_wrong_type() -> None:
+    message = problems(duration="five", seed="x", generate_audio="perhaps")
+    assert message.count("='") == 3
 
 
-def test_a_long_value_is_cut_in_the_message_and_a_secret_left_out() -> None:
-    told = problems(first_frame="x" * 500, reference_videos=["ftp://user:hunter2@host/x"])
-    assert "x" * 100 not in told
-    assert "hunter2" not in told
+def test_a_message_shortens_a_long_value_and_omits_a_secret() -> None:
+    message = problems(first_frame="x" * 500, reference_videos=["ftp://user:hunter2@host/x"])
+    assert "x" * 100 not in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize(("spare", "fits"), [(0, True), (-1, False)])
-def test_a_request_may_have_64_mb_as_sent_and_not_a_byte_more(
-    monkeypatch: pytest.MonkeyPatch, spare: int, *, fits: bool
-) -> None:
+def test_a_request_may_have_at_most_64_mb_as_sent(monkeypatch: pytest.MonkeyPatch, spare: int, *, fits: bool) -> None:
     prompt = "纸船" * 1000
     sent = json.dumps(checked(prompt=prompt).body(), ensure_ascii=False, separators=(",", ":")).encode()
     assert seedance.LARGEST_BODY == 64 * 1024**2
@@ -293,7 +291,7 @@ def test_a_request_may_have_64_mb_as_sent_and_not_a_byte_more(
         assert f"the request has {len(sent):,} bytes, but AnyFast accepts {len(sent) - 1:,}" in problems(prompt=prompt)
 
 
-# What a template makes.
+# Values from templates.
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "None", "null", None, "\n"])
@@ -312,7 +310,7 @@ def test_a_request_may_have_64_mb_as_sent_and_not_a_byte_more(
         "extra_body",
     ],
 )
-def test_what_renders_to_nothing_is_not_sent(name: str, blank: str | None) -> None:
+def test_a_value_that_renders_to_nothing_is_not_sent(name: str, blank: str | None) -> None:
     assert checked(**{name: blank}).body() == checked().body()
 
 
@@ -336,7 +334,7 @@ def test_what_renders_to_nothing_is_not_sent(name: str, blank: str | None) -> No
         ({"resolution": "720p", "ratio": "9:16"}, {"resolution": "720p", "ratio": "9:16"}),
     ],
 )
-def test_strings_of_a_template_become_what_anyfast_expects(given: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_strings_from_templates_are_converted(given: dict[str, Any], expected: dict[str, Any]) -> None:
     base = checked().body()
     assert checked(**given).body() == {**base, **expected}
 
@@ -352,43 +350,47 @@ def test_strings_of_a_template_become_what_anyfast_expects(given: dict[str, Any]
     ],
     ids=str,
 )
-def test_a_list_of_references_is_a_list_however_it_is_written(given: Any) -> None:
+def test_a_list_of_references_is_parsed_in_any_notation(given: Any) -> None:
     assert checked(reference_images=given).reference_images == ("asset-1", "asset-2")
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "None", "null", "[]", ["asset-1", None], ["", "asset-1"], "['a', None]"])
 @pytest.mark.parametrize("name", ["reference_images", "reference_videos", "reference_audios"])
-def test_references_that_are_given_and_come_to_nothing_are_refused(name: str, blank: Any) -> None:
+def test_given_references_that_render_to_nothing_are_refused(name: str, blank: Any) -> None:
     assert f"{name}" in problems(**{name: blank})
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "None", "null"])
 @pytest.mark.parametrize("name", ["first_frame", "last_frame"])
-def test_a_frame_that_is_given_and_comes_to_nothing_is_refused(name: str, blank: str) -> None:
-    told = problems(**{"first_frame": "asset-1", name: blank})
-    assert f"{name}={blank!r}: given but empty" in told
+def test_a_given_frame_that_renders_to_nothing_is_refused(name: str, blank: str) -> None:
+    message = problems(**{"first_frame": "asset-1", name: blank})
+    assert f"{name}={blank!r}: given but empty" in message
 
 
-def test_references_that_are_left_out_may_be_nothing() -> None:
+def test_omitted_references_may_be_empty() -> None:
     left_out: dict[str, Any] = {"first_frame": None, "reference_images": (), "reference_audios": []}
     assert checked(**left_out).body() == checked().body()
 
 
-def test_a_value_that_cannot_be_read_hides_no_other_problem() -> None:
-    told = problems(model="seedance-fast", seed="abc", duration=99, resolution="4k", ratio="16x9", web_search="perhaps")
-    assert all(problem in told for problem in ("seed='abc'", "duration=99", "'4k'", "'16x9'", "web_search='perhaps'"))
+def test_an_unreadable_value_does_not_hide_other_problems() -> None:
+    message = problems(
+        model="seedance-fast", seed="abc", duration=99, resolution="4k", ratio="16x9", web_search="perhaps"
+    )
+    assert all(
+        problem in message for problem in ("seed='abc'", "duration=99", "'4k'", "'16x9'", "web_search='perhaps'")
+    )
 
 
 def test_a_prompt_with_a_nul_is_refused() -> None:
     assert "NUL" in problems(prompt="A boat\x00")
 
 
-def test_the_literals_for_editors_hold_every_known_model_ratio_and_resolution() -> None:
+def test_the_literal_types_list_every_known_model_ratio_and_resolution() -> None:
     assert set(get_args(KnownModel)) == set(MODELS)
     assert set(get_args(Resolution)) == {each for spec in MODELS.values() for each in spec.resolutions or ()}
 
 
-def test_one_reference_is_a_list_too() -> None:
+def test_one_reference_counts_as_a_list() -> None:
     assert checked(reference_images="asset-1").reference_images == ("asset-1",)
 
 
@@ -398,7 +400,7 @@ def test_content_can_be_given_as_text() -> None:
     assert VideoRequest.parse(content=str(items)).body()["content"] == items
 
 
-def test_a_number_is_a_prompt_too() -> None:
+def test_a_number_can_be_a_prompt() -> None:
     assert checked(prompt=2026).body()["content"][0]["text"] == "2026"
 
 

@@ -1,4 +1,4 @@
-"""What a task returns: the same plain facts from every operator and sensor."""
+"""What a task returns: the same facts from every operator and sensor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_anyfast.client.responses import Asset, Generation, Outcome, Usage
-from airflow_provider_anyfast.seedance.result import LINK_LIFE, asset_facts, video_result
+from airflow_provider_anyfast.seedance.result import LINK_LIFETIME, asset_facts, video_result
 from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts
 
 FIELDS = [
@@ -34,7 +34,7 @@ DONE = Generation(
 )
 
 
-def test_a_result_holds_every_fact() -> None:
+def test_a_result_contains_every_fact() -> None:
     facts = VideoFacts(1280, 720, 5.042, 24.0, has_sound=True)
     saved = SavedVideo("/data/x.mp4", "file:///data/x.mp4", "/data/x.last_frame.png", "/data/x.poster.jpg", facts)
     assert video_result(DONE, prompt="A boat", parameters={"seed": 7}, saved=saved) == {
@@ -73,8 +73,8 @@ def test_a_price_turns_tokens_into_money() -> None:
     assert (result["estimated_cost"], result["cost"]) == ("5.1150", "5.0638")
 
 
-def test_a_link_lives_for_a_day() -> None:
-    assert LINK_LIFE == 24 * 3600
+def test_a_link_expires_after_a_day() -> None:
+    assert LINK_LIFETIME == 24 * 3600
 
 
 def test_missing_facts_are_none() -> None:
@@ -85,9 +85,11 @@ def test_missing_facts_are_none() -> None:
     json.dumps(result)
 
 
-@pytest.mark.parametrize(("told", "shown"), [(1777288506.0, "2026-04-27T11:15:06Z"), (None, "2026-04-27T11:15:00Z")])
-def test_anyfasts_time_of_submission_comes_before_the_tasks_own(told: float | None, shown: str) -> None:
-    task = Generation("asyntask_1", "QUEUED", Outcome.PENDING, submitted_at=told)
+@pytest.mark.parametrize(
+    ("submitted_at", "shown"), [(1777288506.0, "2026-04-27T11:15:06Z"), (None, "2026-04-27T11:15:00Z")]
+)
+def test_anyfasts_submission_time_takes_precedence_over_the_tasks(submitted_at: float | None, shown: str) -> None:
+    task = Generation("asyntask_1", "QUEUED", Outcome.PENDING, submitted_at=submitted_at)
     assert video_result(task, submitted_at=1777288500.0)["submitted_at"] == shown
 
 
@@ -96,7 +98,7 @@ def test_without_a_link_nothing_expires() -> None:
     assert video_result(task)["expires_at"] is None
 
 
-def test_an_asset_is_told_without_its_link() -> None:
+def test_the_facts_of_an_asset_omit_its_link() -> None:
     facts = asset_facts(Asset(id="asset-1", name="hero", status="Active", url="https://host/x?sig=ab12"))
     assert "ab12" not in json.dumps(facts)
     assert "url" not in facts

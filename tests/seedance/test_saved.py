@@ -1,4 +1,4 @@
-"""How the file of a finished video may differ from what was asked for before a person is told."""
+"""How far a saved video may differ from its request before there is a warning."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts, saved_fields
 
 FACTS = VideoFacts(864, 496, 4.0, 24.0, has_sound=True)
-ASKED = {"resolution": "480p", "ratio": "16:9", "duration": 4, "generate_audio": True}
+REQUESTED = {"resolution": "480p", "ratio": "16:9", "duration": 4, "generate_audio": True}
 
 
-def warnings(asked: dict[str, Any] | None = None, **facts: Any) -> list[str]:
+def warnings(requested: dict[str, Any] | None = None, **facts: Any) -> list[str]:
     saved = SavedVideo("/x.mp4", "file:///x.mp4", facts=replace(FACTS, **facts))
-    found: list[str] = saved_fields(saved, ASKED if asked is None else asked)["warnings"]
+    found: list[str] = saved_fields(saved, REQUESTED if requested is None else requested)["warnings"]
     return found
 
 
@@ -28,7 +28,7 @@ def warnings(asked: dict[str, Any] | None = None, **facts: Any) -> list[str]:
         ({"has_sound": False}, "The video has no sound, although generate_audio=True requested it."),
     ],
 )
-def test_what_differs_is_said_in_a_sentence(facts: dict[str, Any], sentence: str) -> None:
+def test_each_difference_is_a_sentence(facts: dict[str, Any], sentence: str) -> None:
     assert warnings(**facts) == [sentence]
 
 
@@ -43,12 +43,12 @@ def test_what_differs_is_said_in_a_sentence(facts: dict[str, Any], sentence: str
         {"frame_rate": None},
     ],
 )
-def test_what_models_round_is_no_difference(facts: dict[str, Any]) -> None:
+def test_rounding_is_not_a_difference(facts: dict[str, Any]) -> None:
     assert warnings(**facts) == []
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     [
         {},
         {"duration": -1, "ratio": "adaptive", "generate_audio": False},
@@ -57,12 +57,12 @@ def test_what_models_round_is_no_difference(facts: dict[str, Any]) -> None:
     ],
     ids=["nothing", "the model's choice", "not known here", "any ratio of a resolution"],
 )
-def test_what_was_not_asked_for_does_not_differ(asked: dict[str, Any]) -> None:
-    assert warnings(asked, width=432, height=992, seconds=1.0, has_sound=False) == []
+def test_only_requested_values_are_compared(requested: dict[str, Any]) -> None:
+    assert warnings(requested, width=432, height=992, seconds=1.0, has_sound=False) == []
 
 
 @pytest.mark.parametrize("saved", [None, SavedVideo("/x.mp4", "file:///x.mp4")], ids=["no file", "not measured"])
-def test_a_file_that_was_not_measured_differs_from_nothing(saved: SavedVideo | None) -> None:
-    found = saved_fields(saved, ASKED)
+def test_a_file_that_was_not_measured_has_no_differences(saved: SavedVideo | None) -> None:
+    found = saved_fields(saved, REQUESTED)
     assert found["warnings"] == []
     assert found["width"] is found["has_sound"] is None

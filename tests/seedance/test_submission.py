@@ -1,4 +1,4 @@
-"""A submission waits for assets that have just become Active, and for no others."""
+"""A submission waits only for assets that have just become Active."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ACCEPTED = httpx.Response(200, json={"id": "asyntask_1"})
 
 
 def request() -> VideoRequest:
-    asked: Any = SimpleNamespace(references=["asset://asset-1"], body=lambda: {"model": "seedance"})
-    return asked  # type: ignore[no-any-return]  # as much of one as is needed
+    stub: Any = SimpleNamespace(references=["asset://asset-1"], body=lambda: {"model": "seedance"})
+    return stub  # type: ignore[no-any-return]  # only the attributes that are used
 
 
 def asset(**fields: Any) -> httpx.Response:
@@ -34,11 +34,11 @@ def submitted(*steps: Step) -> tuple[str, list[str]]:
     """The id, and the last part of the path of each request."""
     service = Service(steps)
     with ScriptedClient(service) as client:
-        answer = submit(client, request(), nullcontext)
-    return answer, [sent.url.rpartition("/")[2] for sent in service.sent]
+        generation_id = submit(client, request(), nullcontext)
+    return generation_id, [sent.url.rpartition("/")[2] for sent in service.sent]
 
 
-def test_an_asset_that_has_just_become_active_is_waited_for() -> None:
+def test_a_submission_waits_for_an_asset_that_has_just_become_active() -> None:
     with held_clock() as time:
         fresh = asset(UpdateTime=clock.iso(clock.now() - 5))
         assert submitted(UNKNOWN, fresh, UNKNOWN, fresh, ACCEPTED) == (
@@ -58,7 +58,7 @@ def test_an_asset_that_has_just_become_active_is_waited_for() -> None:
     ],
     ids=["deleted", "another key", "old", "of unknown age"],
 )
-def test_any_other_asset_ends_with_the_error_of_the_submission(look_up: Step) -> None:
+def test_any_other_unknown_asset_fails_the_submission(look_up: Step) -> None:
     with held_clock(), pytest.raises(errors.AssetNotFoundError) as caught:
         submitted(UNKNOWN, look_up)
     assert "asset-1" in caught.value.what
@@ -66,13 +66,13 @@ def test_any_other_asset_ends_with_the_error_of_the_submission(look_up: Step) ->
     assert "the key that created them" in str(caught.value)
 
 
-def test_a_look_up_that_fails_for_a_while_proves_nothing() -> None:
+def test_a_temporarily_failing_look_up_proves_nothing() -> None:
     with held_clock():
-        answer, _ = submitted(UNKNOWN, *[httpx.Response(500)] * 4, ACCEPTED)
-    assert answer == "asyntask_1"
+        generation_id, _ = submitted(UNKNOWN, *[httpx.Response(500)] * 4, ACCEPTED)
+    assert generation_id == "asyntask_1"
 
 
-def test_an_asset_that_stays_unknown_is_given_up() -> None:
+def test_the_wait_for_an_asset_that_stays_unknown_ends() -> None:
     with held_clock() as time:
         begun = clock.now()
         with pytest.raises(errors.AssetNotFoundError):

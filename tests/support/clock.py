@@ -1,4 +1,4 @@
-"""A clock that a test holds in its hand."""
+"""A clock that a test controls."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class FakeClock:
         self._now.value = start
         self._deadlines: list[float] = []
         self.sleeps: list[float] = []
-        """Every sleep of this process in seconds, in the order in which they began."""
+        """Every sleep of this process in seconds, in the order in which they started."""
 
     def now(self) -> float:
         """Unix seconds."""
         return self._now.value
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass at once."""
+        """Move the clock by ``seconds`` at once."""
         self._now.value += seconds
 
     def sleep(self, seconds: float) -> None:
-        """Stand in for ``time.sleep``."""
+        """Replace ``time.sleep``."""
         self.sleeps.append(seconds)
         self._pass_until(self.now() + seconds)
 
     async def sleep_async(self, seconds: float) -> None:
-        """Stand in for ``asyncio.sleep``."""
+        """Replace ``asyncio.sleep``."""
         self.sleeps.append(seconds)
         deadline = self.now() + seconds
         self._deadlines.append(deadline)

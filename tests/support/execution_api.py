@@ -1,6 +1,6 @@
-"""Airflow's Execution API in memory: what a worker and a triggerer can ask for, answered from `Metadata`.
+"""Airflow's Execution API in memory: serves the calls of a worker and a triggerer from `Metadata`.
 
-Answers have the shapes of airflow/api_fastapi/execution_api/routes of Airflow 3.3, as far as 3.1 and 3.2 know them.
+Responses have the format of airflow/api_fastapi/execution_api/routes of Airflow 3.3, as far as 3.1 and 3.2 know it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ STARTED = "2026-01-01T00:00:00Z"
 
 @dataclass
 class Outages:
-    """Which calls to the state store and to Variables are answered with 500.
+    """Which calls to the state store and to Variables fail with 500.
 
-    ``stored_after_all`` lets a write that is answered so take effect; ``finds_nothing`` answers reads of Variables with
-    the 404 of an ingress that knows no such path.
+    With ``stored_after_all`` such a write still takes effect; ``finds_nothing`` responds to reads of Variables with the
+    404 of an ingress that knows no such path.
     """
 
     state_store_get: bool = False
@@ -49,7 +49,7 @@ class ExecutionApi:
 
     Args:
         metadata: read and changed by the calls.
-        recorder: told of every call as a step.
+        recorder: records every call as a step.
         outages: calls that fail.
     """
 
@@ -59,14 +59,14 @@ class ExecutionApi:
         self._outages = outages
 
     def __call__(self, request: sdk_http.Request) -> sdk_http.Response:
-        """Answer one call. An unknown one is an `AssertionError`, so that nothing is answered by guessing."""
+        """Handle one call. An unknown one is an `AssertionError`, so that no response is guessed."""
         # Keys may hold an escaped slash, so the path is split before it is unescaped.
         path = request.url.raw_path.decode().partition("?")[0]
-        for pattern, name, answer in ROUTES:
+        for pattern, name, handle in ROUTES:
             if match := pattern.fullmatch(f"{request.method} {path}"):
                 call = Call(request, {key: unquote(value) for key, value in match.groupdict().items()})
                 with self._recorder.step(name.format(**call.path) + call.state_suffix):
-                    return answer(self, call)
+                    return handle(self, call)
         raise AssertionError(f"The in-memory Execution API has no {request.method} {path}")
 
     # Task instances
@@ -124,7 +124,7 @@ class ExecutionApi:
         return sdk_http.Response(HTTPStatus.NO_CONTENT)
 
     def ask(self, call: Call) -> sdk_http.Response:
-        """Before 3.4 the first question of a task stays, and an answer to it is forgotten."""
+        """Before 3.4 the first question of a task stays, and its answer is deleted."""
         row = self._row(call)
         row.answer = None
         if row.question is None or not QUESTION_OUTLIVES_RETRY:
@@ -257,7 +257,7 @@ class ExecutionApi:
 
 
 class Call:
-    """One request, taken apart."""
+    """One parsed request."""
 
     def __init__(self, request: sdk_http.Request, path: dict[str, str]) -> None:
         self.request = request
@@ -299,9 +299,9 @@ def _refusal(status: HTTPStatus, reason: str) -> sdk_http.Response:
 
 
 def _route(
-    route: str, name: str, answer: Callable[[ExecutionApi, Call], sdk_http.Response]
+    route: str, name: str, handle: Callable[[ExecutionApi, Call], sdk_http.Response]
 ) -> tuple[re.Pattern[str], str, Callable[[ExecutionApi, Call], sdk_http.Response]]:
-    return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.replace("{key}", "(?P<key>.+)"))), name, answer
+    return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.replace("{key}", "(?P<key>.+)"))), name, handle
 
 
 ROUTES = (

@@ -1,8 +1,8 @@
-"""What differs between Airflow 3.1 and 3.4 for the tests: the only module that asks which one is installed.
+"""What differs between Airflow 3.1 and 3.4 for the tests: the only module that checks which one is installed.
 
-3.1 keeps the arguments of a deferral in another form, and has some classes in other modules. 3.3 brought the task state
-store, and 3.3.2 the masking of secrets that does not block an event loop. 3.4 discards the state of a task instance
-that is cleared, and its task SDK speaks HTTP through httpx2.
+3.1 stores the arguments of a deferral in another form, and has some classes in other modules. 3.3 added the task state
+store, and 3.3.2 masks secrets without blocking an event loop. 3.4 discards the state of a task instance that is
+cleared, and its task SDK uses httpx2.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx as sdk_http
 else:
     sdk_http = getattr(client, "httpx2", None) or client.httpx
-    """The HTTP library of the task SDK, whose client takes the transports and responses of no other."""
+    """The HTTP library of the task SDK; its client only accepts its own transports and responses."""
 
 __all__ = [
     "CAN_RESCHEDULE",
@@ -63,7 +63,7 @@ else:
     _serialize_kwargs, _deserialize_kwargs = BaseSerialization.serialize, BaseSerialization.deserialize
 
 HAS_STATE_STORE = hasattr(comms, "GetTaskStateStore")
-"""Whether a task's context holds ``task_state_store``."""
+"""Whether a task's context contains ``task_state_store``."""
 
 _RELEASE = Version(Version(__version__).base_version)
 CLEAR_DISCARDS_STATE = Version("3.4") <= _RELEASE
@@ -73,7 +73,7 @@ CAN_RESCHEDULE = Version("3.4") <= _RELEASE
 """Whether a retry policy can run a task again without using up a retry (3.4)."""
 
 QUESTION_OUTLIVES_RETRY = Version("3.4") > _RELEASE
-"""Whether the next try of a task that asks a person has the question of the last one, and the answer to it."""
+"""Whether the next try of a human-in-the-loop task keeps the last one's question and answer."""
 
 LEDGER_PLACES = (
     pytest.param(True, id="state store", marks=pytest.mark.state_store),
@@ -82,25 +82,25 @@ LEDGER_PLACES = (
 """Values of ``TaskRunner.state_store``, for `pytest.mark.parametrize`; an Airflow without one deselects the first."""
 
 MASKS_SYNCHRONOUSLY = not hasattr(Connection, "aextra_dejson")
-"""Whether ``aget_connection`` masks secrets by a call that nobody awaits, and lives with its failure (before 3.3.2)."""
+"""Whether ``aget_connection`` masks secrets in a call that is not awaited, and ignores its failure (before 3.3.2)."""
 
 LOADS_ANY_EXTRA = not IS_3_1
-"""Whether Airflow loads a connection whose extra is JSON but no object; 3.1 calls it undefined, or malformed."""
+"""Whether Airflow loads a connection whose extra is JSON but not an object; 3.1 reports an error."""
 
 RUN_FIELDS: dict[str, Any] = {} if IS_3_1 else {"partition_key": None}
-"""What Airflow tells a task about its DAG run beyond what all versions tell."""
+"""Fields of the DAG run that only this version passes to a task."""
 
 TRIGGERER_HAS_ONE_LOOP = IS_3_1
-"""Whether a call from another event loop than the triggerer's own breaks its line to the supervisor (3.1)."""
+"""Whether a call from another event loop than the triggerer's own breaks its connection to the supervisor (3.1)."""
 
 
 def stored_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What Airflow's database holds for the arguments of a trigger or of a resumed method."""
+    """The arguments of a trigger or of a resumed method as Airflow's database stores them."""
     return cast("dict[str, Any]", json.loads(json.dumps(_serialize_kwargs(dict(kwargs)))))
 
 
 def read_kwargs(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments again."""
+    """The arguments, read from that form."""
     return cast("dict[str, Any]", _deserialize_kwargs(json.loads(json.dumps(stored))))
 
 
@@ -110,5 +110,5 @@ def stored_xcom(value: object) -> Any:
 
 
 def read_xcom(stored: Any) -> Any:
-    """What a task gets for a stored XCom."""
+    """The value that a task gets for a stored XCom."""
     return deserialize(stored)

@@ -1,4 +1,4 @@
-"""Runs a piece of work in a forked process that kills itself with SIGKILL, and returns its last words.
+"""Runs a function in a forked process that kills itself with SIGKILL, and returns its last message.
 
 Nothing that Python would still run after an exception (``finally``, ``except BaseException``, ``atexit``) runs.
 """
@@ -22,7 +22,7 @@ Words = TypeVar("Words")
 
 @dataclass(frozen=True)
 class _Survived:
-    """Said by a fork that did not kill itself where it should have."""
+    """The message of a fork that did not kill itself as it should."""
 
     why: str
 
@@ -32,9 +32,9 @@ HUNG_SECONDS = 60
 
 
 def last_words_of(work: Callable[[Callable[[Words], NoReturn]], object]) -> Words:
-    """Fork, call ``work`` with a function that kills the fork, and return what was given to that function.
+    """Fork, call ``work`` with a function that kills the fork, and return the argument of that function.
 
-    The fork has everything as it was at the call; what it changes in memory is lost with it. Files, sockets and
+    The fork has a copy of everything in memory, and its changes there are lost. Files, sockets and
     `FakeClock` are shared.
 
     Raises:
@@ -42,12 +42,12 @@ def last_words_of(work: Callable[[Callable[[Words], NoReturn]], object]) -> Word
     """
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        # Python warns of forking beside threads. The fork uses none of the locks that the sandbox's thread may hold.
+        # Python warns about forking with threads. The fork uses no lock that the sandbox's thread may hold.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
         os.close(read_end)
-        _work_and_die(work, write_end)
+        _work_and_kill(work, write_end)
     os.close(write_end)
     try:
         with os.fdopen(read_end, "rb") as pipe:
@@ -56,19 +56,19 @@ def last_words_of(work: Callable[[Callable[[Words], NoReturn]], object]) -> Word
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     if not spoken:
-        raise AssertionError("The forked process died without a word; stderr may say why")
+        raise AssertionError("The forked process ended without a message; see its stderr")
     said = pickle.loads(spoken)
     if isinstance(said, _Survived):
         raise AssertionError(said.why)  # noqa: TRY004  # nothing is wrong with a type: the test has failed
-    return said  # type: ignore[no-any-return]  # pickle's answer is Any; it is what the fork was given
+    return said  # type: ignore[no-any-return]  # pickle returns Any; it is what the fork sent
 
 
-def _work_and_die(work: Callable[[Callable[[Any], NoReturn]], object], pipe: int) -> NoReturn:
+def _work_and_kill(work: Callable[[Callable[[Any], NoReturn]], object], pipe: int) -> NoReturn:
     def say(words: object) -> NoReturn:
         with os.fdopen(pipe, "wb") as stream:
             stream.write(pickle.dumps(words))
         os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError("SIGKILL has returned")
+        raise AssertionError("SIGKILL returned")
 
     faulthandler.dump_traceback_later(HUNG_SECONDS, exit=True)
     try:

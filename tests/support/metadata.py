@@ -1,4 +1,4 @@
-"""What Airflow's database holds about one DAG run, and how a task instance goes from state to state.
+"""Airflow's database for one DAG run, and how a task instance changes its state.
 
 Pure data: it can be copied to another process at any moment. The rules follow Airflow 3.3 and 3.4:
 `prepare_db_for_next_try` and `clear_task_instances` (airflow/models/taskinstance.py), `DagRun.schedule_tis`, `ti_run`
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskKey:
-    """Which task instance: it keeps this name over all its tries."""
+    """Identifies a task instance over all its tries."""
 
     task_id: str
     map_index: int = -1
@@ -43,7 +43,7 @@ class Deferral:
 
 @dataclass
 class TaskInstanceRow:
-    """One row of Airflow's task_instance table. ``id`` is another one for every try."""
+    """One row of Airflow's task_instance table. Each try has a new ``id``."""
 
     key: TaskKey
     retries: int
@@ -61,17 +61,17 @@ class TaskInstanceRow:
     rendered_fields: dict[str, JsonValue] = field(default_factory=dict)
     rendered_map_index: str | None = None
     question: dict[str, Any] | None = None
-    """What a person is asked."""
+    """The question to a person."""
     answer: dict[str, Any] | None = None
-    """What a person has answered."""
+    """A person's answer."""
 
     @property
     def may_retry(self) -> bool:
-        """Whether a failure now leads to another try, as Airflow tells the worker when the try starts."""
+        """Whether a failure now leads to another try, as Airflow reports it to the worker when the try starts."""
         return self.max_tries != 0 and self.try_number <= self.max_tries
 
     def schedule(self) -> None:
-        """Queue the next try; a rescheduled sensor or a resumed task goes on with the one it has."""
+        """Queue the next try; a rescheduled sensor or a resumed task continues its current one."""
         if self.state in (None, "up_for_retry"):
             self.try_number += 1
             self.next_method = self.next_kwargs = None
@@ -80,7 +80,7 @@ class TaskInstanceRow:
         self.state = "queued"
 
     def start_next_try(self) -> None:
-        """Give the row to the next try: a new id, nothing else."""
+        """Start the next try in this row: only the id changes."""
         self.id = uuid.uuid4()
         if not QUESTION_OUTLIVES_RETRY:
             self.question = self.answer = None
@@ -95,7 +95,7 @@ class TaskInstanceRow:
             self.start_next_try()
 
     def kill(self) -> None:
-        """What the supervisor reports after its task process was killed: nothing, if the try had reported its end."""
+        """Do what the supervisor does after its task process was killed: nothing, if the try had reported its end."""
         if self.state in ("queued", "running"):
             self.end_try("up_for_retry" if self.may_retry else "failed")
 
@@ -107,26 +107,26 @@ class TaskInstanceRow:
         self.next_kwargs = deferral.next_kwargs
 
     def await_input(self, next_method: str, next_kwargs: dict[str, Any]) -> None:
-        """Wait for a person, or go on at once with the answer that is there."""
+        """Wait for a person, or continue at once with an existing answer."""
         self.state = "awaiting_input"
         self.next_method, self.next_kwargs = next_method, next_kwargs
         if self.answer:
             self.take_answer()
 
     def take_answer(self) -> None:
-        """A worker goes on with the answer."""
+        """Resume on a worker with the answer."""
         kwargs = read_kwargs(self.next_kwargs or {})
         self.resume(str(self.next_method), stored_kwargs({**kwargs, "event": self.answer}))
 
     def resume(self, next_method: str, next_kwargs: dict[str, Any]) -> None:
-        """The trigger has ended: a worker goes on with ``next_method``."""
+        """The trigger has ended: resume on a worker with ``next_method``."""
         self.state = "scheduled"
         self.deferral = None
         self.next_method = next_method
         self.next_kwargs = next_kwargs
 
     def clear(self) -> None:
-        """Clear as a user does in the UI. XComs go when the next try starts."""
+        """Clear as a user does in the UI. XComs are deleted when the next try starts."""
         self.start_next_try()
         self.max_tries = self.try_number + self.retries
         self.state = None
@@ -135,7 +135,7 @@ class TaskInstanceRow:
 
 @dataclass(frozen=True)
 class XComKey:
-    """Where an XCom is stored."""
+    """The key of a stored XCom."""
 
     task: TaskKey
     name: str
@@ -170,7 +170,7 @@ class Metadata:
             del self.state_store[key]
 
     def row_of(self, ti_id: str) -> TaskInstanceRow | None:
-        """The task instance whose running try has this id; None after a clear or a retry took it over."""
+        """The task instance whose running try has this id; None after a clear or a retry replaced it."""
         return next((row for row in self.task_instances.values() if str(row.id) == ti_id), None)
 
     def xcom_names(self, task: TaskKey) -> Iterator[str]:

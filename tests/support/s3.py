@@ -18,7 +18,7 @@ BUCKET = "videos"
 
 
 class S3:
-    """A bucket on that server, seen from outside of Airflow."""
+    """A bucket on that server, accessed without Airflow."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -42,11 +42,11 @@ class S3:
         )
 
     def path(self, key: str) -> str:
-        """How Airflow names an object."""
+        """An object's path in Airflow."""
         return f"s3://s3@{BUCKET}/{key}"
 
     def put(self, key: str, content: bytes) -> str:
-        """Store an object, and return how Airflow names it."""
+        """Store an object, and return its path in Airflow."""
         self._client.put_object(Bucket=BUCKET, Key=key, Body=content)
         return self.path(key)
 
@@ -60,7 +60,7 @@ class S3:
         return [item["Key"] for item in found]
 
     def empty(self) -> None:
-        """Start anew with an empty bucket, as nothing else on the server is used."""
+        """Empty the bucket, the only one in use on the server."""
         self._client.create_bucket(Bucket=BUCKET)
         for key in self.keys():
             self._client.delete_object(Bucket=BUCKET, Key=key)
@@ -68,8 +68,8 @@ class S3:
 
 @contextmanager
 def running_s3() -> Iterator[S3]:
-    """Serve S3 on a free loopback port for as long as the block lasts."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request otherwise
+    """Serve S3 on a free loopback port while the block runs."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # otherwise it logs a line for each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class SandboxHandle:
-    """A sandbox as tests read and control it, without HTTP requests, so that nothing of it is in the log."""
+    """A sandbox that tests read and control without HTTP requests, which would be in the log."""
 
     def __init__(self, served: ServedSandbox) -> None:
         self._sandbox = served.sandbox
         self._started_with = served.sandbox.settings
         self.url = served.url
-        """Where it is served."""
+        """The address on which it is served."""
 
     @property
     def api_key(self) -> str:
@@ -83,6 +83,6 @@ class SandboxHandle:
 def running_sandbox(
     *, host: str = LOOPBACK, clock: Callable[[], float] = time.time, **settings: Any
 ) -> Iterator[SandboxHandle]:
-    """Serve a sandbox on a free loopback port for as long as the block lasts; the rest are `SandboxSettings`."""
+    """Serve a sandbox on a free loopback port while the block runs; the rest are `SandboxSettings`."""
     with serve_in_thread(SandboxSettings.model_validate(settings), host=host, clock=clock) as served:
         yield SandboxHandle(served)

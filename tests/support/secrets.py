@@ -1,4 +1,4 @@
-"""The forms in which a key could stand in a log."""
+"""The forms in which a log could contain a key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import hpack
 
 
 def forms_of(key: str) -> list[str]:
-    """The key and its halves, in Base64 wherever it begins, in URLs, in hex, and as HTTP/2 writes it into a header."""
+    """The key and its halves, in Base64 at any offset, in URLs, in hex, and as HTTP/2 encodes it in a header."""
     header = f"Bearer {key}"
     block = hpack.Encoder().encode([("authorization", header)])
     huffman = block[4:]

@@ -20,7 +20,7 @@ _A_FILE = re.compile(r"# (\S+\.py)\n")
 
 @dataclass(frozen=True)
 class Snippet:
-    """A fenced block of a page. One that begins with the name of a file is a part of the project on that page."""
+    """A fenced block of a page. One that begins with a file name is a file of the project on that page."""
 
     page: Path
     line: int
@@ -32,7 +32,7 @@ class Snippet:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that it is, if it says so."""
+        """The file name at its start, if there is one."""
         named = _A_FILE.match(self.text)
         return named[1] if named else None
 

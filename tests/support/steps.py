@@ -1,6 +1,6 @@
-"""The observable steps of an attempt: the moments between which a killed process leaves different traces.
+"""The observable steps of an attempt: a process that is killed between other steps leaves another state.
 
-A step is one call to Airflow's Execution API, one HTTP request on a real socket, or one file moved into its place.
+A step is one call to Airflow's Execution API, one HTTP request on a real socket, or one file moved to its path.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class CrashPoint:
 
 
 class StepRecorder:
-    """Numbers the steps as they happen, and calls ``crash`` at the chosen one.
+    """Numbers the steps as they happen, and calls ``crash`` at the selected one.
 
     Args:
-        crash_at: where to call ``crash``; None for an attempt that is left alone.
+        crash_at: where to call ``crash``; None means never.
         crash: ends the process; it does not return.
     """
 
@@ -63,7 +63,7 @@ class StepRecorder:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Wrap one step; a step that raises counts as made."""
+        """Wrap one step; a step that raises counts as done."""
         with self._lock:
             number = len(self.steps) + 1
             self.steps.append(Step(number, name, self.process))
@@ -109,7 +109,7 @@ class StepRecorder:
         return handle_async_request
 
     def _watched_move(self, move: Callable[..., None]) -> Callable[..., None]:
-        attempt = threading.get_ident()  # the sandbox's threads share this process, and move files of their own
+        attempt = threading.get_ident()  # the sandbox's threads in this process also move files
 
         def moved(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options: Any) -> None:
             if threading.get_ident() != attempt:

@@ -1,7 +1,7 @@
 """Airflow's own task runner, and a triggerer for one trigger, on top of the in-memory Execution API.
 
-This is private API of Airflow 3.1 to 3.4 (task-sdk 1.1 to 1.4): all of it that the tests touch is in this module, and
-where those differ, in `installed_airflow`.
+This is private API of Airflow 3.1 to 3.4 (task-sdk 1.1 to 1.4): the tests use it only in this module and, where the
+versions differ, in `installed_airflow`.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ if TYPE_CHECKING:
     from tests.support.metadata import Deferral
 
 END_OF_TRIGGER_SECONDS = 5.0
-"""A trigger that has fired has this long (real seconds) to return before the test fails."""
+"""Real seconds in which a trigger must return after its event, or the test fails."""
 
 
 class TriggerHangsError(BaseException):
-    """A trigger asked for what Airflow's triggerer never answers: a real one hangs there until its deferral ends."""
+    """A trigger sent a call to which Airflow's triggerer never responds: it would hang until its deferral ends."""
 
 
 class _Supervisor(InProcessTestSupervisor):
-    """Hands a refused call to the task as the real supervisor does: an `AirflowRuntimeError`."""
+    """Raises a refused call in the task as the real supervisor does: as an `AirflowRuntimeError`."""
 
     def _handle_request(self, msg: Any, log: Any, req_id: int) -> None:
         try:
-            if type(msg).__name__ == "GetHITLDetailResponse":  # a trigger's question, which this class does not know
+            if type(msg).__name__ == "GetHITLDetailResponse":  # a call of a trigger, which this class does not know
                 found = self.client.hitl.get_detail_response(ti_id=msg.ti_id)
-                self.send_msg(_answer_as_triggers_get_it(found), request_id=req_id, error=None)
+                self.send_msg(_question_as_triggers_get_it(found), request_id=req_id, error=None)
                 return
             super()._handle_request(msg, log, req_id)
         except ServerResponseError as refusal:
@@ -69,7 +69,7 @@ class _Supervisor(InProcessTestSupervisor):
             raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail)) from refusal
 
 
-def _answer_as_triggers_get_it(found: Any) -> BaseModel:
+def _question_as_triggers_get_it(found: Any) -> BaseModel:
     from airflow.jobs.triggerer_job_runner import HITLDetailResponseResult  # noqa: PLC0415  # slow; only triggers need it
 
     return HITLDetailResponseResult.from_api_response(found)
@@ -90,10 +90,10 @@ def run_task(
     """Run one worker segment of ``task`` in this process.
 
     Args:
-        ti: what the scheduler hands to the worker.
+        ti: what the scheduler passes to the worker.
         task: a member of a DAG.
-        api: answers the task's calls.
-        with_state_store: False leaves ``task_state_store`` out of the context, as Airflow before 3.3 does.
+        api: handles the task's calls.
+        with_state_store: False omits ``task_state_store`` from the context, as Airflow before 3.3 does.
     """
     client = mock.patch.object(_Supervisor, "_api_client", return_value=_client(api))
     with _process_settings_kept(), _context(with_state_store=with_state_store), _callbacks_see_the_error(), client:
@@ -121,12 +121,12 @@ def run_trigger(ti: TaskInstance, deferral: Deferral, api: ExecutionApi) -> Trig
 
 
 def event_kwargs(deferral: Deferral, payload: object) -> dict[str, Any]:
-    """The stored arguments of the resumed method, with the event's payload put in as the triggerer does."""
+    """The stored arguments of the resumed method, with the event's payload added as the triggerer does."""
     return installed_airflow.stored_kwargs({**installed_airflow.read_kwargs(deferral.next_kwargs), "event": payload})
 
 
 def _client(api: ExecutionApi) -> Any:
-    return InProcessTestSupervisor._Client(  # the one without tenacity's waits
+    return InProcessTestSupervisor._Client(  # the method without tenacity's waits
         base_url=None, token="", dry_run=True, transport=installed_airflow.sdk_http.MockTransport(api)
     )
 
@@ -157,18 +157,18 @@ async def _to_its_end(trigger: BaseTrigger) -> TriggerEnd:
 
 
 async def _expect_end(trigger: BaseTrigger, events: Any) -> None:
-    """Airflow cancels a trigger that goes on after its event, and calls that a user's action."""
+    """Airflow cancels a trigger that continues after its event, and reports a user's action."""
     try:
         extra = await asyncio.wait_for(anext(events), END_OF_TRIGGER_SECONDS)
     except StopAsyncIteration:
         return
     except asyncio.TimeoutError:
         extra = "nothing"
-    raise AssertionError(f"{type(trigger).__name__} must return after its first event, but went on to {extra}")
+    raise AssertionError(f"{type(trigger).__name__} must return after its first event, but continued to {extra}")
 
 
 class _TriggererComms:
-    """The way from a trigger to its supervisor: only the messages that a real triggerer answers, and only awaited."""
+    """A trigger's connection to its supervisor: only messages that a real triggerer handles, and only awaited."""
 
     def __init__(self, comms: InProcessSupervisorComms) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -176,10 +176,10 @@ class _TriggererComms:
         from airflow.jobs.triggerer_job_runner import ToTriggerSupervisor  # noqa: PLC0415  # slow; only triggers need it
 
         self._comms = comms
-        self._answered = get_args(get_args(ToTriggerSupervisor)[0])
+        self._handled = get_args(get_args(ToTriggerSupervisor)[0])
 
     async def asend(self, msg: BaseModel) -> Any:
-        if not isinstance(msg, self._answered):
+        if not isinstance(msg, self._handled):
             raise TriggerHangsError(f"Airflow's triggerer does not answer {type(msg).__name__}")
         if installed_airflow.TRIGGERER_HAS_ONE_LOOP and asyncio.get_running_loop() is not self.loop:
             raise TriggerHangsError(f"{type(msg).__name__} was sent from another event loop than the triggerer's")
@@ -196,7 +196,7 @@ class _TriggererComms:
 
 @contextmanager
 def _own_thread_for_blocking_calls() -> Iterator[None]:
-    """Give asgiref's ``sync_to_async`` a new thread: the one of an earlier trigger does not live on in a fork."""
+    """Give asgiref's ``sync_to_async`` a new thread: that of an earlier trigger does not exist in a fork."""
     with (
         ThreadPoolExecutor(max_workers=1) as executor,
         mock.patch.object(SyncToAsync, "single_thread_executor", executor),
@@ -222,7 +222,7 @@ def _context(*, with_state_store: bool) -> Iterator[None]:
 
 @contextmanager
 def _callbacks_see_the_error() -> Iterator[None]:
-    """On Airflow 3.1 a worker's ``main`` puts the error into the context, which an in-process run goes around."""
+    """On Airflow 3.1 a worker's ``main`` adds the error to the context, which an in-process run skips."""
     finalize = task_runner.finalize
 
     def after_main(ti: Any, state: Any, context: Any, log: Any, error: BaseException | None = None) -> None:
@@ -235,7 +235,7 @@ def _callbacks_see_the_error() -> Iterator[None]:
 
 @contextmanager
 def _process_settings_kept() -> Iterator[None]:
-    """The task runner changes the environment and a signal handler for good, since its process ends with the task."""
+    """Restores the environment and the signal handler, which the task runner changes and does not restore."""
     handler = signal.getsignal(signal.SIGTERM)
     with mock.patch.dict(os.environ, {"_AIRFLOW_PROCESS_CONTEXT": "client"}):
         try:

@@ -20,8 +20,8 @@ LEVEL = logging.INFO
 def captured_log(text: io.StringIO) -> Iterator[None]:
     """Write into ``text`` what structlog and the standard library log from ``LEVEL`` on, tracebacks included.
 
-    Airflow masks known secrets only when it writes its files. They are kept here, so that a test can see that there
-    were none.
+    Airflow masks known secrets only when it writes its files. Here they are not masked, so that a test can check that
+    there are none.
     """
     before = structlog.get_config()
     structlog.configure(

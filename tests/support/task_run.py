@@ -53,7 +53,7 @@ class _NoEvent:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try (or the rest of one), and what Airflow's database holds of the task after it."""
+    """One try (or the rest of one), and the task in Airflow's database after it."""
 
     state: str
     """success, failed, up_for_retry, deferred, up_for_reschedule or skipped."""
@@ -65,13 +65,13 @@ class Attempt:
     deferrals: int
     """How often this try deferred."""
     deferral: Deferral | None
-    """The trigger that the task waits for now."""
+    """The trigger that the task is waiting for."""
     events: list[Any]
     """Payloads of the triggers that fired."""
     xcoms: dict[str, Any]
     """By name, as a downstream task would read them; extra links are in ``links``."""
     links: dict[str, str]
-    """Extra links by the XCom name that Airflow gives them, for example ``_link_AnyFastVideoLink``."""
+    """Extra links by their XCom name in Airflow, for example ``_link_AnyFastVideoLink``."""
     rendered_fields: dict[str, JsonValue]
     """Template fields as the UI shows them."""
     task: BaseOperator | None
@@ -81,7 +81,7 @@ class Attempt:
     steps: list[Step] = field(repr=False)
     """Observable steps of this try, in order."""
     crashed: Process | None = None
-    """Whose process was killed."""
+    """The component whose process was killed."""
 
     @property
     def result(self) -> Any:
@@ -102,10 +102,10 @@ class TaskRunner:
         connections: what worker and triggerer find by conn_id.
         variables: Airflow Variables at the start.
         run_conf: configuration of the DAG run; overrides ``params``.
-        params: of the DAG that an operator without one is put into.
+        params: of the DAG to which an operator without one is added.
         logical_date: None as in a run that a user triggered.
-        state_store: False takes the task state store away, as Airflow 3.1 and 3.2 have none. Default: as installed.
-        clock: if given, decides whether a deferral timed out, and is moved on while a sensor is rescheduled.
+        state_store: False removes the task state store, which Airflow 3.1 and 3.2 lack. Default: as installed.
+        clock: if given, decides whether a deferral timed out, and moves ahead while a sensor is rescheduled.
     """
 
     connections: Sequence[Connection] = ()
@@ -117,9 +117,9 @@ class TaskRunner:
     clock: FakeClock | None = None
 
     metadata: Metadata = field(init=False)
-    """Airflow's database: a test may look into it and change it."""
+    """Airflow's database, which a test may read and change."""
     outages: Outages = field(init=False)
-    """Calls of the Execution API that a test wants to fail."""
+    """Calls of the Execution API that fail."""
 
     def __post_init__(self) -> None:
         self.outages = Outages()
@@ -149,7 +149,7 @@ class TaskRunner:
         Args:
             make: builds the operator (or ``Operator.partial(...).expand(...)``); called for every worker segment.
             map_index: which of the mapped task instances.
-            run_trigger: False stops where the task defers; go on with `resume`.
+            run_trigger: False stops where the task defers; continue with `resume`.
             crash_at: kill the worker or the triggerer there with SIGKILL. The try runs in a forked process.
         """
         task = self._task(make)
@@ -161,7 +161,7 @@ class TaskRunner:
         return self._run(make, key, run_trigger=run_trigger, crash_at=crash_at)
 
     def retry(self, make: MakeTask, *, map_index: int = -1, run_trigger: bool = True) -> Attempt:
-        """Run the retry that the last attempt left: `attempt`, but it must be a retry."""
+        """Run `attempt`, which must be a retry."""
         self._expect_state("up_for_retry", map_index)
         return self.attempt(make, map_index=map_index, run_trigger=run_trigger)
 
@@ -175,7 +175,7 @@ class TaskRunner:
         run_trigger: bool = True,
         crash_at: CrashPoint | None = None,
     ) -> Attempt:
-        """Go on with a deferred task: run its trigger, or pretend that it fired or timed out.
+        """Continue a deferred task: run its trigger, or simulate its event or a timeout.
 
         Args:
             make: see `attempt`.
@@ -185,7 +185,7 @@ class TaskRunner:
             run_trigger: applies to a further deferral; this one's trigger runs.
             crash_at: see `attempt`.
         """
-        if self._row(map_index).state == "scheduled":  # by an answer
+        if self._row(map_index).state == "scheduled":  # with an answer
             return self._run(make, self._row(map_index).key, run_trigger=run_trigger, crash_at=crash_at)
         row = self._expect_state("deferred", map_index)
         deferral = cast("Deferral", row.deferral)
@@ -246,7 +246,7 @@ class TaskRunner:
         self._row(map_index).end_try(state)
 
     def push_xcom(self, task_id: str, value: object, *, name: str = RETURN_VALUE, map_index: int = -1) -> None:
-        """Put an upstream task's XCom in place."""
+        """Store an upstream task's XCom."""
         self.metadata.xcoms[XComKey(TaskKey(task_id, map_index), name)] = installed_airflow.stored_xcom(value)
 
     # Inside
@@ -302,7 +302,7 @@ class TaskRunner:
                 progress.result = supervisor.run_task(
                     self._identity(row), self._task(make), api, with_state_store=self.state_store
                 )
-                if row.state == "scheduled":  # with an answer that was there before the task waited for it
+                if row.state == "scheduled":  # with an answer that existed before the task waited for it
                     continue
                 if row.state != "deferred":
                     return
@@ -388,13 +388,13 @@ class TaskRunner:
 
 
 def _failure(reason: TriggerFailureReason, **facts: Any) -> tuple[str, dict[str, Any]]:
-    """The method and the stored arguments with which a task goes on whose trigger gave no event."""
+    """The method and the stored arguments that resume a task whose trigger sent no event."""
     return TRIGGER_FAIL_REPR, installed_airflow.stored_kwargs({"error": reason.value, **facts})
 
 
 @dataclass
 class _Progress:
-    """What is known of a try while it runs."""
+    """The state of a try while it runs."""
 
     recorder: StepRecorder
     log: io.StringIO = field(default_factory=io.StringIO)
@@ -405,7 +405,7 @@ class _Progress:
 
 @dataclass(frozen=True)
 class _LastWords:
-    """What a killed process leaves in Airflow's database and in the test's books."""
+    """What a killed process leaves in Airflow's database and in the test's records."""
 
     metadata: Metadata
     steps: list[Step]

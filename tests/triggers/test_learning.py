@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_anyfast.client.responses import Generation, Outcome
-from airflow_provider_anyfast.polling.learned import ENOUGH, CompletionTimes
+from airflow_provider_anyfast.polling.learned import MIN_SAMPLES, CompletionTimes
 from airflow_provider_anyfast.polling.schedule import SANDBOX, VIDEO_SCHEDULE, Schedule, video_schedule
 from airflow_provider_anyfast.triggers import video as module
 from airflow_provider_anyfast.triggers.video import VideoTrigger
@@ -35,7 +35,7 @@ def done(seconds: float, outcome: Outcome = Outcome.SUCCEEDED) -> Generation:
 
 
 def teach(seconds: float, **of: str) -> None:
-    for number in range(ENOUGH + 8):
+    for number in range(MIN_SAMPLES + 8):
         learn(done(seconds + number), **of)
 
 
@@ -67,7 +67,7 @@ def test_what_was_learned_of_one_kind_or_connection_is_not_used_for_another() ->
 
 
 def test_videos_that_failed_teach_nothing() -> None:
-    for _ in range(ENOUGH * 2):
+    for _ in range(MIN_SAMPLES * 2):
         learn(done(5.0, Outcome.FAILED))
         learn(Generation("asyntask_0", "SUCCESS", Outcome.SUCCEEDED))
     assert timing().initial_delay == VIDEO_SCHEDULE.initial_delay

@@ -6,17 +6,17 @@ const SHOWN_AT_ONCE = 60;
 const REFRESH = 10000;
 
 const [, base, dagId, runId] = location.pathname.match(/^(.*)\/anyfast\/dags\/([^/]+)\/runs\/([^/]+)\/$/);
-const asked = new URLSearchParams(location.search);
-const only = { task: asked.get("task_id") || "", index: Number.parseInt(asked.get("map_index") ?? "", 10) };
+const query = new URLSearchParams(location.search);
+const only = { task: query.get("task_id") || "", index: Number.parseInt(query.get("map_index") ?? "", 10) };
 const element = (id) => document.getElementById(id);
 
 let run = { state: "", videos: [], batches: [], reviews: [], problems: [] };
-let review = null; // the question that waits for an answer
+let review = null; // the review that waits for an answer
 let selected = new Set();
 let notes = {};
 let shown = [];
 let count = SHOWN_AT_ONCE;
-const cards = new Map(); // by the id of a video: its element, and what it was made from
+const cards = new Map(); // by video id: the element, and the data that it shows
 
 function make(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -32,19 +32,19 @@ function applyTheme() {
 }
 
 async function refresh() {
-  const answer = await fetch("videos").catch(() => null);
-  if (answer?.ok) {
-    run = await answer.json();
-    takeUpReview();
+  const response = await fetch("videos").catch(() => null);
+  if (response?.ok) {
+    run = await response.json();
+    loadReview();
     showTasks();
     show();
   } else {
-    notice([answer ? `Airflow returned ${answer.status}. Reload the page, or sign in again.` : "Airflow does not respond."]);
+    notice([response ? `Airflow returned ${response.status}. Reload the page, or sign in again.` : "Airflow does not respond."]);
   }
   if (!["success", "failed"].includes(run.state)) setTimeout(refresh, REFRESH);
 }
 
-function takeUpReview() {
+function loadReview() {
   const waiting = run.reviews.find((one) => one.waits) ?? null;
   if (waiting && waiting.question !== review?.question) {
     const kept = JSON.parse(localStorage.getItem(`anyfast-review ${waiting.question}`) ?? "null") ?? waiting.earlier;
@@ -59,7 +59,7 @@ function keep() {
   localStorage.setItem(`anyfast-review ${review.question}`, JSON.stringify({ videos: [...selected], notes }));
 }
 
-const isAsked = (video) => review !== null && review.keys.has(video.key);
+const isInReview = (video) => review !== null && review.keys.has(video.key);
 
 function showTasks() {
   const select = element("task");
@@ -133,12 +133,12 @@ function notice(texts) {
 }
 
 function card(video) {
-  const state = JSON.stringify([video, isAsked(video)]);
+  const state = JSON.stringify([video, isInReview(video)]);
   const known = cards.get(video.id);
   if (known?.state === state) return known.item;
   const item = make("li", { className: video.kind });
   item.append(stage(item, video), about(video));
-  if (isAsked(video)) item.lastChild.append(choice(item, video));
+  if (isInReview(video)) item.lastChild.append(choice(item, video));
   cards.set(video.id, { item, state });
   return item;
 }
@@ -167,7 +167,7 @@ function preview(video) {
   return frame;
 }
 
-// A browser holds few videos at a time, so only those in view have their first frame.
+// A browser can only load few videos at a time, so only those in view show their first frame.
 const inView = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (isIntersecting) {
@@ -227,8 +227,8 @@ function about(video) {
       make("span", { className: "status", textContent: video.status })),
     prompt,
     line("error", video.error),
-    line("facts", facts(video.asked) && `Requested: ${facts(video.asked)}`),
-    line("came", facts(video.came) && `Actual: ${facts(video.came)}`),
+    line("facts", facts(video.requested) && `Requested: ${facts(video.requested)}`),
+    line("came", facts(video.actual) && `Actual: ${facts(video.actual)}`),
     line("warning", video.warnings.join(" ")),
     make("div", { className: "foot" }, make("span", { textContent: bill }), log),
   );
@@ -239,7 +239,7 @@ function logAddress(video) {
   return `${base}/dags/${dagId}/runs/${runId}/tasks/${encodeURIComponent(video.task_id)}${mapped}`;
 }
 
-// Airflow shows this page in a frame that may not leave it, so Airflow's own window follows the link.
+// Airflow shows this page in a sandboxed frame, so the link opens in Airflow's own window.
 function openInAirflow(event) {
   if (window.parent === window) return;
   event.preventDefault();
@@ -278,14 +278,14 @@ function showReview() {
 }
 
 function selectShown(all) {
-  for (const video of all ? shown.filter(isAsked) : []) selected.add(video.key);
+  for (const video of all ? shown.filter(isInReview) : []) selected.add(video.key);
   if (!all) selected.clear();
   keep();
   cards.clear();
   show();
 }
 
-// The answer is the user's own: Airflow decides whether this user may give it.
+// Sent as the user: Airflow decides whether this user may answer.
 async function answer(option) {
   const videos = option === APPROVE ? [...selected] : [];
   const written = Object.fromEntries(Object.entries(notes).filter(([, note]) => note.trim()));

@@ -24,7 +24,7 @@ _unknown_paths = APIRouter(route_class=AnyFastRoute)
 def create_app(sandbox: Sandbox) -> FastAPI:
     """Return the application that serves ``sandbox``.
 
-    The faults that cut a connection work when it is served by :func:`.server.make_server`.
+    The faults that close a connection only work if :func:`.server.make_server` serves it.
     """
     app = FastAPI(title="AnyFast sandbox", openapi_url=None)
     app.state.sandbox = sandbox

@@ -1,4 +1,4 @@
-"""JSON bodies, as the gateway reads them before it looks at a field."""
+"""JSON bodies, as the gateway reads them before it checks a field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def read_object(request: Request) -> dict[str, Any]:
     """Return the JSON object that is the body of ``request``.
 
     Raises:
-        ApiError: 400, the Content-Type is another one, or the body is no JSON object.
+        ApiError: 400, the Content-Type is not JSON, or the body is not a JSON object.
     """
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != _JSON:

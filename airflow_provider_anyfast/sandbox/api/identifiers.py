@@ -23,7 +23,7 @@ def new_request_id(now: float) -> str:
 
 
 class Identifiers:
-    """Makes ids, each of them once, even when many are made within one second."""
+    """Makes unique ids, even many within one second."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()

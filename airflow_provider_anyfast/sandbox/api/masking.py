@@ -1,6 +1,6 @@
 """What the gateway hides in relayed error messages.
 
-It takes everything that looks like an address for one. A dotted error code looks like a host name, so
+It masks everything that looks like an address. A dotted error code looks like a host name, so
 ``InvalidParameter.PixelCountTooSmall`` reaches the caller as ``***.PixelCountTooSmall``; ``NotFound.group_id`` survives
 because of its underscore.
 """

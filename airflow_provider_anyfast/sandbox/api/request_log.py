@@ -1,4 +1,4 @@
-"""The requests that the sandbox received: the last ones, and how many there were of each call."""
+"""The requests that the sandbox received: the last ones, and the number for each call."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _KEPT = 10_000
 class LoggedRequest(BaseModel):
     """One request to the AnyFast interface; requests for the sandbox's own pages are not logged.
 
-    ``at`` is Unix seconds; ``key`` is masked, ``None`` when an unknown one or none came; ``status`` is ``None`` while
-    there is no response, and stays so when the connection was closed without one; 499 means that the client
-    disconnected before anything was done.
+    ``at`` is Unix seconds; ``key`` is masked, ``None`` for an unknown one or none; ``status`` is ``None`` until there
+    is a response, also if the connection was closed without one; 499 means that the client disconnected before
+    anything was done.
     """
 
     at: float
@@ -43,5 +43,5 @@ class RequestLog:
         return [request.model_copy() for request in self._requests if call in (None, request.call)]
 
     def by_call(self) -> dict[str, int]:
-        """Return how many requests there were of each call."""
+        """Return the number of requests for each call."""
         return dict(self._by_call)

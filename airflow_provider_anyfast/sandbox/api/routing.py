@@ -27,7 +27,7 @@ SUBMIT_PATH = "/v1/video/generations"
 STORAGE_CALL = "download"
 """The only call that the storage host serves; AnyFast's gateway serves the others."""
 SANDBOX_HEADER = "X-AnyFast-Sandbox"
-"""Says that a response is the sandbox's own, whose videos take seconds. AnyFast sends no such header."""
+"""Marks a response of the sandbox, whose videos take seconds. AnyFast sends no such header."""
 _LARGEST_BODY = 128 * 1024 * 1024
 _LARGEST_SUBMISSION = 64 * 1024 * 1024
 
@@ -39,7 +39,7 @@ async def the_sandbox(request: Request) -> Sandbox:
 
 
 async def request_fault(request: Request) -> Fault | None:
-    """Return the fault that hits this request; some faults are up to the handler."""
+    """Return the fault that hits this request; the handler applies some faults itself."""
     fault: Fault | None = request.state.fault
     return fault
 
@@ -113,7 +113,7 @@ def _bearer(request: Request) -> str:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """Return the body, or ``None`` when the gateway finds it too large."""
+    """Return the body, or ``None`` if it is too large for the gateway."""
     limit = _LARGEST_SUBMISSION if request.url.path == SUBMIT_PATH else _LARGEST_BODY
     if int(request.headers.get("content-length", 0)) > limit:
         async for _ in request.stream():

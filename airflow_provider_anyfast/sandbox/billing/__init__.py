@@ -1,1 +1,1 @@
-"""What a key can read about its own past: the billing log, its balance, the price list."""
+"""The billing pages of a key: the billing log, its balance, the price list."""

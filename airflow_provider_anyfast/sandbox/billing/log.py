@@ -76,18 +76,18 @@ class BillingLog:
         self._charges += [_foreign(row) for _ in range(settings.billing_log_foreign)]
 
     def rows(self, generations: list[Generation], now: float, delay: float) -> list[LogRow]:
-        """Return the rows that are there at time ``now``, the newest first; each appears ``delay`` seconds late."""
+        """Return the rows that exist at time ``now``, the newest first; each appears ``delay`` seconds late."""
         every = [*self._charges, *(row for generation in generations for row in _after_the_end(generation, now))]
         return sorted((row for row in every if row.created_at + delay <= now), key=lambda row: -row.created_at)
 
 
 def pre_charge_of(generation: Generation) -> int:
-    """Return what a submission is charged before its tokens are known."""
+    """Return the charge of a submission before its tokens are known."""
     return int(generation.spec.tokens * _PRE_CHARGE)
 
 
 def _after_the_end(generation: Generation, now: float) -> list[LogRow]:
-    """Return the row that gives back what a finished generation did not cost: all of it, or the difference."""
+    """Return the row that refunds what a finished generation did not cost: all of it, or the difference."""
     progress = generation.progress(now)
     if progress.finished_at is None:
         return []

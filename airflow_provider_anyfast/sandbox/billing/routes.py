@@ -1,6 +1,6 @@
 """The gateway's pages about money; whether AnyFast serves the first two is not known, so they are off by default.
 
-Source: the gateway's own code (controllers of logs, tokens and prices); the limit was met on other gateways.
+Source: the gateway's own code (controllers of logs, tokens and prices); the limit was seen on other gateways.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.sandbox.state import Key, Sandbox
 
 LIMIT = 20
-"""How many questions a key may ask within :data:`LIMIT_SECONDS`."""
+"""How many requests a key may send within :data:`LIMIT_SECONDS`."""
 LIMIT_SECONDS = 1_200
 _MOST_ROWS = 1_000
 # List prices that the gateway has built in for Seedance 2.0, in CNY per million tokens; AnyFast's own are not known.
@@ -41,7 +41,7 @@ router = APIRouter(route_class=AnyFastRoute)
 async def show_billing_log(request: Request, sandbox: TheSandbox) -> Response:
     """Show the charges and refunds of the key, the newest first, 1,000 at most."""
     with sandbox.lock:
-        key = _asking_key(request, sandbox)
+        key = _key_of_request(request, sandbox)
         generations = [generation for generation in sandbox.generations.values() if generation.key == key.value]
         rows = key.billing.rows(generations, sandbox.clock.now(), sandbox.settings.billing_log_delay)
         data = [row.as_json(key.account) for row in rows[:_MOST_ROWS]]
@@ -52,7 +52,7 @@ async def show_billing_log(request: Request, sandbox: TheSandbox) -> Response:
 async def show_usage(request: Request, sandbox: TheSandbox) -> Response:
     """Show the balance of the key, counted in tokens."""
     with sandbox.lock:
-        key = _asking_key(request, sandbox)
+        key = _key_of_request(request, sandbox)
         used, granted = sandbox.tokens_spent(key.account), sandbox.settings.quota_tokens
     data = {
         "object": "token_usage",
@@ -70,7 +70,7 @@ async def show_usage(request: Request, sandbox: TheSandbox) -> Response:
 
 @router.get("/api/pricing", name="pricing")
 async def show_prices(sandbox: TheSandbox) -> Response:
-    """Show the price list; it asks for no key."""
+    """Show the price list; it needs no key."""
     names = sandbox.settings.models or tuple(MODELS)
     data = [
         {
@@ -86,11 +86,11 @@ async def show_prices(sandbox: TheSandbox) -> Response:
     return to_response(json_response({**prices, "usable_group": {"default": "default"}}))
 
 
-def _asking_key(request: Request, sandbox: Sandbox) -> Key:
-    """Return the key that asks, once the page is offered to it.
+def _key_of_request(request: Request, sandbox: Sandbox) -> Key:
+    """Return the key of a request, if the page is offered to it.
 
     Raises:
-        ApiError: 404, 401, 403 or 429, as the settings choose; 401 without a key; 429 after too many questions.
+        ApiError: 404, 401, 403 or 429, as the settings choose; 401 without a key; 429 after too many requests.
     """
     if refusal := _switched_off(request, sandbox.settings.billing_pages):
         raise ApiError(refusal)

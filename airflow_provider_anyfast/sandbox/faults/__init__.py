@@ -1,4 +1,4 @@
-"""Faults: what can be made to go wrong, and how it looks to a client."""
+"""Faults: what can be made to fail, and how the client sees it."""
 
 from airflow_provider_anyfast.sandbox.faults.fault import Fault
 from airflow_provider_anyfast.sandbox.faults.kinds import CALLS, FAULT_KINDS

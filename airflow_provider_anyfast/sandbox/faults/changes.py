@@ -14,7 +14,7 @@ GO_ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
 def change_for(fault: Fault) -> Callable[[Any], Any] | None:
-    """Return what the fault makes of the JSON of a good response; ``None`` for a fault of another kind."""
+    """Return the JSON of a good response as the fault changes it; ``None`` for a fault of another kind."""
     make = _CHANGES.get(fault.name)
     return None if make is None else lambda value: make(fault, value)
 
@@ -51,7 +51,7 @@ def _wrong_total(_fault: Fault, value: dict[str, Any]) -> Any:
 
 
 def _another_task(fault: Fault, value: dict[str, Any]) -> Any:
-    """Put the fault's id into the status; without one, the handler has shown another task."""
+    """Put the fault's id into the status; without one, the handler has already returned another task."""
     if fault.value is None:
         return value
     return merge_patch(value, {"data": {"task_id": fault.value}} if "data" in value else {"id": fault.value})

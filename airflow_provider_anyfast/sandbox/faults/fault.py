@@ -24,18 +24,18 @@ class Fault(BaseModel):
         times: how many requests it hits; 0 means until it is removed.
         skip: how many matching requests it skips first.
         match: it hits only requests with this text in their path, query or body.
-        seconds: how long it waits, in real seconds; for ``drip``, the pause after each byte.
+        seconds: how long the fault waits, in real seconds; for ``drip``, the pause after each byte.
         retry_after: the value of the ``Retry-After`` header; none by default.
         empty: whether the body is left out.
         shape: which error shape the response has: the gateway's (A), upstream's (B) or the task's (C).
-        code, reason: what the error says.
+        code, reason: the error's code and message.
         status: the HTTP status.
         body: the whole body of ``status``, sent as JSON unless it is a text; for ``patch``, the changes to the JSON
             of the response as a merge patch: objects are merged, null removes a field.
-        fraction: which part of the file is sent first, 0 to 1.
+        fraction: the part of the file that is sent first, 0 to 1.
         bytes: how many bytes are sent, in place of ``fraction``.
         part: what ``drip`` sends slowly: everything from the status line on (``headers``), or only the ``body``.
-        place: where the response has the new id.
+        place: where in the response the new id is.
         value: the unknown status, the upstream status, the other task's id, the new task's id, the finish time.
     """
 

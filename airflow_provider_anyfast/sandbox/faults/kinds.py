@@ -31,7 +31,7 @@ CALLS: tuple[str, ...] = get_args(Call)
 class FaultKind:
     """What a fault does, which call it hits by default, and which parameters it takes.
 
-    ``only_on`` names the calls that it makes sense for; empty means every call.
+    ``only_on`` names the calls that it can hit; empty means every call.
     """
 
     on: Call | Literal["*"]

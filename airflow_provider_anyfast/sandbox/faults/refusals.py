@@ -67,7 +67,7 @@ class ActiveFault:
 
 
 def refusal_for(active: ActiveFault) -> ApiResponse | None:
-    """Return the response that the request gets, unacted on; ``None`` for a fault that is no refusal."""
+    """Return the refusal of the request; ``None`` for a fault of another kind."""
     on_storage_host = active.call == "download" and active.fault.name in _STORAGE_REFUSALS
     make = (_STORAGE_REFUSALS if on_storage_host else _REFUSALS).get(active.fault.name)
     return make(active) if make else None
@@ -99,7 +99,7 @@ def _no_quota(active: ActiveFault) -> ApiResponse:
 
 
 def _code(fault: Fault, default: str) -> str:
-    """Return the fault's code, which may be chosen to be empty."""
+    """Return the fault's code, which may be set to an empty text."""
     return default if fault.code is None else fault.code
 
 

@@ -44,10 +44,10 @@ class FaultRegistry:
         return [entry.fault for entry in self._switched_on]
 
     def take(self, call: str, content: bytes) -> Fault | None:
-        """Return the fault that hits this request: one at most, the oldest that matches.
+        """Return the fault that hits this request: at most one, the oldest that matches.
 
-        ``content`` is searched for each fault's ``match``. Each fault counts the requests that it skips on its own,
-        whichever fault hits them instead.
+        ``content`` is searched for each fault's ``match``. Each fault counts its own skipped requests, also those that
+        another fault hits.
         """
         hit: _SwitchedOn | None = None
         for entry in self._switched_on:

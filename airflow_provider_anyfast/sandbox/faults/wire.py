@@ -1,4 +1,4 @@
-"""Responses that go wrong on the wire: no response at all, a part of one, one that is slow or encoded."""
+"""Responses that fail on the wire: none at all, a part of one, a slow one or an encoded one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.sandbox.faults.fault import Fault
 
 TRANSPORT = "transport"
-"""Where the server puts the TCP connection of a request: in the state of the request's scope."""
+"""The key of a request's TCP connection in the state of its scope, where the server stores it."""
 CLIENT_GONE = 499
 """The status in the log of a request whose client disconnected before anything was done."""
 
 
 async def _close_connection(scope: Scope, receive: Receive) -> None:
-    """Close the TCP connection once what was written has left, and wait until the server has noticed."""
+    """Close the TCP connection after its buffer is sent, and wait until the server has noticed."""
     scope["state"][TRANSPORT].close()
     await receive()
 
@@ -31,7 +31,7 @@ class NoResponse(Response):
     """The connection is closed without a response.
 
     Args:
-        logged_status: what the log shows in place of a status.
+        logged_status: the status in the log.
     """
 
     def __init__(self, logged_status: int | None = None) -> None:
@@ -62,7 +62,7 @@ class _Recording:
 
 
 class _Altered(Response):
-    """A response that is made from a whole one."""
+    """A response made from a complete one."""
 
     def __init__(self, whole: Response, fault: Fault) -> None:
         super().__init__(status_code=whole.status_code)
@@ -77,13 +77,13 @@ class _Altered(Response):
 
 
 class Dripping(_Altered):
-    """The whole response, one byte at a time: ``drip``.
+    """The complete response, one byte at a time: ``drip``.
 
     It is written to the TCP connection itself, since a server sends the status line and the headers in one piece.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - see above
-        """Write the response slowly until it is complete or the client has gone."""
+        """Write the response slowly until it is complete or the client has disconnected."""
         recording = await self._record(scope, receive)
         head = _head_of(recording)
         transport: asyncio.Transport = scope["state"][TRANSPORT]
@@ -107,7 +107,7 @@ def _head_of(recording: _Recording) -> bytes:
 
 
 class Gzipped(_Altered):
-    """The whole response, compressed although the client may not have asked for it: ``gzip``."""
+    """The complete response, compressed even if the client does not accept that: ``gzip``."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the compressed response."""
@@ -179,5 +179,5 @@ class _DamagedPipe:
 
 
 def corrupted() -> Response:
-    """Return something that says it is a video, and is none."""
+    """Return a response that claims to be a video but is not."""
     return Response(b"<html><body>Service temporarily unavailable</body></html>" * 40, media_type="video/mp4")

@@ -1,1 +1,1 @@
-"""Videos: submitted, queried, and what they can be downloaded as."""
+"""Generations: submission, queries, and the files of their videos."""

@@ -1,4 +1,4 @@
-"""The Seedance models as AnyFast offers them: what each takes, the pixels it makes, the tokens it costs.
+"""The Seedance models as AnyFast offers them: what each accepts, its pixels, its tokens.
 
 Sources: the model guides at docs.anyfast.ai; the pixel sizes are those that Seedance publishes for its models.
 """
@@ -30,7 +30,7 @@ _TURNED: dict[Ratio, Ratio] = {"3:4": "4:3", "9:16": "16:9"}
 
 @dataclass(frozen=True)
 class Limits:
-    """How many references of each kind one request may carry, and how long they may be together."""
+    """How many references of each kind one request may have, and how long they may be together."""
 
     images: int = 0
     videos: int = 0
@@ -44,7 +44,7 @@ class Limits:
 class Model:
     """One model.
 
-    ``durations`` are whole seconds; ``upscaled_from`` says for each resolution what is rendered before up-scaling
+    ``durations`` are whole seconds; ``upscaled_from`` names for each resolution the one rendered before upscaling
     (ultra only); ``only`` names the parameters that exist for this model and not for every other one.
     """
 
@@ -162,13 +162,13 @@ def size_of(resolution: Resolution, ratio: Ratio) -> Size:
 
 
 def nearest_ratio(width: int, height: int) -> Ratio:
-    """Return the ratio that is nearest to an image's own: what ``adaptive`` becomes."""
+    """Return the ratio nearest to an image's own, which ``adaptive`` means."""
     own = width / height
     return min(RATIOS, key=lambda ratio: abs(_value(ratio) / own - 1))
 
 
 def tokens_of(frames: int, size: Size) -> int:
-    """Return the tokens of a video: its frames and one more, times the pixels of a frame, by 1024, rounded down.
+    """Return the tokens of a video: its frames plus one, times the pixels of a frame, divided by 1024, rounded down.
 
     Five seconds of 720p at 16:9 give the 108900 of the documented example.
     """

@@ -22,11 +22,11 @@ def draft_id(submission: Submission) -> str | None:
 
 
 def final_of(draft: Generation | None, submission: Submission, now: float) -> GenerationSpec:
-    """Return the final of a draft: what the draft was asked for, at the resolution of the submission.
+    """Return the final of a draft: the draft's request at the resolution of the submission.
 
     Args:
         draft: the generation of this key that the submission names; ``None`` if there is none.
-        submission: names the draft and nothing else to be made.
+        submission: names the draft and no other content.
         now: Unix seconds.
 
     Raises:

@@ -20,7 +20,7 @@ _RUNNING_AFTER = 0.3
 
 @dataclass(frozen=True)
 class Reference:
-    """An image, video or audio that the request refers to. Facts about content that is not here are ``None``."""
+    """An image, video or audio that the request refers to. Facts about content elsewhere are ``None``."""
 
     kind: ReferenceKind
     role: str
@@ -35,9 +35,9 @@ class Reference:
 
 @dataclass(frozen=True)
 class GenerationSpec:
-    """A checked request: every choice made, every default filled in.
+    """A checked request, with every default filled in.
 
-    ``size`` is pixels, ``rendered_resolution`` what was made before up-scaling (the same unless it is an ultra model),
+    ``size`` is pixels, ``rendered_resolution`` the one before upscaling (the same unless it is an ultra model),
     ``frames`` counts at 24 a second, ``duration`` is whole seconds.
     """
 
@@ -70,9 +70,9 @@ class GenerationSpec:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a generation shows at one moment; ``finished_at`` is Unix seconds, ``None`` before the end.
+    """The state of a generation at one moment; ``finished_at`` is Unix seconds, ``None`` before the end.
 
-    ``upstream`` is the status of the service behind the gateway where it is not the one that belongs to ``status``.
+    ``upstream`` is the status of the service behind the gateway if it does not correspond to ``status``.
     """
 
     status: str
@@ -91,7 +91,7 @@ RUNNING = Progress("IN_PROGRESS", 50)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a generation ends: ``code`` and ``reason`` of a failure, or what one without an end shows."""
+    """How a generation ends: ``code`` and ``reason`` of a failure, or the status of one that never ends."""
 
     kind: Literal["success", "failure", "endless"] = "success"
     code: str = ""
@@ -103,8 +103,8 @@ class Outcome:
 class Generation:
     """An accepted submission. Times are Unix seconds; ``request`` is the body with its data URIs cut short.
 
-    ``keyed_link`` says that its link leads to the gateway and needs the key, ``goes_back`` that it is to show
-    IN_PROGRESS once more after SUCCESS, ``aged_by`` by how many seconds it looks older once it has finished.
+    ``keyed_link`` means that its link leads to the gateway and needs the key, ``goes_back`` that it shows IN_PROGRESS
+    once more after SUCCESS; ``aged_by`` is the seconds by which it looks older after it has finished.
     """
 
     id: str
@@ -134,7 +134,7 @@ class Generation:
         return self.submitted_at + _RUNNING_AFTER * self.seconds
 
     def progress(self, now: float) -> Progress:
-        """Return what a query shows at time ``now``."""
+        """Return the result of a query at time ``now``."""
         if now >= self.finishes_at and self.outcome.kind in ("success", "failure"):
             return Progress("SUCCESS" if self.outcome.kind == "success" else "FAILURE", 100, self.finishes_at)
         if now < self.submitted_at + _QUEUED_AFTER * self.seconds:
@@ -144,7 +144,7 @@ class Generation:
         return self.outcome.shows or RUNNING
 
     def observe(self, now: float) -> Progress:
-        """Return what the next query shows at time ``now``; a success that goes back does so once, here."""
+        """Return the result of the next query at time ``now``; a success that goes back does so once, here."""
         progress = self.progress(now)
         if progress.status == "SUCCESS" and self.goes_back and self._success_seen:
             self.goes_back = False
@@ -153,7 +153,7 @@ class Generation:
         return progress
 
     def refunded(self, now: float) -> bool:
-        """Whether it has failed, which gives its tokens back."""
+        """Whether it has failed, which refunds its tokens."""
         return self.progress(now).status == "FAILURE"
 
 

@@ -49,7 +49,7 @@ def outcome_by_fault(fault: Fault) -> Outcome | None:
 
 
 def made_by_fault(spec: GenerationSpec, fault: Fault | None) -> GenerationSpec:
-    """Return what is made in place of ``spec``. Its bill, duration and ratio stay those that were asked for."""
+    """Return what is rendered in place of ``spec``. Its charge, duration and ratio stay those of the request."""
     name = fault.name if fault is not None else ""
     if name == "short_video":
         return replace(spec, frames=spec.frames // 2)

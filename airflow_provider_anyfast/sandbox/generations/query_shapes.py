@@ -16,7 +16,7 @@ _OLD_STATUS = {"SUCCESS": "completed", "FAILURE": "failed"}
 
 
 def shape_query(generation: Generation, progress: Progress, result: Result | None, settings: SandboxSettings) -> object:
-    """Return the JSON of a status query; ``result`` is there once the generation has succeeded."""
+    """Return the JSON of a status query; ``result`` exists once the generation has succeeded."""
     if settings.query_shape == "flat":
         return _flat(generation, progress, result)
     if settings.query_shape == "flat-content":

@@ -116,7 +116,7 @@ class Submission(_Part):
 
     @property
     def prompt(self) -> str:
-        """The texts of the content, one a line."""
+        """The texts of the content, one per line."""
         return "\n".join(item.text for item in self.content if isinstance(item, TextItem))
 
 
@@ -124,7 +124,7 @@ async def read_body(request: Request) -> dict[str, Any]:
     """Return the JSON object of a submission, once the gateway's own checks pass.
 
     Raises:
-        ApiError: 400, no JSON object, or no model.
+        ApiError: 400, not a JSON object, or no model.
     """
     fields = await read_object(request)
     if not fields.get("model") or not isinstance(fields["model"], str):
@@ -136,7 +136,7 @@ def read_submission(fields: dict[str, Any]) -> Submission:
     """Return ``fields`` as a submission.
 
     Raises:
-        ApiError: 400; without content the gateway refuses, for any other field the service behind it does, by name.
+        ApiError: 400, from the gateway without content, otherwise from the service behind it, naming the field.
     """
     if not fields.get("content"):
         raise ApiError(task_error(400, "invalid_request", _CONTENT_IS_MISSING))
@@ -148,7 +148,7 @@ def read_submission(fields: dict[str, Any]) -> Submission:
 
 
 def _parameter(place: tuple[int | str, ...]) -> str:
-    """Return the name of a parameter; a content item's place holds its type too, which is no part of the name."""
+    """Return the name of a parameter, without the type that a content item's location also has."""
     match place:
         case ("content", int() as index, _, *rest):
             return ".".join([f"content[{index}]", *map(str, rest)])

@@ -122,7 +122,7 @@ def _new_generation(
 
 @router.get(SUBMIT_PATH + "/{task_id}", name="query")
 async def query(task_id: str, sandbox: TheSandbox, key: CallingKey, fault: RequestFault) -> Response:
-    """Show a generation of the key's account."""
+    """Return the status of a generation of the key's account."""
     hit_by = fault.name if fault else ""
     with sandbox.lock:
         generation = sandbox.generations.get(task_id)
@@ -134,7 +134,7 @@ async def query(task_id: str, sandbox: TheSandbox, key: CallingKey, fault: Reque
         progress = _progress(shown, fault, sandbox.clock.now())
         result = None
         if progress.status == "SUCCESS":
-            # A task under a made-up id has no files; its links are those of the real one.
+            # A task with a made-up id has no files; its links are those of the real one.
             real = shown if shown.id in sandbox.generations else generation
             result = _result(real, sandbox, keyed=real.keyed_link or hit_by == "keyed_link")
         return to_response(json_response(shape_query(shown, progress, result, sandbox.settings)))
@@ -148,7 +148,7 @@ def _result(generation: Generation, sandbox: Sandbox, *, keyed: bool) -> Result:
 
 
 def _progress(generation: Generation, fault: Fault | None, now: float) -> Progress:
-    """Return what this one query shows."""
+    """Return the result of this one query."""
     if fault is not None and fault.name == "status_goes_back":
         return RUNNING
     decided = outcome_by_fault(fault) if fault is not None else None
@@ -156,7 +156,7 @@ def _progress(generation: Generation, fault: Fault | None, now: float) -> Progre
 
 
 def _another(generation: Generation, sandbox: Sandbox) -> Generation:
-    """Return the account's newest other generation, as a cache would mix them up, or the same one under a new id."""
+    """Return the account's newest other generation, as a faulty cache would, or the same one with a new id."""
     others = [
         other
         for other in sandbox.generations.values()
@@ -183,7 +183,7 @@ async def models(sandbox: TheSandbox) -> Response:
 
 
 def _unused_id(fault: Fault, sandbox: Sandbox) -> str | int:
-    """Return the fault's id, or one that follows it: each submission is a generation of its own."""
+    """Return the fault's id, or a variant of it for a later submission, since each is its own generation."""
     value = "../../x" if fault.value is None else fault.value
     taken = len(sandbox.generations) if str(value) in sandbox.generations else 0
     if isinstance(value, int):
@@ -211,7 +211,7 @@ def _read_spec(fields: dict[str, Any], sandbox: Sandbox, key: Key) -> Generation
         if named := draft_id(submission):
             draft = sandbox.generations.get(named)
             return final_of(draft if draft and draft.key == key.value else None, submission, now)
-    # Reading inline media takes time, so it happens outside of the lock.
+    # Reading inline media takes time, so it is done outside of the lock.
     return check_submission(submission, library, now)
 
 

@@ -32,16 +32,16 @@ _AUTOMATIC = -1
 _AUTOMATIC_SECONDS = 5
 _FRAME_ROLES = ("first_frame", "last_frame")
 _DRAFT_RESOLUTION: Resolution = "480p"
-_DRAFTS_COST = 5
-"""A draft is billed one part in so many (resellers of the service behind AnyFast)."""
+_DRAFT_DIVISOR = 5
+"""A draft is billed this many times less than other videos (resellers of the service behind AnyFast)."""
 _LONGEST_SECONDS = 60
 _SEEDS = 100_000
-# A clip that is cut to whole seconds carries a last frame or audio packet past its end.
+# A clip cut to whole seconds has a last frame or audio packet after its end.
 _SLACK_SECONDS = 0.1
 
 
 def check_submission(submission: Submission, library: AssetLibrary, now: float) -> GenerationSpec:
-    """Return the generation that a submission to a Seedance model asks for.
+    """Return the generation that a submission to a Seedance model requests.
 
     Raises:
         ApiError: 400, naming the parameter that breaks a rule.
@@ -140,7 +140,7 @@ def _spec(submission: Submission, model: Model, references: tuple[Reference, ...
     rendered = model.upscaled_from.get(resolution, resolution)
     ratio = _ratio(submission, references)
     frames, duration = _length(submission, references)
-    rendered_tokens = tokens_of(frames, size_of(rendered, ratio)) // (_DRAFTS_COST if submission.draft else 1)
+    rendered_tokens = tokens_of(frames, size_of(rendered, ratio)) // (_DRAFT_DIVISOR if submission.draft else 1)
     wants_audio = model.generate_audio if submission.generate_audio is None else submission.generate_audio
     return GenerationSpec(
         model=submission.model,

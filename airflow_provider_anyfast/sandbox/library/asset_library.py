@@ -22,7 +22,7 @@ Status = Literal["Processing", "Active", "Failed"]
 
 @dataclass
 class AssetGroup:
-    """A group; ``name`` carries the prefix that the service adds. Times are Unix seconds."""
+    """A group; ``name`` has the prefix that the service adds. Times are Unix seconds."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class AssetGroup:
 class Asset:
     """An asset.
 
-    ``media``, ``bytes`` and ``file`` are there for uploaded content, ``remote_url`` for content at a URL.
+    ``media``, ``bytes`` and ``file`` are set for uploaded content, ``remote_url`` for content at a URL.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Asset:
     failure: Failure | None = None
 
     def status(self, now: float) -> Status:
-        """Return what GetAsset shows at time ``now``."""
+        """Return the asset's status at time ``now``."""
         if now < self.ready_at:
             return "Processing"
         return "Failed" if self.failure else "Active"
@@ -74,7 +74,7 @@ class AssetLibrary:
     """The groups and assets of one key; no other key can see them.
 
     Args:
-        name_prefix: what the service puts before the name of each of the key's groups.
+        name_prefix: the prefix that the service adds to the names of the key's groups.
     """
 
     name_prefix: str
@@ -84,7 +84,7 @@ class AssetLibrary:
     billed_assets: int = 0
 
     def snapshot(self) -> AssetLibrary:
-        """Return a copy that later additions and deletions do not change."""
+        """Return a snapshot that later additions and deletions do not change."""
         return replace(self, groups=dict(self.groups), assets=dict(self.assets))
 
     def add_group(self, group: AssetGroup) -> None:
@@ -129,7 +129,7 @@ class AssetLibrary:
         del self.groups[group.id]
 
     def find_groups(self, wanted: GroupFilter, now: float) -> list[AssetGroup]:
-        """Return the indexed groups that match; a verified person's group is in no list."""
+        """Return the indexed groups that match; no list includes a verified person's group."""
         group_type = _listed_type(wanted.GroupType)
         return [
             group
@@ -161,7 +161,7 @@ Item = TypeVar("Item", AssetGroup, Asset)
 
 
 def in_order(items: list[Item], page: Page) -> list[Item]:
-    """Return ``items`` in the order that ``page`` asks for."""
+    """Return ``items`` in the order that ``page`` requests."""
     ascending = sorted(items, key=attrgetter(_SORTED_BY[page.SortBy]))
     return ascending[::-1] if page.SortOrder == "Desc" else ascending
 

@@ -1,4 +1,4 @@
-"""The check that a person in front of a camera is real: a session, a page to open, a resulting group."""
+"""The check that a person is real: a session, a page to open, and the resulting group."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ async def read_json(kind: type[Request], request: HttpRequest) -> Request:
     """Return the JSON body of an HTTP request as a request of ``kind``.
 
     Raises:
-        ApiError: 400, the body is no JSON object, or a field is missing or wrong; the first one is named.
+        ApiError: 400, the body is not a JSON object, or a field is missing or wrong; the first one is named.
     """
     return check_request(kind, await read_object(request))
 

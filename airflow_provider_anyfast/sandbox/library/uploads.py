@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MARKER = re.compile(rb"\[sandbox:fail:(\w+)]")
 _SENTENCES = {"FaceMismatch": "Face consistency verification failed."}
-# The value of URL for a form, whose content is in its file.
+# The value of the URL field in a form, whose content is in its file.
 _IN_FORM = "form"
 
 
@@ -30,7 +30,7 @@ _IN_FORM = "form"
 class Upload:
     """A new asset's request, with its content or the URL of the content.
 
-    ``bare`` content came as Base64 without a type, which the service takes for a PNG whatever ``AssetType`` says.
+    ``bare`` content is Base64 without a type, which the service treats as a PNG whatever ``AssetType`` says.
     """
 
     request: CreateAsset
@@ -41,17 +41,17 @@ class Upload:
 
 @dataclass(frozen=True)
 class UploadCheck:
-    """What the content is, and why the asset will fail, if it will."""
+    """What the content is, and why the asset will fail, if so."""
 
     media: Media | None
     failure: Failure | None
 
 
 async def read_upload(request: Request) -> Upload:
-    """Return what a CreateAsset request carries, as JSON or as a form.
+    """Return the content of a CreateAsset request, from JSON or from a form.
 
     Raises:
-        ApiError: 400, a field is missing or wrong, or the URL is none that AnyFast takes.
+        ApiError: 400, a field is missing or wrong, or AnyFast does not accept the URL.
     """
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return await _read_form(request)
@@ -72,7 +72,7 @@ async def _read_form(request: Request) -> Upload:
         if file is None or isinstance(file, str):
             raise ApiError(gateway_error(400, "Invalid request: the form has no file"))
         fields: dict[str, object] = {name: value for name, value in form.items() if isinstance(value, str) and value}
-        # Without AssetType the service takes every upload for an image.
+        # Without AssetType the service treats every upload as an image.
         fields = {"AssetType": "Image", **fields, "URL": _IN_FORM}
         return Upload(check_request(CreateAsset, fields), await file.read())
 
@@ -101,8 +101,8 @@ async def validate_upload(upload: Upload, group_type: str) -> UploadCheck:
 
 
 def _marked_failure(upload: Upload) -> Failure | None:
-    told = f"{upload.request.Name} {unquote(upload.remote_url or '')}".encode("utf-8", "replace")
-    marked = _MARKER.search(told) or _MARKER.search(upload.content or b"")
+    text = f"{upload.request.Name} {unquote(upload.remote_url or '')}".encode("utf-8", "replace")
+    marked = _MARKER.search(text) or _MARKER.search(upload.content or b"")
     if marked is None:
         return None
     code = marked[1].decode("utf-8", "replace")

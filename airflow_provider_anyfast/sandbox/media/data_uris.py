@@ -12,7 +12,7 @@ _SHOWN = 40
 
 @dataclass(frozen=True)
 class DataUri:
-    """A data URI taken apart."""
+    """The parts of a data URI."""
 
     media_type: str
     content: bytes
@@ -27,7 +27,7 @@ class DataUri:
 
 
 def decode_base64(text: str) -> bytes:
-    """Return what ``text`` encodes; raise ValueError when it is no Base64 or nothing."""
+    """Return the content of ``text``; raise ValueError if it is not Base64 or empty."""
     try:
         content = base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error as error:

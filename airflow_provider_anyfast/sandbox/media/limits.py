@@ -1,7 +1,7 @@
 """The documented limits of uploaded media, and the codes that say which one was broken.
 
 Sources: docs.anyfast.ai/guides/model-api/bytedance/volc-asset for images, audio files and verified persons; the wider
-numbers that its clients met for other videos.
+numbers that its clients saw for other videos.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class _Rules:
-    """What one kind of group takes. ``*_bytes`` are exclusive, ``seconds`` inclusive."""
+    """What one kind of group accepts. ``*_bytes`` are exclusive, ``seconds`` inclusive."""
 
     image_formats: frozenset[str] = _IMAGE_FORMATS
     image_bytes: int = 30 * _MEGABYTE
@@ -47,12 +47,12 @@ _RULES = {
         image_formats=_IMAGE_FORMATS - {"bmp", "dib", "tiff"}, video_bytes=50 * _MEGABYTE, seconds=(2, 15)
     ),
 }
-# A clip that is cut to whole seconds carries a last frame or audio packet past its end.
+# A clip cut to whole seconds has a last frame or audio packet after its end.
 _SLACK_SECONDS = 0.1
 
 
 def check_media(media: Media | None, expected: MediaKind, group_type: str = "AIGC") -> Failure | None:
-    """Return which limit ``media`` breaks as an asset of kind ``expected``, or ``None`` when it is fine."""
+    """Return the limit that ``media`` exceeds as an asset of kind ``expected``, or ``None``."""
     if media is None:
         return _failure("FormatUndetectable", "The format of the file cannot be detected.")
     if media.kind != expected:

@@ -39,11 +39,11 @@ class LinkSigner:
         return f"{base_url}{path}?{urlencode(query)}"
 
     def check(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now: float) -> None:
-        """Pass a request for ``path`` that holds a good link.
+        """Accept a request for ``path`` if its link is valid.
 
         Raises:
-            ApiError: 400 when an Authorization header came along (the link already is the permission, and the API key
-                is not the storage's business), 403 when the link is altered or has expired.
+            ApiError: 400 if the request has an Authorization header (the link is the permission, and the API key must
+                not go to the storage host), 403 if the link was altered or has expired.
         """
         if "authorization" in headers:
             raise ApiError(

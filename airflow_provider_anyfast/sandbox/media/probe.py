@@ -1,4 +1,4 @@
-"""What an uploaded file is: read from its content, not from its name."""
+"""Detects what an uploaded file is, from its content and not its name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Media:
     """An image, a video or an audio file.
 
     ``format`` is a short lower-case name (``png``, ``mp4``, ``wav``); sizes are bytes, pixels and seconds, and ``None``
-    where the content does not tell. ``thumbnail`` is a small PNG.
+    if the content does not say. ``thumbnail`` is a small PNG.
     """
 
     kind: MediaKind
@@ -35,12 +35,12 @@ class Media:
 
 
 def read_media(content: bytes) -> Media | None:
-    """Return what ``content`` is, or ``None`` when it is no readable image, video or audio file."""
+    """Return what ``content`` is, or ``None`` if it is not a readable image, video or audio file."""
     return _read_heif(content) or _read_image(content) or _read_timed(content)
 
 
 def _read_heif(content: bytes) -> Media | None:
-    """Recognise HEIC and HEIF by their first bytes; Pillow cannot open them, so their pixels stay unknown."""
+    """Recognize HEIC and HEIF by their first bytes; Pillow cannot open them, so their pixels stay unknown."""
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
         return Media("Image", "heic", len(content))
     return None
@@ -97,10 +97,10 @@ def _describe(container: InputContainer, size: int) -> Media | None:
 def _to_image(picture: VideoFrame) -> Image:
     from av.video.reformatter import VideoReformatter
 
-    # PyAV 19 keeps a reformatter, and its C threads, for every Python thread. A process that is forked from one that
-    # serves a sandbox would wait for those threads for ever, so nothing is left for PyAV to reformat by that one.
+    # PyAV 19 keeps a reformatter with C threads for every Python thread. A process forked from a sandbox would wait for
+    # those threads for ever, so PyAV must not use that reformatter here.
     picture = VideoReformatter().reformat(picture, format="rgb24")
-    image: Image = picture.to_image()  # type: ignore[no-untyped-call] # PyAV gives it no types
+    image: Image = picture.to_image()  # type: ignore[no-untyped-call] # PyAV does not type it
     return image
 
 

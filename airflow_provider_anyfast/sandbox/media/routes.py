@@ -38,7 +38,7 @@ _VIDEO_TYPES = {"mp4": "video/mp4", "mov": "video/quicktime"}
 
 @downloads.api_route("/files/{name}", methods=["GET", "HEAD"], name=STORAGE_CALL)
 async def download(name: str, request: Request, sandbox: TheSandbox, fault: RequestFault) -> Response:
-    """Send a file of a finished generation, rendered now if it has not been downloaded before."""
+    """Send a file of a finished generation; the first download renders it."""
     hit_by = fault.name if fault else ""
     with sandbox.lock:
         _check_link(request, sandbox)
@@ -59,7 +59,7 @@ async def download(name: str, request: Request, sandbox: TheSandbox, fault: Requ
 
 @downloads.get("/v1/videos/{task_id}/content", name="content")
 async def content(task_id: str, sandbox: TheSandbox, key: CallingKey) -> Response:
-    """Send the video of a generation through the gateway, which wants the key."""
+    """Send the video of a generation through the gateway, which requires the key."""
     with sandbox.lock:
         generation = sandbox.generations.get(task_id)
         if generation is None or generation.account != key.account:
@@ -82,7 +82,7 @@ async def _file(generation: Generation, name: str, sandbox: Sandbox) -> FileResp
 
 @asset_contents.get("/ark-media-asset/{asset_id}")
 async def asset_content(asset_id: str, request: Request, sandbox: TheSandbox) -> Response:
-    """Send the content of an asset, or redirect to where it is."""
+    """Send the content of an asset, or redirect to its URL."""
     with sandbox.lock:
         _check_link(request, sandbox)
         asset = sandbox.find_asset(asset_id)

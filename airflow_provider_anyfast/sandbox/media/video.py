@@ -1,4 +1,4 @@
-"""Renders videos: real H.264 of the exact size and length, which show what was asked for.
+"""Renders videos: real H.264 of the exact size and length, which show their request.
 
 One second is drawn and encoded; its packets are then repeated for the whole length, so a long video costs hardly more
 than a short one.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 _SAMPLE_RATE = 44_100
-_TONE_HERTZ = 220.5  # a whole number of samples a wave, so that the tone has no clicks
+_TONE_HERTZ = 220.5  # a whole number of samples per wave, so that the tone has no clicks
 _TONE_AMPLITUDE = 2_000
 _AUDIO_FRAME = 1024
 _BACKGROUND = (24, 28, 44)
@@ -42,7 +42,7 @@ _THUMBNAILS_SHOWN = 6
 
 @dataclass(frozen=True)
 class Picture:
-    """A reference as it is shown in the video: its name, and a small PNG where the sandbox has its content."""
+    """A reference as the video shows it: its name, and a small PNG if the sandbox has its content."""
 
     name: str
     thumbnail: bytes | None
@@ -62,7 +62,7 @@ class Video:
     pictures: tuple[Picture, ...]
 
     def digest(self) -> str:
-        """Return a name for this content: the same for the same video, and for no other."""
+        """Return a hash of the content, as the file's name."""
         description = asdict(self)
         for picture in description["pictures"]:
             picture["thumbnail"] = hashlib.sha256(picture["thumbnail"] or b"").hexdigest()
@@ -76,7 +76,7 @@ def render(video: Video, path: Path) -> None:
     with av.open(path, "w", format=video.container, options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=FRAME_RATE)
         stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
-        # Without B-frames and look-ahead each packet stands by itself, so a second can be repeated.
+        # Without B-frames and look-ahead each packet is independent, so a second can be repeated.
         stream.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "g": str(FRAME_RATE)}
         audio = container.add_stream("aac", rate=_SAMPLE_RATE, layout="mono") if video.audio else None
         second = _encoded_second(video, stream)
@@ -98,7 +98,7 @@ def _encoded_second(video: Video, stream: VideoStream) -> list[Packet[VideoStrea
     packets: list[Packet[VideoStream]] = []
     for number in range(min(FRAME_RATE, video.frames)):
         image = _draw_moving_part(still, number)
-        frame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call] # PyAV gives it no types
+        frame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call] # PyAV does not type it
         frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE)
         packets += stream.encode(frame)
     return packets + stream.encode(None)
@@ -170,7 +170,7 @@ def _write(
 
 
 def _wrapped(text: str, width: float, length: Callable[[str], float]) -> list[str]:
-    """Return ``text`` in lines no longer than ``width``; a word that is longer by itself is cut."""
+    """Return ``text`` in lines no longer than ``width``; a longer word is cut."""
     lines = [""]
     for word in text.split():
         joined = f"{lines[-1]} {word}".strip()

@@ -1,4 +1,4 @@
-"""Keeps rendered videos on disk: each is made once, at its first download, and the oldest make room for new ones."""
+"""Keeps rendered videos on disk: each is rendered once, at its first download; new ones replace the oldest."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class VideoStore:
     """Renders videos in its own threads and keeps the files.
 
     Args:
-        directory: where the files are kept, and nothing else; made when it is not there.
-        limit: how many bytes they may take together. The newest file stays even if it is larger.
+        directory: for these files only; created if it does not exist.
+        limit: how many bytes the files may take together. The newest file stays even if it is larger.
     """
 
     def __init__(self, directory: Path, limit: int = _DEFAULT_LIMIT) -> None:
@@ -35,15 +35,15 @@ class VideoStore:
         self._lock = Lock()
 
     def file(self, video: Video) -> Future[Path]:
-        """Return the file of ``video``, as soon as it is there."""
+        """Return the file of ``video`` once it is rendered."""
         return self._made(self._directory / f"{video.digest()}.{video.container}", lambda path: render(video, path))
 
     def last_frame(self, video: Video) -> Future[Path]:
-        """Return the PNG of the last frame of ``video``, as soon as it is there."""
+        """Return the PNG of the last frame of ``video`` once it is rendered."""
         return self._made(self._directory / f"{video.digest()}.png", lambda path: write_last_frame(video, path))
 
     def close(self) -> None:
-        """End the threads; what is being rendered is finished."""
+        """End the threads after the videos that are being rendered."""
         self._threads.shutdown()
 
     def _made(self, path: Path, make: Callable[[Path], None]) -> Future[Path]:

@@ -1,4 +1,4 @@
-"""The account as a web page that keeps itself up to date and loads nothing from elsewhere."""
+"""The account as a web page that updates itself and loads nothing from other hosts."""
 
 from __future__ import annotations
 

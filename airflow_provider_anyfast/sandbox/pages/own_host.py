@@ -1,7 +1,7 @@
-"""Keeps other web pages away from the sandbox's own pages, which ask for no key.
+"""Protects the sandbox's own pages, which need no key, from other web pages.
 
-A page from anywhere can make a browser send requests to loopback addresses, and a host name that it controls can be
-made to point there. So the pages answer to their own hosts only, and take writes from their own origin only.
+Any web page can make a browser send requests to loopback addresses, and can point a host name that it controls there.
+So these pages are only served under their own hosts, and only accept writes from their own origin.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
-# A sandbox that is served on every address prints a wildcard address, which leads to this machine too.
+# A sandbox that is served on every address prints a wildcard address, which also leads to this machine.
 _THIS_MACHINE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 - compared, not listened on
 _READS = ("GET", "HEAD")
 
 
 async def refuse_other_hosts(request: Request) -> None:
-    """Pass a request that is addressed to this sandbox and, when it changes something, comes from its own pages.
+    """Accept a request that is addressed to this sandbox and, if it changes something, comes from its own pages.
 
-    Programs other than browsers send neither ``Origin`` nor ``Sec-Fetch-Site``, and pass.
+    Programs other than browsers send neither ``Origin`` nor ``Sec-Fetch-Site``, and are accepted.
 
     Raises:
-        HTTPException: 403, the ``Host`` is another one, or another site sent the request.
+        HTTPException: 403, the ``Host`` is not the sandbox's, or another site sent the request.
     """
     host = request.headers.get("host", "")
     name = urlsplit(f"//{host}").hostname or ""

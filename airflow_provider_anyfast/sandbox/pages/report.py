@@ -1,4 +1,4 @@
-"""The account: what each key has and was billed, and how many requests there were of each call."""
+"""The account: what each key has and was billed, and the number of requests for each call."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class _Report(BaseModel):
 class Billed(_Report):
     """What was billed.
 
-    ``generations`` counts every accepted submission, also those that were refunded later; ``tokens`` are those of the
-    generations that were not.
+    ``generations`` counts every accepted submission, including refunded ones; ``tokens`` excludes refunded generations.
     """
 
     asset_groups: int
@@ -72,7 +71,7 @@ class ReferenceReport(_Report):
 class GenerationReport(_Report):
     """A generation; times are Unix seconds, ``request`` is the body with data URIs cut short.
 
-    ``fail_reason`` and the links are ``None`` where there is nothing of the kind.
+    ``fail_reason`` and the links are ``None`` if there are none.
     """
 
     id: str

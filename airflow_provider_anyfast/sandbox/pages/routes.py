@@ -1,4 +1,4 @@
-"""The sandbox's own pages: the account, and the routes that control it. They ask for no key."""
+"""The sandbox's own pages: the account, and the routes that control it. They need no key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def show_page(sandbox: TheSandbox) -> HTMLResponse:
 
 @router.get("/sandbox/posters/{generation_id}")
 async def show_poster(generation_id: str, sandbox: TheSandbox) -> FileResponse:
-    """Show a frame of a finished video, small."""
+    """Show a frame of a finished video as a small picture."""
     with sandbox.lock:
         generation = sandbox.generations.get(generation_id)
         if generation is None or generation.progress(sandbox.clock.now()).status != "SUCCESS":
@@ -50,7 +50,7 @@ async def show_poster(generation_id: str, sandbox: TheSandbox) -> FileResponse:
 
 @router.get("/sandbox/thumbnails/{asset_id}")
 async def show_thumbnail(asset_id: str, sandbox: TheSandbox) -> Response:
-    """Show an uploaded image, or a frame of an uploaded video, small."""
+    """Show an uploaded image, or a frame of an uploaded video, as a small picture."""
     with sandbox.lock:
         asset = sandbox.find_asset(asset_id)
     if asset is None or asset.media is None or asset.media.thumbnail is None:
@@ -60,7 +60,7 @@ async def show_thumbnail(asset_id: str, sandbox: TheSandbox) -> Response:
 
 @router.get("/console/task")
 async def show_task_log() -> RedirectResponse:
-    """Stand in for the task log of AnyFast's console, which other programs link to."""
+    """Replace the task log of AnyFast's console, which other programs link to."""
     return RedirectResponse("/")
 
 
@@ -110,7 +110,7 @@ async def list_requests(sandbox: TheSandbox, call: Annotated[str | None, Query()
 
 @router.post("/sandbox/reset")
 async def reset(sandbox: TheSandbox) -> AccountReport:
-    """Forget everything but the settings that the sandbox was started with."""
+    """Delete everything except the settings that the sandbox was started with."""
     with sandbox.lock:
         sandbox.reset(sandbox.settings)
         return report(sandbox)

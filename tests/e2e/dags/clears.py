@@ -1,4 +1,4 @@
-"""Everything that can be paid for, once in each of the DAGs, so that each way of clearing has one of its own."""
+"""Every kind of billed task, in one DAG for each way of clearing."""
 
 from __future__ import annotations
 

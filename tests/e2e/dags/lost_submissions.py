@@ -1,6 +1,6 @@
-"""Submissions whose answers get lost, where the key can read its billing log and where it cannot.
+"""Submissions with lost responses, with a key that can read its billing log and one that cannot.
 
-Each video has a seed of its own, by which its charge is told from those of the other tasks.
+Each video has its own seed, which distinguishes its charge from those of the other tasks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One video a run: by this provider in two ways of waiting, and as one would write it by hand."""
+"""One video per run: with this provider, in two ways of waiting, and with a hand-written task."""
 
 from __future__ import annotations
 

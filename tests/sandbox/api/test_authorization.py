@@ -1,4 +1,4 @@
-"""Keys: who is let in, and what a refusal looks like."""
+"""Keys: which are accepted, and what a refusal looks like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway hides in relayed messages."""
+"""What the gateway masks in relayed messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox is as strict as the contract: what AnyFast would not take, it does not take either."""
+"""The sandbox is as strict as the contract: it refuses what AnyFast would refuse."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ LOG, USAGE, PRICES = "/api/log/token", "/api/usage/token/", "/api/pricing"
 
 
 def rows(anyfast: Client) -> list[dict[str, Any]]:
-    answer = ok_json(anyfast.http.get(LOG))
-    assert (answer["success"], answer["message"]) == (True, "")
-    data: list[dict[str, Any]] = answer["data"]
+    body = ok_json(anyfast.http.get(LOG))
+    assert (body["success"], body["message"]) == (True, "")
+    data: list[dict[str, Any]] = body["data"]
     return data
 
 
@@ -188,7 +188,7 @@ def test_a_log_has_a_thousand_rows_at_most(anyfast: Client, configure: Callable[
     assert len(rows(anyfast)) == 1_000
 
 
-def test_the_twenty_first_question_within_twenty_minutes_is_refused(
+def test_the_twenty_first_request_within_twenty_minutes_is_refused(
     anyfast: Client, configure: Callable[..., None], clock: FakeClock
 ) -> None:
     configure(billing_pages="on")
@@ -217,9 +217,9 @@ def test_the_balance_of_a_key_follows_what_it_spends(anyfast: Client, configure:
     configure(billing_pages="on", quota_tokens=1_000_000)
     anyfast.generate()
 
-    answer = ok_json(anyfast.http.get(USAGE))
-    assert (answer["code"], answer["message"]) == (True, "ok")
-    usage, spent = answer["data"], anyfast.billed()["tokens"]
+    body = ok_json(anyfast.http.get(USAGE))
+    assert (body["code"], body["message"]) == (True, "ok")
+    usage, spent = body["data"], anyfast.billed()["tokens"]
     assert (usage["object"], usage["name"], usage["unlimited_quota"]) == ("token_usage", "account-1", False)
     assert (usage["total_granted"], usage["total_used"]) == (1_000_000, spent)
     assert usage["total_available"] == 1_000_000 - spent
@@ -236,9 +236,9 @@ def test_the_price_list_needs_no_key_and_names_the_models_of_the_plan(
 ) -> None:
     configure(models=("seedance-fast", "wan2.7-t2v"))
 
-    answer = httpx.get(sandbox.url + PRICES).json()
-    assert set(answer) == {"success", "data", "vendors", "group_ratio", "usable_group"}
-    (model,) = answer["data"]
+    body = httpx.get(sandbox.url + PRICES).json()
+    assert set(body) == {"success", "data", "vendors", "group_ratio", "usable_group"}
+    (model,) = body["data"]
     assert model["model_name"] == "seedance-fast"
     assert model["billing_config"]["rules"] == [{"type": "fixed", "inputPrice": 0, "outputPrice": 46}]
 

@@ -1,4 +1,4 @@
-"""Faults that carry a request out, or refuse it, and say something that misleads a client about it."""
+"""Faults that carry out or refuse a request, with a misleading response."""
 
 from __future__ import annotations
 

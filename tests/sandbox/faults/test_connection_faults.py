@@ -1,4 +1,4 @@
-"""Faults of the connection: dropped, slow, one byte at a time; and what was billed in spite of it."""
+"""Faults of the connection: dropped, slow, one byte at a time; and what is billed all the same."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_truncated_download_announces_more_than_it_sends(link: str, sandbox: S
     assert httpx.get(link).content == whole
 
 
-def test_a_stalled_download_goes_on_after_a_while(link: str, sandbox: SandboxHandle) -> None:
+def test_a_stalled_download_continues_after_a_while(link: str, sandbox: SandboxHandle) -> None:
     whole = httpx.get(link).content
     sandbox.fault("stall_download", seconds=0.3)
     begun = time.monotonic()
@@ -67,7 +67,7 @@ def test_a_truncated_range_keeps_its_status(link: str, sandbox: SandboxHandle) -
             response.read()
 
 
-def test_a_corrupt_download_is_a_200_that_is_no_video(link: str, sandbox: SandboxHandle) -> None:
+def test_a_corrupt_download_is_a_200_without_a_video(link: str, sandbox: SandboxHandle) -> None:
     sandbox.fault("corrupt_download")
     response = httpx.get(link)
 
@@ -98,7 +98,7 @@ def test_an_expired_link_is_as_old_as_the_finish_time_says(
     assert httpx.get(shown["result_url"]).status_code == 403
 
 
-def test_a_download_can_be_compressed_unasked(link: str, sandbox: SandboxHandle) -> None:
+def test_a_download_can_be_compressed_without_being_requested(link: str, sandbox: SandboxHandle) -> None:
     whole = httpx.get(link).content
     sandbox.fault("gzip")
 

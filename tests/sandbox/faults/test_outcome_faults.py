@@ -1,4 +1,4 @@
-"""Faults that decide what becomes of a generation."""
+"""Faults that decide how a generation ends."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_single_query_can_go_back(anyfast: Client, sandbox: SandboxHandle, clo
         ("silent_video", (864, 496, 96, 0)),
     ],
 )
-def test_a_file_can_differ_from_what_was_asked_and_billed(
+def test_a_file_can_differ_from_what_was_requested_and_billed(
     anyfast: Client, sandbox: SandboxHandle, clock: FakeClock, fault: str, facts: tuple[int, ...]
 ) -> None:
     if fault:

@@ -233,9 +233,9 @@ def test_frames_decide_the_length_of_a_1_0_video(anyfast: Client, clock: FakeClo
 
 def test_the_default_of_audio_depends_on_the_model(anyfast: Client, clock: FakeClock) -> None:
     old = anyfast.generate(model="doubao-seedance-1-5-pro-251215")
-    asked = anyfast.generate(model="doubao-seedance-1-5-pro-251215", generate_audio=True)
+    requested = anyfast.generate(model="doubao-seedance-1-5-pro-251215", generate_audio=True)
     clock.advance(8)
 
     assert anyfast.task(old)["data"]["generate_audio"] is False
-    assert anyfast.task(asked)["data"]["generate_audio"] is True
+    assert anyfast.task(requested)["data"]["generate_audio"] is True
     assert ok_json(anyfast.query(old))["code"] == "success"

@@ -1,4 +1,4 @@
-"""The points where the sources disagree about a status query, each of them on request."""
+"""The options for points on which the sources about a status query disagree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Submitting: the answer, what is refused, and in which shape."""
+"""Submission: the response, what is refused, and in which format."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ I2V = "doubao-seedance-1-0-lite-i2v-250428"
 def test_an_accepted_submission_returns_the_documented_fields_and_is_billed(anyfast: Client, clock: FakeClock) -> None:
     response = anyfast.submit()
 
-    answer = ok_json(response)
-    assert re.fullmatch(r"asyntask_[A-Za-z0-9]{32}", answer["id"])
-    assert answer == {
-        "id": answer["id"],
-        "task_id": answer["id"],
+    body = ok_json(response)
+    assert re.fullmatch(r"asyntask_[A-Za-z0-9]{32}", body["id"])
+    assert body == {
+        "id": body["id"],
+        "task_id": body["id"],
         "object": "video",
         "model": "seedance",
         "status": "",

@@ -23,10 +23,10 @@ def names(page: dict[str, Any]) -> list[str]:
 
 
 def test_a_new_group_has_a_dated_id_and_is_billed(anyfast: Client) -> None:
-    answer = anyfast.ok("CreateAssetGroup", model="volc-asset", Name="my-group")
+    body = anyfast.ok("CreateAssetGroup", model="volc-asset", Name="my-group")
 
-    assert set(answer) == {"Id"}
-    assert re.fullmatch(r"group-\d{14}-[a-z0-9]{5}", answer["Id"])
+    assert set(body) == {"Id"}
+    assert re.fullmatch(r"group-\d{14}-[a-z0-9]{5}", body["Id"])
     assert anyfast.billed() == {
         "asset_groups": 1,
         "assets": 0,
@@ -87,7 +87,7 @@ def test_a_group_with_an_unknown_billing_model_finds_no_channel(anyfast: Client)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b""])
-def test_a_body_that_is_no_json_object_is_refused(anyfast: Client, body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(anyfast: Client, body: bytes) -> None:
     response = anyfast.http.post("/volc/asset/CreateAssetGroup", content=body, headers=JSON)
 
     assert response.status_code == 400
@@ -126,7 +126,7 @@ def test_lists_come_newest_first_in_pages(anyfast: Client, clock: FakeClock) -> 
     assert beyond["TotalCount"] == 5
 
 
-def test_ten_groups_are_a_page_unless_asked_otherwise(anyfast: Client) -> None:
+def test_a_page_has_ten_groups_by_default(anyfast: Client) -> None:
     for number in range(11):
         anyfast.group(f"group {number}")
 
@@ -134,7 +134,7 @@ def test_ten_groups_are_a_page_unless_asked_otherwise(anyfast: Client) -> None:
     assert (len(page["Items"]), page["PageSize"]) == (10, 10)
 
 
-def test_groups_are_sorted_as_asked(anyfast: Client, clock: FakeClock) -> None:
+def test_groups_are_sorted_as_requested(anyfast: Client, clock: FakeClock) -> None:
     first, second = anyfast.group("first"), anyfast.group("second")
     clock.advance(5)
     anyfast.ok("UpdateAssetGroup", model="volc-asset", Id=first, Name="renamed")

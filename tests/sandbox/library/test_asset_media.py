@@ -1,4 +1,4 @@
-"""What becomes of an asset's file: looked at where the sandbox has it, decided by a marker where it has not."""
+"""How an asset's file is processed: checked if the sandbox has its content, otherwise decided by a marker."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_video_becomes_active(anyfast: Client, clock: FakeClock, suffix: str) 
     assert processed(anyfast, clock, data_uri(clip(suffix=suffix), "video/mp4"), "Video")["Status"] == "Active"
 
 
-def test_a_sound_becomes_active(anyfast: Client, clock: FakeClock) -> None:
+def test_an_audio_file_becomes_active(anyfast: Client, clock: FakeClock) -> None:
     assert processed(anyfast, clock, data_uri(sound(), "audio/wav"), "Audio")["Status"] == "Active"
 
 
@@ -129,7 +129,7 @@ def test_a_verified_persons_group_has_narrower_limits(media: Media, code: str | 
     assert (failure and failure.code) == code
 
 
-def test_a_file_is_recognised_by_its_content() -> None:
+def test_a_file_is_recognized_by_its_content() -> None:
     seen = read_media(clip(864, 480, seconds=2))
     assert seen is not None
     assert (seen.kind, seen.format, seen.width, seen.height, seen.seconds, seen.frame_rate) == (
@@ -173,19 +173,19 @@ def upload(anyfast: Client, content: bytes, **fields: str) -> httpx.Response:
 
 def test_a_form_takes_the_file_itself(anyfast: Client, clock: FakeClock) -> None:
     group_id = anyfast.group()
-    answer = upload(anyfast, sound(), GroupId=group_id, Name="song", AssetType="Audio", model="volc-asset-audio")
+    response = upload(anyfast, sound(), GroupId=group_id, Name="song", AssetType="Audio", model="volc-asset-audio")
     clock.advance(2)
 
-    shown = anyfast.ok("GetAsset", Id=ok_json(answer)["Id"])
+    shown = anyfast.ok("GetAsset", Id=ok_json(response)["Id"])
     assert (shown["Status"], shown["AssetType"], shown["Name"]) == ("Active", "Audio", "song")
     assert httpx.get(shown["URL"]).content == sound()
 
 
-def test_a_form_without_a_type_is_silently_taken_for_an_image(anyfast: Client, clock: FakeClock) -> None:
-    answer = upload(anyfast, sound(), GroupId=anyfast.group(), Name="song")
+def test_a_form_without_a_type_silently_counts_as_an_image(anyfast: Client, clock: FakeClock) -> None:
+    response = upload(anyfast, sound(), GroupId=anyfast.group(), Name="song")
     clock.advance(2)
 
-    shown = anyfast.ok("GetAsset", Id=ok_json(answer)["Id"])
+    shown = anyfast.ok("GetAsset", Id=ok_json(response)["Id"])
     assert (shown["AssetType"], shown["Status"], shown["Error"]["Code"]) == ("Image", "Failed", "TypeMismatch")
 
 

@@ -22,15 +22,15 @@ READY_AFTER = 2.0
 
 def test_a_new_asset_is_billed_processing_first_and_active_later(anyfast: Client, clock: FakeClock) -> None:
     group_id = anyfast.group()
-    answer = ok_json(anyfast.create_asset(group_id, Name="hero"))
+    body = ok_json(anyfast.create_asset(group_id, Name="hero"))
 
-    assert set(answer) == {"Id"}
-    assert re.fullmatch(r"asset-\d{14}-[a-z0-9]{5}", answer["Id"])
+    assert set(body) == {"Id"}
+    assert re.fullmatch(r"asset-\d{14}-[a-z0-9]{5}", body["Id"])
     assert anyfast.billed()["assets"] == 1
-    before = anyfast.ok("GetAsset", Id=answer["Id"])
+    before = anyfast.ok("GetAsset", Id=body["Id"])
     assert (before["Status"], before["URL"]) == ("Processing", "")
     clock.advance(READY_AFTER)
-    after = anyfast.ok("GetAsset", Id=answer["Id"])
+    after = anyfast.ok("GetAsset", Id=body["Id"])
     assert after["Status"] == "Active"
     assert set(after) == {
         "Id", "Name", "URL", "AssetType", "GroupId", "Status", "ProjectName", "CreateTime", "UpdateTime",
@@ -76,7 +76,7 @@ def test_the_content_of_an_asset_needs_its_link_and_is_gone_after_its_deletion(
     link = anyfast.ok("GetAsset", Id=asset_id)["URL"]
 
     assert httpx.get(link.partition("?")[0]).status_code == 403
-    assert anyfast.http.get(link).status_code == 400  # it carries the key along
+    assert anyfast.http.get(link).status_code == 400  # it sends the key
     anyfast.ok("DeleteAsset", Id=asset_id)
     assert httpx.get(link).status_code == 404
 
@@ -210,9 +210,7 @@ def test_assets_come_newest_first_and_in_pages(anyfast: Client, clock: FakeClock
     assert [item["Id"] for item in oldest_first["Items"]] == made
 
 
-def test_listing_assets_needs_a_group_type_unless_told_otherwise(
-    anyfast: Client, configure: Callable[..., None]
-) -> None:
+def test_listing_assets_needs_a_group_type_by_default(anyfast: Client, configure: Callable[..., None]) -> None:
     refused = anyfast.asset_call("ListAssets", model="volc-asset", Filter={})
     assert refused.status_code == 400
     assert gateway_message(refused).startswith("GroupType is missing")

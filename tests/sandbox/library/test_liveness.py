@@ -1,4 +1,4 @@
-"""The check that a person is real, and the group that comes out of it."""
+"""The check that a person is real, and the resulting group."""
 
 from __future__ import annotations
 

@@ -228,10 +228,10 @@ def test_the_storage_host_sends_no_request_id_of_the_gateway(link: str) -> None:
         assert "X-Oneapi-Request-Id" not in response.headers
 
 
-@pytest.mark.parametrize(("asked", "part"), [("bytes=100-199", slice(100, 200)), ("bytes=-50", slice(-50, None))])
-def test_a_range_of_a_file_can_be_read(link: str, asked: str, part: slice) -> None:
+@pytest.mark.parametrize(("header", "part"), [("bytes=100-199", slice(100, 200)), ("bytes=-50", slice(-50, None))])
+def test_a_range_of_a_file_can_be_read(link: str, header: str, part: slice) -> None:
     whole = httpx.get(link).content
-    response = httpx.get(link, headers={"Range": asked})
+    response = httpx.get(link, headers={"Range": header})
 
     assert response.status_code == 206
     assert response.content == whole[part]

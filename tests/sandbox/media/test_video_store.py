@@ -1,4 +1,4 @@
-"""Rendered videos on disk: made once, kept within bounds."""
+"""Rendered videos on disk: rendered once, kept within a limit."""
 
 from __future__ import annotations
 

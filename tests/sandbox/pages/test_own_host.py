@@ -1,4 +1,4 @@
-"""Who may read and change a sandbox through its own pages, which ask for no key."""
+"""Who may read and change a sandbox through its own pages, which need no key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WRITES = [
 
 
 @pytest.mark.parametrize("path", READS)
-def test_the_pages_do_not_answer_to_a_foreign_host(sandbox: SandboxHandle, path: str) -> None:
+def test_the_pages_are_not_served_under_a_foreign_host(sandbox: SandboxHandle, path: str) -> None:
     response = httpx.get(sandbox.url + path, headers={"Host": "evil.example:8765"})
 
     assert response.status_code == 403
@@ -44,7 +44,7 @@ def test_nobody_changes_anything_under_a_foreign_host(sandbox: SandboxHandle, me
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:99", "127.0.0.1:1", "[::1]:8765", "sandbox.localhost"])
-def test_the_pages_answer_to_every_name_of_this_machine(sandbox: SandboxHandle, host: str) -> None:
+def test_the_pages_are_served_under_every_name_of_this_machine(sandbox: SandboxHandle, host: str) -> None:
     assert httpx.get(f"{sandbox.url}/account", headers={"Host": host}).status_code == 200
 
 
@@ -55,13 +55,13 @@ def test_another_host_can_be_allowed(sandbox: SandboxHandle, configure: Callable
     assert httpx.get(f"{sandbox.url}/account", headers={"Host": "evil.example"}).status_code == 403
 
 
-def test_the_pages_answer_to_the_address_that_they_are_served_on() -> None:
+def test_the_pages_are_served_under_the_address_of_the_sandbox() -> None:
     with running_sandbox(host="127.0.0.2") as sandbox:
         assert httpx.get(f"{sandbox.url}/account").status_code == 200
         assert httpx.get(f"{sandbox.url}/account", headers={"Host": "127.0.0.3"}).status_code == 403
 
 
-def test_the_pages_of_a_sandbox_on_every_address_answer_to_the_one_that_is_used() -> None:
+def test_the_pages_of_a_sandbox_on_every_address_are_served_under_the_one_in_use() -> None:
     with running_sandbox(host="0.0.0.0") as sandbox:
         address = sandbox.url.replace("0.0.0.0", "127.0.0.5") + "/account"
         assert httpx.get(f"{sandbox.url}/account").status_code == 200
@@ -98,7 +98,7 @@ def test_programs_and_the_sandboxs_own_pages_change_things(sandbox: SandboxHandl
     assert httpx.post(f"{sandbox.url}/sandbox/reset", headers={**headers, **own}).status_code == 200
 
 
-def test_the_anyfast_interface_itself_answers_under_any_host(anyfast: Client) -> None:
+def test_the_anyfast_interface_is_served_under_any_host(anyfast: Client) -> None:
     response = anyfast.http.get("/v1/models", headers={"Host": "anyfast.example", "Origin": "https://evil.example"})
 
     assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""Whatever JSON AnyFast sends: it is understood, or it is an unexpected answer, and never a crash."""
+"""Any JSON that AnyFast sends is parsed, or raises ``UnexpectedAnswerError``, but nothing else."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def over_the_wire(body: Any) -> Any:
 
 
 @given(body=BODIES)
-def test_any_answer_is_understood_or_unexpected(body: Any) -> None:
+def test_any_response_is_parsed_or_unexpected(body: Any) -> None:
     for parse in PARSERS:
         try:
             parse(over_the_wire(body))
@@ -98,21 +98,21 @@ def test_any_answer_is_understood_or_unexpected(body: Any) -> None:
 
 
 @given(task=TASKS, status=STATUSES, upstream=TASKS | BODIES)
-def test_any_generation_with_a_status_is_understood_and_can_be_told(
+def test_any_generation_with_a_status_is_parsed_and_has_a_result(
     task: dict[str, Any], status: str, upstream: Any
 ) -> None:
-    answer = over_the_wire({"data": {**task, "task_id": "asyntask_1", "status": status, "data": upstream}})
-    told = responses.parse_generation(answer, "asyntask_1")
-    assert isinstance(told, Generation)
-    assert (told.outcome is Outcome.SUCCEEDED) == (status == "SUCCESS")
-    assert told.video_url is None or told.video_url.startswith("http")
-    json.dumps(video_result(told))
-    if told.outcome is Outcome.FAILED:
-        assert str(generation_failure(told))
+    body = over_the_wire({"data": {**task, "task_id": "asyntask_1", "status": status, "data": upstream}})
+    generation = responses.parse_generation(body, "asyntask_1")
+    assert isinstance(generation, Generation)
+    assert (generation.outcome is Outcome.SUCCEEDED) == (status == "SUCCESS")
+    assert generation.video_url is None or generation.video_url.startswith("http")
+    json.dumps(video_result(generation))
+    if generation.outcome is Outcome.FAILED:
+        assert str(generation_failure(generation))
 
 
 @given(fields=TASKS)
-def test_any_asset_that_is_understood_can_be_told(fields: dict[str, Any]) -> None:
+def test_any_parsed_asset_has_a_result(fields: dict[str, Any]) -> None:
     try:
         asset = responses.parse_asset(over_the_wire({**fields, "Id": "asset-1"}))
     except UnexpectedAnswerError:

@@ -1,4 +1,4 @@
-"""A generation is read from every shape in which AnyFast has told about one."""
+"""A generation is read from every known response format."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def failed(**task: Any) -> Generation:
     return parsed(wrapped(status="FAILURE", **task))
 
 
-def test_a_finished_generation_is_read_whole() -> None:
+def test_every_field_of_a_finished_generation_is_read() -> None:
     body = wrapped(
         status="SUCCESS",
         result_url=LINK,
@@ -111,13 +111,13 @@ def test_the_gateways_link_comes_before_the_upstreams() -> None:
 
 
 @pytest.mark.parametrize("no_link", ["", None, "asset://x", "file:///etc/passwd", "javascript:1", 5, "done", ["x"]])
-def test_what_is_not_an_http_link_is_no_link(no_link: Any) -> None:
+def test_only_an_http_link_is_a_link(no_link: Any) -> None:
     task = parsed(wrapped(status="SUCCESS", result_url=no_link, original_result_url=no_link, data=UPSTREAM))
     assert task.video_url == OTHER_LINK
     assert task.original_video_url is None
 
 
-def test_a_finished_generation_without_a_link_has_succeeded_all_the_same() -> None:
+def test_a_finished_generation_without_a_link_has_still_succeeded() -> None:
     task = parsed(wrapped(status="SUCCESS", data=None))
     assert (task.outcome, task.video_url, task.failure_message) == (Outcome.SUCCEEDED, None, "")
 
@@ -159,7 +159,7 @@ def test_every_other_status_is_pending(status: str) -> None:
 @pytest.mark.parametrize(
     "inner", ["queued", "running", "succeeded", "failed", "cancelled", "canceled", "expired", "EXPIRED", "", None, 5]
 )
-def test_the_gateway_that_bills_decides_and_not_the_upstream(inner: Any) -> None:
+def test_the_gateway_decides_and_not_the_upstream(inner: Any) -> None:
     assert parsed(wrapped(status="IN_PROGRESS", data={"status": inner})).outcome is Outcome.PENDING
 
 
@@ -210,7 +210,7 @@ def test_the_gateways_success_stands_whatever_the_upstream_says(inner: str) -> N
         "numbers",
     ],
 )
-def test_the_reason_of_a_failure_is_found_where_it_is(task: dict[str, Any], code: str, message: str) -> None:
+def test_the_reason_of_a_failure_is_found_in_any_field(task: dict[str, Any], code: str, message: str) -> None:
     result = failed(**task)
     assert result.outcome is Outcome.FAILED
     assert result.failure_code == code
@@ -218,7 +218,7 @@ def test_the_reason_of_a_failure_is_found_where_it_is(task: dict[str, Any], code
     assert bool(result.failure_message) == bool(message)
 
 
-def test_a_failure_has_no_link_even_where_one_is_told() -> None:
+def test_a_failure_has_no_link_even_if_the_response_contains_one() -> None:
     task = failed(result_url=LINK, original_result_url=LINK, data=UPSTREAM)
     assert (task.video_url, task.original_video_url, task.last_frame_url) == (None, None, None)
 
@@ -232,7 +232,7 @@ def test_progress_is_percent(progress: Any, percent: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("value", "seconds"),
     [
         (1777288506, 1777288506.0),
         ("1777288506", 1777288506.0),
@@ -250,15 +250,15 @@ def test_progress_is_percent(progress: Any, percent: int | None) -> None:
         ({}, None),
     ],
 )
-def test_times_are_unix_seconds_or_missing(told: Any, seconds: float | None) -> None:
-    task = parsed(wrapped(status="SUCCESS", submit_time=told, finish_time=told))
+def test_times_are_unix_seconds_or_missing(value: Any, seconds: float | None) -> None:
+    task = parsed(wrapped(status="SUCCESS", submit_time=value, finish_time=value))
     assert (task.submitted_at, task.finished_at) == (seconds, seconds)
 
 
 @pytest.mark.parametrize(
     "strange", [1e999, -1e999, float("nan"), 10**400, 1777288506000, -(10**15), "9" * 30, "1" * 400]
 )
-def test_a_number_out_of_range_spoils_no_result(strange: Any) -> None:
+def test_a_number_out_of_range_is_ignored(strange: Any) -> None:
     task = parsed(
         wrapped(
             status="SUCCESS",
@@ -274,19 +274,19 @@ def test_a_number_out_of_range_spoils_no_result(strange: Any) -> None:
     assert task.submitted_at is None or clock.iso(task.submitted_at)
 
 
-def test_the_creation_tells_the_time_where_the_submission_is_missing() -> None:
+def test_the_creation_time_replaces_a_missing_submission_time() -> None:
     assert parsed(wrapped(status="QUEUED", created_at=1777288506)).submitted_at == 1777288506.0
     assert parsed(wrapped(status="QUEUED", data={"created_at": 1777288507})).submitted_at == 1777288507.0
     assert parsed(wrapped(status="SUCCESS", completed_at=1777288508)).finished_at == 1777288508.0
 
 
-def test_facts_that_are_not_there_are_none() -> None:
+def test_missing_facts_of_a_generation_are_none() -> None:
     task = parsed({"status": ""})
     assert task == Generation(ID, status="", outcome=Outcome.PENDING)
 
 
 @pytest.mark.parametrize("usage", [None, [], "many", {"total_tokens": "many"}, {"total_tokens": []}])
-def test_a_usage_that_cannot_be_read_is_no_usage(usage: Any) -> None:
+def test_an_unreadable_usage_is_none(usage: Any) -> None:
     assert parsed(wrapped(status="SUCCESS", data={"usage": usage})).usage.total_tokens is None
 
 
@@ -295,7 +295,7 @@ def test_new_facts_about_the_usage_are_kept() -> None:
     assert usage.model_dump(exclude_none=True) == {"SR": "720", "video_count": 1}
 
 
-def test_text_where_a_number_belongs_is_missing() -> None:
+def test_text_in_place_of_a_number_is_none() -> None:
     task = parsed(wrapped(status="SUCCESS", data={"duration": "five", "seed": None, "model": "", "ratio": 1}))
     assert (task.duration, task.seed, task.model, task.ratio) == (None, None, None, "1")
 
@@ -316,12 +316,12 @@ def test_text_where_a_number_belongs_is_missing() -> None:
         {"code": "task_not_exist", "message": "task_not_exist", "data": None},
     ],
 )
-def test_an_answer_without_a_status_cannot_be_understood(body: Any) -> None:
+def test_a_response_without_a_status_is_an_error(body: Any) -> None:
     with pytest.raises(UnexpectedAnswerError, match=ID):
         parsed(body)
 
 
-def test_the_error_tells_the_fields_and_not_their_values() -> None:
+def test_the_error_names_the_fields_but_not_their_values() -> None:
     with pytest.raises(UnexpectedAnswerError, match=r"it has the fields link, token\)") as caught:
         parsed({"link": LINK, "token": "secret"})
     assert "secret" not in str(caught.value)
@@ -341,18 +341,18 @@ def test_the_error_tells_the_fields_and_not_their_values() -> None:
         "soon",
     ],
 )
-def test_a_time_that_cannot_be_is_unknown(value: Any) -> None:
+def test_an_impossible_time_is_unknown(value: Any) -> None:
     task = parsed(wrapped(status="SUCCESS", finish_time=value, submit_time=value))
     assert (task.finished_at, task.submitted_at) == (None, None)
 
 
 @pytest.mark.parametrize("link", [f" {LINK}", f"{LINK}\n", f"\t{LINK} ", LINK.replace("https", "HTTPS")])
-def test_blanks_around_a_link_are_no_part_of_it(link: str) -> None:
+def test_whitespace_around_a_link_is_removed(link: str) -> None:
     assert parsed(wrapped(status="SUCCESS", result_url=link)).video_url == link.strip()
 
 
 @pytest.mark.parametrize("task_id", ["asyntask_other", "../x"])
-def test_an_answer_about_another_generation_is_unexpected(task_id: str) -> None:
+def test_a_response_about_another_generation_is_unexpected(task_id: str) -> None:
     with pytest.raises(UnexpectedAnswerError, match="about another generation"):
         parsed(wrapped(status="SUCCESS", task_id=task_id))
     with pytest.raises(UnexpectedAnswerError, match="about another generation"):
@@ -362,5 +362,5 @@ def test_an_answer_about_another_generation_is_unexpected(task_id: str) -> None:
 @pytest.mark.parametrize(
     "body", [{"id": "cgt-1", "status": "SUCCESS"}, {"id": 5, "status": "SUCCESS"}, {"status": "SUCCESS"}]
 )
-def test_the_upstreams_own_id_says_nothing_about_whose_answer_it_is(body: dict[str, Any]) -> None:
+def test_the_upstreams_own_id_does_not_count_as_another_generation(body: dict[str, Any]) -> None:
     assert parse_generation(body, "asyntask_mine").generation_id == "asyntask_mine"

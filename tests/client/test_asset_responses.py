@@ -1,4 +1,4 @@
-"""Assets, groups, ids and lists of models are read from every shape in which AnyFast has told about them."""
+"""Assets, groups, ids and lists of models are read from every known response format."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def in_envelope(result: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("body", [ASSET, in_envelope(ASSET)], ids=["flat", "in the upstream's envelope"])
-def test_an_asset_is_read_whole(body: dict[str, Any]) -> None:
+def test_every_field_of_an_asset_is_read(body: dict[str, Any]) -> None:
     assert parse_asset(body) == Asset(
         id="asset-20260528140922-d9646",
         name="character-reference",
@@ -50,7 +50,7 @@ def test_an_asset_is_read_whole(body: dict[str, Any]) -> None:
     )
 
 
-def test_an_asset_is_referred_to_by_its_uri() -> None:
+def test_an_asset_is_referenced_by_its_uri() -> None:
     assert parse_asset(ASSET).uri == "asset://asset-20260528140922-d9646"
 
 
@@ -68,7 +68,7 @@ def test_an_asset_is_referred_to_by_its_uri() -> None:
         ("Something", Outcome.PENDING),
     ],
 )
-def test_an_asset_is_ready_when_active_and_lost_when_failed(status: str | None, outcome: Outcome) -> None:
+def test_an_asset_is_ready_when_active_and_final_when_failed(status: str | None, outcome: Outcome) -> None:
     assert parse_asset({**ASSET, "Status": status}).outcome is outcome
 
 
@@ -103,26 +103,26 @@ def test_the_time_of_an_assets_last_change_is_read(times: dict[str, Any], change
 
 
 @pytest.mark.parametrize(
-    ("told", "created"),
+    ("value", "created"),
     [("2026-05-28T06:09:22Z", 1779948562.0), (1779948562, 1779948562.0), ("soon", 0.0), (None, 0.0)],
 )
-def test_the_time_of_a_groups_creation_is_read(told: Any, created: float) -> None:
-    assert parse_asset_groups({"Items": [{**GROUP, "CreateTime": told}]}).items[0].created == created
+def test_the_time_of_a_groups_creation_is_read(value: Any, created: float) -> None:
+    assert parse_asset_groups({"Items": [{**GROUP, "CreateTime": value}]}).items[0].created == created
 
 
-def test_an_asset_needs_nothing_but_its_id() -> None:
+def test_an_asset_only_needs_an_id() -> None:
     asset = parse_asset({"Id": "asset-1"})
     assert (asset.id, asset.name, asset.status, asset.error.code) == ("asset-1", "", "", "")
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 5, {}, {"Id": ""}, {"Id": None}, {"Id": []}, {"Result": {}}])
-def test_an_asset_without_an_id_cannot_be_understood(body: Any) -> None:
+def test_an_asset_without_an_id_is_an_error(body: Any) -> None:
     with pytest.raises(UnexpectedAnswerError, match="GetAsset"):
         parse_asset(body)
 
 
 @pytest.mark.parametrize("value", [None, 1777288506, 1.5])
-def test_a_field_of_an_unknown_type_fails_no_listing(value: Any) -> None:
+def test_a_field_of_an_unknown_type_does_not_fail_a_listing(value: Any) -> None:
     body = {"Items": [{**GROUP, "CreateTime": value, "Description": value, "Name": value, "New": [value]}]}
     assert parse_asset_groups(body).items[0].id == GROUP["Id"]
 
@@ -141,7 +141,7 @@ def test_a_field_of_an_unknown_type_fails_no_listing(value: Any) -> None:
         ("[u-12]-[t-34]", ""),
     ],
 )
-def test_the_services_prefix_is_no_part_of_a_groups_name(shown: str, plain: str) -> None:
+def test_the_services_prefix_is_not_part_of_a_groups_name(shown: str, plain: str) -> None:
     group = parse_asset_groups({"Items": [{"Id": "group-1", "Name": shown}]}).items[0]
     assert (group.name, group.plain_name) == (shown, plain)
 
@@ -174,7 +174,7 @@ def test_a_page_of_assets_is_read(body: dict[str, Any], ids: list[str], total: i
 
 @pytest.mark.parametrize("body", [None, [], "x", {}, {"Items": None}, {"Items": {}}, {"Items": [None]}, {"Result": 5}])
 @pytest.mark.parametrize(("parse", "call"), [(parse_assets, "ListAssets"), (parse_asset_groups, "ListAssetGroups")])
-def test_an_answer_without_items_is_not_an_empty_list(body: Any, parse: Any, call: str) -> None:
+def test_a_response_without_items_is_not_an_empty_list(body: Any, parse: Any, call: str) -> None:
     with pytest.raises(UnexpectedAnswerError, match=call):
         parse(body)
 
@@ -217,7 +217,7 @@ def test_an_id_without_a_field_and_one_that_is_a_number_are_found(body: Any, fou
 
 
 @pytest.mark.parametrize("id_", ["../../outside/evil", "a/b", "..", ".", "a\\b", "a b", "x\x00", "-rf", "x" * 300, "é"])
-def test_what_would_be_a_path_is_no_id(id_: str) -> None:
+def test_a_path_is_not_an_id(id_: str) -> None:
     with pytest.raises(UnexpectedAnswerError):
         parse_id({"id": id_}, "the call")
     with pytest.raises(UnexpectedAnswerError):
@@ -241,7 +241,7 @@ def test_what_would_be_a_path_is_no_id(id_: str) -> None:
         {"id": True},
     ],
 )
-def test_an_answer_without_an_id_cannot_be_understood(body: Any) -> None:
+def test_a_response_without_an_id_is_an_error(body: Any) -> None:
     with pytest.raises(UnexpectedAnswerError, match="the call"):
         parse_id(body, "the call")
 
@@ -254,6 +254,6 @@ def test_the_models_of_a_key_are_read() -> None:
 @pytest.mark.parametrize(
     ("body", "shape"), [(None, "nothing"), ({}, "no fields"), ({"data": 5}, "the fields data"), ([], "a list")]
 )
-def test_an_answer_without_models_cannot_be_understood(body: Any, shape: str) -> None:
+def test_a_response_without_models_is_an_error(body: Any, shape: str) -> None:
     with pytest.raises(UnexpectedAnswerError, match=shape):
         parse_models(body)
