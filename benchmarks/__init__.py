@@ -1,1 +1,1 @@
-"""What this provider costs, beside what one would use without it, in one run: ``make bench``."""
+"""Compares what this provider costs with the alternatives, in one run: ``make bench``."""

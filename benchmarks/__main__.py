@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Of the command line."""
+    """The options of the command line."""
 
     videos: tuple[int, ...]
     rounds: int
     ways: tuple[str, ...]
-    """Parts of the names of those to run; none means all."""
+    """Parts of the names of the ways to run; none means all."""
     submissions: int
     callers: tuple[int, ...]
     folder: Path | None
@@ -47,14 +47,14 @@ class Options:
     rows: tuple[int, ...]
 
     def wants(self, way: str) -> bool:
-        """Whether a way was asked for."""
+        """Whether a way was selected."""
         return not self.ways or any(part in way for part in self.ways)
 
 
 def _polling_ways(options: Options, videos: int) -> Iterator[tuple[str, str]]:
-    """Way and what the server offers; this provider meets both."""
+    """Each way, with the protocol that the server offers; this provider runs with both."""
     for way in WAYS:
-        if options.wants(way) and videos <= polling.MOST_VIDEOS.get(way, videos):
+        if options.wants(way) and videos <= polling.MAX_VIDEOS.get(way, videos):
             yield way, "http1"
             if way == polling.PROVIDER:
                 yield way, "http2"
@@ -69,7 +69,7 @@ def measure_polling(options: Options) -> Iterator[polling.Polled]:
 
 
 def measure_burst(options: Options) -> Iterator[polling.Burst]:
-    """All due at once; a thousand of them, or the numbers that were asked for."""
+    """All polls due at once, for a thousand videos or the given numbers."""
     with running_server() as server:
         for videos, _ in itertools.product([one for one in options.videos if one <= BURST_MOST], range(options.rounds)):
             for way, protocol in _polling_ways(options, videos):
@@ -77,7 +77,7 @@ def measure_burst(options: Options) -> Iterator[polling.Burst]:
 
 
 def measure_refusals(options: Options) -> Iterator[polling.Refused]:
-    """Refused polls, once each: what is counted does not vary."""
+    """Refused polls, once each, since the counts do not vary."""
     with running_server() as server:
         for status, way in itertools.product(polling.REFUSALS, (polling.PROVIDER, tables.SENSOR)):
             if options.wants(way):
@@ -90,7 +90,7 @@ def measure_detection(_: Options) -> Iterator[detection.Detection]:
 
 
 def measure_receipts(_: Options) -> Iterator[receipts.Receipts]:
-    """Lost submissions, in each variety of billing log."""
+    """Lost submissions, for each variant of the billing log."""
     yield from receipts.receipts()
 
 
@@ -159,7 +159,7 @@ BENCHMARKS: dict[str, tuple[Table, Callable[[Options], Iterator[DataclassInstanc
 
 
 def report(console: Console) -> None:
-    """Shows every result there is, and writes the tables and the plot."""
+    """Shows all results, and writes the tables and the plot."""
     found = [table for table, _ in BENCHMARKS.values() if table.rows()]
     text = "\n".join(table.markdown() for table in found)
     (RESULTS / "report.md").write_text(text)
@@ -170,7 +170,7 @@ def report(console: Console) -> None:
 
 
 def main() -> int:
-    """Measure what was asked for."""
+    """Runs the selected benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     known = [*BENCHMARKS, "report"]
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"any of {', '.join(known)}; nothing means all")
@@ -195,19 +195,19 @@ def main() -> int:
         tuple(given.scheduled),
         tuple(given.rows),
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the processes of a run would outlive it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # otherwise the processes of a run would outlive it
     console = Console(width=200)
     for name in given.what or BENCHMARKS:
         if name == "report":
             continue
         table, run = BENCHMARKS[name]
-        table.save(_told(console, name, run(options)))
+        table.save(_printed(console, name, run(options)))
     report(console)
     return 0
 
 
-def _told(console: Console, name: str, rows: Iterator[DataclassInstance]) -> Iterator[DataclassInstance]:
-    """Passes results on, and tells of each one."""
+def _printed(console: Console, name: str, rows: Iterator[DataclassInstance]) -> Iterator[DataclassInstance]:
+    """Yields the results, and prints each one."""
     for row in rows:
         console.print(f"{name}: {row}", highlight=False)
         yield row

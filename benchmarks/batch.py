@@ -1,6 +1,6 @@
 """What a batch costs by the number of its rows: the real operator under Airflow's own task runner, AnyFast in memory.
 
-The worker comes back as often as its trigger would resume it: as soon as as many videos have ended as it waits for.
+The task resumes as often as its trigger would resume it: once as many videos have ended as it waits for.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Batch:
     flushes: int
     """Writes of the manifest."""
     asked: int
-    """Questions about videos."""
+    """Polls of videos."""
     seconds: float
     cpu: float
     idle_ms: float
@@ -53,16 +53,16 @@ class Batch:
     us_a_row: float
     """CPU of all segments, by row."""
     exponent: float | None
-    """Of the growth of the CPU since the last smaller number of rows; 1 is linear."""
+    """Exponent of the growth of the CPU time since the previous number of rows; 1 is linear."""
     flush_us: float
     """CPU of one write of the full manifest, by row."""
     loop_held: float
-    """CPU milliseconds of the longest step of the triggerer's loop while the trigger of the first segment starts."""
+    """CPU milliseconds of the longest step of the triggerer's event loop while the first segment's trigger starts."""
 
 
 @dataclass
 class _Counted:
-    """What happens while a batch runs."""
+    """Counts while a batch runs."""
 
     flushes: int = 0
     idle: list[float] = field(default_factory=list)
@@ -71,7 +71,7 @@ class _Counted:
 def batches(sizes: Sequence[int]) -> Iterator[Batch]:
     """A batch of each size for each ``max_active``."""
     with tempfile.TemporaryDirectory() as home:
-        # Airflow reads both while it is imported.
+        # Airflow reads both when it is imported.
         os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         logging.disable(logging.CRITICAL)
         for max_active in MAX_ACTIVE:
@@ -86,7 +86,7 @@ def batches(sizes: Sequence[int]) -> Iterator[Batch]:
 def _batch(folder: Path, rows: int, max_active: int | None, before: tuple[int, float] | None) -> Batch:
     from airflow.sdk import Connection  # noqa: PLC0415 - once its home is known
 
-    from tests.support.task_run import TaskRunner  # noqa: PLC0415 - likewise
+    from tests.support.task_run import TaskRunner  # noqa: PLC0415 - once its home is known
 
     table = folder / "rows.csv"
     table.write_text("name\n" + "".join(f"{row['name']}\n" for row in rows_of(rows)))
@@ -94,7 +94,7 @@ def _batch(folder: Path, rows: int, max_active: int | None, before: tuple[int, f
     runner = TaskRunner(connections=[Connection(conn_id="anyfast_default", conn_type="anyfast", password="key")])  # noqa: S106 - of an AnyFast in memory
 
     def make() -> GenerateVideoBatchOperator:
-        from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator  # noqa: PLC0415 - likewise
+        from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator  # noqa: PLC0415 - once its home is known
 
         manifest = f"{folder}/manifest.jsonl"
         return GenerateVideoBatchOperator(
@@ -121,7 +121,7 @@ def _batch(folder: Path, rows: int, max_active: int | None, before: tuple[int, f
 
 
 def _run(runner: TaskRunner, make: Any, client: StubClient, counted: _Counted) -> tuple[int, float, float, float]:
-    """Segments, seconds, CPU seconds and the longest hold of the loop; segments with nothing to do do not count."""
+    """Segments, seconds, CPU seconds and the longest step of the loop, without segments that have nothing to do."""
     began, cpu = time.perf_counter(), time.process_time()
     attempt, segments, loop_held = runner.attempt(make, run_trigger=False), 1, 0.0
     while attempt.state == "deferred":
@@ -151,7 +151,7 @@ def _event(ended: list[str]) -> dict[str, Any]:
 
 def _trigger(attempt: Attempt) -> VideosTrigger:
     from airflow_provider_anyfast.triggers.video import VideosTrigger  # noqa: PLC0415 - once its home is known
-    from tests.support.installed_airflow import read_kwargs  # noqa: PLC0415 - likewise
+    from tests.support.installed_airflow import read_kwargs  # noqa: PLC0415 - once its home is known
 
     if attempt.deferral is None:
         raise RuntimeError("The batch waits for nothing.")
@@ -159,7 +159,7 @@ def _trigger(attempt: Attempt) -> VideosTrigger:
 
 
 async def _loop_held(attempt: Attempt) -> float:
-    """CPU seconds of the longest step of the loop while a triggerer starts what ``attempt`` waits for."""
+    """CPU seconds of the longest step of the loop while a triggerer starts the trigger of ``attempt``."""
     longest, ended = 0.0, asyncio.Event()
 
     async def look() -> None:
@@ -186,9 +186,9 @@ async def _first_event(attempt: Attempt) -> TriggerEvent:
 
 def _flush(folder: Path) -> float:
     """CPU seconds of one more write of the whole manifest."""
-    from airflow_provider_anyfast.batch.manifest import Manifest, Tally, from_text  # noqa: PLC0415 - likewise
-    from airflow_provider_anyfast.files.storage import stored_file  # noqa: PLC0415 - likewise
-    from airflow_provider_anyfast.ledger.fingerprint import short_digest  # noqa: PLC0415 - likewise
+    from airflow_provider_anyfast.batch.manifest import Manifest, Tally, from_text  # noqa: PLC0415 - once its home is known
+    from airflow_provider_anyfast.files.storage import stored_file  # noqa: PLC0415 - once its home is known
+    from airflow_provider_anyfast.ledger.fingerprint import short_digest  # noqa: PLC0415 - once its home is known
 
     file = stored_file(f"{folder}/manifest.jsonl", "manifest_path")
     text = file.read_text() or ""
@@ -206,8 +206,8 @@ def _flush(folder: Path) -> float:
 
 @contextmanager
 def _anyfast(client: StubClient) -> Iterator[None]:
-    """Puts AnyFast in memory in place of the client that the hook makes."""
-    from airflow_provider_anyfast.hooks.anyfast import AnyFastHook  # noqa: PLC0415 - likewise
+    """Replaces the hook's client with AnyFast in memory."""
+    from airflow_provider_anyfast.hooks.anyfast import AnyFastHook  # noqa: PLC0415 - once its home is known
 
     @contextmanager
     def get_conn(_: AnyFastHook) -> Iterator[StubClient]:
@@ -226,7 +226,7 @@ def _anyfast(client: StubClient) -> Iterator[None]:
 
 @contextmanager
 def _counting(counted: _Counted) -> Iterator[None]:
-    from airflow_provider_anyfast.files.storage import StoredFile  # noqa: PLC0415 - likewise
+    from airflow_provider_anyfast.files.storage import StoredFile  # noqa: PLC0415 - once its home is known
 
     write = StoredFile.write_text
 

@@ -1,7 +1,7 @@
-"""How soon the end of a video is seen, and after how many polls: the real poller with a clock that is only counted.
+"""How soon the end of a video is detected, and after how many polls: the real poller with a simulated clock.
 
-Times to completion are lognormal, as wide as videos with a median of 120 s, 5 % under 70 s, 95 % under 226 s. Before
-anything is learned, a median goes with the kind of request for which it is the guess; none is the guess for 300 s.
+Times to completion are lognormal, as for videos with a median of 120 s, 5 % under 70 s, 95 % under 226 s. The default
+schedule of each median is that of the kind of request for which it is assumed; no kind is assumed to take 300 s.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client.responses import Outcome
-from airflow_provider_anyfast.polling.learned import REMEMBERED, LearnedTiming
+from airflow_provider_anyfast.polling.learned import MAX_SAMPLES, LearnedTiming
 from airflow_provider_anyfast.polling.poller import Poller, Wait
 from airflow_provider_anyfast.polling.schedule import Schedule, video_schedule
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.polling.schedule import Timing
 
 VIDEOS = 10_000
-TEACHERS = 5
-"""Triggerers that have learned from other videos each."""
+TRIGGERERS = 5
+"""Triggerers, each of which has learned from different videos."""
 SPREAD = 0.3566
 """Standard deviation of the logarithm of the seconds."""
 KINDS = {
@@ -37,16 +37,16 @@ KINDS = {
 """By the median in seconds."""
 DEADLINE = 3600.0
 BEST = "the best there is"
-"""Moments that are chosen knowing how long such videos take, for 1.05 of the polls of a fixed 15 s."""
+"""Polls timed with full knowledge of how long such videos take, for 1.05 times the polls of a fixed 15 s."""
 MOST_POLLS = 1.05
 _STEPS = 500
 _LONGEST = 5.0
-"""Medians within which nearly all videos end."""
+"""Nearly all videos end within this many medians."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A video, as far as the poller looks at it."""
+    """A video as the poller sees it."""
 
     outcome: Outcome
 
@@ -59,7 +59,7 @@ class Detection:
     median: float
     """Seconds to completion."""
     delay: float
-    """Seconds from the end of a video to the poll that sees it."""
+    """Seconds from the end of a video to the poll that detects it."""
     delay_p95: float
     polls: float
 
@@ -68,7 +68,7 @@ def detections() -> Iterator[Detection]:
     """Every schedule over the same videos."""
     for median, kind in KINDS.items():
         ends = _ends(median, VIDEOS, seed=7)
-        learned = [LearnedTiming(_ends(median, REMEMBERED, seed=number)) for number in range(TEACHERS)]
+        learned = [LearnedTiming(_ends(median, MAX_SAMPLES, seed=number)) for number in range(TRIGGERERS)]
         ways: dict[str, Sequence[Timing]] = {
             "fixed 15 s": [Schedule.fixed(15.0)],
             "this provider": [video_schedule(kind)],
@@ -101,33 +101,33 @@ def _watch(schedule: Timing, end: float) -> tuple[float, int]:
     """Delay and polls of one video that was submitted at 0."""
     poller: Poller[Job] = Poller(f"asyntask_{end}", started_at=0.0, deadline=DEADLINE, schedule=schedule)
     now, polls = poller.first_wait(0.0), 1
-    while isinstance(step := poller.on_answer(Job(Outcome.SUCCEEDED if now >= end else Outcome.PENDING), now), Wait):
+    while isinstance(step := poller.on_response(Job(Outcome.SUCCEEDED if now >= end else Outcome.PENDING), now), Wait):
         now += step.seconds
         polls += 1
     return now - end, polls
 
 
 def _seen_at(moments: Sequence[float], end: float) -> tuple[float, int]:
-    """Delay and polls of one video that is asked about at these ages."""
+    """Delay and polls of one video that is polled at these ages."""
     number = next((number for number, moment in enumerate(moments) if moment >= end), len(moments) - 1)
     return max(0.0, moments[number] - end), number + 1
 
 
 def _best_moments(ends: Sequence[float], polls: float) -> list[float]:
-    """The ages at which to ask for the least delay with so many polls, by trying what one poll is worth in seconds."""
-    cheap, dear = 0.01, 60.0
+    """The ages at which so many polls give the least delay, found by varying the price of one poll in seconds."""
+    low, high = 0.01, 60.0
     for _ in range(12):
-        price = math.sqrt(cheap * dear)
+        price = math.sqrt(low * high)
         moments = _moments(ends, price)
         if statistics.fmean(_seen_at(moments, end)[1] for end in ends[:2000]) > polls:
-            cheap = price
+            low = price
         else:
-            dear = price
-    return _moments(ends, dear)
+            high = price
+    return _moments(ends, high)
 
 
 def _moments(ends: Sequence[float], price: float) -> list[float]:
-    """The ages with the least sum of delays and of polls at ``price`` seconds each: from the last one backwards."""
+    """The ages with the least sum of delays and of polls at ``price`` seconds each, computed backwards."""
     step = _LONGEST * statistics.median(ends) / _STEPS
     numbers, sums = [0.0] * _STEPS, [0.0] * _STEPS
     for end in ends:

@@ -25,7 +25,7 @@ LOGS = RESULTS / "logs"
 
 
 class Measured:
-    """A Python module as a process of its own that is talked with; a context manager.
+    """A Python module as a process of its own, controlled by commands; a context manager.
 
     Args:
         module: what ``python -m`` runs.
@@ -45,21 +45,21 @@ class Measured:
                 env={**os.environ, **(environment or {})},
             )
 
-    def say(self, word: str) -> None:
-        """Says a word."""
-        _of(self._process.stdin).write(f"{word}\n".encode())
+    def send(self, command: str) -> None:
+        """Sends a command."""
+        _of(self._process.stdin).write(f"{command}\n".encode())
         _of(self._process.stdin).flush()
 
-    def ask(self, word: str) -> dict[str, Any]:
-        """Says a word and reads the answer."""
-        self.say(word)
+    def request(self, command: str) -> dict[str, Any]:
+        """Sends a command and reads the response."""
+        self.send(command)
         return self.read()
 
     def read(self) -> dict[str, Any]:
-        """What the process tells next.
+        """The next line that the process writes.
 
         Raises:
-            RuntimeError: it has ended.
+            RuntimeError: the process has ended.
         """
         line = _of(self._process.stdout).readline()
         if not line:
@@ -95,20 +95,20 @@ class Server:
         """Base URL of ``http1``, ``http2`` or ``files``."""
         return f"https://127.0.0.1:{self.ports[service]}" + (f"/{behaviour}" if behaviour else "")
 
-    def books(self) -> dict[str, Any]:
-        """What was counted since the last reset; see ``server.books``."""
-        return self.process.ask("books")
+    def counters(self) -> dict[str, Any]:
+        """The server's counters since the last reset; see ``server.counters``."""
+        return self.process.request("counters")
 
     def reset(self) -> None:
-        """Counts from now on."""
-        self.process.ask("reset")
+        """Resets the counters."""
+        self.process.request("reset")
 
-    def wait_for_answers(self, number: int, *, seconds: float) -> dict[str, Any]:
-        """The books as soon as so many answers were given, or when the time is over."""
+    def wait_for_responses(self, number: int, *, seconds: float) -> dict[str, Any]:
+        """The counters after ``number`` responses, or when the time is over."""
         deadline = time.monotonic() + seconds
-        while sum((books := self.books())["answers"].values()) < number and time.monotonic() < deadline:
+        while sum((counters := self.counters())["responses"].values()) < number and time.monotonic() < deadline:
             time.sleep(0.1)
-        return books
+        return counters
 
 
 @contextmanager

@@ -20,7 +20,7 @@ PANELS = {
 
 
 def plot(file: Path) -> None:
-    """Draws one panel a figure, on logarithmic scales."""
+    """Draws one panel per figure, on logarithmic scales."""
     medians = POLLING.medians()
     ways = list(dict.fromkeys(way for _, way in medians))
     figure = Figure(figsize=(13, 4), layout="constrained")

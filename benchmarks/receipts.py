@@ -1,4 +1,4 @@
-"""What the billing log tells of submissions whose answers are lost: the real client, the sandbox, a counted clock."""
+"""Finds lost submissions in the billing log: the real client against the sandbox, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from tests.support.sandbox import SandboxHandle
 
 LOST = 100
-"""Submissions of each variety."""
+"""Submissions for each variant."""
 
 
 @dataclass(frozen=True)
-class Variety:
-    """A billing log, and the way in which answers get lost.
+class Variant:
+    """A variant of the billing log, and how responses are lost.
 
     Attributes:
         settings: of the sandbox.
-        fault: what becomes of the answer, or of the request.
+        fault: what happens to the response or to the request.
         seed: of the request; None leaves it to the model.
     """
 
@@ -50,31 +50,31 @@ _ON = {"billing_pages": "on"}
 _IDS = {**_ON, "billing_log_ids": True}
 _FOREIGN = {**_IDS, "billing_log_foreign": 2}
 AFTER = "bad_gateway_after"
-VARIETIES = {
-    "no log, 404 in JSON": Variety({}),
-    "no log, 404 in HTML": Variety({"billing_pages": "off-html"}),
-    "no log, 401": Variety({"billing_pages": "unauthorized"}),
-    "no log, 403": Variety({"billing_pages": "forbidden"}),
-    "no log, 429": Variety({"billing_pages": "limited"}),
-    "with ids": Variety(_IDS),
-    "with ids, 502 after acceptance": Variety(_IDS, AFTER),
-    "with ids, rows 16 s late": Variety({**_IDS, "billing_log_delay": 16}),
-    "with ids, rows 16 s late, 502 after acceptance": Variety({**_IDS, "billing_log_delay": 16}, AFTER),
-    "with ids, rows 45 s late": Variety({**_IDS, "billing_log_delay": 45}),
-    "with ids, clock an hour ahead": Variety({**_IDS, "clock_ahead": 3600}),
-    "with ids, 2 foreign charges": Variety(_FOREIGN),
-    "with ids, 2 foreign charges, a seed": Variety(_FOREIGN, seed=4711),
-    "with ids, 2 foreign charges, 502 after acceptance": Variety(_FOREIGN, AFTER),
-    "with ids, 2 foreign charges, never accepted": Variety(_FOREIGN, "drop_request"),
-    "without ids, a video of 8 s": Variety(_ON),
-    "without ids, a video of 3 min": Variety({**_ON, "completion_seconds": 180}),
-    "without ids, a video of 3 min, 502 after acceptance": Variety({**_ON, "completion_seconds": 180}, AFTER),
+VARIANTS = {
+    "no log, 404 in JSON": Variant({}),
+    "no log, 404 in HTML": Variant({"billing_pages": "off-html"}),
+    "no log, 401": Variant({"billing_pages": "unauthorized"}),
+    "no log, 403": Variant({"billing_pages": "forbidden"}),
+    "no log, 429": Variant({"billing_pages": "limited"}),
+    "with ids": Variant(_IDS),
+    "with ids, 502 after acceptance": Variant(_IDS, AFTER),
+    "with ids, rows 16 s late": Variant({**_IDS, "billing_log_delay": 16}),
+    "with ids, rows 16 s late, 502 after acceptance": Variant({**_IDS, "billing_log_delay": 16}, AFTER),
+    "with ids, rows 45 s late": Variant({**_IDS, "billing_log_delay": 45}),
+    "with ids, clock an hour ahead": Variant({**_IDS, "clock_ahead": 3600}),
+    "with ids, 2 foreign charges": Variant(_FOREIGN),
+    "with ids, 2 foreign charges, a seed": Variant(_FOREIGN, seed=4711),
+    "with ids, 2 foreign charges, 502 after acceptance": Variant(_FOREIGN, AFTER),
+    "with ids, 2 foreign charges, never accepted": Variant(_FOREIGN, "drop_request"),
+    "without ids, a video of 8 s": Variant(_ON),
+    "without ids, a video of 3 min": Variant({**_ON, "completion_seconds": 180}),
+    "without ids, a video of 3 min, 502 after acceptance": Variant({**_ON, "completion_seconds": 180}, AFTER),
 }
 
 
 @dataclass
 class Receipts:
-    """What became of the lost submissions of one variety, and what each of them took."""
+    """The outcome and the cost of the lost submissions of one variant."""
 
     way: str
     found: int = 0
@@ -82,35 +82,35 @@ class Receipts:
     unknown: int = 0
     billed_twice: int = 0
     foreign: int = 0
-    """Attached to a video that another program has asked for."""
+    """Lost submissions that were matched with another program's video."""
     seconds: float = 0.0
     requests: float = 0.0
 
 
 def receipts() -> Iterator[Receipts]:
-    """Every variety once: nothing in it varies."""
+    """Every variant once, since the results do not vary."""
     logging.disable(logging.CRITICAL)
-    with running_sandbox() as sandbox, _counted_clock() as counted:
-        for way, variety in VARIETIES.items():
+    with running_sandbox() as sandbox, _simulated_clock() as counted:
+        for way, variant in VARIANTS.items():
             row = Receipts(way)
             for number in range(LOST):
-                _lose(sandbox, counted, variety, number, row)
+                _lose(sandbox, counted, variant, number, row)
             yield row
 
 
 @contextmanager
-def _counted_clock() -> Iterator[FakeClock]:
+def _simulated_clock() -> Iterator[FakeClock]:
     counted = FakeClock()
     with mock.patch.multiple(clock, now=counted.now, sleep=counted.sleep, sleep_async=counted.sleep_async):
         yield counted
 
 
-def _lose(sandbox: SandboxHandle, counted: FakeClock, variety: Variety, number: int, row: Receipts) -> None:
+def _lose(sandbox: SandboxHandle, counted: FakeClock, variant: Variant, number: int, row: Receipts) -> None:
     counted.advance(600)
-    sandbox.reset(clock=counted.now, **variety.settings)
-    sandbox.fault(variety.fault)
+    sandbox.reset(clock=counted.now, **variant.settings)
+    sandbox.fault(variant.fault)
     billing_pages._pages.clear()  # noqa: SLF001 - each loss is met by a process that knows nothing of the ones before
-    request = VideoRequest.parse(prompt=f"A boat {number}", resolution="480p", duration=4, seed=variety.seed)
+    request = VideoRequest.parse(prompt=f"A boat {number}", resolution="480p", duration=4, seed=variant.seed)
     with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client:
         began = counted.now()
         try:

@@ -46,7 +46,7 @@ class Table:
     """How the rows of one benchmark are shown.
 
     Attributes:
-        name: of its file and on the command line.
+        name: of its file, and on the command line.
         cases: fields that name what was measured; the last one, ``way``, is what is compared.
     """
 
@@ -58,11 +58,11 @@ class Table:
 
     @property
     def file(self) -> Path:
-        """Where its results are."""
+        """The file with its results."""
         return RESULTS / f"{self.name}.json"
 
     def save(self, measured: Iterable[DataclassInstance]) -> None:
-        """Writes the results, again after each one, so that a run that is stopped leaves what it has."""
+        """Writes the results after each one, so that a stopped run keeps its results."""
         RESULTS.mkdir(exist_ok=True)
         rows = []
         for row in measured:
@@ -70,7 +70,7 @@ class Table:
             self.file.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
 
     def rows(self) -> list[Row]:
-        """The results as they were written; none where there are none."""
+        """The stored results; empty if there are none."""
         return list(json.loads(self.file.read_text())["rows"]) if self.file.exists() else []
 
     def medians(self) -> dict[tuple[Any, ...], dict[str, float | None]]:
@@ -103,7 +103,7 @@ class Table:
 
 
 def machine() -> dict[str, Any]:
-    """What the results were measured on."""
+    """The machine on which the results were measured."""
     return {
         "python": platform.python_version(),
         "cores": os.cpu_count(),

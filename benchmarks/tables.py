@@ -9,7 +9,7 @@ BARE = "bare httptools"
 
 POLLING = Table(
     "polling",
-    "Waiting: one poll every 15 s, answered after 200 ms",
+    "Waiting: one poll every 15 s, with a response after 200 ms",
     ("videos", "way"),
     (
         Figure("cpu_per_1000", "CPU s / 1,000 polls"),
@@ -36,20 +36,20 @@ BURST = Table(
 )
 REFUSALS = Table(
     "refusals",
-    "Requests for one video in 20 s of refusals, an interval of 5 s asked for",
+    "Requests for one video in 20 s of refusals, with an interval of 5 s",
     ("answer", "way"),
     (Figure("requests", "requests", 0),),
 )
 DETECTION = Table(
     "detection",
-    "When the end of a video is seen (simulated)",
+    "When the end of a video is detected (simulated)",
     ("median", "way"),
     (Figure("delay", "mean delay s"), Figure("delay_p95", "p95 s", 1), Figure("polls", "polls / video", 1)),
     (Ratio("delay", "fixed 15 s", "delay ratio"), Ratio("polls", "fixed 15 s", "polls ratio")),
 )
 RECEIPTS = Table(
     "receipts",
-    "What the billing log tells of 100 submissions whose answers are lost (simulated)",
+    "100 submissions with lost responses, found in the billing log (simulated)",
     ("way",),
     (
         Figure("found", "found", 0),
@@ -68,14 +68,14 @@ BATCH = Table(
     (
         Figure("segments", "segments", 0),
         Figure("flushes", "writes of the manifest", 0),
-        Figure("asked", "videos asked about", 0),
+        Figure("asked", "polls", 0),
         Figure("cpu", "CPU s", 1),
         Figure("seconds", "s", 1),
         Figure("us_a_row", "CPU µs / row", 0),
         Figure("exponent", "exponent of growth"),
         Figure("idle_ms", "CPU ms of a segment with nothing to do", 0),
         Figure("flush_us", "µs / row of a write", 1),
-        Figure("loop_held", "trigger's start holds the loop, ms", 0),
+        Figure("loop_held", "trigger's start blocks the loop, ms", 0),
     ),
 )
 PAGE = Table(

@@ -14,28 +14,28 @@ _STATM = Path("/proc/self/statm")
 _STATUS = Path("/proc/self/status")
 
 SAMPLE_PAUSE = 0.02
-"""Seconds between two looks at the event loop; what they cost is measured and taken off."""
+"""Seconds between two samples of the event loop; their cost is measured and subtracted."""
 
 
 def resident() -> int:
-    """Bytes of memory of this process now."""
+    """Resident bytes of this process now."""
     return int(_STATM.read_text().split()[1]) * _PAGE
 
 
 def forget_peak() -> None:
-    """Lets the peak count from now on."""
+    """Resets the peak."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> int:
-    """Bytes of memory at most since ``forget_peak``."""
+    """Peak resident bytes since ``forget_peak``."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 @dataclass
 class LoopLag:
-    """Milliseconds by which a short sleep comes back late, again and again."""
+    """Samples how many milliseconds late a short sleep returns."""
 
     samples: list[float] = field(default_factory=list)
 

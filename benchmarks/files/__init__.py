@@ -1,1 +1,1 @@
-"""Large files, up and down, beside curl."""
+"""Uploads and downloads of large files, compared with curl."""

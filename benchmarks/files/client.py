@@ -1,4 +1,4 @@
-"""The process that transfers one file: ``python -m benchmarks.files.client up|down URL FILE``, once a process."""
+"""The process that transfers one file: ``python -m benchmarks.files.client up|down URL FILE``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from airflow_provider_anyfast.client.endpoints import Upload
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
 from airflow_provider_anyfast.files.download import download
-from benchmarks.talk import take_stdout, tell
+from benchmarks.channel import send, take_stdout
 from benchmarks.usage import forget_peak, peak, resident
 
 
 def main() -> None:
-    """Transfers and tells the seconds from before the connection was made, and the memory."""
+    """Transfers the file, and reports the seconds, including the connection, and the memory."""
     direction, url, path = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     logging.disable(logging.CRITICAL)
     out = take_stdout()
@@ -33,7 +33,7 @@ def main() -> None:
                 )
         else:
             download(client.open_link, url, path, what="the benchmark's file")
-        tell(
+        send(
             out,
             seconds=time.perf_counter() - begun,
             cpu=time.process_time() - cpu,

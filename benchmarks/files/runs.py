@@ -1,4 +1,4 @@
-"""One transfer at a time: this provider's own code and curl, by turns."""
+"""One transfer at a time: this provider's code and curl take turns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Direction = Literal["up", "down"]
 
 @dataclass(frozen=True)
 class Transferred:
-    """One file, one way."""
+    """One transfer of one file."""
 
     direction: Direction
     way: str
@@ -33,16 +33,16 @@ class Transferred:
     cpu: float
     """Seconds of the client."""
     memory: float | None
-    """MB at most, over the process before the transfer; unknown of curl."""
+    """Peak MB, minus those before the transfer; None for curl."""
     server_cpu: float
     """Share of a core that the server used."""
 
 
 def transfer(server: Server, direction: Direction, way: str, folder: Path | None = None) -> Transferred:
-    """Measures one transfer from or to a folder in memory, or another one.
+    """Measures one transfer from or to ``folder``, or a folder in memory.
 
     Raises:
-        RuntimeError: not every byte has arrived.
+        RuntimeError: the transfer is incomplete.
     """
     size = SIZES[direction]
     with tempfile.TemporaryDirectory(dir=folder or MEMORY_FOLDER) as scratch:
@@ -51,9 +51,9 @@ def transfer(server: Server, direction: Direction, way: str, folder: Path | None
             with file.open("wb") as made:
                 made.writelines(os.urandom(MIB) for _ in range(size // MIB))
         url = server.url("files") + (f"/files/{size}" if direction == "down" else "")
-        before = server.books()["cpu"]
+        before = server.counters()["cpu"]
         found = WAYS[way](server, direction, url, file)
-        server_cpu = (server.books()["cpu"] - before) / found["seconds"]
+        server_cpu = (server.counters()["cpu"] - before) / found["seconds"]
         if found["size"] < size or file.stat().st_size != size:
             raise RuntimeError(f"{way}, {direction}: {found['size']:,} of {size:,} bytes arrived")
     return Transferred(
@@ -79,18 +79,18 @@ def _by_curl(server: Server, direction: Direction, url: str, file: Path) -> dict
         url += "/volc/asset/CreateAsset"
     else:
         what = ["--output", str(file)]
-    told = '\n{"seconds": %{time_total}, "down": %{size_download}, "up": %{size_upload}}'
+    write_out = '\n{"seconds": %{time_total}, "down": %{size_download}, "up": %{size_upload}}'
     curl = shutil.which("curl") or "curl"
     before = os.times()
-    answer = subprocess.run(  # noqa: S603 - the user's curl
-        [curl, "--silent", "--show-error", "--fail", "--cacert", server.store, "--write-out", told, *what, url],
+    output = subprocess.run(  # noqa: S603 - the user's curl
+        [curl, "--silent", "--show-error", "--fail", "--cacert", server.store, "--write-out", write_out, *what, url],
         check=True,
         capture_output=True,
         text=True,
     ).stdout
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    found = json.loads(answer.splitlines()[-1])
+    found = json.loads(output.splitlines()[-1])
     return {"seconds": found["seconds"], "size": found[direction], "cpu": cpu, "memory": None}
 
 

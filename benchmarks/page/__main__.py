@@ -1,6 +1,6 @@
-"""The page's server as a process of its own: with one run, which everybody may read.
+"""The page's server as a process of its own, with one run that everybody may read.
 
-``python -m benchmarks.page MANIFEST`` tells its port, and answers ``reset`` and ``memory`` on standard input.
+``python -m benchmarks.page MANIFEST`` reports its port, and responds to ``reset`` and ``memory`` on standard input.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow.models.dag import DagModel
 from airflow_provider_anyfast.plugins import routes
 from airflow_provider_anyfast.plugins.airflow_records import TaskRecord
 from airflow_provider_anyfast.plugins.videos import VideosApp
-from benchmarks.talk import take_stdout, tell
+from benchmarks.channel import send, take_stdout
 from benchmarks.usage import forget_peak, peak, resident
 
 
@@ -49,13 +49,13 @@ def main() -> None:
         mock.patch.object(routes, "run_state", return_value="success"),
     ):
         Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
-        tell(out, port=listener.getsockname()[1])
+        send(out, port=listener.getsockname()[1])
         base = resident()
         for word in map(str.strip, sys.stdin):
             if word == "reset":
                 base = resident()
                 forget_peak()
-            tell(out, over_base=peak() - base)
+            send(out, over_base=peak() - base)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Asks the page's server as a browser does."""
+"""Sends requests to the page's server as a browser does."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _PREFIX = "/dags/products/runs/nightly/"
 
 @dataclass(frozen=True)
 class Served:
-    """What a question costs the server."""
+    """What one kind of request costs the server."""
 
     way: str
     seconds: float
     mb: float
-    """Megabytes of the answers together."""
+    """Megabytes of all responses."""
     memory: float
-    """Megabytes over the server's base at most."""
+    """Peak megabytes, minus the idle server's."""
 
 
 def served(rounds: int) -> Iterator[Served]:
-    """The list of a run, read anew and again, and many viewers of one large file."""
+    """The list of a run, uncached and cached, and many viewers of one large file."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = _manifest(Path(folder))
         for _ in range(rounds):
@@ -48,10 +48,10 @@ def served(rounds: int) -> Iterator[Served]:
                     base_url=f"http://127.0.0.1:{port}{_PREFIX}", headers={"Authorization": "Bearer a"}, timeout=600
                 )
                 with client:
-                    yield from _asked(process, client)
+                    yield from _requested(process, client)
 
 
-def _asked(process: Measured, client: httpx.Client) -> Iterator[Served]:
+def _requested(process: Measured, client: httpx.Client) -> Iterator[Served]:
     client.get("page.js").raise_for_status()
     yield _timed(process, f"list of {VIDEOS} videos, first time", lambda: len(client.get("videos").content))
     yield _timed(process, f"list of {VIDEOS} videos, within 2 s", lambda: len(client.get("videos").content))
@@ -64,18 +64,18 @@ def _asked(process: Measured, client: httpx.Client) -> Iterator[Served]:
         yield _timed(process, f"{VIEWERS} viewers of {FILE_MB} MB", watch)
 
 
-def _timed(process: Measured, way: str, ask: Callable[[], int]) -> Served:
-    process.ask("reset")
+def _timed(process: Measured, way: str, load: Callable[[], int]) -> Served:
+    process.request("reset")
     began = time.perf_counter()
-    received = ask()
+    received = load()
     seconds = time.perf_counter() - began
-    return Served(way, seconds, received / 1e6, process.ask("memory")["over_base"] / 1e6)
+    return Served(way, seconds, received / 1e6, process.request("memory")["over_base"] / 1e6)
 
 
 def _stream(client: httpx.Client, page: str) -> int:
-    with client.stream("GET", page) as answer:
-        answer.raise_for_status()
-        return sum(map(len, answer.iter_raw()))
+    with client.stream("GET", page) as response:
+        response.raise_for_status()
+        return sum(map(len, response.iter_raw()))
 
 
 def _manifest(folder: Path) -> Path:

@@ -1,1 +1,1 @@
-"""Many videos that are waited for at once."""
+"""Waiting for many videos at once."""

@@ -1,6 +1,6 @@
 """The process that waits: ``python -m benchmarks.polling.client OPTIONS``, where OPTIONS is JSON.
 
-It tells when it is ready, begins at the word ``go``, measures from one ``mark`` to the next, and tells what it found.
+It reports when it is ready, starts at ``go``, measures from one ``mark`` to the next, and reports the result.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import sys
 import time
 from dataclasses import dataclass
 
+from benchmarks.channel import Channel
 from benchmarks.polling.ways import WAYS, Target, Way
-from benchmarks.talk import Talk
 from benchmarks.usage import LoopLag, forget_peak, peak, resident
 
 IDLE = 1.0
-"""Seconds in which is measured what looking at the event loop costs by itself."""
+"""Seconds in which the cost of sampling the event loop is measured."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is waited for, and how."""
+    """Which videos to wait for, and how."""
 
     way: str
     url: str
@@ -34,27 +34,27 @@ class Options:
 
 
 async def measure(options: Options) -> None:
-    """The whole life of the process."""
-    talk = await Talk.begin()
+    """Runs the waits and the measurements."""
+    channel = await Channel.begin()
     due = asyncio.Event() if options.burst else None
     way = WAYS[options.way](Target(options.url, options.interval, due))
     lag = LoopLag()
     watching = asyncio.create_task(lag.watch())
     idle_cpu = await _idle_cpu()
-    talk.tell(ready=True)
-    await talk.word()
+    channel.send(ready=True)
+    await channel.command()
     gc.collect()
     base = resident()
     forget_peak()
     waiting = asyncio.create_task(_begin(way, options))
-    await talk.word()
+    await channel.command()
     lag.samples.clear()
     cpu, begun = time.process_time(), time.monotonic()
     if due:
         due.set()
-    await talk.word()
+    await channel.command()
     seconds = time.monotonic() - begun
-    talk.tell(
+    channel.send(
         begun=begun,
         seconds=seconds,
         cpu=time.process_time() - cpu - idle_cpu * seconds,
@@ -67,7 +67,7 @@ async def measure(options: Options) -> None:
 
 
 async def _idle_cpu() -> float:
-    """CPU seconds a second of the loop when nothing is waited for."""
+    """CPU seconds per second of the loop without any waits."""
     await asyncio.sleep(0.1)
     cpu, begun = time.process_time(), time.monotonic()
     await asyncio.sleep(IDLE)
@@ -75,7 +75,7 @@ async def _idle_cpu() -> float:
 
 
 async def _begin(way: Way, options: Options) -> None:
-    """Begins the waits, one after the other over one interval, and stays with them."""
+    """Starts the waits one after the other over one interval, and waits for all of them."""
     begun = time.monotonic()
     waits = []
     for number in range(options.videos):

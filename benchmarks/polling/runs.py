@@ -24,40 +24,40 @@ PROTOCOLS = {"http1": "HTTP/1.1", "http2": "HTTP/2 offered"}
 INTERVAL = 15.0
 """Seconds between two polls of a video."""
 LATENCY = 200
-"""Milliseconds until the server answers."""
+"""Milliseconds until the server responds."""
 LONG = 3600.0
-"""Seconds between two polls where only the first one counts."""
-MOST_VIDEOS = {"httpx client per poll": 1000, "httpx client per video": 1000}
-"""Beyond that a way does not keep up: 25 ms of CPU for each client's certificate store."""
+"""Seconds between two polls if only the first one matters."""
+MAX_VIDEOS = {"httpx client per poll": 1000, "httpx client per video": 1000}
+"""With more videos these ways do not keep up: each client's certificate store takes 25 ms of CPU."""
 BEGIN_SECONDS = 5.0
-"""Seconds in which all waits of a burst begin, before their polls are due."""
+"""Seconds in which all waits of a burst start, before their polls are due."""
 BEGIN_LIMIT = 60.0
-"""Seconds after which it is measured even if not every video was polled once."""
+"""Seconds after which the measurement starts even if some videos have not been polled."""
 REFUSALS = (401, 403, 404, 429, 500, 503)
 REFUSED_FOR = 20.0
 """Seconds of refusals."""
 REFUSED_INTERVAL = 5.0
-"""Seconds between two polls meanwhile, if the way keeps to it."""
+"""Seconds between two polls during the refusals, if the way keeps to it."""
 DRAIN_LIMIT = 90.0
-"""Seconds after which a burst that has not drained is left."""
+"""Seconds after which a burst that has not drained is given up."""
 
 
 @dataclass(frozen=True)
 class Polled:
-    """What one process has done between its marks."""
+    """What one process did between its marks."""
 
     way: str
     videos: int
     cpu_per_1000: float
     """CPU seconds of the client per 1,000 polls."""
     memory_per_video: float
-    """KB at most, over the process before its first wait."""
+    """Peak KB, minus those before the first wait."""
     sockets: int
-    """Open at most."""
+    """Peak number of open sockets."""
     connections: int
-    """Made, from the first wait on."""
+    """Connections made from the first wait on."""
     kept_up: float
-    """Polls that were answered, of those that were due."""
+    """The share of due polls that were done."""
     lag_p50: float
     lag_p99: float
     lag_max: float
@@ -66,7 +66,7 @@ class Polled:
     server_cpu: float
     """Share of a core that the server used."""
     others_cpu: float
-    """Cores that all other processes of the machine used: what they took from this one."""
+    """Cores that all other processes of the machine used."""
     what: str = ""
     """The errors by name."""
 
@@ -76,7 +76,7 @@ class Burst(Polled):
     """All polls due at the same moment."""
 
     drained: float = 0.0
-    """Seconds from that moment to the last answer."""
+    """Seconds from that moment to the last response."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ def waiting(server: Server, way: str, protocol: str, videos: int, interval: floa
     behaviour = f"{404 if WAYS[way].lives_on_404 else 200}-{LATENCY}"
     with _client(server, Options(way, server.url(protocol, behaviour), videos, interval)) as client:
         server.reset()
-        client.say("go")
+        client.send("go")
         time.sleep(interval * (1.0 + WAYS[way].first_poll_within) + 1.0)
-        server.wait_for_answers(videos, seconds=BEGIN_LIMIT)
-        before = _books(server)
-        client.say("mark")
+        server.wait_for_responses(videos, seconds=BEGIN_LIMIT)
+        before = _counters(server)
+        client.send("mark")
         time.sleep(interval)
-        after = _books(server)
-        found = client.ask("mark")
+        after = _counters(server)
+        found = client.request("mark")
     due = videos * interval / (interval + LATENCY / 1000)
     return Polled(**_figures((way, protocol, videos), found, before, after, due))
 
@@ -111,14 +111,14 @@ def burst(server: Server, way: str, protocol: str, videos: int) -> Burst:
     behaviour = f"{404 if WAYS[way].lives_on_404 else 200}-{LATENCY}"
     with _client(server, Options(way, server.url(protocol, behaviour), videos, LONG, burst=True)) as client:
         server.reset()
-        client.say("go")
+        client.send("go")
         time.sleep(BEGIN_SECONDS)
-        before = _books(server)
-        client.say("mark")
-        server.wait_for_answers(videos, seconds=DRAIN_LIMIT)
-        after = _books(server)
-        found = client.ask("mark")
-    drained = (after["last_answer_at"] or found["begun"] + DRAIN_LIMIT) - found["begun"]
+        before = _counters(server)
+        client.send("mark")
+        server.wait_for_responses(videos, seconds=DRAIN_LIMIT)
+        after = _counters(server)
+        found = client.request("mark")
+    drained = (after["last_response_at"] or found["begun"] + DRAIN_LIMIT) - found["begun"]
     return Burst(**_figures((way, protocol, videos), found, before, after, videos), drained=drained)
 
 
@@ -127,10 +127,10 @@ def refused(server: Server, way: str, status: int) -> Refused:
     options = Options(way, server.url("http1", f"{status}-0"), 1, REFUSED_INTERVAL)
     with _client(server, options) as client:
         server.reset()
-        client.say("go")
-        wait_until(lambda: server.books()["requests"], "the first poll", seconds=60)
+        client.send("go")
+        wait_until(lambda: server.counters()["requests"], "the first poll", seconds=60)
         time.sleep(REFUSED_FOR)
-        requests = server.books()["requests"]
+        requests = server.counters()["requests"]
     return Refused(way, status, requests, REFUSED_FOR)
 
 
@@ -152,17 +152,17 @@ def _client(server: Server, options: Options) -> Iterator[Measured]:
             yield client
 
 
-def _books(server: Server) -> dict[str, Any]:
-    """The server's, and the CPU seconds of the whole machine so far."""
+def _counters(server: Server) -> dict[str, Any]:
+    """The server's counters, and the CPU seconds of the whole machine so far."""
     times = psutil.cpu_times()
-    return {**server.books(), "machine_cpu": sum(times) - times.idle - getattr(times, "iowait", 0.0) - times.guest}
+    return {**server.counters(), "machine_cpu": sum(times) - times.idle - getattr(times, "iowait", 0.0) - times.guest}
 
 
 def _figures(
     case: tuple[str, str, int], found: dict[str, Any], before: dict[str, Any], after: dict[str, Any], due: float
 ) -> dict[str, Any]:
     way, protocol, videos = case
-    polls = sum(after["answers"].values()) - sum(before["answers"].values())
+    polls = sum(after["responses"].values()) - sum(before["responses"].values())
     errors, server_cpu = found["errors"], after["cpu"] - before["cpu"]
     others = after["machine_cpu"] - before["machine_cpu"] - server_cpu - found["cpu"]
     return {

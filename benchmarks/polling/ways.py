@@ -1,4 +1,4 @@
-"""Ways of waiting for a video on an event loop, each as one coroutine a video."""
+"""Ways of waiting for a video on an event loop, each with one coroutine per video."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ class Target:
     url: str
     """Base URL."""
     interval: float
-    """Seconds from an answer to the next poll."""
+    """Seconds from a response to the next poll."""
     due: asyncio.Event | None = None
-    """The moment of the first poll of all videos; None polls each one when its wait begins."""
+    """When all videos are polled first; None polls each video when its wait starts."""
 
 
 class Way:
-    """One way, of which an event loop has one for all its videos.
+    """One way of waiting; an event loop has one instance for all its videos.
 
     Args:
         target: what is polled.
     """
 
     first_poll_within = 0.0
-    """Intervals from the beginning of a wait to its first poll, at most."""
+    """Intervals from the start of a wait to its first poll, at most."""
     lives_on_404 = False
-    """Whether a pending video has to be answered with HTTP 404."""
+    """Whether the server must respond with HTTP 404 while a video is pending."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -58,10 +58,10 @@ class Way:
 
     @abstractmethod
     async def wait_for(self, video: str) -> None:
-        """Polls until it is cancelled, or as long as this way does."""
+        """Polls until it is cancelled or ends by itself."""
 
     async def first_due(self) -> None:
-        """Waits for the moment of the first poll, where the target has one."""
+        """Waits until the first poll is due, if the target sets a time for that."""
         if self.target.due:
             await self.target.due.wait()
 
@@ -83,7 +83,7 @@ class VideoTriggerWay(Way):
             clock.sleep_async = self._sleep_until_due
 
     async def wait_for(self, video: str) -> None:
-        """Runs a trigger of a video that was submitted some polls ago."""
+        """Runs a trigger for a video that was submitted some polls ago."""
         now = time.time()
         trigger = self._trigger(
             job_id=video,
@@ -96,7 +96,7 @@ class VideoTriggerWay(Way):
             self.errors[f"ended: {event.payload['reason'][:60]}"] += 1
 
     async def _sleep_until_due(self, seconds: float) -> None:
-        """In place of the provider's own sleep: the first polls are due at the same moment."""
+        """Replaces the provider's sleep, so that all first polls are due at the same moment."""
         if self.target.due and not self.target.due.is_set():
             await self.target.due.wait()
         else:
@@ -122,7 +122,7 @@ class HttpSensorTriggerWay(Way):
         self._trigger = HttpSensorTrigger
 
     async def wait_for(self, video: str) -> None:
-        """Runs a trigger; an error of the connection ends it."""
+        """Runs a trigger; a connection error ends it."""
         await self.first_due()
         trigger = self._trigger(
             http_conn_id=CONN_ID,
@@ -155,10 +155,10 @@ class PollingWay(Way):
 
     @abstractmethod
     async def poll_of(self, path: str) -> Callable[[], Awaitable[tuple[int, bytes]]]:
-        """Makes what asks for one video."""
+        """Returns the function that polls one video."""
 
     def client(self) -> httpx.AsyncClient:
-        """A client as one writes it without a thought."""
+        """A client with default settings."""
         return httpx.AsyncClient(base_url=self.target.url, headers={"Authorization": "Bearer key"}, timeout=60)
 
 
@@ -166,7 +166,7 @@ class ClientPerPollWay(PollingWay):
     """httpx, a client for each poll."""
 
     async def poll_of(self, path: str) -> Callable[[], Awaitable[tuple[int, bytes]]]:
-        """Makes a client each time."""
+        """Makes a client for each poll."""
 
         async def poll() -> tuple[int, bytes]:
             async with self.client() as client:
@@ -180,7 +180,7 @@ class ClientPerVideoWay(PollingWay):
     """httpx, a client for each video."""
 
     async def poll_of(self, path: str) -> Callable[[], Awaitable[tuple[int, bytes]]]:
-        """Makes a client once."""
+        """Makes one client."""
         client = self.client()
 
         async def poll() -> tuple[int, bytes]:
@@ -191,7 +191,7 @@ class ClientPerVideoWay(PollingWay):
 
 
 class BareWay(PollingWay):
-    """httptools on asyncio streams with kept connections: about the least that Python can do."""
+    """httptools on asyncio streams with persistent connections: about the minimum cost in Python."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
@@ -200,13 +200,13 @@ class BareWay(PollingWay):
         self._address = urlsplit(target.url)
 
     async def poll_of(self, path: str) -> Callable[[], Awaitable[tuple[int, bytes]]]:
-        """Takes the connection that was used last."""
+        """Uses the connection that was used last."""
 
         async def poll() -> tuple[int, bytes]:
             connection = self._idle.pop() if self._idle else await self._connect()
-            answer = await connection.get(self._address.path + path)
+            response = await connection.get(self._address.path + path)
             self._idle.append(connection)
-            return answer
+            return response
 
         return poll
 
@@ -216,7 +216,7 @@ class BareWay(PollingWay):
 
 
 class BareConnection:
-    """One kept connection, for one request at a time."""
+    """One persistent connection, for one request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

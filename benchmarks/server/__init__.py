@@ -1,1 +1,1 @@
-"""The server under test: raw and fast, in a process of its own, so that the client is what is measured."""
+"""The server: minimal and fast, in a process of its own, so that only the client is measured."""

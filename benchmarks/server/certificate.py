@@ -12,7 +12,7 @@ import trustme
 def make_certificate(folder: Path) -> Path:
     """Writes ``server.pem`` into ``folder``, and returns the client's store.
 
-    The store also holds the public authorities, as in real life: loading it is a good part of what a new client costs.
+    The store also holds the public authorities, as usual: loading it is a large part of the cost of a new client.
     """
     authority = trustme.CA()
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")

@@ -1,4 +1,4 @@
-"""One TLS connection: HTTP/2 or HTTP/1.1, as ALPN has chosen."""
+"""One TLS connection: HTTP/2 or HTTP/1.1, as ALPN selects."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamR
 from h2.exceptions import ProtocolError
 
 if TYPE_CHECKING:
-    from benchmarks.server.answers import Answer, Answers
-    from benchmarks.server.books import Books
+    from benchmarks.server.counters import Counters
+    from benchmarks.server.responses import Responder, Response
 
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
 
 
-class Speaker(Protocol):
+class HttpProtocol(Protocol):
     """A version of HTTP on one connection."""
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes of the client."""
+        """Processes bytes from the client."""
 
 
 class Connection(asyncio.Protocol):
-    """Answers the requests of one client.
+    """Serves the requests of one client.
 
     Args:
-        answers: gives the answers.
-        books: counts.
+        responder: decides the responses.
+        counters: counts requests, responses and connections.
     """
 
-    def __init__(self, answers: Answers, books: Books) -> None:
-        self._answers = answers
-        self._books = books
+    def __init__(self, responder: Responder, counters: Counters) -> None:
+        self._responder = responder
+        self._counters = counters
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Asks which version ALPN has chosen."""
+        """Selects the version of HTTP that ALPN negotiated."""
         self._transport = cast("asyncio.Transport", transport)
-        self._books.connected()
+        self._counters.connected()
         chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        self._speaker: Speaker = Http2(self) if chosen == "h2" else Http1(self)
+        self._speaker: HttpProtocol = Http2(self) if chosen == "h2" else Http1(self)
 
     def data_received(self, data: bytes) -> None:
-        """Passes bytes on."""
+        """Passes the bytes to the protocol."""
         self._speaker.feed(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Counts the end."""
         del exc
-        self._books.disconnected()
+        self._counters.disconnected()
 
     def write(self, data: bytes) -> None:
         """Sends bytes."""
@@ -61,23 +61,23 @@ class Connection(asyncio.Protocol):
         """Ends the connection."""
         self._transport.close()
 
-    def answer_later(self, method: str, path: str, send: SendAnswer) -> None:
-        """Has ``send`` called with the answer when its time has come, if the client is still there."""
-        self._books.requested()
-        answer = self._answers.answer(method, path)
+    def respond_later(self, method: str, path: str, send: SendResponse) -> None:
+        """Calls ``send`` with the response when it is due, if the client is still connected."""
+        self._counters.requested()
+        response = self._responder.response(method, path)
 
         def now() -> None:
-            if not self._transport.is_closing() and send(answer):
-                self._books.answered(answer.status)
+            if not self._transport.is_closing() and send(response):
+                self._counters.responded(response.status)
 
-        asyncio.get_running_loop().call_later(answer.after, now)
+        asyncio.get_running_loop().call_later(response.after, now)
 
 
-class SendAnswer(Protocol):
-    """Sends one answer; False if the client does not want it any more."""
+class SendResponse(Protocol):
+    """Sends one response; False if the client no longer waits for it."""
 
-    def __call__(self, answer: Answer, /) -> bool:
-        """Sends ``answer``."""
+    def __call__(self, response: Response, /) -> bool:
+        """Sends ``response``."""
 
 
 class Http1:
@@ -103,19 +103,19 @@ class Http1:
         self._url += url
 
     def on_message_complete(self) -> None:
-        """Answers."""
+        """Responds to the request."""
         method, path = self._parser.get_method().decode(), self._url.decode()
         self._url = b""
-        self._connection.answer_later(method, path, self._send)
+        self._connection.respond_later(method, path, self._send)
 
-    def _send(self, answer: Answer) -> bool:
+    def _send(self, response: Response) -> bool:
         lines = [
-            f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Refused')}",
+            f"HTTP/1.1 {response.status} {REASONS.get(response.status, 'Refused')}",
             "content-type: application/json",
-            f"content-length: {len(answer.body)}",
-            *(f"{name}: {value}" for name, value in answer.headers),
+            f"content-length: {len(response.body)}",
+            *(f"{name}: {value}" for name, value in response.headers),
         ]
-        self._connection.write("\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body)
+        self._connection.write("\r\n".join(lines).encode() + b"\r\n\r\n" + response.body)
         return True
 
 
@@ -130,7 +130,7 @@ class Http2:
         self._flush()
 
     def feed(self, data: bytes) -> None:
-        """Parses and answers."""
+        """Parses and responds."""
         try:
             for event in self._h2.receive_data(data):
                 self._handle(event)
@@ -148,19 +148,19 @@ class Http2:
             self._requests.pop(event.stream_id, None)
         elif isinstance(event, StreamEnded):
             stream = event.stream_id
-            self._connection.answer_later(*self._requests[stream], lambda answer: self._send(stream, answer))
+            self._connection.respond_later(*self._requests[stream], lambda response: self._send(stream, response))
 
-    def _send(self, stream: int, answer: Answer) -> bool:
+    def _send(self, stream: int, response: Response) -> bool:
         if self._requests.pop(stream, None) is None:
             return False
         headers = [
-            (":status", str(answer.status)),
+            (":status", str(response.status)),
             ("content-type", "application/json"),
-            ("content-length", str(len(answer.body))),
-            *answer.headers,
+            ("content-length", str(len(response.body))),
+            *response.headers,
         ]
         self._h2.send_headers(stream, headers)
-        self._h2.send_data(stream, answer.body, end_stream=True)
+        self._h2.send_data(stream, response.body, end_stream=True)
         self._flush()
         return True
 

@@ -1,4 +1,4 @@
-"""Takes and gives large files over TLS, a thread a connection: as much as OpenSSL can do."""
+"""Receives and sends large files over TLS, with one thread per connection, as fast as OpenSSL can."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _START = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0\0\0\x08moov"
 
 
 class StorageHandler(BaseHTTPRequestHandler):
-    """``GET /files/BYTES`` gives that many bytes; a POST takes a body of any size."""
+    """``GET /files/BYTES`` sends that many bytes; a POST accepts a body of any size."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Sends a file of the wanted size."""
+        """Sends a file of the requested size."""
         size = int(self.path.rpartition("/")[2])
         self._start(size, "video/mp4")
         start = _START + (size - len(_START)).to_bytes(4, "big") + b"mdat"
@@ -33,7 +33,7 @@ class StorageHandler(BaseHTTPRequestHandler):
             left -= BLOCK
 
     def do_POST(self) -> None:
-        """Takes an upload and answers as CreateAsset does, with the bytes that came."""
+        """Receives an upload and responds as CreateAsset does, with the number of bytes received."""
         expected = int(self.headers["content-length"])
         buffer = memoryview(bytearray(BLOCK))
         taken = 0
@@ -44,7 +44,7 @@ class StorageHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
     def _start(self, size: int, media_type: str) -> None:
         self.send_response(200)

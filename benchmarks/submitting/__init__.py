@@ -1,1 +1,1 @@
-"""Many submissions to a server that takes only some a second."""
+"""Many submissions to a server that accepts only some per second."""

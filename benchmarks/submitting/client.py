@@ -7,12 +7,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from benchmarks.channel import send, take_stdout
 from benchmarks.submitting.ways import WAYS
-from benchmarks.talk import take_stdout, tell
 
 
 def main() -> None:
-    """Submits and tells how many were accepted, and when the last one was."""
+    """Submits, and reports how many were accepted, and when the last one was."""
     way, url, submissions, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     logging.disable(logging.CRITICAL)
     out = take_stdout()
@@ -24,7 +24,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(threads) as pool:
         accepted = [seconds for seconds in pool.map(accepted_after, range(submissions)) if seconds is not None]
-    tell(out, accepted=len(accepted), last=max(accepted, default=0.0), seconds=time.monotonic() - begun)
+    send(out, accepted=len(accepted), last=max(accepted, default=0.0), seconds=time.monotonic() - begun)
 
 
 if __name__ == "__main__":

@@ -6,25 +6,25 @@ import secrets
 from dataclasses import dataclass
 
 from benchmarks.measured import Measured, Server
-from benchmarks.server.answers import ACCEPTED_A_SECOND, BURST
+from benchmarks.server.responses import ACCEPTED_A_SECOND, BURST
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What became of many submissions."""
+    """The result of many submissions."""
 
     way: str
     callers: int
-    """Submissions under way at once."""
+    """Submissions in flight at once."""
     submissions: int
     accepted: int
     requests: int
-    """Sent for each submission, in all."""
+    """All requests, per submission."""
     requests_each: float
     last: float
     """Seconds to the last accepted one."""
     to_ideal: float
-    """The same, over the time in which the server would take as many without a pause."""
+    """The same, divided by the least time in which the server can accept them."""
 
 
 def submitting(server: Server, way: str, submissions: int, callers: int) -> Submitted:
@@ -34,7 +34,7 @@ def submitting(server: Server, way: str, submissions: int, callers: int) -> Subm
     environment = {"SSL_CERT_FILE": str(server.store)}
     with Measured("benchmarks.submitting.client", *arguments, environment=environment) as client:
         found = client.read()
-    requests = server.books()["requests"]
+    requests = server.counters()["requests"]
     ideal = (submissions - BURST) / ACCEPTED_A_SECOND
     return Submitted(
         way=way,

@@ -23,18 +23,18 @@ BODY = {
     "duration": 5,
 }
 GIVE_UP = 300.0
-"""Seconds after which obeying ``Retry-After`` ends."""
+"""Seconds after which a submission that obeys ``Retry-After`` gives up."""
 
 
 class Submit(Protocol):
-    """Submits one video, however often that takes."""
+    """Submits one video, with as many tries as needed."""
 
     def __call__(self) -> bool:
         """Whether it was accepted."""
 
 
 def without_retry(url: str) -> Submit:
-    """Once."""
+    """One try."""
     post = _poster(url)
     return lambda: post().is_success
 
@@ -52,7 +52,7 @@ def with_tenacity(url: str) -> Submit:
 
 
 def obeying_retry_after(url: str) -> Submit:
-    """Each submission pauses for as long as it was told to."""
+    """Each submission waits for its own ``Retry-After``."""
     post = _poster(url)
 
     def submit() -> bool:

@@ -1,4 +1,4 @@
-"""One DAG run a way, on one Airflow that serves nothing else."""
+"""One DAG run per way, on an Airflow that runs nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SINGLE_COMPLETION = 10.0
 """Seconds that a single video takes."""
 LONGEST_RUN = 1800.0
 IDLE = 15.0
-"""Seconds in which is measured what Airflow uses when nothing runs."""
+"""Seconds in which the CPU of an idle Airflow is measured."""
 _START = re.compile(r"method=PATCH path=/execution/task-instances/[^/ ]+/run .*status_code=200")
 COMPONENTS: tuple[Component, ...] = ("scheduler", "dag-processor", "api-server", "triggerer")
 
@@ -48,17 +48,17 @@ class Made:
     wall: float
     """Seconds from the trigger to the end of the run."""
     cpu: float
-    """CPU seconds of all Airflow processes and tasks meanwhile."""
+    """CPU seconds of all Airflow processes and tasks in that time."""
     cpu_beyond_idle: float
-    """Less what an idle Airflow uses in the same time."""
+    """The same, minus the CPU of an idle Airflow."""
     worker_starts: int
-    """Times that a worker took a task up, anew or again."""
+    """How often a worker started a task, for the first time or again."""
     billed: int
 
 
 @dataclass(frozen=True)
 class Single:
-    """One video, polled as its operator does by itself."""
+    """One video, polled at its operator's default interval."""
 
     way: str
     state: str
@@ -78,7 +78,7 @@ class Cluster:
         self._idle_rate = 0.0
 
     def measure_idle(self) -> None:
-        """Learns what an idle Airflow uses."""
+        """Measures the CPU of an idle Airflow."""
         before = self._cpu()
         time.sleep(IDLE)
         self._idle_rate = (self._cpu() - before) / IDLE
@@ -115,12 +115,12 @@ class Cluster:
         return Single(way=way, state=state, late=late, wall=ended - begun)
 
     def _cpu(self) -> float:
-        """CPU seconds of every component and its descendants, the ended ones included."""
+        """CPU seconds of every component and its descendants, including ended ones."""
         processes = [psutil.Process(one.pid) for name in COMPONENTS for one in self._airflow.running(name)]
         return sum(_tree_cpu(process) for process in processes)
 
     def _starts(self) -> int:
-        """A worker tells the API server each time that it takes a task up."""
+        """Counts the API server's log lines about workers that start a task."""
         logs = self._airflow.logs.glob("api-server-*.log")
         return sum(_is_start(line) for log in logs for line in log.read_text(errors="replace").splitlines())
 
@@ -150,7 +150,7 @@ def running_cluster(videos: int, completion: float = COMPLETION) -> Iterator[Clu
 
 
 def _tree_cpu(process: psutil.Process) -> float:
-    """Of a process, its living descendants, and the ended ones that were waited for."""
+    """CPU seconds of a process, its living descendants, and the ended ones that were waited for."""
     seconds = 0.0
     for one in (process, *process.children(recursive=True)):
         try:

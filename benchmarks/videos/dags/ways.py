@@ -1,6 +1,6 @@
-"""Many videos in one run, in each of the ways that are compared; one DAG a way.
+"""Many videos in one run, in each of the ways that are compared; one DAG per way.
 
-The environment says how many videos: ``BENCHMARK_VIDEOS``.
+The environment variable ``BENCHMARK_VIDEOS`` is the number of videos.
 """
 
 from __future__ import annotations
@@ -57,6 +57,6 @@ with DAG("mapped_http_operator", schedule=None, max_active_tasks=1000):
         headers=AUTHORIZATION,
         method="GET",
         response_check=lambda response: response.json()["data"]["status"] == "SUCCESS",
-        mode="reschedule",  # a sensor that reads the answer cannot be deferred
+        mode="reschedule",  # a sensor with a response check cannot be deferred
         poke_interval=POLL_INTERVAL,
     ).expand(endpoint=submitted.output)

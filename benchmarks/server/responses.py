@@ -1,6 +1,6 @@
-"""What the server answers, decided by the path alone, so that every way of a run can have its own behaviour.
+"""The server's responses, decided by the path alone, so that every way of a run can have its own behavior.
 
-``/200-150/v1/video/generations/ID`` is a status poll answered with HTTP 200 after 150 ms. A submission is a POST to
+``/200-150/v1/video/generations/ID`` is a status poll with response HTTP 200 after 150 ms. A submission is a POST to
 ``/bucket-NAME/v1/video/generations``; each NAME has a token bucket of its own.
 """
 
@@ -11,11 +11,11 @@ import time
 from dataclasses import dataclass, field
 
 SUBMISSION_LATENCY = 0.2
-"""Seconds until a submission is answered."""
+"""Seconds until the response to a submission."""
 ACCEPTED_A_SECOND = 20.0
 BURST = 20
 RETRY_AFTER = 1
-"""Seconds that a refused submission is told to wait."""
+"""Seconds in the ``Retry-After`` of a refused submission."""
 
 _STATUS_PATH = "/v1/video/generations"
 _PENDING = {
@@ -54,8 +54,8 @@ _REFUSAL_BODY = json.dumps(_REFUSAL).encode()
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One answer and when it is given."""
+class Response:
+    """One response and its time."""
 
     status: int
     body: bytes
@@ -66,7 +66,7 @@ class Answer:
 
 @dataclass
 class TokenBucket:
-    """Lets ``rate`` a second through, and ``burst`` at once."""
+    """Allows ``rate`` requests a second, and ``burst`` at once."""
 
     rate: float = ACCEPTED_A_SECOND
     burst: float = BURST
@@ -74,7 +74,7 @@ class TokenBucket:
     _filled_at: float = field(default_factory=time.monotonic)
 
     def take(self) -> bool:
-        """Whether one more is let through."""
+        """Whether one more request is allowed."""
         now = time.monotonic()
         self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
         self._filled_at = now
@@ -84,30 +84,30 @@ class TokenBucket:
         return True
 
 
-class Answers:
-    """Gives the answers."""
+class Responder:
+    """Decides the responses."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, TokenBucket] = {}
         self._accepted = 0
 
-    def answer(self, method: str, path: str) -> Answer:
-        """The answer to a request."""
+    def response(self, method: str, path: str) -> Response:
+        """The response to a request."""
         behaviour, separator, rest = path[1:].partition("/")
         rest = separator + rest
         if method == "POST" and rest == _STATUS_PATH and behaviour.startswith("bucket-"):
             return self._submission(behaviour)
         status, _, milliseconds = behaviour.partition("-")
         if method != "GET" or not rest.startswith(_STATUS_PATH) or not (status + milliseconds).isdecimal():
-            return Answer(400, b'{"error":{"message":"no such path in this benchmark"}}')
+            return Response(400, b'{"error":{"message":"no such path in this benchmark"}}')
         body = _REFUSAL_BODY
-        if status in {"200", "404"}:  # 404 is how Airflow's HTTP sensor is told to go on waiting
+        if status in {"200", "404"}:  # Airflow's HTTP sensor continues waiting on 404
             body = _PENDING_BODY.replace(b"$id", path.rpartition("/")[2].encode())
-        return Answer(int(status), body, after=int(milliseconds) / 1000)
+        return Response(int(status), body, after=int(milliseconds) / 1000)
 
-    def _submission(self, bucket: str) -> Answer:
+    def _submission(self, bucket: str) -> Response:
         if not self._buckets.setdefault(bucket, TokenBucket()).take():
-            return Answer(429, _REFUSAL_BODY, SUBMISSION_LATENCY, (("retry-after", str(RETRY_AFTER)),))
+            return Response(429, _REFUSAL_BODY, SUBMISSION_LATENCY, (("retry-after", str(RETRY_AFTER)),))
         self._accepted += 1
         body = {"id": f"asyntask_{self._accepted:032}", "object": "video", "status": "", "progress": 0}
-        return Answer(200, json.dumps(body).encode(), SUBMISSION_LATENCY)
+        return Response(200, json.dumps(body).encode(), SUBMISSION_LATENCY)
