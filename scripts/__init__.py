@@ -1,1 +1,1 @@
-"""What ``make`` runs beside the tests: a local Airflow with a local AnyFast, to look at or to put under stress."""
+"""What ``make`` runs besides the tests: a local Airflow with a local AnyFast, to try out or to stress."""

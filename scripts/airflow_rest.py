@@ -1,4 +1,4 @@
-"""Airflow's public REST API: as much of it as the demo and the end-to-end tests use."""
+"""The part of Airflow's public REST API that the demo and the end-to-end tests use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TASK_END_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", 
 
 @dataclass(frozen=True)
 class TaskRef:
-    """Names one task instance."""
+    """Identifies one task instance."""
 
     dag_id: str
     run_id: str
@@ -24,7 +24,7 @@ class TaskRef:
 
     @property
     def path(self) -> str:
-        """Its place in the API, for calls that have the map index in the path or need none."""
+        """Its path in the API, for calls that have the map index in the path or need none."""
         base = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{self.task_id}"
         return base if self.map_index < 0 else f"{base}/{self.map_index}"
 
@@ -38,20 +38,20 @@ class TaskView:
     try_number: int
     max_tries: int
     pid: int | None
-    """Of the process that runs the task's code; from its last try if it does not run."""
+    """The process that runs the task's code, or that of the last try if it does not run."""
     host: str | None
-    """Where that process runs or ran."""
+    """The host of that process."""
     triggerer_id: int | None
-    """Of the triggerer that runs its trigger, while one does."""
+    """The triggerer that runs its trigger, while there is one."""
     triggerer_host: str | None
-    """Where that triggerer runs."""
+    """The host of that triggerer."""
 
 
 class AirflowRest:
-    """A client that logs in by itself.
+    """A client that logs in automatically.
 
     Args:
-        url: of the API server, whose simple auth manager takes everybody for an admin.
+        url: of the API server, whose simple auth manager lets everybody in as an admin.
     """
 
     def __init__(self, url: str) -> None:
@@ -63,7 +63,7 @@ class AirflowRest:
         self._client.close()
 
     def healthy(self, *components: str) -> bool:
-        """Whether the API server answers and reports these components (``scheduler``, …) as healthy."""
+        """Whether the API server responds and reports these components (``scheduler``, …) as healthy."""
         try:
             health = self._client.get("/monitor/health").raise_for_status().json()
         except httpx.HTTPError:
@@ -76,25 +76,25 @@ class AirflowRest:
 
     def import_errors(self) -> dict[str, str]:
         """Files that Airflow could not load, with the reason."""
-        answer = self._request("GET", "/importErrors")
-        return {error["filename"]: error["stack_trace"] for error in answer["import_errors"]}
+        response = self._request("GET", "/importErrors")
+        return {error["filename"]: error["stack_trace"] for error in response["import_errors"]}
 
     def test_connection(self, conn_id: str, conn_type: str) -> tuple[bool, str]:
         """Whether a stored connection works, and what its hook says about it."""
-        answer = self._request("POST", "/connections/test", {"connection_id": conn_id, "conn_type": conn_type})
-        return bool(answer["status"]), str(answer["message"])
+        response = self._request("POST", "/connections/test", {"connection_id": conn_id, "conn_type": conn_type})
+        return bool(response["status"]), str(response["message"])
 
     def add_connection(self, conn_id: str, connection: dict[str, Any]) -> None:
         """Store a connection; its fields are those of ``AIRFLOW_CONN_…`` in JSON."""
         self._request("POST", "/connections", {"connection_id": conn_id, **connection})
 
     def variables(self, prefix: str) -> list[str]:
-        """Keys of the Variables that begin so, the first hundred."""
-        answer = self._request("GET", "/variables", query={"variable_key_pattern": f"{prefix}%", "limit": 100})
-        return [found["key"] for found in answer["variables"]]
+        """Keys of the first hundred Variables with this prefix."""
+        response = self._request("GET", "/variables", query={"variable_key_pattern": f"{prefix}%", "limit": 100})
+        return [found["key"] for found in response["variables"]]
 
     def add_pool(self, name: str, slots: int) -> None:
-        """Make a pool that counts deferred tasks too."""
+        """Make a pool that also counts deferred tasks."""
         self._request("POST", "/pools", {"name": name, "slots": slots, "include_deferred": True})
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
@@ -103,9 +103,9 @@ class AirflowRest:
         return str(self._request("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
     def runs(self, dag_id: str) -> dict[str, str]:
-        """State of each run by its run_id, the oldest hundred."""
-        answer = self._request("GET", f"/dags/{dag_id}/dagRuns", query={"limit": 100})
-        return {run["dag_run_id"]: run["state"] for run in answer["dag_runs"]}
+        """States of the oldest hundred runs, by run_id."""
+        response = self._request("GET", f"/dags/{dag_id}/dagRuns", query={"limit": 100})
+        return {run["dag_run_id"]: run["state"] for run in response["dag_runs"]}
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """State of a run: queued, running, success or failed."""
@@ -122,15 +122,15 @@ class AirflowRest:
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskView]:
         """The task instances of a run, the first hundred."""
-        answer = self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", query={"limit": 100})
-        return [_view(found) for found in answer["task_instances"]]
+        response = self._request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", query={"limit": 100})
+        return [_view(found) for found in response["task_instances"]]
 
     def task(self, ref: TaskRef) -> TaskView:
         """One task instance."""
         return _view(self._request("GET", ref.path))
 
     def wait_for_task(self, ref: TaskRef, *states: str, seconds: float) -> TaskView:
-        """Wait until a task is in one of ``states``; give up at once when it ended in another."""
+        """Wait until a task is in one of ``states``; fail at once if it ended in another."""
 
         def there() -> TaskView | None:
             view = self.task(ref)
@@ -141,17 +141,17 @@ class AirflowRest:
         return wait_until(there, f"{ref} to be {' or '.join(states)}", seconds=seconds)
 
     def xcom(self, ref: TaskRef, key: str = "return_value") -> Any:
-        """An XCom's value; None where there is none."""
+        """An XCom's value; None if there is none."""
         path = f"/dags/{ref.dag_id}/dagRuns/{ref.run_id}/taskInstances/{ref.task_id}/xcomEntries/{key}"
         query = {"map_index": ref.map_index, "deserialize": "true"}
-        answer = self._request("GET", path, query=query, allow_missing=True)
-        return answer and answer["value"]
+        response = self._request("GET", path, query=query, allow_missing=True)
+        return response and response["value"]
 
     def links(self, ref: TaskRef) -> dict[str, str | None]:
-        """Extra links by their names."""
+        """Extra links by name."""
         path = f"/dags/{ref.dag_id}/dagRuns/{ref.run_id}/taskInstances/{ref.task_id}/links"
-        answer = self._request("GET", path, query={"map_index": ref.map_index})
-        return dict(answer["extra_links"])
+        response = self._request("GET", path, query={"map_index": ref.map_index})
+        return dict(response["extra_links"])
 
     def clear(self, *refs: TaskRef, **options: object) -> None:
         """Clear tasks of one run, whatever their states.
@@ -174,7 +174,7 @@ class AirflowRest:
         self._request("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False, "only_failed": False})
 
     def clear_failed(self, dag_id: str, run_id: str) -> None:
-        """Clear the tasks of a run that have failed, and no others."""
+        """Clear only the failed tasks of a run."""
         self._request("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False, "only_failed": True})
 
     def mark(self, ref: TaskRef, state: str) -> None:
@@ -185,8 +185,8 @@ class AirflowRest:
         """The log of a task's current try, one line per message."""
         ref = view.ref
         path = f"/dags/{ref.dag_id}/dagRuns/{ref.run_id}/taskInstances/{ref.task_id}/logs/{view.try_number}"
-        answer = self._request("GET", path, query={"map_index": ref.map_index, "full_content": "true"})
-        return "\n".join(str(line.get("event", line)) for line in answer["content"])
+        response = self._request("GET", path, query={"map_index": ref.map_index, "full_content": "true"})
+        return "\n".join(str(line.get("event", line)) for line in response["content"])
 
     def _request(
         self,
@@ -200,12 +200,12 @@ class AirflowRest:
         if "Authorization" not in self._client.headers:
             token = self._client.get(f"{self.url}/auth/token").raise_for_status().json()["access_token"]
             self._client.headers["Authorization"] = f"Bearer {token}"
-        answer = self._client.request(method, path, json=body, params=query)
-        if allow_missing and answer.status_code == httpx.codes.NOT_FOUND:
+        response = self._client.request(method, path, json=body, params=query)
+        if allow_missing and response.status_code == httpx.codes.NOT_FOUND:
             return None
-        if answer.is_error:
-            raise RuntimeError(f"{method} {path} was answered with {answer.status_code}: {answer.text}")
-        return answer.json()
+        if response.is_error:
+            raise RuntimeError(f"{method} {path} returned {response.status_code}: {response.text}")
+        return response.json()
 
 
 def _view(found: dict[str, Any]) -> TaskView:

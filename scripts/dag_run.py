@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """A listener that tells what happens to tasks.
+    """A listener that reports what happens to tasks.
 
     Args:
-        events: takes the lines.
+        events: the stream for the lines.
     """
 
     def __init__(self, events: TextIO) -> None:
@@ -33,25 +33,25 @@ class Reporter:
 
     @hookimpl
     def on_task_instance_running(self, task_instance: RuntimeTaskInstance) -> None:
-        """Tell of a start, once: a task that resumes starts again."""
+        """Report the first start; a task that resumes starts again."""
         if task_instance.task_id not in self._started:
             self._started[task_instance.task_id] = time.monotonic()
             self._report_progress(task_instance, "running")
 
     @hookimpl
     def on_task_instance_success(self, task_instance: RuntimeTaskInstance) -> None:
-        """Tell of a success and its result."""
+        """Report a success and its result."""
         self._report_progress(
             task_instance, "success", result=task_instance.xcom_pull(map_indexes=task_instance.map_index)
         )
 
     @hookimpl
     def on_task_instance_failed(self, task_instance: RuntimeTaskInstance, error: object) -> None:
-        """Tell of a failed try and its error."""
+        """Report a failed try and its error."""
         self._report_progress(task_instance, "failed", error=f"{type(error).__name__}: {error}")
 
     def _report_progress(self, task_instance: RuntimeTaskInstance, state: str, **facts: Any) -> None:
-        # A task whose templates cannot be rendered fails without having started.
+        # A task whose templates cannot be rendered fails without a start.
         now = time.monotonic()
         seconds = now - self._started.get(task_instance.task_id, now)
         event = {"task": task_instance.task_id, "state": state, "seconds": seconds, **facts}
@@ -62,7 +62,7 @@ class Reporter:
 def main() -> int:
     """Run the DAG; the exit code is 0 if the run succeeded."""
     dag_id, conf = sys.argv[1:]
-    # What a task prints must not come between the lines.
+    # A task's own output must not get between the lines.
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     get_listener_manager().add_listener(Reporter(events))

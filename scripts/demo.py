@@ -40,21 +40,21 @@ STEPS = {
 
 @dataclass
 class DagRun:
-    """What a DAG run has told so far."""
+    """What a DAG run has reported so far."""
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By generation id: the results of tasks that know one, later ones over earlier ones."""
+    """Results of tasks by generation id; later ones replace earlier ones."""
     errors: list[str] = field(default_factory=list)
     succeeded: bool = False
 
 
 def main() -> int:
-    """Run the demo; the exit code is 0 if the video is there."""
+    """Run the demo; the exit code is 0 if the video exists."""
     console = Console()
     VIDEOS.mkdir(parents=True, exist_ok=True)
     LOG.write_bytes(b"")
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Also where a shell started this in the background, which makes it ignore Ctrl-C.
+        # Also if a shell started this in the background, which makes it ignore Ctrl-C.
         signal.signal(number, signal.default_int_handler)
     started = time.monotonic()
     try:
@@ -95,7 +95,7 @@ def _run(console: Console, sandbox: LocalSandbox) -> DagRun:
                     else:
                         _report_progress(console, event, run)
                     if run.errors:
-                        # Airflow would wait five minutes and try again; nothing here gets better by waiting.
+                        # Airflow would wait five minutes and try again, but waiting does not help here.
                         return run
             run.succeeded = process.wait() == 0
         finally:
@@ -143,7 +143,7 @@ def _seconds_taken(result: dict[str, Any]) -> float:
 
 
 def _time(text: str) -> dt.datetime:
-    """Read a time as the provider's results hold it."""
+    """Parse a time from the provider's results."""
     return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 

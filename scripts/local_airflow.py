@@ -1,4 +1,4 @@
-"""A real Airflow in a directory of its own: loopback only, nothing left behind.
+"""A real Airflow in a directory of its own, on loopback only, which leaves nothing behind.
 
 SQLite and LocalExecutor unless its settings say otherwise.
 """
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 Component = Literal["scheduler", "dag-processor", "api-server", "triggerer", "worker"]
 
 COMPONENT_NAME = "LOCAL_AIRFLOW_COMPONENT"
-"""The variable that tells each process of a component whose it is."""
+"""The variable that names the component of each process."""
 HOSTNAME_BY_COMPONENT = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "scripts.local_airflow.component_name"}
-"""Settings under which Airflow takes each component for a host of its own, named like its process."""
+"""Settings with which Airflow treats each component as a host of its own, named like its process."""
 
 MISSED_SOON = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
 }
-"""Settings under which a triggerer that went away is missed after 6 s instead of 30."""
+"""Settings with which Airflow notices a lost triggerer after 6 s instead of 30."""
 
 READY_SECONDS = 240.0
 """A slow machine with two cores starts everything in about 20 s."""
 
 
 class LocalAirflow:
-    """Airflow's components as child processes; a context manager that ends them all, whatever happens.
+    """Airflow's components as child processes; a context manager that always ends them all.
 
     Args:
-        home: AIRFLOW_HOME; made if it is missing. A second start with the same one reuses its database.
+        home: AIRFLOW_HOME; created if it does not exist. A second start with the same one reuses its database.
         dags: the DAGs folder.
         connections: by conn_id, in the JSON form of ``AIRFLOW_CONN_…``.
-        settings: further ``AIRFLOW__SECTION__KEY`` variables; they win.
+        settings: further ``AIRFLOW__SECTION__KEY`` variables, which take precedence.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class LocalAirflow:
 
     @property
     def url(self) -> str:
-        """Of the UI and the REST API."""
+        """The URL of the UI and the REST API."""
         return self.rest.url
 
     def migrate(self) -> None:
-        """Make the database, unless this home has one of this Airflow.
+        """Create the database, unless this home has one of this Airflow version.
 
         Raises:
             RuntimeError: Airflow refused; the message has the end of its log.
@@ -123,7 +123,7 @@ class LocalAirflow:
         return process
 
     def start_all(self, *further: Component) -> None:
-        """Start one of each component but workers, and ``further``; wait until Airflow reports them as healthy.
+        """Start one of each component except workers, and ``further``; wait until Airflow reports them as healthy.
 
         Raises:
             RuntimeError: one of them ended; the message has the end of its log.
@@ -164,10 +164,10 @@ class LocalAirflow:
         )
 
     def kill_task(self, ref: TaskRef, number: signal.Signals = signal.SIGKILL) -> None:
-        """Signal the process that runs the task's code; Airflow's supervisor of it lives on and reports a death.
+        """Signal the process that runs the task's code; its supervisor keeps running and reports the failure.
 
         Raises:
-            AssertionError: the task does not run.
+            AssertionError: the task is not running.
         """
         view = self.rest.task(ref)
         if view.state != "running" or view.pid is None:
@@ -180,11 +180,11 @@ class LocalAirflow:
             process.expect_running()
 
     def running(self, component: Component) -> list[ManagedProcess]:
-        """Its processes, oldest first."""
+        """The component's processes, oldest first."""
         return [process for process in self._processes if process.name.startswith(component)]
 
     def kill(self, name: str) -> None:
-        """SIGKILL a component and all that it runs, as a machine that goes away.
+        """SIGKILL a component and all that it runs, like a machine that fails.
 
         Args:
             name: of its process, such as ``triggerer-4``.
@@ -204,18 +204,18 @@ class LocalAirflow:
     def __exit__(self, *_: object) -> None:
         self.rest.close()
         for process in self._processes:
-            process.ask_to_stop()
+            process.terminate()
         for process in self._processes:
             process.stop()
 
 
 def component_name() -> str:
-    """Whose process this is: Airflow calls it under `HOSTNAME_BY_COMPONENT`."""
+    """The component of this process: Airflow calls this function with `HOSTNAME_BY_COMPONENT`."""
     return os.environ.get(COMPONENT_NAME, socket.gethostname())
 
 
 def free_port() -> int:
-    """Find a loopback port that nobody uses now."""
+    """Find a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -226,7 +226,7 @@ def _command(*arguments: str) -> tuple[str, ...]:
 
 
 def _secret(home: Path) -> str:
-    """Give every component the same key, and a later start the one that can read what this one stored."""
+    """Give every component the same key, also after a restart, so that it can read what was stored."""
     file = home / "secret"
     if not file.exists():
         file.touch(mode=0o600)

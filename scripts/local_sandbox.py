@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 API_KEY = "sandbox-key"
-"""The key that the sandbox knows unless it is told another one."""
+"""The sandbox's key by default."""
 
 _READY = re.compile(r"ready on (http://\S+)")
 
 
 @dataclass(frozen=True)
 class LocalSandbox:
-    """A running sandbox: its address, and its books over HTTP."""
+    """A running sandbox: its address, and its account over HTTP."""
 
     url: str
     api_key: str = field(default=API_KEY, repr=False)
@@ -54,17 +54,17 @@ class LocalSandbox:
         self._json("DELETE", "/sandbox/faults")
 
     def advance(self, seconds: float) -> None:
-        """Move its clock ahead: what would be made by then is made."""
+        """Move its clock ahead: whatever is due by then happens."""
         self._json("POST", "/sandbox/clock", {"advance": seconds})
 
     def requests(self, call: str | None = None) -> list[dict[str, Any]]:
-        """Requests so far, oldest first; of one call or of all."""
+        """Requests so far, oldest first, for one call or for all."""
         return list(self._json("GET", "/sandbox/requests" + (f"?call={call}" if call else "")))
 
     def _json(self, method: str, path: str, body: object = None) -> Any:
-        answer = httpx.request(method, self.url + path, json=body, timeout=10)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        response = httpx.request(method, self.url + path, json=body, timeout=10)
+        response.raise_for_status()
+        return response.json() if response.content else None
 
 
 @contextmanager
@@ -72,9 +72,9 @@ def local_sandbox(log: Path, *options: str, api_key: str = API_KEY) -> Iterator[
     """Run a sandbox on a free loopback port while the block runs.
 
     Args:
-        log: file that takes what it writes.
+        log: the file for its output.
         options: of its command line, for example ``--completion-seconds 15``.
-        api_key: the only key that it lets in.
+        api_key: the only key that it accepts.
 
     Raises:
         RuntimeError: it did not start; the message has the end of its log.

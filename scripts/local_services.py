@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis as processes of their own: loopback only, free ports, empty at the start, gone at the end."""
+"""PostgreSQL and Redis as temporary processes: on loopback and free ports, without data at the start."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ READY_SECONDS = 60.0
 
 @contextmanager
 def local_postgres(log: Path) -> Iterator[str]:
-    """Run a PostgreSQL server while the block runs; whoever is on this machine may connect.
+    """Run a PostgreSQL server while the block runs; every user of this machine may connect.
 
     Args:
-        log: file that takes what it writes.
+        log: the file for its output.
 
     Yields:
-        The address of its database as SQLAlchemy takes it.
+        The URL of its database for SQLAlchemy.
 
     Raises:
         RuntimeError: it did not start; the message has the end of its log.
     """
-    # PostgreSQL refuses to run as root; Debian's package brings a user for it.
+    # PostgreSQL refuses to run as root; Debian's package creates a user for it.
     user = "postgres" if os.geteuid() == 0 else None
     port = str(free_port())
     with _folder_of(user) as folder:
@@ -54,10 +54,10 @@ def local_redis(log: Path) -> Iterator[str]:
     """Run a Redis server, which keeps nothing on disk, while the block runs.
 
     Args:
-        log: file that takes what it writes.
+        log: the file for its output.
 
     Yields:
-        The address of its first database.
+        The URL of its first database.
 
     Raises:
         RuntimeError: it did not start; the message has the end of its log.

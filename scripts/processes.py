@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent's interest in them."""
+"""Child processes that always end with their context."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 STOP_SECONDS = 10.0
-"""A process that was asked to stop has this long before it is killed."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 def wait_until(probe: Callable[[], Found | None], what: str, *, seconds: float, pause: float = 0.2) -> Found:
-    """Call ``probe`` until it gives something true, and return that.
+    """Call ``probe`` until it returns something true, and return that.
 
     Args:
-        probe: asked every ``pause`` seconds.
+        probe: called every ``pause`` seconds.
         what: what is waited for, for the error.
         seconds: the limit.
         pause: seconds between two calls.
@@ -48,9 +48,9 @@ class ManagedProcess:
         name: for messages.
         command: what to run.
         environment: its whole environment.
-        log: file that takes stdout and stderr; its directory exists.
-        stdout: takes stdout instead of the file, for example ``subprocess.PIPE``.
-        user: whom it runs as, with the group of that name, if root starts it for somebody else.
+        log: the file for stdout and stderr, in an existing directory.
+        stdout: the target of stdout instead of the file, for example ``subprocess.PIPE``.
+        user: the user that it runs as, with the group of that name, if root starts it.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ManagedProcess:
     ) -> None:
         self.name = name
         self.log = log
-        self._asked_to_stop = False
+        self._is_terminated = False
         self._descendants: set[psutil.Process] = set()
         with log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603  # the callers in this package write the command
@@ -87,7 +87,7 @@ class ManagedProcess:
 
     @property
     def output(self) -> IO[bytes]:
-        """Its stdout, if that was asked for as a pipe."""
+        """Its stdout, if that is a pipe."""
         if self._popen.stdout is None:
             raise ValueError(f"The output of {self.name} goes to {self.log}")
         return self._popen.stdout
@@ -108,7 +108,7 @@ class ManagedProcess:
             os.killpg(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL it and all that it started, as a machine that goes away: none of them sees another one die."""
+        """SIGKILL it and all that it started, like a machine that fails: none of them sees another one end."""
         self.freeze()
         self._note_descendants()
         for process in self._descendants:
@@ -118,7 +118,7 @@ class ManagedProcess:
         self._popen.wait()
 
     def freeze(self) -> None:
-        """SIGSTOP, as a machine that hangs."""
+        """SIGSTOP, like a machine that hangs."""
         self.signal_group(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -129,17 +129,17 @@ class ManagedProcess:
         """Wait for its end and return its exit code."""
         return self._popen.wait()
 
-    def ask_to_stop(self) -> None:
-        """SIGTERM, once and without waiting: to Airflow a second one means haste."""
+    def terminate(self) -> None:
+        """Send SIGTERM once, without waiting: a second one makes Airflow hurry."""
         self.thaw()
-        if self.running and not self._asked_to_stop:
+        if self.running and not self._is_terminated:
             self._note_descendants()
             self._popen.terminate()
-            self._asked_to_stop = True
+            self._is_terminated = True
 
     def stop(self) -> None:
-        """Ask it to stop; kill it and its children after `STOP_SECONDS`."""
-        self.ask_to_stop()
+        """Terminate it; kill it and its children after `STOP_SECONDS`."""
+        self.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(STOP_SECONDS)
         self.kill()
@@ -147,7 +147,7 @@ class ManagedProcess:
             self._popen.stdout.close()
 
     def _note_descendants(self) -> None:
-        """By their parents: tasks have process groups of their own, and titles where their environment was."""
+        """Find descendants by parent: tasks have their own process groups, and hide their environment."""
         with suppress(psutil.Error):
             self._descendants.update(psutil.Process(self.pid).children(recursive=True))
 

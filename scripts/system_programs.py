@@ -1,4 +1,4 @@
-"""Programs that come from the system's packages; ``make system-packages`` installs them."""
+"""Programs from the system's packages; ``make system-packages`` installs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def system_program(name: str) -> Path:
     """Find a program on the PATH or among those of the newest PostgreSQL.
 
     Raises:
-        FileNotFoundError: it is nowhere; the message says how to install it.
+        FileNotFoundError: it is not installed; the message says how to install it.
     """
     versions = sorted(POSTGRESQL.glob("*/bin"), key=lambda folder: float(folder.parent.name), reverse=True)
     for path in (None, *map(str, versions)):
@@ -24,7 +24,7 @@ def system_program(name: str) -> Path:
 
 
 def main() -> int:
-    """Look for the programs that the command line names; the exit code is 0 if all of them are there."""
+    """Look for the programs that the command line names; the exit code is 0 if all are installed."""
     missing = 0
     for name in sys.argv[1:]:
         try:

@@ -17,11 +17,11 @@ HOME = ROOT / ".ui"
 
 
 def main() -> int:
-    """Serve until SIGINT or SIGTERM; the exit code is 0 unless a component ended by itself."""
+    """Serve until SIGINT or SIGTERM; the exit code is 0 unless a component stopped by itself."""
     console = Console()
     HOME.mkdir(exist_ok=True)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Also where a shell started this in the background, which makes it ignore Ctrl-C.
+        # Also if a shell started this in the background, which makes it ignore Ctrl-C.
         signal.signal(number, signal.default_int_handler)
     try:
         with local_sandbox(HOME / "sandbox.log") as sandbox:
