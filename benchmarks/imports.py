@@ -39,11 +39,11 @@ class Imported:
 
     way: str
     milliseconds: float
-    """Of CPU, since others may use the machine too."""
+    """CPU time, since other processes may use the machine."""
     collecting: float
-    """Of these, in the garbage collector: one pass over all that Airflow has made, begun by whoever comes next."""
+    """The part of these in the garbage collector, which traverses all of Airflow's objects."""
     own: float
-    """The others."""
+    """The rest."""
 
 
 def imported(module: str) -> Imported:
@@ -54,7 +54,7 @@ def imported(module: str) -> Imported:
 
 
 def costs(module: str, *, least: float = 0.5) -> Iterator[tuple[float, str]]:
-    """Own milliseconds of each module that ``module`` brings in beyond the base, the dearest first."""
+    """Own milliseconds of each module that ``module`` imports beyond the base, the slowest first."""
     lines = _python(
         "-X", "importtime", "-c", f"{BASE}; import sys; print('\\n', file=sys.stderr); import {module}"
     ).stderr
@@ -64,7 +64,7 @@ def costs(module: str, *, least: float = 0.5) -> Iterator[tuple[float, str]]:
 
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python with the compiled modules that a DAG processor has too, whatever this shell says of writing them."""
+    """Runs Python with compiled modules, as a DAG processor does, whatever the environment says about writing them."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.run(  # noqa: S603
         [sys.executable, *arguments], check=True, capture_output=True, text=True, env=environment

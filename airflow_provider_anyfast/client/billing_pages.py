@@ -1,4 +1,4 @@
-"""Requests the billing pages of a key: only as often as the gateway allows, and never again where it has none.
+"""Requests the billing pages of a key: only as often as the gateway allows, and never again if it has none.
 
 AnyFast may not serve these pages. Any other response in place of a page switches it off for this key in this process,
 with one line in the log. The task then continues without the page.
@@ -77,7 +77,7 @@ def read_page(client: AnyFastClient, call: Call[ResultT]) -> ResultT | None:
 
 
 def usage_of(client: AnyFastClient) -> KeyUsage | None:
-    """The balance of the client's key; None where it cannot be read. Not billed."""
+    """The balance of the client's key; None if it cannot be read. Not billed."""
     return read_page(client, endpoints.key_usage())
 
 

@@ -44,7 +44,7 @@ def asset_failure(asset: Asset) -> AssetFailedError:
 
 
 def _reason(code: str, message: str) -> str:
-    """AnyFast's own words, in English too where they are Chinese."""
+    """AnyFast's own words, with a translation if they are Chinese."""
     reason = redact(f"[{code}] {message}" if code else message).strip().rstrip(".")
     return with_english(reason) or "AnyFast gave no reason"
 

@@ -33,9 +33,9 @@ class Settings:
             large body gets more time, by its size.
         submit_timeout: the same for the response to a submission, which the gateway delays until the model has
             accepted it.
-        max_retries: further tries of one call, where it may be sent again.
+        max_retries: further tries of a call that may be sent again.
         verify: True, False, or the path of a CA file.
-        proxy: URL of an HTTP proxy; never part of ``repr``, since it may hold a password.
+        proxy: URL of an HTTP proxy; never part of ``repr``, since it may contain a password.
         price_per_million_tokens: in any currency; converts tokens to money in results and logs.
     """
 

@@ -69,7 +69,7 @@ def read_media(path: Path, expected_type: str | None = None, *, shown: str | Non
 
     Args:
         path: a local file.
-        expected_type: ``Image``, ``Video`` or ``Audio`` as the user said, or None.
+        expected_type: ``Image``, ``Video`` or ``Audio`` as the user gave it, or None.
         shown: the file's name in messages; None means ``file=`` and its path.
 
     Raises:

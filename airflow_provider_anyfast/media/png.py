@@ -65,7 +65,7 @@ def _critical_chunks(file: IO[bytes]) -> Iterator[_Chunk]:
 
 
 def _has_all_pixels(file: IO[bytes]) -> bool:
-    """Whether a PNG without its end mark has all of its pixels. Their compressed stream has an end mark of its own."""
+    """Whether a PNG without its end mark has all of its pixels. Their compressed stream has its own end mark."""
     pixels = zlib.decompressobj()
     for kind, content in _critical_chunks(file):
         rest = content if kind == b"IDAT" else b""

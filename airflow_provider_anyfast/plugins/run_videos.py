@@ -79,7 +79,7 @@ class RunVideos:
         batches: the progress of each batch.
         reviews: the reviews of videos.
         problems: messages about what could not be read.
-        documents: the paths of reports, of the tables beside them, and of manifests.
+        documents: the paths of reports, of their tables, and of manifests.
     """
 
     videos: Sequence[Video]

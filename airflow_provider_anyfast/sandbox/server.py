@@ -55,7 +55,7 @@ def serve_in_thread(
     clock: Callable[[], float] = time.time,
     cache_dir: Path | None = None,
 ) -> Iterator[ServedSandbox]:
-    """Serve a sandbox in a thread, for as long as the block lasts.
+    """Serve a sandbox in a thread while the block runs.
 
     Args:
         settings: the choices; the defaults if not given.

@@ -58,7 +58,7 @@ def saved_fields(saved: SavedVideo | None, requested: Mapping[str, Any] | None) 
 
     Args:
         saved: the files, if there are any.
-        requested: the parameters of the request, where they are known.
+        requested: the parameters of the request, if they are known.
     """
     facts = saved.facts if saved else None
     return {

@@ -112,7 +112,7 @@ def test_a_file_that_anyfast_does_not_accept_is_refused_before_it_is_billed(put:
         (audio("flac", "flac"), "audio/flac"),
         (audio("adts", "aac"), "audio/aac"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",  # some files hold random numbers
+    ids=lambda value: value if isinstance(value, str) else "",  # some files contain random numbers
 )
 def test_a_format_that_anyfast_does_not_accept_is_named(put: Any, content: bytes, name: str) -> None:
     with pytest.raises(InvalidRequestError, match=rf"contains {re.escape(name)}, but AnyFast accepts .* as "):

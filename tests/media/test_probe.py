@@ -138,7 +138,7 @@ def test_a_video_with_an_unknown_codec_is_accepted_and_logged(put: Any, caplog: 
 
 def test_a_video_whose_pictures_have_no_size_is_refused(put: Any) -> None:
     content = bytearray(video(codec="mjpeg", pixels="yuvj420p", options=MOOV_FIRST))
-    at = content.index(b"stsd") + 44  # where the sample's description has the width
+    at = content.index(b"stsd") + 44  # the width in the sample description
     assert content[at : at + 4] == b"".join(side.to_bytes(2, "big") for side in SMALLEST)
     content[at : at + 4] = bytes(4)
     pictures = content.index(b"mdat") + 4
@@ -282,7 +282,7 @@ def test_nothing_is_logged_about_a_fully_checked_file(
 def test_memory_does_not_depend_on_the_size_of_a_video(put: Any) -> None:
     content = video(options=MOOV_FIRST)
     path = put(content)
-    with path.open("r+b") as file:  # a hole of 150 MB, which costs no disk, behind the pictures
+    with path.open("r+b") as file:  # a sparse gap of 150 MB after the pictures
         at = content.index(b"mdat") - 4
         file.seek(at)
         file.write((len(content) - at + 150 * 1024**2).to_bytes(4, "big"))

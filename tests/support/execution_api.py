@@ -60,7 +60,7 @@ class ExecutionApi:
 
     def __call__(self, request: sdk_http.Request) -> sdk_http.Response:
         """Handle one call. An unknown one is an `AssertionError`, so that no response is guessed."""
-        # Keys may hold an escaped slash, so the path is split before it is unescaped.
+        # Keys may contain an escaped slash, so the path is split before it is unescaped.
         path = request.url.raw_path.decode().partition("?")[0]
         for pattern, name, handle in ROUTES:
             if match := pattern.fullmatch(f"{request.method} {path}"):

@@ -1,1 +1,1 @@
-"""Files: what an upload is, the videos that are made, and the links that lead to both."""
+"""Files: the type of an upload, the rendered videos, and the links to both."""
