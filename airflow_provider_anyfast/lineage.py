@@ -43,7 +43,7 @@ def emit_asset_events(context: Mapping[str, Any], outlets: Iterable[Any], uri: s
 
 def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
     """A request's references as URIs: assets with their AnyFast host, links without secrets, and files."""
-    from airflow_provider_anyfast.client.endpoints import bare_asset_id  # noqa: PLC0415 - not while a DAG is parsed
+    from airflow_provider_anyfast.client.asset_ids import bare_asset_id  # noqa: PLC0415 - not while a DAG is parsed
     from airflow_provider_anyfast.client.errors import AnyFastError  # noqa: PLC0415 - likewise
     from airflow_provider_anyfast.files.storage import stored_file  # noqa: PLC0415 - likewise
 

@@ -14,13 +14,12 @@ from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, GenerationFailedError
-from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from airflow_provider_anyfast.client.responses import Generation
+    from airflow_provider_anyfast.client.responses import Generation, Usage
 
 
 def count_obtained(*, reattached: bool) -> None:
@@ -44,6 +43,8 @@ def count_stored_success(context: Mapping[str, Any]) -> None:
     ti = context["ti"]
     result = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index)
     if isinstance(result, dict) and result.get("finished_at"):
+        from airflow_provider_anyfast.client.responses import Usage  # noqa: PLC0415 - not while a DAG is parsed
+
         usage = Usage.model_validate(result.get("usage") or {})
         _count(usage, clock.from_iso(result.get("submitted_at")), clock.from_iso(result["finished_at"]))
 

@@ -226,7 +226,7 @@ def _anyfast(client: StubClient) -> Iterator[None]:
 
 @contextmanager
 def _counting(counted: _Counted) -> Iterator[None]:
-    from airflow_provider_anyfast.files.storage import StoredFile  # noqa: PLC0415 - once its home is known
+    from airflow_provider_anyfast.files.stored_file import StoredFile  # noqa: PLC0415 - once its home is known
 
     write = StoredFile.write_text
 

@@ -8,21 +8,18 @@ import pytest
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.parameters import (
+from airflow_provider_anyfast.parameters import Parameters, Problem, check_literals, read
+from airflow_provider_anyfast.values import (
     Flag,
     Id,
     Ids,
     OptionalSeconds,
     OptionalText,
     OptionalWhole,
-    Parameters,
-    Problem,
     Seconds,
     Share,
     Texts,
     Whole,
-    check_literals,
-    read,
 )
 
 if TYPE_CHECKING:

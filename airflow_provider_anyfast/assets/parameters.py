@@ -18,7 +18,8 @@ from airflow_provider_anyfast.assets.source import (
     file_source,
     url_source,
 )
-from airflow_provider_anyfast.parameters import (
+from airflow_provider_anyfast.parameters import Problem, TaskParameters
+from airflow_provider_anyfast.values import (
     FilePath,
     Flag,
     GivenIds,
@@ -28,10 +29,8 @@ from airflow_provider_anyfast.parameters import (
     OptionalId,
     OptionalSeconds,
     OptionalText,
-    Problem,
     Seconds,
     Switch,
-    TaskParameters,
     decode,
 )
 

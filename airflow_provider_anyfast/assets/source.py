@@ -26,7 +26,7 @@ from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.media.file import ASSET_TYPES, MediaFile, read_media
 from airflow_provider_anyfast.media.limits import RULES, Measure
-from airflow_provider_anyfast.parameters import FilledText, is_blank
+from airflow_provider_anyfast.values import FilledText, is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

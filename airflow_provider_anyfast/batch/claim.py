@@ -9,7 +9,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_anyfast.files.storage import StoredFile
+    from airflow_provider_anyfast.files.stored_file import StoredFile
 
 CLAIM_KEY = "manifest"
 """Of the XCom that tells the other batches of a run, and the page that shows the run, where this one writes."""

@@ -20,7 +20,7 @@ def is_over(runner: BatchRunner) -> bool:
 
 def saturated_since(runner: BatchRunner, last: BatchCheckpoint) -> float | None:
     """Unix seconds since when AnyFast accepts no submission, although nothing is rendering; None where it does."""
-    is_saturated = runner.intake.state is BatchState.SATURATED and not runner.active
+    is_saturated = runner.lifecycle.state is BatchState.SATURATED and not runner.active
     return (last.saturated_since or clock.now()) if is_saturated else None
 
 
@@ -35,7 +35,7 @@ def raise_early_end(runner: BatchRunner, reason: str, saturated_since: float | N
     Raises:
         AnyFastError: it has ended before its rows, and what is paid for is saved as far as that is possible.
     """
-    state, error = runner.intake.state, runner.intake.error
+    state, error = runner.lifecycle.state, runner.lifecycle.error
     if state is BatchState.ABORTED:
         raise (error or WaitInterruptedError("This task was stopped.")).with_context(how_far(runner))
     if runner.ends_by_failure:

@@ -8,25 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from airflow_provider_anyfast.ledger.purchase import OnLostSubmission
-from airflow_provider_anyfast.parameters import (
+from airflow_provider_anyfast.parameters import Parameters, Problem, TaskParameters, literal_problems
+from airflow_provider_anyfast.seedance.request import VideoRequest
+from airflow_provider_anyfast.values import (
     FilePath,
     Id,
     InFlight,
+    OnLostSubmission,
     OptionalFilePath,
     OptionalSeconds,
     OptionalText,
     OptionalWhole,
-    Parameters,
-    Problem,
     Seconds,
     Share,
     Switch,
-    TaskParameters,
     Texts,
-    literal_problems,
 )
-from airflow_provider_anyfast.seedance.request import VideoRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,7 +27,7 @@ class BatchState(IntEnum):
     """No row is taken up any more."""
 
 
-class Intake:
+class BatchLifecycle:
     """The state of a batch, which only moves on. Saturation alone passes, at the start of the next segment.
 
     Args:
@@ -57,6 +57,10 @@ class Intake:
         """
         self._reached.append((state, error))
 
+    def abort(self) -> None:
+        """Takes up no more rows."""
+        self.advance(BatchState.ABORTED)
+
     def forget_saturation(self) -> None:
         """Lets the next segment find out whether AnyFast accepts submissions again."""
         for reached in [reached for reached in self._reached if reached[0] is BatchState.SATURATED]:
@@ -70,7 +74,7 @@ class RowQueue:
     in flight, so ``postpone`` and ``put_back`` only append, which is atomic: its ``release`` wakes up who waits.
 
     Args:
-        intake: the state of the batch.
+        lifecycle: the state of the batch.
         recorded: rows that have a record, of an earlier segment or attempt.
         new: rows that are still to be submitted.
         active: videos that are rendering and not in this queue.
@@ -79,14 +83,14 @@ class RowQueue:
 
     def __init__(
         self,
-        intake: Intake,
+        lifecycle: BatchLifecycle,
         *,
         recorded: Iterable[BatchRow],
         new: Iterable[BatchRow],
         active: int = 0,
         max_active: int | None = None,
     ) -> None:
-        self._intake = intake
+        self._lifecycle = lifecycle
         self._recorded = deque(recorded)
         self._new = deque(new)
         self._active = active
@@ -100,8 +104,8 @@ class RowQueue:
     def take(self) -> BatchRow | None:
         """The next row; None when this segment has nothing more to do. Waits while a row in flight may make room."""
         with self._changed:
-            while self._intake.state < BatchState.ABORTED:
-                rows = self._recorded or (self._new if self._intake.state is BatchState.OPEN else None)
+            while self._lifecycle.state < BatchState.ABORTED:
+                rows = self._recorded or (self._new if self._lifecycle.state is BatchState.OPEN else None)
                 if rows and (rows is self._recorded or not self._is_full):
                     return self._taken(rows.popleft())
                 # No row in flight can be postponed any more, so that one look serves all that are.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from airflow_provider_anyfast.batch.manifest import Manifest, ManifestEntry
-    from airflow_provider_anyfast.files.storage import StoredFile
+    from airflow_provider_anyfast.files.stored_file import StoredFile
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from airflow_provider_anyfast.batch.manifest import SKIPPED, SUCCEEDED, from_tex
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
-from airflow_provider_anyfast.parameters import decode
 from airflow_provider_anyfast.seedance.request import LEFT_OUT
+from airflow_provider_anyfast.values import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

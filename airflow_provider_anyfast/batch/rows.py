@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.batch.table import MAX_FILE, checked_rows, decode_text, listed, parse_rows
+from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.files.video_output import PLACEHOLDER, VideoOutput
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.seedance.request import VideoRequest
@@ -66,49 +65,6 @@ class BatchRow:
     @property
     def _former_fingerprint(self) -> str:
         return fingerprint_of(self.request.body(), self.formerly_billed_to)
-
-
-def is_file(rows: Any) -> bool:
-    """Whether ``rows`` names a file. A text that begins like a list is what a template makes of a task's output."""
-    return isinstance(rows, str) and not rows.lstrip().startswith(("[", "{"))
-
-
-def read_table(rows: str) -> bytes:
-    """The content of a file of rows, local or in object storage.
-
-    Raises:
-        InvalidRequestError: it does not exist, or is too large.
-        StorageError: the storage does not answer.
-    """
-    file = stored_file(rows, "rows")
-    size = file.size()
-    if size is None:
-        raise InvalidRequestError(f"rows={rows!r} does not exist.")
-    if size > MAX_FILE:
-        raise InvalidRequestError(f"rows={rows!r} has {size:,} bytes, but a batch reads at most {MAX_FILE:,} at most.")
-    with file.open() as opened:
-        return opened.read()
-
-
-def read_rows(rows: Any, table: bytes | None = None) -> list[Row]:
-    """Rows as they are, or from a CSV, JSON or JSON Lines file.
-
-    Args:
-        rows: a list, a text that holds one, or the path of a file.
-        table: the content of the file, where it is read already.
-
-    Raises:
-        InvalidRequestError: there are none, or they cannot be read.
-        StorageError: the storage does not answer.
-    """
-    if is_file(rows):
-        content = read_table(rows) if table is None else table
-        found = parse_rows(decode_text(content, rows), stored_file(rows, "rows").name)
-    else:
-        found = checked_rows(rows)
-    if not found:
-        raise InvalidRequestError("rows is empty, or none of its rows contains a value.")
-    return found
 
 
 def prepare(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_provider_anyfast.batch.options import BatchOptions
-    from airflow_provider_anyfast.batch.queue import Intake
+    from airflow_provider_anyfast.batch.queue import BatchLifecycle
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.batch.segment import Segment
     from airflow_provider_anyfast.client.responses import Generation
@@ -78,7 +78,7 @@ class BatchRunner:
         options: of the batch.
         segment: what it begins with.
         client: asks AnyFast.
-        intake: the state of the batch, which a signal handler may move on.
+        lifecycle: the state of the batch, which a signal handler may move on.
         events: reports.
 
     Attributes:
@@ -88,13 +88,18 @@ class BatchRunner:
     """
 
     def __init__(
-        self, options: BatchOptions, segment: Segment, client: AnyFastClient, intake: Intake, events: BatchEvents
+        self,
+        options: BatchOptions,
+        segment: Segment,
+        client: AnyFastClient,
+        lifecycle: BatchLifecycle,
+        events: BatchEvents,
     ) -> None:
         self.options = options
         self.total = segment.total
         self.left_out = segment.left_out
         self.manifest = segment.manifest
-        self.intake = intake
+        self.lifecycle = lifecycle
         self.active = dict(segment.active)
         self.doubted = set(segment.doubted)
         self.progressed = 0
@@ -118,12 +123,12 @@ class BatchRunner:
         self._began_at = clock.now()
         self._crashes: list[BaseException] = []
         self._lookup = Lookup(
-            client, others=self._known_ids, is_stopped=lambda: self.intake.state is BatchState.ABORTED
+            client, others=self._known_ids, is_stopped=lambda: self.lifecycle.state is BatchState.ABORTED
         )
         if segment.closed_by or self.ends_by_failure:
-            intake.advance(BatchState.CLOSED, segment.closed_by)
+            lifecycle.advance(BatchState.CLOSED, segment.closed_by)
         self._queue = RowQueue(
-            intake,
+            lifecycle,
             recorded=segment.recorded,
             new=segment.new,
             active=len(segment.active),
@@ -141,7 +146,7 @@ class BatchRunner:
                 thread.start()
             self._serve_ledger_writes(threads)
         except BaseException:
-            self.intake.advance(BatchState.ABORTED)
+            self.lifecycle.advance(BatchState.ABORTED)
             self._drain(threads)
             raise
         finally:
@@ -201,7 +206,7 @@ class BatchRunner:
         If it knows none at all, the key may be another account's, or a gateway fails: no row ends by that.
         """
         if self._unknown and not (self._answered or self.active or self.manifest.tally.ended_now):
-            self.intake.advance(BatchState.CLOSED, self._unknown[0][1])
+            self.lifecycle.advance(BatchState.CLOSED, self._unknown[0][1])
             return
         for row, error in self._unknown:
             record = record_of(self._ledger.get(row.key))
@@ -242,7 +247,7 @@ class BatchRunner:
     def has_room(self) -> bool:
         """Whether rows wait that could be submitted now."""
         limit = self.options.given.max_active
-        is_open = self.intake.state is BatchState.OPEN and (limit is None or len(self.active) < limit)
+        is_open = self.lifecycle.state is BatchState.OPEN and (limit is None or len(self.active) < limit)
         return is_open and self.progress()["waiting"] > 0
 
     def seconds_left(self) -> float | None:
@@ -250,7 +255,7 @@ class BatchRunner:
         tally, now = self.manifest.tally, clock.now()
         forecast = Forecast(
             rendering=[paid.submitted_at for paid in list(self.active.values())],
-            waiting=self.progress()["waiting"] if self.intake.state < BatchState.CLOSED else 0,
+            waiting=self.progress()["waiting"] if self.lifecycle.state < BatchState.CLOSED else 0,
             max_active=self.options.given.max_active,
             mean=tally.render_seconds / tally.rendered if tally.rendered else 0.0,
             slowest=tally.slowest,
@@ -273,7 +278,7 @@ class BatchRunner:
             located=[(number, page) for number, page in located.items() if number not in self.manifest],
             manifest=self.manifest.digest,
             tally=self.manifest.tally,
-            closed_by=self.intake.error if self.intake.state is BatchState.CLOSED else None,
+            closed_by=self.lifecycle.error if self.lifecycle.state is BatchState.CLOSED else None,
         )
 
     def deadline_of(self, paid: PaidGeneration) -> float:
@@ -300,7 +305,7 @@ class BatchRunner:
                     self._queue.release(row, is_active=row.number in self.active)
         except BaseException as error:  # noqa: BLE001 - raised again in the task's own thread
             self._crashes.append(error)
-            self.intake.advance(BatchState.ABORTED)
+            self.lifecycle.advance(BatchState.ABORTED)
 
     def _process(self, row: BatchRow) -> None:
         ledger = Ledger(
@@ -361,7 +366,7 @@ class BatchRunner:
             yield
 
     def _refuse_if_closed(self) -> None:
-        if self.intake.state >= BatchState.CLOSED:
+        if self.lifecycle.state >= BatchState.CLOSED:
             raise _NeedsSubmissionError("Submissions have stopped, so this one was not sent.")
 
     def _look(self, row: BatchRow, lost: LostSubmission) -> Verdict:
@@ -422,7 +427,7 @@ class BatchRunner:
         is_recorded = row.number in self._recorded
         if isinstance(error, RateLimitError) and not is_recorded:
             log.warning("%s: %s Submissions resume later.", row.label, error.what)
-            self.intake.advance(BatchState.SATURATED, error)
+            self.lifecycle.advance(BatchState.SATURATED, error)
         elif isinstance(error, GenerationNotFoundError) and is_recorded:
             self._unknown.append((row, error))
             self._count_failure(error)
@@ -436,16 +441,16 @@ class BatchRunner:
             else:
                 self._consecutive_failures = 0
         else:
-            if self.intake.state < BatchState.CLOSED:
+            if self.lifecycle.state < BatchState.CLOSED:
                 log.warning("No more submissions because of %s: %s", row.label, error)
-            self.intake.advance(BatchState.CLOSED, error)
+            self.lifecycle.advance(BatchState.CLOSED, error)
             if is_recorded:
                 self._count_failure(error)
 
     def _count_failure(self, error: AnyFastError) -> None:
         self._consecutive_failures += 1
         if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
-            self.intake.advance(BatchState.ABORTED, error)
+            self.lifecycle.advance(BatchState.ABORTED, error)
 
     def _entry(self, row: BatchRow) -> ManifestEntry:
         return new_entry(row, self.options.identity, self.options.attempt)
@@ -454,7 +459,7 @@ class BatchRunner:
         log.warning("%s failed: %s", row.label, error)
         self._end(row, failure_entry(self._entry(row), error, generation_id))
         if self.ends_by_failure:
-            self.intake.advance(BatchState.CLOSED)
+            self.lifecycle.advance(BatchState.CLOSED)
         self._events.failed(error)
 
     def _end(self, row: BatchRow, entry: ManifestEntry) -> None:

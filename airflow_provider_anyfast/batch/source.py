@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.batch.rows import BatchRow, is_file, prepare, read_rows, read_table
+from airflow_provider_anyfast.batch.rows import BatchRow, prepare
 from airflow_provider_anyfast.batch.table import check_required
+from airflow_provider_anyfast.batch.table_file import is_file, read_rows, read_table
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.checkpoint import RowIndex
     from airflow_provider_anyfast.batch.options import DuplicateRows
     from airflow_provider_anyfast.batch.table import Row
-    from airflow_provider_anyfast.files.storage import StoredFile
+    from airflow_provider_anyfast.files.stored_file import StoredFile
 
 log = logging.getLogger(__name__)
 

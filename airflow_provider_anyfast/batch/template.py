@@ -9,8 +9,8 @@ from jinja2 import StrictUndefined, TemplateError, Undefined, UndefinedError
 
 from airflow_provider_anyfast.batch.table import Row, has_value
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.parameters import is_blank, may_be_none
 from airflow_provider_anyfast.seedance.request import REFERENCES
+from airflow_provider_anyfast.values import is_blank, may_be_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

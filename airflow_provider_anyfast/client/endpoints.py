@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_anyfast.client import responses
+from airflow_provider_anyfast.client.asset_ids import bare_asset_id
 from airflow_provider_anyfast.client.errors import InvalidRequestError, UnexpectedAnswerError
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.responses import Asset, AssetGroup, Generation, Page
@@ -197,12 +198,6 @@ def list_prices() -> Call[tuple[ModelPrice, ...]]:
     from airflow_provider_anyfast.client import billing  # noqa: PLC0415 - not while a DAG is parsed
 
     return Call("read the prices", "GET", "/api/pricing", billing.parse_prices, limited_apart=True)
-
-
-def bare_asset_id(reference: str) -> str:
-    """``asset-…`` from any spelling of a reference to an asset, such as ``Asset://asset-…``."""
-    reference = reference.strip()
-    return reference[len("asset://") :] if reference.lower().startswith("asset://") else reference
 
 
 def _asset_call(

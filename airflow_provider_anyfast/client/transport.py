@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import platform
-import threading
 from contextlib import contextmanager, nullcontext, suppress
 from email.utils import parsedate_to_datetime
 from itertools import product
@@ -36,6 +35,7 @@ from airflow_provider_anyfast.client.errors import (
     ServerError,
 )
 from airflow_provider_anyfast.client.evidence import read_failure, read_response
+from airflow_provider_anyfast.client.links import LinkClient
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.rate_limiter import LONGEST_PAUSE, RateLimiter
 from airflow_provider_anyfast.client.settings import CONNECT_TIMEOUT, Settings
@@ -70,7 +70,6 @@ STREAMS = 100
 
 _KEEP_ALIVE = 60.0
 """Seconds that an idle socket of an asynchronous client is kept; a video is asked for every 15 s."""
-_WANTS_KEY = (401, 403)
 _SANDBOX_HEADER = "x-anyfast-sandbox"
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
@@ -111,16 +110,6 @@ class _Driver:
             "verify": settings.ssl_context,
             "proxy": settings.proxy,
             "timeout": httpx.Timeout(settings.timeout, connect=min(CONNECT_TIMEOUT, settings.timeout)),
-        }
-
-    def _storage_options(self) -> dict[str, Any]:
-        """For the storage host of finished videos: its own trust, and no key."""
-        return {
-            **self._http_options(),
-            "base_url": "",
-            "headers": {"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
-            "verify": self.settings.storage_ssl_context,
-            "follow_redirects": True,
         }
 
     def _request(self, http: ClientT, call: Call[Any]) -> httpx.Request:
@@ -219,8 +208,7 @@ class AnyFastClient(_Driver):
         with network.explained_environment():
             self._http = httpx.Client(**self._http_options())
         network.watch(self._http)
-        self._storage: httpx.Client | None = None
-        self._making_storage = threading.Lock()
+        self._links = LinkClient(self.settings, self._http_options())
 
     def send(self, call: Call[ResultT], guard: Guard = nullcontext) -> ResultT:
         """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
@@ -261,47 +249,14 @@ class AnyFastClient(_Driver):
         except StopIteration as finished:
             return finished.value  # type: ignore[no-any-return]  # Flow's third type
 
-    @contextmanager
-    def open_link(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
-        """Streams what ``url``, a signed link to the storage host, holds.
-
-        The headers must be there within the time of one call. How fast the body has to come is the caller's to judge:
-        each of its chunks arrives within ``settings.timeout`` seconds, or the stream raises.
-
-        The key is sent along only where the link leads to AnyFast itself, and only after a refusal without it.
-        """
-        response = self._answer_of_storage(url, headers or {})
-        if response.status_code in _WANTS_KEY and self._is_own(response.url) and self._is_own(httpx.URL(url)):
-            key = {"Authorization": f"Bearer {self.settings.api_key}"}
-            with_key = self._answer_of_storage(url, {**(headers or {}), **key})
-            if with_key.is_success:
-                response.close()
-                response = with_key
-            else:
-                with_key.close()
-        try:
-            yield response
-        finally:
-            response.close()
-
-    def _answer_of_storage(self, url: str, headers: dict[str, str]) -> httpx.Response:
-        with self._making_storage, network.explained_environment():
-            if self._storage is None:
-                self._storage = httpx.Client(**self._storage_options())
-                network.watch(self._storage)
-        request = self._storage.build_request("GET", url, headers=headers)
-        with network.exchange(network.seconds_for(request)):
-            return self._storage.send(request, stream=True)
-
-    def _is_own(self, url: httpx.URL) -> bool:
-        own = httpx.URL(self.settings.base_url)
-        return (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port)
+    def open_link(self, url: str, *, headers: dict[str, str] | None = None) -> AbstractContextManager[httpx.Response]:
+        """Streams what a signed link to the storage host holds; see ``LinkClient.open``."""
+        return self._links.open(url, headers or {})
 
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
-        if self._storage is not None:
-            self._storage.close()
+        self._links.close()
 
     def __enter__(self) -> Self:
         return self

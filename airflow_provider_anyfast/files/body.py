@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 LARGEST = 8 * 1024**3
 """Bytes that no video has. A body without end stops here, and so does one that unpacks to far more than it is."""
 _BUFFER = 1024**2
+_LONGEST_PIECE = 1.0
+"""Seconds for which a piece is collected, so that a slow body is noticed."""
 _WORTH_IT = 4 * _BUFFER
 """Bytes from which reading past httpx pays: the connection cannot be used again afterwards."""
 
@@ -61,13 +64,31 @@ def _read(connection: socket.socket, left: int, timeout: float | None) -> Iterat
     buffer = memoryview(bytearray(_BUFFER))
     connection.settimeout(timeout)
     while left:
-        try:
-            count = connection.recv_into(buffer[: min(left, _BUFFER)])
-        except TimeoutError as error:
-            raise httpx.ReadTimeout(f"no data arrived for {timeout:g} s") from error
-        except OSError as error:
-            raise httpx.ReadError(str(error)) from error
-        if not count:
-            raise httpx.RemoteProtocolError(f"the storage host closed the connection {left:,} bytes before the end")
+        count, error = _fill(connection, buffer[: min(left, _BUFFER)])
+        if count:
+            yield buffer[:count]
         left -= count
-        yield buffer[:count]
+        if isinstance(error, TimeoutError):
+            raise httpx.ReadTimeout(f"no data arrived for {timeout:g} s") from error
+        if isinstance(error, EOFError):
+            raise httpx.RemoteProtocolError(f"the storage host closed the connection {left:,} bytes before the end")
+        if error is not None:
+            raise httpx.ReadError(str(error)) from error
+
+
+def _fill(connection: socket.socket, buffer: memoryview) -> tuple[int, Exception | None]:
+    """How many bytes have come, and what ended them, if not the end of the buffer or of ``_LONGEST_PIECE``.
+
+    TLS gives at most 16 KiB at a time, and to pass on each of these takes longer than to receive it. What has come
+    before an error is kept, since the next try requests the rest alone.
+    """
+    filled, until = 0, time.monotonic() + _LONGEST_PIECE
+    try:
+        while filled < len(buffer) and time.monotonic() < until:
+            count = connection.recv_into(buffer[filled:])
+            if not count:
+                return filled, EOFError()
+            filled += count
+    except OSError as error:  # TimeoutError is one
+        return filled, error
+    return filled, None

@@ -23,7 +23,7 @@ from airflow_provider_anyfast.client.errors import (
     StorageError,
 )
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.files.atomic import appearing, lock, partial_path
+from airflow_provider_anyfast.files.atomic import appearing, begin_writeback, lock, partial_path
 from airflow_provider_anyfast.files.body import LARGEST, is_encoded, pieces_of
 from airflow_provider_anyfast.files.mp4 import video_problem
 
@@ -41,6 +41,8 @@ RATE_WINDOW = 30.0
 """Seconds."""
 _PROGRESS = 1024**2
 """Bytes that are worth another try."""
+_WRITEBACK = 8 * 1024**2
+"""Bytes after which the disk begins to write."""
 _LONGEST_PAUSE = 300.0
 """Seconds between two tries, whatever ``Retry-After`` says."""
 _PAGE = 4096
@@ -231,10 +233,12 @@ class _Transfer:
         self._version = "" if etag.startswith("W/") or is_encoded(response) else etag
         with self.partial.open("ab" if start else "wb") as file:
             lock(file)
-            left, since, fresh = LARGEST - start, time.monotonic(), 0
+            left, since, fresh, written_back = LARGEST - start, time.monotonic(), 0, start
             for piece in pieces_of(response):
                 file.write(piece)
                 left, fresh = left - len(piece), fresh + len(piece)
+                if file.tell() - written_back >= _WRITEBACK:
+                    written_back = begin_writeback(file, written_back)
                 if left < 0:
                     raise httpx.RemoteProtocolError(f"it is larger than {LARGEST:,} bytes, which no video is")
                 if time.monotonic() - since >= RATE_WINDOW:

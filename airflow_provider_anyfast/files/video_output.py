@@ -13,7 +13,8 @@ from airflow_provider_anyfast.client.errors import AnyFastError, Cost, LinkExpir
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.files.download import download
 from airflow_provider_anyfast.files.images import image_problem
-from airflow_provider_anyfast.files.storage import LocalFile, StoredFile, stored_file
+from airflow_provider_anyfast.files.local_file import LocalFile
+from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.media.finished import check_installed, opened_video
 from airflow_provider_anyfast.seedance.result import LINK_LIFETIME
 from airflow_provider_anyfast.seedance.saved import SavedVideo
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.files.stored_file import StoredFile
     from airflow_provider_anyfast.seedance.saved import VideoFacts
 
 log = subject_logger(__name__)

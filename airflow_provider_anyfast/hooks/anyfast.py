@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook
-from asgiref.sync import sync_to_async
 
 from airflow_provider_anyfast import __version__
-from airflow_provider_anyfast.client import billing_pages, endpoints, errors
+from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.settings import DEFAULT_BASE_URL, Settings
-from airflow_provider_anyfast.client.transport import AnyFastClient, AsyncAnyFastClient
 from airflow_provider_anyfast.exceptions import ConfigurationError, as_final
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.billing import KeyUsage
     from airflow_provider_anyfast.client.endpoints import Call, Flow, ResultT
+    from airflow_provider_anyfast.client.transport import AnyFastClient, AsyncAnyFastClient
 
 USER_AGENT = f"airflow-provider-anyfast/{__version__} Airflow/{airflow_version} Python/{platform.python_version()}"
 
@@ -72,6 +71,8 @@ class AnyFastHook(BaseHook):
         Raises:
             ConfigurationError: a field of the connection or an environment variable cannot be used; it is named.
         """
+        from airflow_provider_anyfast.client.transport import AnyFastClient  # noqa: PLC0415 - not while a DAG is parsed
+
         settings = self.settings
         with _named(self.anyfast_conn_id):
             return AnyFastClient(settings, USER_AGENT, as_raised=as_final)
@@ -82,6 +83,8 @@ class AnyFastHook(BaseHook):
         Raises:
             ConfigurationError: as ``get_conn`` does.
         """
+        from airflow_provider_anyfast.client.transport import AsyncAnyFastClient  # noqa: PLC0415 - likewise
+
         connection = await _look_up(self.anyfast_conn_id)
         settings = settings_of(connection, await _extra_of(connection))
         with _named(self.anyfast_conn_id):
@@ -94,25 +97,30 @@ class AnyFastHook(BaseHook):
             AnyFastError: one class per cause; see ``exceptions``.
         """
         with self.get_conn() as client:
-            return client.send(work) if isinstance(work, endpoints.Call) else client.run(work)
+            return client.run(work) if isinstance(work, Generator) else client.send(work)
 
     def get_usage(self) -> KeyUsage | None:
         """What the key has spent and may spend; None if AnyFast does not let the key read this. Not billed.
 
         One process sends at most 20 such requests within 20 minutes, the gateway's limit.
         """
+        from airflow_provider_anyfast.client.billing_pages import usage_of  # noqa: PLC0415 - likewise
+
         with self.get_conn() as client:
-            return billing_pages.usage_of(client)
+            return usage_of(client)
 
     def test_connection(self) -> tuple[bool, str]:
         """Lists the models that the key may use and its balance, or says what is wrong. Not billed.
 
         Sends each request once, without retries, because a user waits for the result.
         """
+        from airflow_provider_anyfast.client import endpoints  # noqa: PLC0415 - likewise
+        from airflow_provider_anyfast.client.billing_pages import usage_of  # noqa: PLC0415 - likewise
+
         try:
             with self.get_conn() as client:
                 models = client.send_once(endpoints.list_models())
-                usage = billing_pages.usage_of(client)
+                usage = usage_of(client)
         except AnyFastError as error:
             return False, str(error)
         balance = f" {usage}" if usage is not None else ""
@@ -166,8 +174,8 @@ def _named(conn_id: str) -> Iterator[None]:
 
 
 async def _look_up(conn_id: str) -> Connection:
-    # Imports asgiref, which parsing a DAG file does not need.
-    from airflow.providers.common.compat.connection import get_async_connection  # noqa: PLC0415
+    from airflow.providers.common.compat.connection import get_async_connection  # noqa: PLC0415 - likewise
+    from asgiref.sync import sync_to_async  # noqa: PLC0415 - likewise
 
     try:
         return await get_async_connection(conn_id)
@@ -181,6 +189,8 @@ async def _extra_of(connection: Connection) -> Any:
     """The decoded extra, without blocking the event loop while Airflow masks its secrets."""
     if hasattr(connection, "aextra_dejson"):  # Airflow 3.3.2
         return await connection.aextra_dejson()
+    from asgiref.sync import sync_to_async  # noqa: PLC0415 - likewise
+
     # Not asyncio.to_thread: responses to what Airflow 3.1 sends to its supervisor must be read in this event loop,
     # or the triggerer reads them out of order and crashes.
     return await sync_to_async(lambda: connection.extra_dejson)()

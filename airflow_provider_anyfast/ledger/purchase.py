@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS, GENERATION_KEPT
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import Guard
     from airflow_provider_anyfast.ledger.ledger import Ledger
     from airflow_provider_anyfast.ledger.record import Decision
+    from airflow_provider_anyfast.values import OnLostSubmission
 
 log = subject_logger(__name__)
-
-OnLostSubmission = Literal["fail", "resubmit"]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_listing import ListAssetGroupsOperator, ListAssetsOperator
 from airflow_provider_anyfast.parameters import check_literals, read
+from airflow_provider_anyfast.tasks.waiting import JobWait
 from airflow_provider_anyfast.triggers.asset import AssetTrigger
 from airflow_provider_anyfast.xcoms import own_xcom
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.assets.source import UploadMethod
     from airflow_provider_anyfast.client.responses import Asset
     from airflow_provider_anyfast.files.storage import Place
-    from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
+    from airflow_provider_anyfast.values import Duration, Templated, TemplatedText
 
 __all__ = [
     "CreateAssetGroupOperator",
@@ -177,7 +178,7 @@ class CreateAssetOperator(DeferrableJobMixin):
                 if asset.wait_until_active and not active:
                     trigger = self._trigger(asset, asset_id, clock.now())
                     with _closed_if_unknown(ledger, trigger):
-                        _conclude(self.wait(client, trigger), ledger)
+                        _conclude(JobWait(self).wait(client, trigger), ledger)
             return asset_id
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
@@ -189,7 +190,7 @@ class CreateAssetOperator(DeferrableJobMixin):
             started_at = float(event.get("started_at") or ledger.submitted_at(asset_id) or clock.now())
             trigger = self._trigger(read(self, WaitParameters), asset_id, started_at)
             with self.hook.get_conn() as client, _closed_if_unknown(ledger, trigger):
-                _conclude(self.resume(client, trigger, event), ledger)
+                _conclude(JobWait(self).resume(client, trigger, event), ledger)
             return str(asset_id)
 
     def _trigger(self, wait: WaitParameters, asset_id: str, created_at: float) -> AssetTrigger:

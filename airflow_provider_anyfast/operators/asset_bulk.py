@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.assets.source import UploadMethod
     from airflow_provider_anyfast.files.storage import Place
-    from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
+    from airflow_provider_anyfast.values import Duration, Templated, TemplatedText
 
 
 class CreateAssetsOperator(DeferrableJobMixin):

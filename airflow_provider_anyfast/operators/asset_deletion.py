@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.assets.parameters import DeletionParameters, GroupDeletionParameters
 from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client.asset_ids import bare_asset_id
 from airflow_provider_anyfast.client.errors import NotFoundError
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.parameters import Templated, TemplatedText
+    from airflow_provider_anyfast.values import Templated, TemplatedText
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
 
 def _assets_of(client: AnyFastClient, given: DeletionParameters) -> list[str]:
     if given.asset_id is not None:
-        return [endpoints.bare_asset_id(asset_id) for asset_id in given.asset_id]
+        return [bare_asset_id(asset_id) for asset_id in given.asset_id]
     assets = client.run(endpoints.list_assets(group_ids=[given.group_id or ""], name=given.name))
     return [asset.id for asset in assets if asset.name == given.name]
 

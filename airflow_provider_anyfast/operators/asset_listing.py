@@ -10,15 +10,16 @@ from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.responses import Asset, AssetGroup
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
-from airflow_provider_anyfast.parameters import Ids, OptionalText, TaskParameters, check_literals, read
+from airflow_provider_anyfast.parameters import TaskParameters, check_literals, read
 from airflow_provider_anyfast.seedance.result import asset_facts
+from airflow_provider_anyfast.values import Ids, OptionalText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow.sdk import Context, XComArg
 
-    from airflow_provider_anyfast.parameters import TemplatedText
+    from airflow_provider_anyfast.values import TemplatedText
 
 ItemT = TypeVar("ItemT", Asset, AssetGroup)
 

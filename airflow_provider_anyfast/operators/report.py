@@ -10,8 +10,9 @@ from airflow.sdk import TriggerRule
 from airflow_provider_anyfast.batch.manifest import FAILED, SKIPPED, SUCCEEDED, ManifestEntry
 from airflow_provider_anyfast.batch.options import MappedReportParameters, RowsParameters
 from airflow_provider_anyfast.batch.report_file import ReportFile
-from airflow_provider_anyfast.batch.rows import is_file, prepare, read_rows, verbatim
+from airflow_provider_anyfast.batch.rows import prepare, verbatim
 from airflow_provider_anyfast.batch.table import listed
+from airflow_provider_anyfast.batch.table_file import is_file, read_rows
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import BatchRejectedError, InvalidRequestError
 from airflow_provider_anyfast.exceptions import fail_fast
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.batch.table import Row
-    from airflow_provider_anyfast.parameters import Templated
+    from airflow_provider_anyfast.values import Templated
 
 ROWS_KEY = "rows"
 """XCom of the checked rows."""

@@ -21,15 +21,8 @@ from airflow_provider_anyfast.batch.rows import verbatim
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.links.page import page_address
-from airflow_provider_anyfast.parameters import (
-    FilledText,
-    Object,
-    OptionalSeconds,
-    OptionalText,
-    Parameters,
-    check_literals,
-    read,
-)
+from airflow_provider_anyfast.parameters import Parameters, check_literals, read
+from airflow_provider_anyfast.values import FilledText, Object, OptionalSeconds, OptionalText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +31,7 @@ if TYPE_CHECKING:
     from airflow.sdk.execution_time.hitl import HITLUser
 
     from airflow_provider_anyfast.batch.review import Draft
-    from airflow_provider_anyfast.parameters import Duration
+    from airflow_provider_anyfast.values import Duration
 
 try:
     from airflow.sdk.exceptions import TaskAwaitingInput  # since Airflow 3.3; before, a trigger waits for the answer

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_anyfast.assets import GROUP_KEY
-from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.errors import LinkExpiredError
-from airflow_provider_anyfast.client.job_failures import generation_failure
-from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
-from airflow_provider_anyfast.ledger.ledger import Ledger
-from airflow_provider_anyfast.ledger.lookup import Lookup
-from airflow_provider_anyfast.ledger.matching import RequestTraits
-from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, PaidGeneration, get_or_submit
-from airflow_provider_anyfast.ledger.record import Attach, Submit
-from airflow_provider_anyfast.ledger.stores import after_success, store_for
-from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events, lineage_of
-from airflow_provider_anyfast.links.page import page_of_task
-from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
-from airflow_provider_anyfast.metrics import count_obtained, count_stored_success, failures_counted
+from airflow_provider_anyfast.ledger.stores import after_success
+from airflow_provider_anyfast.lineage import lineage_of
+from airflow_provider_anyfast.links.video import AnyFastVideoLink
+from airflow_provider_anyfast.metrics import count_stored_success, failures_counted
 from airflow_provider_anyfast.operators.video_download import DownloadVideoOperator
-from airflow_provider_anyfast.parameters import (
+from airflow_provider_anyfast.parameters import Problem, TaskParameters, check_literals, read
+from airflow_provider_anyfast.seedance.request import VideoRequest
+from airflow_provider_anyfast.values import (
+    OnLostSubmission,
     OptionalFilePath,
     OptionalSeconds,
     OptionalWhole,
-    Problem,
     Seconds,
     Switch,
-    TaskParameters,
-    check_literals,
-    read,
 )
-from airflow_provider_anyfast.seedance.pricing import check_budget, describe_estimate
-from airflow_provider_anyfast.seedance.request import VideoRequest
-from airflow_provider_anyfast.seedance.result import describe_result, video_result
-from airflow_provider_anyfast.xcoms import mapped_xcoms, own_xcom, publish, publish_failure
+from airflow_provider_anyfast.xcoms import publish_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,12 +34,10 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.files.storage import Place
-    from airflow_provider_anyfast.ledger.record import Store
-    from airflow_provider_anyfast.parameters import Duration, Templated, TemplatedText
     from airflow_provider_anyfast.seedance.catalog import KnownModel, Ratio, Resolution
-    from airflow_provider_anyfast.triggers.video import VideoTrigger
+    from airflow_provider_anyfast.tasks.video import GenerateVideoTask
+    from airflow_provider_anyfast.values import Duration, Templated, TemplatedText
 
 __all__ = ["DownloadVideoOperator", "GenerateVideoOperator"]
 
@@ -156,8 +138,8 @@ class GenerateVideoOperator(DeferrableJobMixin):
     )
     operator_extra_links = (AnyFastVideoLink(),)
     video_link = ""
-    _generation_id = ""
-    _lineage: tuple[Sequence[str], Sequence[str]] = ((), ())
+    submitted_id = ""
+    lineage_uris: tuple[Sequence[str], Sequence[str]] = ((), ())
     ui_color = "#e8f0ff"
 
     def __init__(
@@ -233,59 +215,25 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or continues with the one that an earlier attempt paid for."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
-            check_budget(self.request.estimated_tokens(), self._options.max_tokens)
-            ledger = self._ledger_for_request(context)
-            decision = ledger.plan()
-            if self._video_output is not None and not isinstance(decision, Attach):
-                self._video_output.check()
-                self._video_output.check_poster()
-            if self._video_output is not None and isinstance(decision, Submit):
-                existing = self._video_output.existing_video()
-                if existing is not None:
-                    self.log.info("%s exists already and is complete: nothing is submitted.", existing.path)
-                    return publish(context, video_result(Generation(""), **self._request_facts, saved=existing))
-            with self.hook.get_conn() as client:
-                lookup = Lookup(
-                    client, others=lambda: mapped_xcoms(context, "generation_id"), is_stopped=lambda: self.stopped
-                )
-                paid = get_or_submit(
-                    ledger,
-                    decision,
-                    submit=partial(self._submit, context, client),
-                    query=lambda generation_id: client.send(endpoints.query_generation(generation_id)),
-                    look_up=lookup.look_up,
-                    on_lost_submission=self._options.on_lost_submission,
-                    wait_if_unknown=True,
-                )
-                self._announce(context, paid)
-                if not self.wait_for_completion:
-                    return publish(context, self._submitted(paid))
-                generation = paid.generation
-                if generation is None or generation.outcome is Outcome.PENDING:
-                    generation = self.wait(client, self._trigger(paid.id, paid.submitted_at))
-                return self._save(context, client, ledger, generation, paid.submitted_at)
+            return self._task(context).run()
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Resumes after the deferral: polls AnyFast once more, and saves the video."""
         with fail_fast(context, self.anyfast_conn_id), failures_counted():
-            event = event or {}
-            generation_id = event.get("job_id") or own_xcom(context, "generation_id")
-            self._generation_id = generation_id
-            ledger = Ledger(self._store(context), max_tries=context["ti"].max_tries)
-            started_at = float(event.get("started_at") or ledger.submitted_at(generation_id) or clock.now())
-            trigger = self._trigger(generation_id, started_at)
-            self.video_link = task_log_page(self.hook.settings.base_url, generation_id)
-            with self.hook.get_conn() as client:
-                generation = self.resume(client, trigger, event)
-                return self._save(context, client, ledger, generation, started_at)
+            return self._task(context).resume(event or {})
+
+    def _task(self, context: Context) -> GenerateVideoTask:
+        from airflow_provider_anyfast.tasks.video import GenerateVideoTask  # noqa: PLC0415 - not while a DAG is parsed
+
+        return GenerateVideoTask(self, context, LEDGER_KEY)
 
     def on_kill(self) -> None:
         """Ends a wait in this process. AnyFast cannot cancel a generation, so this logs what becomes of it."""
         super().on_kill()
         what = (
-            f"Generation {self._generation_id} may still be rendering. AnyFast cannot cancel it: it will finish and be "
+            f"Generation {self.submitted_id} may still be rendering. AnyFast cannot cancel it: it will finish and be "
             "billed."
-            if self._generation_id
+            if self.submitted_id
             else "A video may have been submitted. If so, AnyFast finishes and bills it."
         )
         follows = (
@@ -310,104 +258,11 @@ class GenerateVideoOperator(DeferrableJobMixin):
         return self._given[0]
 
     @property
-    def _request_facts(self) -> dict[str, Any]:
-        """What the result says about the request."""
-        return {"prompt": self.request.prompt, "parameters": self.request.given()}
-
-    @property
-    def _options(self) -> RunParameters:
+    def options(self) -> RunParameters:
+        """The rendered parameters that are not part of the request."""
         return self._given[1]
-
-    @cached_property
-    def _video_output(self) -> VideoOutput | None:
-        path = self._options.output_path
-        return VideoOutput(path, self.overwrite, self.save_poster) if path is not None else None
-
-    def _store(self, context: Context) -> Store:
-        return store_for(context, LEDGER_KEY, durable=self.durable)
-
-    def _ledger_for_request(self, context: Context) -> Ledger:
-        """The ledger. The base URL stays out of the fingerprint, since a host has many spellings; 0.1.0 included it."""
-        body = self.request.body()
-        former = fingerprint_of(body, f"{self.anyfast_conn_id} {self.hook.settings.base_url}")
-        return Ledger(
-            self._store(context),
-            max_tries=context["ti"].max_tries,
-            fingerprint=fingerprint_of(body, self.anyfast_conn_id),
-            former_fingerprints=[former],
-            traits=RequestTraits.of(body),
-        )
-
-    def _submit(self, context: Context, client: AnyFastClient, guard: Guard) -> str:
-        # Not while a DAG is parsed: the modules that turn files into assets are a third of all that this one imports.
-        from airflow_provider_anyfast.assets.references import submit_with_assets  # noqa: PLC0415
-
-        return submit_with_assets(context, client, self.request, self.anyfast_conn_id, guard, durable=self.durable)
-
-    def _announce(self, context: Context, paid: PaidGeneration) -> None:
-        """Publishes the id before anything else can fail, and on every attempt, since a retry clears XComs."""
-        self._generation_id = paid.id
-        context["ti"].xcom_push("generation_id", paid.id)
-        self.video_link = task_log_page(self.hook.settings.base_url, paid.id)
-        count_obtained(reattached=paid.reattached)
-        if not paid.reattached:
-            estimate = describe_estimate(self.request.estimated_tokens(), self.hook.settings.price_per_million_tokens)
-            self.log.info("Submitted generation %s: %s; %s.", paid.id, self.request.describe(), estimate)
-
-    def _trigger(self, generation_id: str, submitted_at: float) -> VideoTrigger:
-        """The wait. Its deadline counts from the submission; an attempt that starts after it gets a new deadline."""
-        from airflow_provider_anyfast.triggers.video import VideoTrigger  # noqa: PLC0415 - not while a DAG is parsed
-
-        timeout, now = self._options.timeout, clock.now()
-        deadline = submitted_at + timeout
-        return VideoTrigger(
-            job_id=generation_id,
-            anyfast_conn_id=self.anyfast_conn_id,
-            started_at=submitted_at,
-            deadline=deadline if deadline > now else now + timeout,
-            poll_interval=self._options.poll_interval,
-            kind=self.request.kind,
-        )
-
-    def _save(
-        self, context: Context, client: AnyFastClient, ledger: Ledger, generation: Generation, submitted_at: float
-    ) -> dict[str, Any]:
-        """The result of a generation that has ended, with its file if there is an ``output_path``."""
-        if generation.outcome is Outcome.FAILED:
-            ledger.mark_closed(generation.generation_id)
-            raise generation_failure(generation)
-        self.video_link = link_of(generation)
-        saved = None
-        if self._video_output is not None:
-            try:
-                saved = self._video_output.save(client, generation, submitted_at)
-            except LinkExpiredError:
-                ledger.mark_closed(generation.generation_id)
-                raise
-        result = video_result(
-            generation,
-            **self._request_facts,
-            saved=saved,
-            submitted_at=submitted_at,
-            estimated_tokens=self.request.estimated_tokens(),
-            price=client.settings.price_per_million_tokens,
-        )
-        seconds = (generation.finished_at or clock.now()) - submitted_at
-        self.log.info("Generation %s took %.0f s: %s.", generation.generation_id, seconds, describe_result(result))
-        for warning in result["warnings"]:
-            self.log.warning("Generation %s: %s", generation.generation_id, warning)
-        if saved is not None:
-            self.video_link = page_of_task(context["ti"]) or self.video_link
-            emit_asset_events(context, self.outlets, saved.uri, result)
-            self._lineage = (asset_uris(self.request.references, client.settings.base_url), [saved.uri])
-        return publish(context, result)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """The references of the video, and the file that it was saved to."""
         del task_instance
-        return lineage_of(*self._lineage)
-
-    def _submitted(self, paid: PaidGeneration) -> dict[str, Any]:
-        generation = paid.generation or Generation(paid.id, model=self.request.model)
-        tokens = self.request.estimated_tokens()
-        return video_result(generation, **self._request_facts, submitted_at=paid.submitted_at, estimated_tokens=tokens)
+        return lineage_of(*self.lineage_uris)

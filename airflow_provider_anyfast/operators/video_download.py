@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_anyfast.client import endpoints
-from airflow_provider_anyfast.client.errors import Cost, GenerationTimeoutError
-from airflow_provider_anyfast.client.job_failures import generation_failure
-from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
-from airflow_provider_anyfast.lineage import emit_asset_events, lineage_of
-from airflow_provider_anyfast.links.page import page_of_task
+from airflow_provider_anyfast.lineage import lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink
-from airflow_provider_anyfast.parameters import FilePath, Id, Switch, TaskParameters, check_literals, read
-from airflow_provider_anyfast.seedance.result import video_result
-from airflow_provider_anyfast.xcoms import publish
+from airflow_provider_anyfast.parameters import TaskParameters, check_literals, read
+from airflow_provider_anyfast.values import FilePath, Id, Switch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.files.storage import Place
-    from airflow_provider_anyfast.parameters import TemplatedText
+    from airflow_provider_anyfast.values import TemplatedText
 
 
 class DownloadParameters(TaskParameters):
@@ -64,7 +56,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
     template_fields: Sequence[str] = ("generation_id", "output_path", "anyfast_conn_id")
     operator_extra_links = (AnyFastVideoLink(),)
     video_link = ""
-    _lineage: tuple[Sequence[str], Sequence[str]] = ((), ())
+    lineage_uris: tuple[Sequence[str], Sequence[str]] = ((), ())
     ui_color = "#e8f0ff"
 
     def __init__(
@@ -87,29 +79,12 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetches the link and downloads the video."""
-        with fail_fast(context, self.anyfast_conn_id), self.hook.get_conn() as client:
-            given = read(self, DownloadParameters)
-            output = VideoOutput(given.output_path, given.overwrite, given.save_poster)
-            output.check()
-            generation = client.send(endpoints.query_generation(given.generation_id))
-            if generation.outcome is Outcome.FAILED:
-                raise generation_failure(generation)
-            if generation.outcome is Outcome.PENDING:
-                raise GenerationTimeoutError(
-                    f"Generation {generation.generation_id} is not finished ({generation.status}).",
-                    cost=Cost.NOTHING,
-                    advice="Put a VideoStatusSensor before this task. A retry of this task asks again.",
-                )
-            self.video_link = link_of(generation)
-            saved = output.save(client, generation)
-            result = video_result(generation, saved=saved, price=client.settings.price_per_million_tokens)
-            self.video_link = page_of_task(context["ti"]) or self.video_link
-            emit_asset_events(context, self.outlets, saved.uri, result)
-            base_url = urlsplit(client.settings.base_url).netloc
-            self._lineage = ([f"anyfast://{base_url}/{generation.generation_id}"], [saved.uri])
-            return publish(context, result)
+        from airflow_provider_anyfast.tasks.video import download_video  # noqa: PLC0415 - not while a DAG is parsed
+
+        with fail_fast(context, self.anyfast_conn_id):
+            return download_video(self, read(self, DownloadParameters), context)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """The generation, and the file that it was saved to."""
         del task_instance
-        return lineage_of(*self._lineage)
+        return lineage_of(*self.lineage_uris)

@@ -12,7 +12,7 @@ from airflow_provider_anyfast.files.storage import stored_file
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_anyfast.files.storage import StoredFile
+    from airflow_provider_anyfast.files.stored_file import StoredFile
 
 CHUNK = 256 * 1024
 """Bytes in memory for each viewer."""

@@ -10,7 +10,8 @@ from airflow_provider_anyfast.batch.checkpoint import active_in
 from airflow_provider_anyfast.batch.manifest import LOST, SKIPPED, SUCCEEDED, ManifestEntry, from_text
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.responses import Usage
-from airflow_provider_anyfast.files.storage import LocalFile, stored_file
+from airflow_provider_anyfast.files.local_file import LocalFile
+from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.links.page import served_as
 from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.plugins.airflow_records import RETURN_VALUE, TaskRecord

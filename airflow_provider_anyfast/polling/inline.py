@@ -90,18 +90,3 @@ def wait_inline(watch: Watch[JobT], poll: Callable[[str], JobT], is_over: Callab
                     watch.on_error(job_id, result, clock.now())
                 else:
                     watch.on_response(job_id, result, clock.now())
-
-
-def poll_all(job_ids: list[str], poll: Callable[[str], JobT], check: Callable[[], None]) -> dict[str, JobT | Exception]:
-    """Polls each job once; returns its state, or the exception that the poll raised.
-
-    ``check`` is called at least every ``SLICE`` seconds, and may raise to stop polling.
-    """
-    results: dict[str, JobT | Exception] = {}
-    with PollThreads(poll, len(job_ids)) as threads:
-        for job_id in job_ids:
-            threads.put(job_id)
-        while len(results) < len(job_ids):
-            check()
-            results.update(threads.results())
-    return results

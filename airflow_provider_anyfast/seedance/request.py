@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from airflow_provider_anyfast.client.endpoints import bare_asset_id
-from airflow_provider_anyfast.parameters import (
+from airflow_provider_anyfast.client.asset_ids import bare_asset_id
+from airflow_provider_anyfast.parameters import Parameters, Problem, shown
+from airflow_provider_anyfast.seedance.catalog import CHOSEN_BY_MODEL, MODELS, RATIOS, V2_5
+from airflow_provider_anyfast.seedance.pricing import estimate_tokens
+from airflow_provider_anyfast.values import (
     FilledText,
     Object,
     Objects,
     OptionalFlag,
     OptionalInteger,
     OptionalText,
-    Parameters,
-    Problem,
     Texts,
-    shown,
 )
-from airflow_provider_anyfast.seedance.catalog import CHOSEN_BY_MODEL, MODELS, RATIOS, V2_5
-from airflow_provider_anyfast.seedance.pricing import estimate_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client import billing_pages, clock, endpoints
+from airflow_provider_anyfast.client.asset_ids import bare_asset_id
 from airflow_provider_anyfast.client.consistency import ACTIVE_ASSET_APPEARS, ACTIVE_ASSET_PAUSE
 from airflow_provider_anyfast.client.errors import AnyFastError, AssetNotFoundError, QuotaError
 from airflow_provider_anyfast.client.log import subject_logger
@@ -52,7 +53,7 @@ def submit(client: AnyFastClient, request: VideoRequest, guard: Guard) -> str:
 
 def _any_fresh(client: AnyFastClient, request: VideoRequest) -> bool:
     """Whether an asset of the request became Active a moment ago. Sends free calls."""
-    ids = [endpoints.bare_asset_id(reference) for reference in request.references if "asset-" in reference]
+    ids = [bare_asset_id(reference) for reference in request.references if "asset-" in reference]
     return any(_is_fresh(client, asset_id) for asset_id in ids)
 
 

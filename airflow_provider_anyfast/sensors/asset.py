@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.client.endpoints import bare_asset_id
+from airflow_provider_anyfast.client.asset_ids import bare_asset_id
 from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Asset, Outcome
-from airflow_provider_anyfast.parameters import Id, read
+from airflow_provider_anyfast.parameters import read
 from airflow_provider_anyfast.seedance.result import asset_facts
 from airflow_provider_anyfast.sensors.base import JobSensor, SensorParameters
 from airflow_provider_anyfast.triggers.asset import AssetTrigger
+from airflow_provider_anyfast.values import Id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_anyfast.parameters import Duration, TemplatedText
+    from airflow_provider_anyfast.values import Duration, TemplatedText
 
 
 class _Parameters(SensorParameters):

@@ -14,16 +14,18 @@ from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.parameters import Flag, Seconds, TaskParameters, check_literals
+from airflow_provider_anyfast.parameters import TaskParameters, check_literals
 from airflow_provider_anyfast.polling.poller import Ended, FailedPolls, Finished, GaveUp, JobT, Poller, TimedOut, Wait
 from airflow_provider_anyfast.sensors.memory import Memory
+from airflow_provider_anyfast.tasks.waiting import JobWait
+from airflow_provider_anyfast.values import Flag, Seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.parameters import Duration
     from airflow_provider_anyfast.triggers.base import JobTrigger
+    from airflow_provider_anyfast.values import Duration
 
 
 class SensorParameters(TaskParameters):
@@ -110,7 +112,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         with fail_fast(context, self.anyfast_conn_id), self.connect() as client:
             trigger = self.trigger(float((event or {}).get("started_at") or clock.now()))
             try:
-                job = self.resume(client, trigger, event)
+                job = JobWait(self).resume(client, trigger, event)
             except trigger.timeout_error as error:
                 raise AirflowSensorTimeout(str(error)) from None
             return self.conclude(job)
@@ -128,9 +130,9 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
             if memory:
                 memory.save(self._poller.failed_polls if isinstance(step, Wait) else FailedPolls())
             if isinstance(step, GaveUp):
-                raise self.wait_error(trigger, step.error)
+                raise JobWait(self).wait_error(trigger, step.error)
             if isinstance(step, TimedOut):
-                raise AirflowSensorTimeout(str(self.wait_error(trigger, None)))
+                raise AirflowSensorTimeout(str(JobWait(self).wait_error(trigger, None)))
             if isinstance(step, Finished):
                 return PokeReturnValue(is_done=True, xcom_value=self.conclude(step.job))
         return False

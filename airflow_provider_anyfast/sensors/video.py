@@ -8,17 +8,18 @@ from airflow_provider_anyfast.client.errors import AnyFastError, WatchedGenerati
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
-from airflow_provider_anyfast.parameters import Id, read
+from airflow_provider_anyfast.parameters import read
 from airflow_provider_anyfast.seedance.result import video_result
 from airflow_provider_anyfast.sensors.base import JobSensor, SensorParameters
 from airflow_provider_anyfast.triggers.video import VideoTrigger
+from airflow_provider_anyfast.values import Id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.parameters import TemplatedText
+    from airflow_provider_anyfast.values import TemplatedText
 
 
 class _Parameters(SensorParameters):

@@ -14,7 +14,7 @@ from jinja2 import Environment
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
 from airflow_provider_anyfast.batch.manifest import Manifest
 from airflow_provider_anyfast.batch.options import BatchOptions, BatchParameters
-from airflow_provider_anyfast.batch.queue import Intake
+from airflow_provider_anyfast.batch.queue import BatchLifecycle
 from airflow_provider_anyfast.batch.runner import BatchRunner
 from airflow_provider_anyfast.batch.segment import SegmentStart
 from airflow_provider_anyfast.batch.source import RowSource
@@ -152,7 +152,7 @@ class StubBatch:
     index: str = ""
     rendered: int = 0
 
-    def segment(self, ended: list[str] | None = None, intake: Intake | None = None) -> BatchRunner:
+    def segment(self, ended: list[str] | None = None, lifecycle: BatchLifecycle | None = None) -> BatchRunner:
         """Runs one worker segment, and stores what the next one needs."""
         checkpoint = (
             BatchCheckpoint.from_xcom(json.loads(self.course)) if self.course else BatchCheckpoint(self.began_at)
@@ -168,8 +168,8 @@ class StubBatch:
         )
         options = self.options()
         segment = start.segment(checkpoint, None if ended is None else frozenset(ended), options)
-        intake = intake or Intake(checkpoint.closed_by)
-        runner = BatchRunner(options, segment, self.client, intake, NoEvents())  # type: ignore[arg-type]
+        lifecycle = lifecycle or BatchLifecycle(checkpoint.closed_by)
+        runner = BatchRunner(options, segment, self.client, lifecycle, NoEvents())  # type: ignore[arg-type]
         runner.run()
         self.course = json.dumps(runner.checkpoint(None).to_xcom())
         assert start.index is not None

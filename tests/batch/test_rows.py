@@ -9,8 +9,9 @@ import pytest
 from jinja2 import Environment
 
 from airflow_provider_anyfast.batch import rows as batch_rows
-from airflow_provider_anyfast.batch.rows import prepare, read_rows
+from airflow_provider_anyfast.batch.rows import prepare
 from airflow_provider_anyfast.batch.table import checked_rows
+from airflow_provider_anyfast.batch.table_file import read_rows
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 

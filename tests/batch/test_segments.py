@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_anyfast.batch import runner as runner_module
 from airflow_provider_anyfast.batch.checkpoint import active_in
-from airflow_provider_anyfast.batch.queue import BatchState, Intake
+from airflow_provider_anyfast.batch.queue import BatchLifecycle, BatchState
 from airflow_provider_anyfast.client.errors import (
     AuthenticationError,
     GenerationNotFoundError,
@@ -161,12 +161,12 @@ def test_what_refuses_submissions_never_stops_the_download_of_what_is_paid_for(
     tmp_path: Path, kind: type[PermissionDeniedError]
 ) -> None:
     batch = batch_of(tmp_path, 30, client=only_submissions(kind("用户额度不足", status=403), after=8), max_in_flight=1)
-    intake = Intake()
-    runner = batch.segment(intake=intake)
-    assert (intake.state, type(intake.error)) == (BatchState.CLOSED, kind)
+    lifecycle = BatchLifecycle()
+    runner = batch.segment(lifecycle=lifecycle)
+    assert (lifecycle.state, type(lifecycle.error)) == (BatchState.CLOSED, kind)
     assert len(runner.active) == 8
     assert batch.client.calls["POST"] == 9
-    batch.segment(batch.client.finish(8), intake=intake)
+    batch.segment(batch.client.finish(8), lifecycle=lifecycle)
     assert [entry["status"] for entry in batch.entries()] == ["SUCCESS"] * 8
     assert batch.client.calls["POST"] == 9
 
@@ -178,10 +178,10 @@ def test_what_ended_the_submissions_still_holds_after_a_deferral(tmp_path: Path)
     generations = batch.client.generations
     batch.client = StubClient()
     batch.client.generations = generations
-    intake = batch.segment(batch.client.finish(3)).intake
-    assert (intake.state, str(intake.error)) == (BatchState.CLOSED, str(refusal))
-    assert isinstance(intake.error, QuotaError)
-    assert (intake.error.status, intake.error.code) == (403, "insufficient_user_quota")
+    lifecycle = batch.segment(batch.client.finish(3)).lifecycle
+    assert (lifecycle.state, str(lifecycle.error)) == (BatchState.CLOSED, str(refusal))
+    assert isinstance(lifecycle.error, QuotaError)
+    assert (lifecycle.error.status, lifecycle.error.code) == (403, "insufficient_user_quota")
     assert batch.client.calls["POST"] == 0
     batch.retry()
     batch.segment()
@@ -229,9 +229,9 @@ def test_a_lost_submission_ends_its_row_and_no_other(tmp_path: Path) -> None:
             raise LostSubmissionError("The connection was closed.")
 
     batch.client = StubClient(answer)
-    intake = Intake()
-    runner = batch.segment(intake=intake)
-    assert intake.state is BatchState.OPEN
+    lifecycle = BatchLifecycle()
+    runner = batch.segment(lifecycle=lifecycle)
+    assert lifecycle.state is BatchState.OPEN
     assert runner.progress()["lost"] == 1
     assert len(runner.active) == 9
 
@@ -286,10 +286,10 @@ def test_a_batch_of_which_every_generation_is_unknown_stops_as_a_whole_and_buys_
     ended = batch.client.finish(rows)
     batch.client = unknown()
     batch.client.generations = generations
-    intake = Intake()
-    batch.segment(ended, intake=intake)
-    assert intake.state >= BatchState.CLOSED
-    assert isinstance(intake.error, GenerationNotFoundError)
+    lifecycle = BatchLifecycle()
+    batch.segment(ended, lifecycle=lifecycle)
+    assert lifecycle.state >= BatchState.CLOSED
+    assert isinstance(lifecycle.error, GenerationNotFoundError)
     assert batch.entries() == []
     batch.retry()
     batch.client = StubClient()
@@ -307,7 +307,7 @@ def test_a_later_segment_that_has_nothing_to_submit_or_fetch_does_not_parse_the_
     batch = StubBatch(tmp_path, str(table))  # type: ignore[arg-type]  # a path is one way to give rows
     batch.segment()
     with monkeypatch.context() as patched:
-        patched.setattr("airflow_provider_anyfast.batch.rows.parse_rows", None)
+        patched.setattr("airflow_provider_anyfast.batch.table_file.parse_rows", None)
         assert len(batch.segment([]).active) == 6
     table.write_text(table.read_text().replace("boat 5", "yacht 5"))
     with pytest.raises(InvalidRequestError, match="have changed since this task began"):
@@ -477,12 +477,12 @@ def test_a_task_that_has_to_end_waits_only_some_seconds_for_an_answer_and_record
 
 def test_a_submission_that_still_waits_for_its_turn_when_the_task_ends_is_not_sent_and_not_lost(tmp_path: Path) -> None:
     turn = threading.Event()
-    intake = Intake()
+    lifecycle = BatchLifecycle()
 
     class Throttled(StubClient):
         def send(self, call: Call[Any], guard: Guard = nullcontext) -> Any:
             if "boat 1" in str(call.json):
-                intake.advance(BatchState.ABORTED)
+                lifecycle.advance(BatchState.ABORTED)
                 turn.wait(timeout=20)
             return super().send(call, guard)
 
@@ -491,12 +491,12 @@ def test_a_submission_that_still_waits_for_its_turn_when_the_task_ends_is_not_se
 
     def flush_and_open(ledger: PagedLedger, seconds: float) -> None:
         flush(ledger, seconds)
-        if intake.state is BatchState.ABORTED:
+        if lifecycle.state is BatchState.ABORTED:
             turn.set()
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(PagedLedger, "flush_pending", flush_and_open)
-        runner = batch.segment(intake=intake)
+        runner = batch.segment(lifecycle=lifecycle)
     assert batch.client.calls["POST"] == 1
     assert runner.progress() == {
         "rows": 2, "succeeded": 0, "failed": 0, "lost": 0, "skipped": 0, "active": 1, "waiting": 1,

@@ -14,16 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.batch import table
-from airflow_provider_anyfast.batch.table import (
-    MAX_CELL,
-    Row,
-    check_required,
-    checked_rows,
-    decode_text,
-    has_value,
-    listed,
-    parse_rows,
-)
+from airflow_provider_anyfast.batch.table import Row, check_required, checked_rows, has_value, listed
+from airflow_provider_anyfast.batch.table_file import MAX_CELL, decode_text, parse_rows
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import endpoints
+from airflow_provider_anyfast.client.asset_ids import bare_asset_id
 from airflow_provider_anyfast.client.endpoints import Call, Flow, Upload
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 
@@ -116,7 +117,7 @@ def test_the_repr_of_a_call_omits_its_body() -> None:
     "spelling", ["asset-1", "asset://asset-1", "Asset://asset-1", "ASSET://asset-1", "  asset://asset-1 ", " asset-1\n"]
 )
 def test_an_asset_id_is_read_from_any_spelling(spelling: str) -> None:
-    assert endpoints.bare_asset_id(spelling) == "asset-1"
+    assert bare_asset_id(spelling) == "asset-1"
     assert endpoints.get_asset(spelling).json == {"Id": "asset-1"}
     assert (endpoints.delete_asset(spelling).json or {})["Id"] == "asset-1"
     assert (endpoints.update_asset(spelling, name="b").json or {})["Id"] == "asset-1"
@@ -124,7 +125,7 @@ def test_an_asset_id_is_read_from_any_spelling(spelling: str) -> None:
 
 @pytest.mark.parametrize("reference", ["https://host/asset-1.png", "data:image/png;base64,AAAA", ""])
 def test_other_text_is_not_changed(reference: str) -> None:
-    assert endpoints.bare_asset_id(reference) == reference
+    assert bare_asset_id(reference) == reference
 
 
 @pytest.mark.parametrize(

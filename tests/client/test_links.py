@@ -28,8 +28,10 @@ LINK = "https://storage.test/x.mp4?X-Tos-Signature=ab12&n=%2F"
 def storing(handle: Callable[[httpx.Request], httpx.Response]) -> Iterator[AnyFastClient]:
     """A client whose links lead to a storage host that responds with ``handle``."""
     with AnyFastClient(SETTINGS) as client, pytest.MonkeyPatch.context() as patch:
-        options = {name: value for name, value in client._storage_options().items() if name not in ("verify", "proxy")}
-        patch.setattr(client, "_storage_options", lambda: {**options, "transport": httpx.MockTransport(handle)})
+        options = {
+            name: value for name, value in client._links._http_options().items() if name not in ("verify", "proxy")
+        }
+        patch.setattr(client._links, "_http_options", lambda: {**options, "transport": httpx.MockTransport(handle)})
         yield client
 
 
@@ -208,5 +210,5 @@ def test_the_storage_host_is_verified_with_the_default_cas_and_the_connections_o
     assert len(settings.ssl_context.get_ca_certs()) == 1
     assert len(settings.storage_ssl_context.get_ca_certs()) == usual + 1
     with AnyFastClient(settings) as client:
-        assert client._storage_options()["verify"] is settings.storage_ssl_context
+        assert client._links._http_options()["verify"] is settings.storage_ssl_context
         assert client._http_options()["verify"] is settings.ssl_context

@@ -20,8 +20,8 @@ from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequest
 from airflow_provider_anyfast.files import download as files_download
 from airflow_provider_anyfast.files.download import PATIENCE, TRIES, check_target, download
 from airflow_provider_anyfast.files.images import image_problem
+from airflow_provider_anyfast.files.local_file import LocalFile
 from airflow_provider_anyfast.files.mp4 import video_problem
-from airflow_provider_anyfast.files.storage import LocalFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -34,7 +34,7 @@ from airflow_provider_anyfast.ledger.matching import (
     Verdict,
     judge,
 )
-from airflow_provider_anyfast.ledger.purchase import OnLostSubmission, get_or_submit
+from airflow_provider_anyfast.ledger.purchase import get_or_submit
 from airflow_provider_anyfast.ledger.stores import TaskStore
 from tests.ledger.memory_store import OutageError, Shelf
 from tests.support.clock import FakeClock
@@ -42,6 +42,7 @@ from tests.support.clock import FakeClock
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import Guard
     from airflow_provider_anyfast.ledger.stores import TaskStateStore, VariableStore
+    from airflow_provider_anyfast.values import OnLostSubmission
 
 
 REQUEST = {"model": "seedance", "content": [{"type": "text", "text": "A boat"}], "duration": 4}

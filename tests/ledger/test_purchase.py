@@ -14,7 +14,6 @@ from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.matching import LostSubmission, Unknown
 from airflow_provider_anyfast.ledger.purchase import (
-    OnLostSubmission,
     PaidGeneration,
     get_or_submit,
     submit_once,
@@ -25,6 +24,7 @@ from tests.support.clock import START
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import Guard
+    from airflow_provider_anyfast.values import OnLostSubmission
     from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.usefixtures("fake_clock")

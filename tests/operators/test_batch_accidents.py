@@ -18,8 +18,8 @@ from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.batch import runner as batch_run
-from airflow_provider_anyfast.batch.rows import read_rows
-from airflow_provider_anyfast.files.storage import LocalFile
+from airflow_provider_anyfast.batch.table_file import read_rows
+from airflow_provider_anyfast.files.local_file import LocalFile
 from airflow_provider_anyfast.ledger.stores import TaskStore
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.polling.watch import Watch

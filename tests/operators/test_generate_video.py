@@ -526,7 +526,7 @@ def test_a_video_that_an_earlier_attempt_saved_does_not_need_its_link(
     make = video(output_path=str(tmp_path / "{generation_id}.mp4"), return_last_frame=True, retries=0)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "airflow_provider_anyfast.operators.video.emit_asset_events", fail_with(RuntimeError("API server away"))
+            "airflow_provider_anyfast.tasks.video.emit_asset_events", fail_with(RuntimeError("API server away"))
         )
         assert runner.attempt(make).state == "failed"
     fake_clock.advance(25 * 3600)

@@ -13,7 +13,7 @@ from PIL import Image
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client.errors import InvalidRequestError, StorageError
 from airflow_provider_anyfast.files import video_output
-from airflow_provider_anyfast.files.storage import LocalFile
+from airflow_provider_anyfast.files.local_file import LocalFile
 from airflow_provider_anyfast.media import finished
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.video import DownloadVideoOperator, GenerateVideoOperator

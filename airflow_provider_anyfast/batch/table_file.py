@@ -1,0 +1,215 @@
+"""Reads a table from a CSV, JSON or JSON Lines file, local or in object storage."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gc
+import io
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.batch.table import (
+    Row,
+    checked_rows,
+    object_of,
+    refuse_double_columns,
+    without_blank_rows,
+)
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.files.storage import stored_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_CELL = 1024**2
+"""Characters of one cell of a CSV file."""
+MAX_FILE = 64 * 1024**2
+"""Bytes of a file of rows."""
+_DELIMITERS = ",;\t|"
+_SAMPLE = 200
+"""Records that show which of several characters separates the columns."""
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def is_file(rows: Any) -> bool:
+    """Whether ``rows`` names a file. A text that begins like a list is what a template makes of a task's output."""
+    return isinstance(rows, str) and not rows.lstrip().startswith(("[", "{"))
+
+
+def read_table(rows: str) -> bytes:
+    """The content of a file of rows, local or in object storage.
+
+    Raises:
+        InvalidRequestError: it does not exist, or is too large.
+        StorageError: the storage does not answer.
+    """
+    file = stored_file(rows, "rows")
+    size = file.size()
+    if size is None:
+        raise InvalidRequestError(f"rows={rows!r} does not exist.")
+    if size > MAX_FILE:
+        raise InvalidRequestError(f"rows={rows!r} has {size:,} bytes, but a batch reads at most {MAX_FILE:,}.")
+    with file.open() as opened:
+        return opened.read()
+
+
+def read_rows(rows: Any, table: bytes | None = None) -> list[Row]:
+    """Rows as they are, or from a CSV, JSON or JSON Lines file.
+
+    Args:
+        rows: a list, a text that holds one, or the path of a file.
+        table: the content of the file, where it is read already.
+
+    Raises:
+        InvalidRequestError: there are none, or they cannot be read.
+        StorageError: the storage does not answer.
+    """
+    if is_file(rows):
+        content = read_table(rows) if table is None else table
+        found = parse_rows(decode_text(content, rows), stored_file(rows, "rows").name)
+    else:
+        found = checked_rows(rows)
+    if not found:
+        raise InvalidRequestError("rows is empty, or none of its rows contains a value.")
+    return found
+
+
+def parse_rows(text: str, name: str) -> list[Row]:
+    """The rows of a file. Its name tells what kind it is; a CSV's separator is found.
+
+    Args:
+        text: its content.
+        name: ends in ``.csv``, ``.tsv``, ``.json`` (a list of objects), ``.jsonl`` or ``.ndjson``.
+
+    Raises:
+        InvalidRequestError: it cannot be read as what its name says, or has two columns of one name.
+    """
+    kind = name.rpartition(".")[2].lower()
+    with _without_collector():
+        return _parsed(text, name, kind)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keeps the garbage collector from walking through all of Airflow's objects while thousands of rows are made.
+
+    In a later segment of a batch, that would take longer than everything else. Rows hold no cycles.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _parsed(text: str, name: str, kind: str) -> list[Row]:
+    try:
+        if kind in ("csv", "tsv"):
+            return without_blank_rows(_from_csv(text))
+        if kind == "json":
+            return checked_rows(_json(text))
+        if kind in ("jsonl", "ndjson"):
+            lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+            rows = checked_rows([_json(line) for _, line in lines], keep_blank=True)
+            for row, (number, _) in zip(rows, lines, strict=True):
+                row.line = number
+            return without_blank_rows(rows)
+    except (ValueError, csv.Error, RecursionError) as error:
+        if isinstance(error, InvalidRequestError):
+            raise
+        raise InvalidRequestError(f"rows={name!r} cannot be read: {error}.") from None
+    raise InvalidRequestError(f"rows={name!r} ends in none of .csv, .tsv, .json, .jsonl, .ndjson.")
+
+
+def decode_text(content: bytes, name: str) -> str:
+    """The text of a file of rows: UTF-8, or UTF-16 with its mark, as Excel writes it.
+
+    Raises:
+        InvalidRequestError: it is neither; the message names the encoding that it seems to have.
+    """
+    encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        pass
+    from charset_normalizer import from_bytes  # noqa: PLC0415 - only for a file that cannot be read
+
+    guess = from_bytes(content).best()
+    seems = f" It seems to be {guess.encoding}." if guess is not None else ""
+    raise InvalidRequestError(
+        f"rows={name!r} is not UTF-8.{seems}",
+        advice="Save the file as UTF-8 (in Excel: 'CSV UTF-8'), and clear the task.",
+    )
+
+
+def _from_csv(text: str) -> list[Row]:
+    lines_before = 0
+    delimiter = None
+    first, _, rest = text.partition("\n")
+    if first.strip().lower().startswith("sep=") and len(first.strip()) == len("sep=;"):
+        delimiter, text, lines_before = first.strip()[-1], rest, 1  # how Excel notes the separator
+    records = _records(text, delimiter or _delimiter_of(text))
+    _, header = next(records, (0, []))
+    names = [name.strip() for name in header]
+    cells = []
+    for line, fields in records:
+        if len(fields) != len(names) and any(field.strip() for field in fields):
+            raise ValueError(
+                f"line {line + lines_before} has {len(fields)} fields, but the header has {len(names)} columns"
+            )
+        cells.append((line + lines_before, fields))
+    kept = [at for at, name in enumerate(names) if name or any(fields[at : at + 1] != [""] for _, fields in cells)]
+    refuse_double_columns([names[at] for at in kept])
+    return [
+        Row({names[at]: fields[at] if at < len(fields) else "" for at in kept}, number, line)
+        for number, (line, fields) in enumerate(cells, start=1)
+    ]
+
+
+def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV text that are not empty, each with the line on which it begins."""
+    before = csv.field_size_limit(MAX_CELL)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        records, line = [], 1
+        for fields in reader:
+            if fields:
+                records.append((line, fields))
+            line = reader.line_num + 1
+    finally:
+        csv.field_size_limit(before)
+    return iter(records)
+
+
+def _delimiter_of(text: str) -> str:
+    """What separates the columns: the character that splits the header, and every record alike."""
+    sample = "".join(text.splitlines(keepends=True)[:_SAMPLE])
+    splitting = [each for each in _DELIMITERS if max(_widths(sample, each)[:1], default=0) > 1]
+    if len(splitting) > 1:
+        splitting = [each for each in splitting if len(set(_widths(sample, each))) == 1] or splitting
+    if len(splitting) > 1:
+        shown = " or ".join(repr(each) for each in splitting)
+        raise ValueError(f"its columns may be separated by {shown}: write, for example, sep=; on the first line")
+    return splitting[0] if splitting else ","
+
+
+def _widths(sample: str, delimiter: str) -> list[int]:
+    """How many fields each record of the sample has; empty where it cannot be read so."""
+    try:
+        return [len(fields) for _, fields in _records(sample, delimiter)]
+    except csv.Error:
+        # The sample may end within a quoted field, so what could be read of it counts.
+        first = sample.partition("\n")[0]
+        return [len(fields) for fields in csv.reader([first], delimiter=delimiter)]
+
+
+def _json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=object_of)

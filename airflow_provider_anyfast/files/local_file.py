@@ -1,0 +1,89 @@
+"""A file on this machine. It appears by a rename."""
+
+from __future__ import annotations
+
+import glob
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from airflow_provider_anyfast.client.errors import StorageError
+from airflow_provider_anyfast.files.download import check_name, check_target, is_special
+from airflow_provider_anyfast.files.stored_file import Made, StoredFile, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass(frozen=True)
+class LocalFile(StoredFile):
+    """A file on this machine, or on a file system that all workers share."""
+
+    local: Path
+
+    @property
+    def path(self) -> str:
+        """The local path."""
+        return str(self.local)
+
+    @property
+    def uri(self) -> str:
+        """``file:///…``."""
+        return self.local.absolute().as_uri()
+
+    @property
+    def identity(self) -> str:
+        """The path without ``.``, ``..`` and links to folders. A link to a file is replaced itself, so it counts."""
+        return os.path.join(os.path.realpath(self.local.parent), self.local.name)  # noqa: PTH118 - for thousands of rows
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.local.name
+
+    def sibling(self, name: str) -> LocalFile:
+        """Another file in the same folder."""
+        return LocalFile(self.local.with_name(name))
+
+    def check_name(self) -> None:
+        """The file system tells."""
+        check_name(self.local)
+
+    def check_writable(self) -> None:
+        """Makes the folder and proves that a file can be written there."""
+        check_target(self.local)
+
+    def size(self) -> int | None:
+        """Bytes; None if it does not exist."""
+        with storage_errors(self.path):
+            return self.local.stat().st_size if self.local.is_file() else None
+
+    def open(self) -> IO[bytes]:
+        """Its bytes."""
+        with storage_errors(self.path, reading=True):
+            return self.local.open("rb")
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """Itself."""
+        yield self.local
+
+    def write_atomically(self, make: Callable[[Path], Made]) -> Made:
+        """``make`` knows how to let a local file appear."""
+        if is_special(self.local):
+            raise StorageError(f"{self.path} is a device, a pipe or a socket, and only an ordinary file is replaced.")
+        with storage_errors(self.path):
+            return make(self.local)
+
+    def files(self) -> list[str]:
+        """The paths of the files in this folder or of this pattern."""
+        with storage_errors(self.path):
+            if self.local.is_dir():
+                found = list(self.local.iterdir())
+            elif self.local.exists():
+                found = [self.local]
+            else:
+                found = [Path(path) for path in glob.glob(self.path, recursive=True)]  # noqa: PTH207 - any part may be one
+            return sorted(str(path) for path in found if path.is_file() and not path.name.startswith("."))

@@ -1,0 +1,170 @@
+"""An object behind Airflow's ``ObjectStoragePath``. It appears by one finished put."""
+
+from __future__ import annotations
+
+import glob
+import inspect
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.files.scratch import scratch_folder
+from airflow_provider_anyfast.files.stored_file import Made, StoredFile, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from airflow.sdk import ObjectStoragePath
+
+SAME_SCHEME = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
+"""Other names of one storage."""
+_IN_PATHS = "/!$&'()*+,;=:@"
+"""What stands in the path of a URI as it is, besides letters and digits."""
+_LONGEST_KEY = 1024
+"""Bytes of an object's name at S3, Google and Azure."""
+_LONGEST_ENDING = 16
+"""Characters of a file's ending that a temporary file keeps, since the type is detected from it."""
+_READ_AHEAD = 64 * 1024
+"""Bytes that are read beyond what was asked for; s3fs would read 50 MB."""
+_PUT = {"chunksize": 8 * 1024**2, "max_concurrency": 2, "overwrite": True}
+_GET = {"max_concurrency": 1}
+"""Options of a transfer, where a file system has them: without these, s3fs holds 500 MB of a file in memory, and some
+versions of adlfs do not replace what is there."""
+
+
+@dataclass(frozen=True)
+class RemoteFile(StoredFile):
+    """An object behind an ``ObjectStoragePath``."""
+
+    remote: ObjectStoragePath
+
+    @property
+    def path(self) -> str:
+        """The URL with the connection."""
+        return str(self.remote)
+
+    @property
+    def uri(self) -> str:
+        """The URI without the connection."""
+        return f"{self.remote.protocol}://{quote(self.remote.path, safe=_IN_PATHS)}"
+
+    @property
+    def identity(self) -> str:
+        """The bucket and the key under one scheme, whichever connection leads there. Keys are compared byte by byte."""
+        return f"{SAME_SCHEME.get(self.remote.protocol, self.remote.protocol)}://{self.remote.path}"
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.remote.name
+
+    def sibling(self, name: str) -> RemoteFile:
+        """Another object in the same folder."""
+        return RemoteFile(self.remote.with_name(name))
+
+    def check_name(self) -> None:
+        """What all storages have in common, without asking this one."""
+        if not self.name or self.path.endswith("/"):
+            raise InvalidRequestError(f"{self.path} is a folder; add a file name such as {{generation_id}}.mp4.")
+        key = self.remote.path.partition("/")[2]
+        try:
+            length = len(key.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(f"{self.path!r} is not valid text ({error}).") from error
+        if length > _LONGEST_KEY:
+            raise InvalidRequestError(
+                f"{self.path} cannot be written: its key has {length:,} bytes, and the limit is {_LONGEST_KEY:,}."
+            )
+
+    def check_writable(self) -> None:
+        """Looks for the bucket and a temporary folder. Whether the key may write shows only by writing."""
+        self.check_name()
+        with storage_errors(self.path):
+            bucket = self.remote.path.partition("/")[0]  # in Airflow 3.1 .bucket holds the connection too
+            try:
+                _look_for_bucket(self.remote.fs, bucket)
+            except FileNotFoundError as error:
+                raise InvalidRequestError(f"{self.path} cannot be written: there is no bucket {bucket!r}.") from error
+        with scratch_folder():
+            pass  # what is written comes through one
+
+    def size(self) -> int | None:
+        """Bytes; None if it does not exist."""
+        with storage_errors(self.path):
+            try:
+                self.remote.fs.invalidate_cache(str(self.remote.parent.path))
+                info = self.remote.fs.info(self.remote.path)
+            except FileNotFoundError:
+                return None
+            return None if info["type"] == "directory" else int(info["size"])
+
+    def open(self) -> IO[bytes]:
+        """Its bytes, fetched in ranges."""
+        with storage_errors(self.path, reading=True):
+            opened: IO[bytes] = self.remote.fs.open(self.remote.path, "rb", block_size=_READ_AHEAD)
+            return opened
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """A copy in a temporary folder, streamed, so that memory does not grow with the file."""
+        with scratch_folder() as folder:
+            copy = folder / self.name
+            with storage_errors(self.path, reading=True):
+                get = self.remote.fs.get_file
+                get(self.remote.path, str(copy), **_known(_GET, get))
+            yield copy
+
+    def write_atomically(self, make: Callable[[Path], Made]) -> Made:
+        """``make`` writes a temporary file, which is then put in one go."""
+        with scratch_folder() as folder:
+            made = folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"  # names may be longer here than on a disk
+            result = make(made)
+            with storage_errors(self.path):
+                put = self.remote.fs.put_file
+                put(str(made), self.remote.path, **_known(_PUT, put))
+            return result
+
+    def files(self) -> list[str]:
+        """The paths of the files in this folder or of this pattern, from one listing."""
+        fs, path = self.remote.fs, self.remote.path.rstrip("/")
+        with storage_errors(self.path):
+            fs.invalidate_cache(path)
+            try:
+                found: Iterable[dict[str, Any]] = (
+                    fs.glob(path, detail=True).values()
+                    if glob.has_magic(path) and not fs.exists(path)
+                    else fs.ls(path, detail=True)
+                )
+            except FileNotFoundError:
+                return []
+            names = [info["name"] for info in found if info["type"] == "file" and not info["name"].endswith("/")]
+        scheme, _, rest = self.path.partition("://")
+        connection, at, _ = rest.partition("/")[0].rpartition("@")
+        visible = (name for name in names if not PurePosixPath(name).name.startswith("."))
+        return sorted(f"{scheme}://{connection}{at}{name}" for name in visible)
+
+
+def _known(options: dict[str, int], function: Callable[..., object]) -> dict[str, int]:
+    """Those of the options that the function has a name for."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in parameters}
+
+
+def _look_for_bucket(fs: Any, bucket: str) -> None:
+    """Returns unless the bucket is surely missing; a key that may do nothing but write must do.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    try:
+        try:
+            fs.info(bucket)
+        except FileNotFoundError:
+            fs.ls(bucket)  # gcsfs calls an empty bucket missing if the key may not read its settings, but lists it
+    except OSError as error:
+        if not (isinstance(error, PermissionError) or str(error).startswith("Forbidden")):  # the latter is gcsfs's
+            raise

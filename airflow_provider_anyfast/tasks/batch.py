@@ -1,0 +1,238 @@
+"""What ``GenerateVideoBatchOperator`` does on a worker."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyfast.assets.references import library_for
+from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
+from airflow_provider_anyfast.batch.claim import claim_manifest
+from airflow_provider_anyfast.batch.ending import conclude, how_far, is_over, raise_early_end, saturated_since
+from airflow_provider_anyfast.batch.options import BatchOptions
+from airflow_provider_anyfast.batch.queue import BatchLifecycle, BatchState
+from airflow_provider_anyfast.batch.report_file import LiveReport, ReportFile
+from airflow_provider_anyfast.batch.runner import BatchRunner
+from airflow_provider_anyfast.batch.segment import SegmentStart
+from airflow_provider_anyfast.batch.source import RowSource, identity_of_rows
+from airflow_provider_anyfast.client import billing_pages, clock
+from airflow_provider_anyfast.client.errors import AnyFastError, WaitInterruptedError
+from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.ledger.stores import batch_store_of
+from airflow_provider_anyfast.links.report import REPORT_KEY
+from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
+from airflow_provider_anyfast.polling.event import JobsEvent
+from airflow_provider_anyfast.tasks.waiting import JobWait
+from airflow_provider_anyfast.triggers.video import VideosTrigger
+from airflow_provider_anyfast.xcoms import own_xcom
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk import Context
+
+    from airflow_provider_anyfast.client.responses import Generation
+    from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+
+CHECKPOINT_KEY, INDEX_KEY = "course", "row_index"
+"""Keys of the XComs that carry state across deferrals, but not to the next attempt."""
+MAX_DEFERRAL = 600.0
+"""Seconds of waiting after which the worker saves the rows that have ended, so that the manifest grows."""
+REFILL_FRACTION = 4
+"""While rows wait to be submitted, the worker resumes when one in this many active videos has ended."""
+SATURATION_PAUSE = 120.0
+"""Seconds until a batch with no active videos submits again after AnyFast accepted no submissions."""
+
+
+class BatchTask:
+    """One attempt of a ``GenerateVideoBatchOperator``, or one part of it between two deferrals.
+
+    Args:
+        operator: with rendered parameters.
+        context: Airflow's.
+        ledger_key: names the records of what was paid for.
+    """
+
+    def __init__(self, operator: GenerateVideoBatchOperator, context: Context, ledger_key: str) -> None:
+        self._operator = operator
+        self._context = context
+        self._ledger_key = ledger_key
+        self._given = operator.parameters
+        self._saved_index: RowIndex | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Checks every row, and submits them or continues with those that an earlier attempt submitted."""
+        return self._run(BatchCheckpoint(began_at=clock.now()), JobsEvent())
+
+    def resume(self, event: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Continues after a deferral: saves the videos that have ended, and submits the remaining rows."""
+        stored = own_xcom(self._context, CHECKPOINT_KEY)
+        checkpoint = (
+            BatchCheckpoint.from_xcom(stored) if stored else BatchCheckpoint(began_at=clock.now(), resumed=True)
+        )
+        return self._run(checkpoint, JobsEvent.parse(event))
+
+    @property
+    def _identity(self) -> str:
+        ti = self._context["ti"]
+        return f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}"
+
+    def _run(self, checkpoint: BatchCheckpoint, event: JobsEvent) -> dict[str, Any]:
+        self._operator.lifecycle = lifecycle = BatchLifecycle(checkpoint.closed_by)
+        with closing(LiveReport(self._report())) as live:
+            options = self._options(checkpoint)
+            with self._operator.hook.get_conn() as client:
+                start = self._start(client, live.report, is_resumed=checkpoint.resumed)
+                while True:
+                    segment = start.segment(checkpoint, event.ended, options)
+                    if segment.new and not segment.is_resumed and lifecycle.state is BatchState.OPEN:
+                        self._log_balance(client)
+                    runner = BatchRunner(options, segment, client, lifecycle, _Events(self, live))
+                    live.follow(runner.manifest, runner.total)
+                    runner.run()
+                    since = saturated_since(runner, checkpoint)
+                    raise_early_end(runner, event.reason, since)
+                    if is_over(runner):
+                        return conclude(runner)
+                    checkpoint = runner.checkpoint(since)
+                    event = JobsEvent(ended=frozenset())
+                    if not runner.has_room:
+                        self._save_checkpoint(checkpoint, start.index)
+                        event = self._wait(client, runner, start.kind)
+                    lifecycle.forget_saturation()
+
+    def _log_balance(self, client: AnyFastClient) -> None:
+        usage = billing_pages.usage_of(client)
+        if usage is not None:
+            self._operator.log.info("Before the first submission: %s", usage)
+
+    def _start(self, client: AnyFastClient, report: ReportFile | None, *, is_resumed: bool) -> SegmentStart:
+        given = self._given
+        stored = own_xcom(self._context, INDEX_KEY) if is_resumed else None
+        self._saved_index = RowIndex.from_xcom(stored) if stored else None
+        return SegmentStart(
+            source=RowSource(
+                rows=self._operator.rows,
+                template=self._operator.template,
+                environment=self._operator.get_template_env(),
+                context=dict(self._context),
+                billed_to=self._operator.anyfast_conn_id,
+                formerly_billed_to=f"{self._operator.anyfast_conn_id} {client.settings.base_url}",
+                key_column=given.key_column,
+                duplicate_rows=given.duplicate_rows,
+                required=given.required,
+                max_tokens=given.max_tokens,
+                overwrite=given.if_exists == "overwrite",
+                asset_group=given.asset_group,
+                save_poster=given.save_poster,
+            ),
+            store_of=batch_store_of(self._context, self._ledger_key),
+            manifest=stored_file(given.manifest_path, "manifest_path"),
+            claim=partial(self._claim_files, report),
+            index=self._saved_index,
+            library=library_for(
+                self._context,
+                client,
+                given.asset_group,
+                self._operator.anyfast_conn_id,
+                max_in_flight=given.max_in_flight,
+            ),
+        )
+
+    def _save_checkpoint(self, checkpoint: BatchCheckpoint, index: RowIndex | None) -> None:
+        """Stores the state for the worker that resumes the task; not needed if this one waits itself."""
+        if not self._operator.deferrable:
+            return
+        if index is not None and self._saved_index is not index:
+            self._saved_index = index
+            self._context["ti"].xcom_push(INDEX_KEY, index.to_xcom())
+        self._context["ti"].xcom_push(CHECKPOINT_KEY, checkpoint.to_xcom())
+
+    def _claim_files(self, report: ReportFile | None, manifest: StoredFile) -> None:
+        """Claims the manifest for this task instance, checks the report, and publishes the report's link."""
+        claim_manifest(self._context["ti"], manifest, self._identity, self._operator.batches_of_dag())
+        if report is not None:
+            report.check({manifest.identity, *identity_of_rows(self._operator.rows)})
+            self._context["ti"].xcom_push(REPORT_KEY, report.path)
+
+    def _report(self) -> ReportFile | None:
+        if (path := self._given.report_path) is None:
+            return None
+        ti, key_column = self._context["ti"], self._given.key_column
+        subtitle = f"Run {ti.run_id} · task {ti.task_id}"
+        return ReportFile(path, ti.dag_id, subtitle, log_of=lambda _: str(ti.log_url), key_column=key_column)
+
+    def _options(self, checkpoint: BatchCheckpoint) -> BatchOptions:
+        ti = self._context["ti"]
+        return BatchOptions(
+            given=self._given,
+            identity=self._identity,
+            attempt=ti.try_number,
+            max_tries=ti.max_tries,
+            began_at=checkpoint.began_at,
+        )
+
+    def report_progress(self, runner: BatchRunner) -> None:
+        """Pushes the XCom ``progress``, and logs the same numbers."""
+        progress, left = runner.progress(), runner.seconds_left()
+        if left is not None:
+            progress["seconds_left"] = round(left)
+        self._context["ti"].xcom_push("progress", progress)
+        self._operator.log.info(  # positional, since Airflow 3.1.0 cannot log a mapping
+            "%d of %d rows have succeeded, %d were skipped, %d failed, %d are unconfirmed. %d videos are rendering, %d "
+            "are being downloaded, %d are polled or downloaded next, %d rows are being submitted, %d are waiting to "
+            "be submitted.%s",
+            *(
+                progress[name]
+                for name in ("succeeded", "rows", "skipped", "failed", "lost", "rendering", "downloading")
+            ),
+            max(0, progress["active"] - progress["rendering"] - progress["downloading"]),
+            progress["submitting"],
+            progress["waiting"] - progress["submitting"],
+            f" About {left:,.0f} s are left." if left is not None else "",
+        )
+
+    def _wait(self, client: AnyFastClient, runner: BatchRunner, kind: str) -> JobsEvent:
+        """Defers until there is something to do; without ``deferrable``, waits on the worker in the same way."""
+        more = runner.progress()["waiting"] and runner.lifecycle.state < BatchState.CLOSED
+        trigger = VideosTrigger(
+            jobs=[
+                (paid.id, int(paid.submitted_at), math.ceil(runner.deadline_of(paid)))
+                for paid in runner.active.values()
+            ],
+            anyfast_conn_id=self._operator.anyfast_conn_id,
+            kind=kind,
+            poll_interval=self._given.poll_interval,
+            min_finished=max(1, len(runner.active) // REFILL_FRACTION) if more else None,
+            resume_at=clock.now() + (MAX_DEFERRAL if runner.active else SATURATION_PAUSE),
+        )
+        try:
+            return JobWait(self._operator).wait_for_some(client, trigger)
+        except WaitInterruptedError as error:
+            raise error.with_context(how_far(runner)) from error
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Passes on what a runner reports: to the metrics, the task log and the report."""
+
+    task: BatchTask
+    report: LiveReport
+
+    def progress(self, runner: BatchRunner) -> None:
+        self.task.report_progress(runner)
+        self.report.follow(runner.manifest, runner.total)
+
+    def submitted(self) -> None:
+        count_obtained(reattached=False)
+
+    def succeeded(self, generation: Generation) -> None:
+        count_success(generation)
+
+    def failed(self, error: AnyFastError) -> None:
+        count_failure(error)
