@@ -360,8 +360,10 @@ class Task(RuleBasedStateMachine):
             look_up=self.look_up,
             on_lost_submission=self.policy,
         )
-        # Until what was found is recorded, a clear that no attempt has acknowledged still asks for a new one.
-        self.wanted = self.wanted and self.made_for[generation.id] != self.request
+        # A refund stays one, even if a replica reports an earlier status. And until what was found is recorded, a clear
+        # that no attempt has acknowledged still asks for a new video.
+        is_refunded = generation.id in self.refunded
+        self.wanted = self.wanted and (is_refunded or self.made_for[generation.id] != self.request)
         if self.plan.ends is not None and generation.id in self.running():
             self.anyfast.ends[generation.id] = self.plan.ends
         task = self.query(generation.id)
