@@ -95,6 +95,13 @@ def test_the_cost_and_the_advice_of_one_case_replace_those_of_the_class() -> Non
     )
 
 
+def test_the_sentence_about_the_cost_of_one_case_survives_pickling_and_the_change_to_the_public_class() -> None:
+    error = errors.InvalidRequestError("No.").with_context("", cost=Cost.PAID, cost_sentence="The first row is billed.")
+    for copy in (error, as_final(error), pickle.loads(pickle.dumps(error))):
+        assert (copy.cost, copy.cost_sentence) == (Cost.PAID, "The first row is billed.")
+    assert errors.InvalidRequestError.cost_sentence == "Nothing was billed."
+
+
 def test_a_message_names_the_connection_if_it_may_be_the_cause() -> None:
     assert str(caught(errors.QuotaError("No money."), conn_id="shop")).startswith("Connection 'shop': No money.")
     assert "shop" not in str(caught(errors.InvalidRequestError("prompt is empty."), conn_id="shop"))

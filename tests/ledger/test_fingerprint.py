@@ -8,7 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
+from airflow_provider_anyfast.assets.source import url_source
+from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of, short_digest
+from airflow_provider_anyfast.ledger.matching import RequestTraits
 from airflow_provider_anyfast.seedance.request import VideoRequest
 
 CONNECTION = "anyfast_default https://www.anyfast.ai"
@@ -123,3 +125,20 @@ def test_two_prompts_have_two_fingerprints(one: str, other: str) -> None:
 @given(st.text(max_size=20))
 def test_no_link_breaks_a_fingerprint(rest: str) -> None:
     assert len(fingerprint_of({"prompt": f"https://{rest}"}, CONNECTION)) == 64
+
+
+# Records and names of assets that hold such digests must be recognised by later versions.
+
+
+def test_a_short_digest_never_changes() -> None:
+    assert short_digest("A boat, 🚤 \ud83d") == "399347c36a701732"
+
+
+def test_the_digest_of_a_prompt_never_changes_and_ignores_spacing() -> None:
+    body = {"model": "seedance", "content": [{"type": "text", "text": " A boat,  🚤 \ud83d"}]}
+    assert RequestTraits.of(body).prompt == "399347c36a701732"
+    assert RequestTraits.of({"model": "seedance"}).prompt == ""
+
+
+def test_the_name_of_an_asset_from_a_link_never_changes() -> None:
+    assert url_source("https://host/boat.png").name == "boat-0c1f939e8265"
