@@ -42,6 +42,7 @@ class Options:
     """Parts of the names of the ways to run; none means all."""
     submissions: int
     callers: tuple[int, ...]
+    processes: tuple[int, ...]
     folder: Path | None
     scheduled: tuple[int, ...]
     rows: tuple[int, ...]
@@ -100,11 +101,11 @@ def measure_batch(options: Options) -> Iterator[batch.Batch]:
 
 
 def measure_submitting(options: Options) -> Iterator[submitting.Submitted]:
-    """Submissions from a pool; this provider's client is made for the smallest one."""
+    """Submissions from a pool of threads in each process."""
     with running_server() as server:
-        for callers, way in itertools.product(options.callers, SUBMITTING_WAYS):
-            if options.wants(way) and (way != polling.PROVIDER or callers == min(options.callers)):
-                yield submitting.submitting(server, way, options.submissions, callers)
+        for processes, callers, way in itertools.product(options.processes, options.callers, SUBMITTING_WAYS):
+            if options.wants(way):
+                yield submitting.submitting(server, way, options.submissions, callers, processes)
 
 
 def measure_files(options: Options) -> Iterator[files.Transferred]:
@@ -178,7 +179,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of each way, by turns")
     parser.add_argument("--ways", nargs="+", default=[], help="only these; a part of a name is enough")
     parser.add_argument("--submissions", type=int, default=1000)
-    parser.add_argument("--callers", type=int, nargs="+", default=[16], help="submitting at once")
+    parser.add_argument("--callers", type=int, nargs="+", default=[16], help="submitting at once in each process")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 4], help="that submit")
     parser.add_argument("--folder", type=Path, help="for the files, instead of one in memory")
     parser.add_argument("--scheduled", type=int, nargs="+", default=[60], help="videos of one run on a real Airflow")
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 1000, 10_000], help="of a batch, smallest first")
@@ -191,6 +193,7 @@ def main() -> int:
         tuple(given.ways),
         given.submissions,
         tuple(given.callers),
+        tuple(given.processes),
         given.folder,
         tuple(given.scheduled),
         tuple(given.rows),

@@ -87,7 +87,7 @@ PAGE = Table(
 SUBMITTING = Table(
     "submitting",
     "Submissions to a server that accepts 20 a second",
-    ("submissions", "callers", "way"),
+    ("submissions", "processes", "callers", "way"),
     (
         Figure("accepted", "accepted", 0),
         Figure("requests", "requests sent", 0),

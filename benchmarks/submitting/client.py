@@ -12,19 +12,21 @@ from benchmarks.submitting.ways import WAYS
 
 
 def main() -> None:
-    """Submits, and reports how many were accepted, and when the last one was."""
+    """Submits at the word ``go``, and reports how many were accepted and when, on the machine's monotonic clock."""
     way, url, submissions, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     logging.disable(logging.CRITICAL)
     out = take_stdout()
     submit = WAYS[way](url)
+    send(out, ready=True)
+    sys.stdin.readline()
     begun = time.monotonic()
 
-    def accepted_after(_: int) -> float | None:
-        return time.monotonic() - begun if submit() else None
+    def accepted_at(_: int) -> float | None:
+        return time.monotonic() if submit() else None
 
     with ThreadPoolExecutor(threads) as pool:
-        accepted = [seconds for seconds in pool.map(accepted_after, range(submissions)) if seconds is not None]
-    send(out, accepted=len(accepted), last=max(accepted, default=0.0), seconds=time.monotonic() - begun)
+        accepted = [moment for moment in pool.map(accepted_at, range(submissions)) if moment is not None]
+    send(out, accepted=len(accepted), begun=begun, ended=max(accepted, default=begun))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks.measured import Measured, Server
@@ -15,7 +16,9 @@ class Submitted:
 
     way: str
     callers: int
-    """Submissions in flight at once."""
+    """Submissions in flight at once, of each process."""
+    processes: int
+    """Which share no rate limiter, as task instances do not."""
     submissions: int
     accepted: int
     requests: int
@@ -27,22 +30,33 @@ class Submitted:
     """The same, divided by the least time in which the server can accept them."""
 
 
-def submitting(server: Server, way: str, submissions: int, callers: int) -> Submitted:
-    """Measures one way."""
+def submitting(server: Server, way: str, submissions: int, callers: int, processes: int) -> Submitted:
+    """Measures one way, with the submissions split evenly over the processes."""
     server.reset()
-    arguments = (way, server.url("http1", f"bucket-{secrets.token_hex(4)}"), str(submissions), str(callers))
+    url = server.url("http1", f"bucket-{secrets.token_hex(4)}")
+    arguments = (way, url, str(submissions // processes), str(callers))
     environment = {"SSL_CERT_FILE": str(server.store)}
-    with Measured("benchmarks.submitting.client", *arguments, environment=environment) as client:
-        found = client.read()
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(Measured("benchmarks.submitting.client", *arguments, environment=environment))
+            for _ in range(processes)
+        ]
+        for client in clients:
+            client.read()
+        for client in clients:
+            client.send("go")
+        found = [client.read() for client in clients]
+    last = max(each["ended"] for each in found) - min(each["begun"] for each in found)
     requests = server.counters()["requests"]
     ideal = (submissions - BURST) / ACCEPTED_A_SECOND
     return Submitted(
         way=way,
         callers=callers,
+        processes=processes,
         submissions=submissions,
-        accepted=found["accepted"],
+        accepted=sum(each["accepted"] for each in found),
         requests=requests,
         requests_each=requests / submissions,
-        last=found["last"],
-        to_ideal=found["last"] / ideal,
+        last=last,
+        to_ideal=last / ideal,
     )
