@@ -26,7 +26,7 @@ from airflow.sdk import Connection
 
 from airflow_provider_anyfast import __version__, exceptions
 from airflow_provider_anyfast.batch.manifest import ManifestEntry, from_text
-from airflow_provider_anyfast.batch.table_file import parse_rows
+from airflow_provider_anyfast.batch.table_file import parse_table
 from airflow_provider_anyfast.hooks.anyfast import settings_of
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from airflow_provider_anyfast.sandbox.__main__ import _parser as sandbox_parser
@@ -58,7 +58,7 @@ def _check_shell(snippet: Snippet, sandbox: SandboxHandle) -> None:
 
 
 def _read_csv(snippet: Snippet, _sandbox: SandboxHandle) -> None:
-    assert parse_rows(snippet.text, "rows.csv")
+    assert parse_table(snippet.text, "rows.csv").rows()
     assert len({len(row) for row in csv.reader(snippet.text.splitlines())}) == 1
 
 

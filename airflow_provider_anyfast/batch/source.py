@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.rows import BatchRow, prepare
 from airflow_provider_anyfast.batch.table import check_required
-from airflow_provider_anyfast.batch.table_file import is_file, read_rows, read_table
+from airflow_provider_anyfast.batch.table_file import is_file, read_content, read_table
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.batch.checkpoint import RowIndex
     from airflow_provider_anyfast.batch.options import DuplicateRows
-    from airflow_provider_anyfast.batch.table import Row
+    from airflow_provider_anyfast.batch.table import Row, Table
     from airflow_provider_anyfast.files.stored_file import StoredFile
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class RowSource:
 
         A file counts by its bytes, so that a segment that renders no row need not parse it.
         """
-        rows = self._given if self._table is None else [self.rows, hashlib.sha256(self._table).hexdigest()]
+        rows = self._given if self._content is None else [self.rows, hashlib.sha256(self._content).hexdigest()]
         given = [rows, self.template, self.billed_to, self.duplicate_rows, self.asset_group]
         return short_digest(json.dumps(given, sort_keys=True, default=str))
 
@@ -109,7 +109,7 @@ class RowSource:
         """
         found = []
         for number in numbers:
-            (row,) = self._prepare([self._by_number[number]])
+            (row,) = self._prepare([self._table.make_row(number)])
             same = row.recorded_as(index.keys[number])
             if same is None:
                 raise InvalidRequestError(
@@ -119,18 +119,18 @@ class RowSource:
         return found
 
     @cached_property
-    def _table(self) -> bytes | None:
-        return read_table(self.rows) if is_file(self.rows) else None
+    def _content(self) -> bytes | None:
+        return read_content(self.rows) if is_file(self.rows) else None
+
+    @cached_property
+    def _table(self) -> Table:
+        return read_table(self.rows, self._content)
 
     @cached_property
     def _given(self) -> list[Row]:
-        rows = read_rows(self.rows, self._table)
+        rows = self._table.rows()
         check_required(rows, self.required, self.key_column)
         return rows
-
-    @cached_property
-    def _by_number(self) -> dict[int, Row]:
-        return {row.number: row for row in self._given}
 
     @cached_property
     def _compiled(self) -> RowTemplate:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
@@ -13,7 +16,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.values import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +56,57 @@ def has_value(value: Any) -> bool:
     return value is not None and not (isinstance(value, str) and value.strip(_BLANK) in _NO_VALUE)
 
 
-def checked_rows(rows: Any, *, keep_blank: bool = False) -> list[Row]:
-    """``rows`` as a table: a list of objects, or a single object, which is one row.
+@dataclass(frozen=True)
+class Table:
+    """The rows that were given. Each is made when it is needed: a later segment of a batch needs few of thousands.
 
-    Rows without any value are left out, and counted in the log.
+    Attributes:
+        size: how many there are, blank ones included.
+        make_row: the row of a number from 1.
+    """
+
+    size: int
+    make_row: Callable[[int], Row]
+
+    def rows(self) -> list[Row]:
+        """All rows that have a value; the log says how many have none.
+
+        Raises:
+            InvalidRequestError: there are none, or more than a batch takes, or something is not a row.
+        """
+        with without_collector():
+            made = [self.make_row(number) for number in range(1, self.size + 1)]
+            found = [row for row in made if any(map(has_value, row.values()))]
+        if len(found) < len(made):
+            log.info("Skipped %d of %d rows: they have no values.", len(made) - len(found), len(made))
+        if len(found) > MAX_ROWS:
+            raise InvalidRequestError(f"The table has {len(found):,} rows, but one batch takes {MAX_ROWS:,}.")
+        if not found:
+            raise InvalidRequestError("rows is empty, or none of its rows contains a value.")
+        return found
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keeps the garbage collector from walking through all of Airflow's objects while thousands of rows are made.
+
+    In a later segment of a batch, that would take longer than everything else. Rows hold no cycles.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def table_of(rows: Any, lines: Sequence[int] = ()) -> Table:
+    """``rows`` as a table: a list of objects, a text that holds one, or a single object, which is one row.
+
+    Args:
+        rows: what was given.
+        lines: of the file on which the rows stand, if they come from one.
 
     Raises:
         InvalidRequestError: it is something else; the message says what to write instead.
@@ -72,12 +122,14 @@ def checked_rows(rows: Any, *, keep_blank: bool = False) -> list[Row]:
             f"rows is {_article(rows)}, not a list of objects. Give a list of dicts, the path of a file, or the "
             "output of a task, as in rows=task.output."
         ) from None
-    found = []
-    for number, values in enumerate(given, start=1):
+
+    def make_row(number: int) -> Row:
+        values = given[number - 1]
         if not isinstance(values, dict):
             raise InvalidRequestError(f"row {number} is {_article(values)}, not an object such as {{'sku': 'A1'}}.")
-        found.append(Row(values, number, values.line if isinstance(values, Row) else None))
-    return found if keep_blank else without_blank_rows(found)
+        return Row(values, number, lines[number - 1] if lines else None)
+
+    return Table(len(given), make_row)
 
 
 def check_required(rows: Sequence[Row], required: Iterable[str], key_column: str | None = None) -> None:
@@ -97,16 +149,6 @@ def listed(labels: Sequence[str], most: int = 5) -> str:
     """The first of ``labels``, and how many more there are."""
     more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
     return ", ".join(labels[:most]) + more
-
-
-def without_blank_rows(rows: list[Row]) -> list[Row]:
-    """The rows that have a value, of which there may be as many as one batch takes."""
-    found = [row for row in rows if any(map(has_value, row.values()))]
-    if len(found) < len(rows):
-        log.info("Skipped %d of %d rows: they have no values.", len(rows) - len(found), len(rows))
-    if len(found) > MAX_ROWS:
-        raise InvalidRequestError(f"The table has {len(found):,} rows, but one batch takes {MAX_ROWS:,}.")
-    return found
 
 
 def refuse_double_columns(names: Sequence[str]) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gc
 import io
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.table import (
     Row,
-    checked_rows,
+    Table,
     object_of,
     refuse_double_columns,
-    without_blank_rows,
+    table_of,
+    without_collector,
 )
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.storage import stored_file
@@ -42,7 +41,7 @@ def is_file(rows: Any) -> bool:
     return isinstance(rows, str) and not rows.lstrip().startswith(("[", "{"))
 
 
-def read_table(rows: str) -> bytes:
+def read_content(rows: str) -> bytes:
     """The content of a file of rows, local or in object storage.
 
     Raises:
@@ -59,29 +58,25 @@ def read_table(rows: str) -> bytes:
         return opened.read()
 
 
-def read_rows(rows: Any, table: bytes | None = None) -> list[Row]:
-    """Rows as they are, or from a CSV, JSON or JSON Lines file.
+def read_table(rows: Any, content: bytes | None = None) -> Table:
+    """The table of a list, or of a CSV, JSON or JSON Lines file.
 
     Args:
         rows: a list, a text that holds one, or the path of a file.
-        table: the content of the file, where it is read already.
+        content: of the file, if it is read already.
 
     Raises:
-        InvalidRequestError: there are none, or they cannot be read.
+        InvalidRequestError: it cannot be read.
         StorageError: the storage does not answer.
     """
-    if is_file(rows):
-        content = read_table(rows) if table is None else table
-        found = parse_rows(decode_text(content, rows), stored_file(rows, "rows").name)
-    else:
-        found = checked_rows(rows)
-    if not found:
-        raise InvalidRequestError("rows is empty, or none of its rows contains a value.")
-    return found
+    if not is_file(rows):
+        return table_of(rows)
+    text = decode_text(read_content(rows) if content is None else content, rows)
+    return parse_table(text, stored_file(rows, "rows").name)
 
 
-def parse_rows(text: str, name: str) -> list[Row]:
-    """The rows of a file. Its name tells what kind it is; a CSV's separator is found.
+def parse_table(text: str, name: str) -> Table:
+    """The table of a file. Its name tells what kind it is; a CSV's separator is found.
 
     Args:
         text: its content.
@@ -91,37 +86,15 @@ def parse_rows(text: str, name: str) -> list[Row]:
         InvalidRequestError: it cannot be read as what its name says, or has two columns of one name.
     """
     kind = name.rpartition(".")[2].lower()
-    with _without_collector():
-        return _parsed(text, name, kind)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Keeps the garbage collector from walking through all of Airflow's objects while thousands of rows are made.
-
-    In a later segment of a batch, that would take longer than everything else. Rows hold no cycles.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
     try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _parsed(text: str, name: str, kind: str) -> list[Row]:
-    try:
-        if kind in ("csv", "tsv"):
-            return without_blank_rows(_from_csv(text))
-        if kind == "json":
-            return checked_rows(_json(text))
-        if kind in ("jsonl", "ndjson"):
-            lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-            rows = checked_rows([_json(line) for _, line in lines], keep_blank=True)
-            for row, (number, _) in zip(rows, lines, strict=True):
-                row.line = number
-            return without_blank_rows(rows)
+        with without_collector():
+            if kind in ("csv", "tsv"):
+                return _from_csv(text)
+            if kind == "json":
+                return table_of(_json(text))
+            if kind in ("jsonl", "ndjson"):
+                lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+                return table_of([_json(line) for _, line in lines], [number for number, _ in lines])
     except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, InvalidRequestError):
             raise
@@ -150,7 +123,7 @@ def decode_text(content: bytes, name: str) -> str:
     )
 
 
-def _from_csv(text: str) -> list[Row]:
+def _from_csv(text: str) -> Table:
     lines_before = 0
     delimiter = None
     first, _, rest = text.partition("\n")
@@ -168,10 +141,12 @@ def _from_csv(text: str) -> list[Row]:
         cells.append((line + lines_before, fields))
     kept = [at for at, name in enumerate(names) if name or any(fields[at : at + 1] != [""] for _, fields in cells)]
     refuse_double_columns([names[at] for at in kept])
-    return [
-        Row({names[at]: fields[at] if at < len(fields) else "" for at in kept}, number, line)
-        for number, (line, fields) in enumerate(cells, start=1)
-    ]
+
+    def make_row(number: int) -> Row:
+        line, fields = cells[number - 1]
+        return Row({names[at]: fields[at] if at < len(fields) else "" for at in kept}, number, line)
+
+    return Table(len(cells), make_row)
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -10,8 +10,8 @@ from jinja2 import Environment
 
 from airflow_provider_anyfast.batch import rows as batch_rows
 from airflow_provider_anyfast.batch.rows import prepare
-from airflow_provider_anyfast.batch.table import checked_rows
-from airflow_provider_anyfast.batch.table_file import read_rows
+from airflow_provider_anyfast.batch.table import Row, table_of
+from airflow_provider_anyfast.batch.table_file import read_table
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def prepared(rows: Any, template: dict[str, Any], **options: Any) -> list[batch_rows.BatchRow]:
-    return prepare(checked_rows(rows), RowTemplate(template, Environment()), {}, "anyfast_default", **options)
+    made = rows if isinstance(rows[0], Row) else table_of(rows).rows()
+    return prepare(made, RowTemplate(template, Environment()), {}, "anyfast_default", **options)
 
 
 def refusal(rows: Any, template: dict[str, Any], **options: Any) -> str:
@@ -40,7 +41,7 @@ def test_a_problem_of_many_rows_is_named_once() -> None:
 def test_different_problems_are_each_named_with_their_rows(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("sku;seconds\nA1;5\nA2;99\nA3;x\nA4;99\n")
-    told = refusal(read_rows(str(file)), {"prompt": "{{ row.sku }}", "duration": "{{ row.seconds }}"})
+    told = refusal(read_table(str(file)).rows(), {"prompt": "{{ row.sku }}", "duration": "{{ row.seconds }}"})
     assert told.startswith("3 of 4 rows would be refused. duration=99 is outside 4 to 15 seconds of seedance: ")
     assert "seedance: row 2 (line 3, sku A2), row 4 (line 5, sku A4). duration='x'" in told
     assert told.endswith("row 3 (line 4, sku A3).")
@@ -78,12 +79,12 @@ def test_an_empty_table_and_a_file_that_is_not_there_are_refused(tmp_path: Path)
     (tmp_path / "rows.csv").write_text("sku,name\n,\n,,\n")
     for rows, phrase in ((str(tmp_path / "rows.csv"), "none of its rows contains a value"), ([], "rows is empty")):
         with pytest.raises(InvalidRequestError, match=phrase):
-            read_rows(rows)
+            read_table(rows).rows()
     with pytest.raises(InvalidRequestError, match="does not exist"):
-        read_rows(str(tmp_path / "nowhere.csv"))
+        read_table(str(tmp_path / "nowhere.csv")).rows()
 
 
 def test_the_file_of_a_spreadsheet_is_read_in_utf_16(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_bytes("sku\tname\r\nA1\tBöot\r\n".encode("utf-16"))
-    assert read_rows(str(file)) == [{"sku": "A1", "name": "Böot"}]
+    assert read_table(str(file)).rows() == [{"sku": "A1", "name": "Böot"}]

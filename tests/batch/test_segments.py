@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_anyfast.batch import runner as runner_module
 from airflow_provider_anyfast.batch.checkpoint import active_in
 from airflow_provider_anyfast.batch.queue import BatchLifecycle, BatchState
+from airflow_provider_anyfast.batch.table import Row
 from airflow_provider_anyfast.client.errors import (
     AuthenticationError,
     GenerationNotFoundError,
@@ -29,6 +30,8 @@ from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts
 from tests.batch.stub_batch import StubBatch, StubClient, _Kept, rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_anyfast.client.endpoints import Call
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import Guard
@@ -307,11 +310,29 @@ def test_a_later_segment_that_has_nothing_to_submit_or_fetch_does_not_parse_the_
     batch = StubBatch(tmp_path, str(table))  # type: ignore[arg-type]  # a path is one way to give rows
     batch.segment()
     with monkeypatch.context() as patched:
-        patched.setattr("airflow_provider_anyfast.batch.table_file.parse_rows", None)
+        patched.setattr("airflow_provider_anyfast.batch.table_file.parse_table", None)
         assert len(batch.segment([]).active) == 6
     table.write_text(table.read_text().replace("boat 5", "yacht 5"))
     with pytest.raises(InvalidRequestError, match="have changed since this task began"):
         batch.segment([])
+
+
+def test_a_later_segment_makes_only_the_rows_that_it_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("name\n" + "".join(f"{row['name']}\n" for row in rows_of(20)))
+    batch = StubBatch(tmp_path, str(table), max_active=4)  # type: ignore[arg-type]  # a path is one way to give rows
+    active = batch.segment().active
+    made: list[int] = []
+
+    class CountedRow(Row):
+        def __init__(self, values: Mapping[str, Any], number: int = 0, line: int | None = None) -> None:
+            made.append(number)
+            super().__init__(values, number, line)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("airflow_provider_anyfast.batch.table_file.Row", CountedRow)
+        batch.segment([active[1].id, active[2].id])
+    assert sorted(made) == [1, 2, 5, 6]
 
 
 # Records of version 0.1.0, and of versions that stored lists as lists.

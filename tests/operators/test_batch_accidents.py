@@ -18,7 +18,7 @@ from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.batch import runner as batch_run
-from airflow_provider_anyfast.batch.table_file import read_rows
+from airflow_provider_anyfast.batch.table_file import read_table
 from airflow_provider_anyfast.files.local_file import LocalFile
 from airflow_provider_anyfast.ledger.stores import TaskStore
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
@@ -28,7 +28,7 @@ from tests.support.task_log import captured_log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_anyfast.batch.table import Row
+    from airflow_provider_anyfast.batch.table import Table
     from tests.support.clock import FakeClock
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import Attempt, TaskRunner
@@ -152,12 +152,12 @@ def test_a_worker_that_is_stopped_while_it_waits_ends_the_wait_and_submits_no_mo
 def test_a_worker_that_is_stopped_while_it_reads_the_rows_submits_none(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(given: Any, table: bytes | None) -> list[Row]:
+    def stopped(given: Any, content: bytes | None) -> Table:
         signal.raise_signal(signal.SIGTERM)
-        return read_rows(given, table)
+        return read_table(given, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr("airflow_provider_anyfast.batch.source.read_rows", stopped)
+        patched.setattr("airflow_provider_anyfast.batch.source.read_table", stopped)
         first = runner.attempt(batch(tmp_path))
     assert first.state == "up_for_retry", first.log_text
     assert isinstance(first.error, exceptions.WaitInterruptedError)
