@@ -222,13 +222,13 @@ def _guide(operator: type) -> str:
 
 @pytest.mark.parametrize("operator", PUBLIC, ids=lambda operator: operator.__name__)
 def test_every_parameter_is_documented_with_its_default(operator: type) -> None:
-    told = {
+    documented = {
         cells[0].strip("`"): (bool(cells[1]), cells[2])
         for cells in _rows(_section(_guide(operator), "Parameters"))
         if len(cells) == 4
     }
-    told = {name: value for name, value in told.items() if re.fullmatch(r"[a-z_]+", name)}
-    assert told == {
+    documented = {name: value for name, value in documented.items() if re.fullmatch(r"[a-z_]+", name)}
+    assert documented == {
         name: (name in operator.template_fields, _default(name, parameter))  # type: ignore[attr-defined]
         for name, parameter in _parameters(operator).items()
     }
@@ -263,10 +263,10 @@ def test_every_operator_and_sensor_is_in_the_lists_and_in_the_reference() -> Non
 
 
 def test_the_provider_info_names_the_guides() -> None:
-    told = [path for integration in PROVIDER_INFO["integrations"] for path in integration["how-to-guide"]]
+    documented = [path for integration in PROVIDER_INFO["integrations"] for path in integration["how-to-guide"]]
     prefix = f"/docs/{PROVIDER_INFO['package-name']}/"
-    assert sorted(told) == sorted(f"{prefix}{_guide(operator)}" for operator in PUBLIC)
-    for path in told:
+    assert sorted(documented) == sorted(f"{prefix}{_guide(operator)}" for operator in PUBLIC)
+    for path in documented:
         assert (DOCS / path.removeprefix(prefix)).is_file(), path
 
 
@@ -295,9 +295,9 @@ def test_every_model_is_in_the_table() -> None:
 
 
 def test_every_field_of_the_manifest_is_documented() -> None:
-    told = " ".join(cells[0] for cells in _rows(_section("operators/generate_video_batch.md", "The manifest")))
+    documented = " ".join(cells[0] for cells in _rows(_section("operators/generate_video_batch.md", "The manifest")))
     for name in ManifestEntry.__dataclass_fields__.keys() - {"result", "label"}:  # which no line contains in this form
-        assert f"`{name}`" in told
+        assert f"`{name}`" in documented
 
 
 def test_every_field_of_the_connection_is_documented_by_its_label() -> None:
@@ -310,8 +310,8 @@ def test_every_fault_option_and_bill_of_the_sandbox_is_documented() -> None:
     page = (DOCS / "sandbox.md").read_text()
     (bill,) = (snippet.text for snippet in SNIPPETS if snippet.kind == "json")
     assert list(json.loads(bill)) == list(Billed.model_fields)
-    told = {cells[0].strip("`"): cells[1:] for cells in _rows(page) if cells[0].strip("`") in FAULT_KINDS}
-    assert {name: (cells[0], set(re.findall(r"\w+", cells[2]))) for name, cells in told.items()} == {
+    documented = {cells[0].strip("`"): cells[1:] for cells in _rows(page) if cells[0].strip("`") in FAULT_KINDS}
+    assert {name: (cells[0], set(re.findall(r"\w+", cells[2]))) for name, cells in documented.items()} == {
         name: (kind.on if kind.on != "*" else "any", set(kind.parameters)) for name, kind in FAULT_KINDS.items()
     }
     options = {option for action in sandbox_parser()._actions for option in action.option_strings}

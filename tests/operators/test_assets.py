@@ -448,8 +448,8 @@ def test_an_asset_that_anyfast_does_not_know_is_created_again_only_by_a_clear(
     assert f"Asset {dead} was created and billed" in str(gone.error)
     assert sandbox.billed.assets == 1
     runner.clear()
-    anew = runner.run_to_end(make(deferrable=deferrable))
-    assert (anew.state, anew.result) == ("success", sandbox.account().assets[0].id)
+    again = runner.run_to_end(make(deferrable=deferrable))
+    assert (again.state, again.result) == ("success", sandbox.account().assets[0].id)
     assert sandbox.billed.assets == 2
 
 

@@ -111,7 +111,7 @@ def test_an_answer_survives_a_killed_worker_at_every_moment(runner: TaskRunner) 
 
 def test_an_answer_between_two_attempts_counts(runner: TaskRunner) -> None:
     if not QUESTION_OUTLIVES_RETRY:
-        pytest.skip("Since 3.4 Airflow asks anew with every attempt.")
+        pytest.skip("Since 3.4 Airflow asks again with every attempt.")
     make = review()
     runner.attempt(make, run_trigger=False)
     row_of(runner).end_try("up_for_retry")
