@@ -160,8 +160,6 @@ def _id(value: Any) -> str:
 
 _Optional = BeforeValidator(absent_if_blank)
 
-Number = Annotated[float, BeforeValidator(_not_a_flag), Field(gt=0, allow_inf_nan=False)]
-"""A number above 0."""
 Whole = Annotated[int, BeforeValidator(_not_a_flag), Field(gt=0)]
 """A whole number above 0."""
 InFlight = Annotated[Whole, Field(le=100)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
@@ -226,9 +226,3 @@ def _pauses(total: float) -> Iterator[float]:
         yield min(pause, total)
         total -= pause
         pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-def check_choice(parameter: str, value: str, choices: Any) -> None:
-    """Raises an ``InvalidRequestError`` unless ``value`` is among the ``choices``, a ``Literal``."""
-    if value not in get_args(choices):
-        raise InvalidRequestError(f"{parameter}={value!r} is none of {', '.join(get_args(choices))}.")

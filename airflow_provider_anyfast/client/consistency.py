@@ -16,15 +16,10 @@ GENERATION_KEPT = 7 * 24 * 3600.0
 """Seconds for which AnyFast keeps a generation (docs.anyfast.ai, seedance-task-query)."""
 
 LISTS_CATCH_UP = 30.0
-"""Seconds after which a new group or asset is in the lists.
+"""Seconds after which a new group or asset is in the lists, and a new group accepts assets.
 
-Clients saw up to 20 s in which a new asset was not found. The rest is our margin.
-"""
-
-GROUP_APPEARS = (2.0, 4.0, 8.0)
-"""Seconds between tries of CreateAsset while it does not find a new group.
-
-One client waits three times 4 s; responses of 400, 404 and 502 have been seen.
+Clients saw up to 20 s in which a new asset was not found, and one waits three times 4 s for a new group. The rest is
+our margin.
 """
 
 ASSET_IS_COPIED = 180.0
