@@ -21,7 +21,7 @@ _NO_FACTS = (
     "last_frame_path",
     "poster_path",
 )
-"""Fields of a result that stay out of an event: links are signed, and paths may name a connection."""
+"""Fields that stay out of an event: links are signed, paths may name a connection, and prompts may be long."""
 
 
 def emit_asset_events(context: Mapping[str, Any], outlets: Iterable[Any], uri: str, result: Mapping[str, Any]) -> None:

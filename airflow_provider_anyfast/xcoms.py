@@ -10,6 +10,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PROGRESS_KEY = "progress"
+"""How far a batch is, in numbers of rows; for people, and for the Videos page."""
+CHECKPOINT_KEY, INDEX_KEY = "course", "row_index"
+"""What a batch hands from one deferral to the next, and not to the next attempt. A task that waits under an earlier
+version has stored the first one under this name."""
+REVIEW_KEY, REJECTED_KEY = "review", "rejected"
+"""The videos under review with the manifests that hold them, and those that were not approved; for the Videos page."""
 FAILURE_KEY = "failure"
 """The XCom from which a report reads why a task failed."""
 

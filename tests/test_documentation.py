@@ -6,6 +6,7 @@ import argparse
 import ast
 import configparser
 import csv
+import importlib
 import importlib.util
 import inspect
 import json
@@ -250,6 +251,18 @@ def _default(name: str, parameter: inspect.Parameter) -> str:
     if parameter.default is inspect.Parameter.empty:
         return "—"
     return "" if parameter.default is None else f"`{parameter.default}`"
+
+
+def test_the_reference_names_only_what_exists() -> None:
+    named = [
+        target
+        for page in (DOCS / "reference").glob("*.md")
+        for target in re.findall(r"^\.\. auto(?:class|function|data):: (\S+)$", page.read_text(), re.MULTILINE)
+    ]
+    assert len(named) > 20
+    for target in named:
+        module, _, name = target.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), target
 
 
 def test_every_operator_and_sensor_is_in_the_lists_and_in_the_reference() -> None:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.table import listed
+from airflow_provider_anyfast.batch.table_file import read_table
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.video_output import PLACEHOLDER, VideoOutput
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
@@ -65,6 +66,20 @@ class BatchRow:
     @property
     def _former_fingerprint(self) -> str:
         return fingerprint_of(self.request.body(), self.formerly_billed_to)
+
+
+def read_rows(rows: Any) -> list[Row]:
+    """The rows that a batch would make of ``rows``, without those that have no value. Not billed.
+
+    Args:
+        rows: a list of objects, a text that holds one, or the path of a CSV, JSON or JSON Lines file, local or in
+            object storage.
+
+    Raises:
+        InvalidRequestError: there are none, or they cannot be read.
+        StorageError: the storage does not answer.
+    """
+    return read_table(rows).rows()
 
 
 def prepare(

@@ -10,9 +10,9 @@ from airflow.sdk import TriggerRule
 from airflow_provider_anyfast.batch.manifest import FAILED, SKIPPED, SUCCEEDED, ManifestEntry
 from airflow_provider_anyfast.batch.options import MappedReportParameters, RowsParameters
 from airflow_provider_anyfast.batch.report_file import ReportFile
-from airflow_provider_anyfast.batch.rows import prepare, verbatim
+from airflow_provider_anyfast.batch.rows import prepare, read_rows, verbatim
 from airflow_provider_anyfast.batch.table import listed
-from airflow_provider_anyfast.batch.table_file import is_file, read_table
+from airflow_provider_anyfast.batch.table_file import is_file
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import BatchRejectedError, InvalidRequestError
 from airflow_provider_anyfast.exceptions import fail_fast
@@ -78,7 +78,7 @@ class CheckRowsOperator(BaseOperator):
             given = read(self, RowsParameters)
             prompt = _prompt_of(context, given.prompt_param)
             template = RowTemplate({**self.template, **prompt}, self.get_template_env())
-            given_rows = read_table(self.rows).rows()
+            given_rows = read_rows(self.rows)
             rows = prepare(given_rows, template, dict(context), billed_to="", key_column=given.key_column)
             context["ti"].xcom_push(ROWS_KEY, [dict(row.data) for row in rows])
             return [verbatim(_keywords(row)) for row in rows]
@@ -168,13 +168,13 @@ class WriteReportOperator(BaseOperator):
 
     def _given_rows(self, context: Context) -> list[Row]:
         if not is_file(self.rows):
-            return read_table(self.rows).rows()
+            return read_rows(self.rows)
         checked = context["ti"].xcom_pull(task_ids=str(self.rows), key=ROWS_KEY)
         if checked is None:
             raise InvalidRequestError(
                 f"rows={self.rows!r}: this task has pushed no rows, so there is nothing to report."
             )
-        return read_table(checked).rows()
+        return read_rows(checked)
 
     def _entries(self, context: Context, rows: Sequence[dict[str, Any]]) -> list[ManifestEntry]:
         def left(key: str) -> list[Any]:

@@ -23,6 +23,7 @@ from airflow_provider_anyfast.ledger.stores import after_success, store_for
 from airflow_provider_anyfast.links.page import page_address
 from airflow_provider_anyfast.parameters import Parameters, check_literals, read
 from airflow_provider_anyfast.values import FilledText, Object, OptionalSeconds, OptionalText
+from airflow_provider_anyfast.xcoms import REJECTED_KEY, REVIEW_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +41,6 @@ except ImportError:
 
 _HAS_AWAITING_STATE: bool = TaskAwaitingInput is not TaskDeferred  # type: ignore[comparison-overlap]  # likewise
 LEDGER_KEY = "anyfast_review"
-REVIEW_KEY = "review"
-"""Key of the XCom from which the Videos page reads the videos under review, and the manifests that hold them."""
 _NAMES = inspect.signature(HITLOperator.__init__).parameters
 _TIMEOUT = "response_timeout" if "response_timeout" in _NAMES else "execution_timeout"
 """The installed Airflow's name for the parameter that limits the time for an answer."""
@@ -211,7 +210,7 @@ class ReviewVideosOperator(HITLOperator):
             for draft in drafts
             if draft.key not in taken
         ]
-        context["ti"].xcom_push("rejected", rejected)
+        context["ti"].xcom_push(REJECTED_KEY, rejected)
         self.log.info("%d of %d videos are approved.", len(approved), len(drafts))
         if not approved:
             return self._end_without_approval(f"None of {len(drafts)} videos is approved.")

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+from airflow_provider_anyfast.batch.claim import CLAIM_KEY
 from airflow_provider_anyfast.links.report import REPORT_KEY
+from airflow_provider_anyfast.xcoms import CHECKPOINT_KEY, PROGRESS_KEY, REJECTED_KEY, REVIEW_KEY
 
 try:
     from airflow.models.hitl_history import HITLDetailHistory  # Airflow 3.2 and 3.3
@@ -27,9 +29,9 @@ except ImportError:
     HITLDetailHistory = None  # type: ignore[assignment,misc]  # 3.1 has no history, and 3.4 has it in the table itself
 
 RETURN_VALUE = "return_value"
-_VIDEO_XCOMS = ("generation_id", "path", "manifest", "review", REPORT_KEY)
+_VIDEO_XCOMS = ("generation_id", "path", CLAIM_KEY, REVIEW_KEY, REPORT_KEY)
 """XComs that only tasks with videos have. The page reads nothing else of other tasks."""
-_OTHER_XCOMS = (RETURN_VALUE, "progress", "course", "rejected")
+_OTHER_XCOMS = (RETURN_VALUE, PROGRESS_KEY, CHECKPOINT_KEY, REJECTED_KEY)
 
 
 @dataclass

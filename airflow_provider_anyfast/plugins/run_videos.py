@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.checkpoint import active_in
+from airflow_provider_anyfast.batch.claim import CLAIM_KEY
 from airflow_provider_anyfast.batch.manifest import LOST, SKIPPED, SUCCEEDED, ManifestEntry, from_text
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.responses import Usage
@@ -16,6 +17,7 @@ from airflow_provider_anyfast.links.page import served_as
 from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.plugins.airflow_records import RETURN_VALUE, TaskRecord
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
+from airflow_provider_anyfast.xcoms import CHECKPOINT_KEY, PROGRESS_KEY, REJECTED_KEY, REVIEW_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -111,7 +113,7 @@ def videos_of(records: Iterable[TaskRecord]) -> RunVideos:
                 videos += _of_manifest(record, path)
             except AnyFastError as error:
                 problems.append(error.what)
-        if "manifest" not in record.xcoms and "review" not in record.xcoms:
+        if CLAIM_KEY not in record.xcoms and REVIEW_KEY not in record.xcoms:
             videos += _of_task(record)
     documents = [*reports, *(f"{path.rpartition('.')[0]}.csv" for path in reports), *read]
     return RunVideos(_each_once(videos), _batches(records), _reviews(records), problems, documents)
@@ -119,7 +121,7 @@ def videos_of(records: Iterable[TaskRecord]) -> RunVideos:
 
 def _manifests_of(record: TaskRecord) -> Iterator[str]:
     """The paths of a task's manifests, as the task has stored them."""
-    claim, returned, review = (record.xcoms.get(key) for key in ("manifest", RETURN_VALUE, "review"))
+    claim, returned, review = (record.xcoms.get(key) for key in (CLAIM_KEY, RETURN_VALUE, REVIEW_KEY))
     if isinstance(claim, dict):
         returned = returned if isinstance(returned, dict) else {}
         if path := returned.get("manifest_path") or claim.get("path"):
@@ -134,7 +136,7 @@ def _of_manifest(record: TaskRecord, path: str) -> Iterator[Video]:
     for entry in entries:
         yield _of_entry(record, entry, is_local=isinstance(file, LocalFile))
     ended = {entry.row for entry in entries}
-    active = () if record.state in _ENDED else active_in(record.xcoms.get("course"))
+    active = () if record.state in _ENDED else active_in(record.xcoms.get(CHECKPOINT_KEY))
     for row, generation_id, *_ in active:
         if row not in ended:
             yield Video(
@@ -234,20 +236,20 @@ def _batches(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
             "task_id": record.task_id,
             "map_index": record.map_index,
             "state": record.state,
-            "progress": {name: n for name, n in record.xcoms["progress"].items() if isinstance(n, int)},
+            "progress": {name: n for name, n in record.xcoms[PROGRESS_KEY].items() if isinstance(n, int)},
         }
         for record in records
-        if isinstance(record.xcoms.get("progress"), dict)
+        if isinstance(record.xcoms.get(PROGRESS_KEY), dict)
     ]
 
 
 def _reviews(records: Iterable[TaskRecord]) -> list[dict[str, Any]]:
     found = []
     for record in records:
-        review = record.xcoms.get("review")
+        review = record.xcoms.get(REVIEW_KEY)
         if not isinstance(review, dict):
             continue
-        rejected = record.xcoms.get("rejected")
+        rejected = record.xcoms.get(REJECTED_KEY)
         found.append(
             {
                 "task_id": record.task_id,

@@ -1,1 +1,1 @@
-"""What operators and sensors do on a worker. Nothing here needs to be imported while a DAG file is parsed."""
+"""How tasks wait, and what the operators of videos do on a worker, which no DAG file has to import."""

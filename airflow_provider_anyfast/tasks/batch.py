@@ -27,7 +27,7 @@ from airflow_provider_anyfast.metrics import count_failure, count_obtained, coun
 from airflow_provider_anyfast.polling.event import JobsEvent
 from airflow_provider_anyfast.tasks.waiting import JobWait
 from airflow_provider_anyfast.triggers.video import VideosTrigger
-from airflow_provider_anyfast.xcoms import own_xcom
+from airflow_provider_anyfast.xcoms import CHECKPOINT_KEY, INDEX_KEY, PROGRESS_KEY, own_xcom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.files.stored_file import StoredFile
     from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 
-CHECKPOINT_KEY, INDEX_KEY = "course", "row_index"
-"""Keys of the XComs that carry state across deferrals, but not to the next attempt."""
 MAX_DEFERRAL = 600.0
 """Seconds of waiting after which the worker saves the rows that have ended, so that the manifest grows."""
 REFILL_FRACTION = 4
@@ -182,7 +180,7 @@ class BatchTask:
         progress, left = runner.progress(), runner.seconds_left()
         if left is not None:
             progress["seconds_left"] = round(left)
-        self._context["ti"].xcom_push("progress", progress)
+        self._context["ti"].xcom_push(PROGRESS_KEY, progress)
         self._operator.log.info(  # positional, since Airflow 3.1.0 cannot log a mapping
             "%d of %d rows have succeeded, %d were skipped, %d failed, %d are unconfirmed. %d videos are rendering, %d "
             "are being downloaded, %d are polled or downloaded next, %d rows are being submitted, %d are waiting to "
