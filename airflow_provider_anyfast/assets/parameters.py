@@ -32,6 +32,7 @@ from airflow_provider_anyfast.values import (
     Seconds,
     Switch,
     decode,
+    is_path,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _files(value: Any) -> Any:
     """A folder or a pattern as text, or a list of files; a template may render a list as text."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = decode(value)
-    is_one = isinstance(value, str | bytes | Mapping) or hasattr(value, "joinpath") or not isinstance(value, Iterable)
+    is_one = isinstance(value, str | bytes | Mapping) or is_path(value) or not isinstance(value, Iterable)
     return value if is_one else tuple(value)
 
 

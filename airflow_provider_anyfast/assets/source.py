@@ -26,7 +26,7 @@ from airflow_provider_anyfast.files.storage import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.media.file import ASSET_TYPES, MediaFile, read_media
 from airflow_provider_anyfast.media.limits import RULES, Measure
-from airflow_provider_anyfast.values import FilledText, is_blank
+from airflow_provider_anyfast.values import FilledText, absent_if_blank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,9 +62,9 @@ def _is_text(name: str) -> bool:
 
 AssetName = Annotated[FilledText, AfterValidator(_known_name)]
 """The name of an asset or a group."""
-OptionalName = Annotated[AssetName | None, BeforeValidator(lambda value: None if is_blank(value) else value)]
+OptionalName = Annotated[AssetName | None, BeforeValidator(absent_if_blank)]
 AssetType = Literal["Image", "Video", "Audio"]
-OptionalType = Annotated[AssetType | None, BeforeValidator(lambda value: None if is_blank(value) else value)]
+OptionalType = Annotated[AssetType | None, BeforeValidator(absent_if_blank)]
 
 
 @dataclass(frozen=True)

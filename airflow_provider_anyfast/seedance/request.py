@@ -23,6 +23,7 @@ from airflow_provider_anyfast.values import (
     OptionalInteger,
     OptionalText,
     Texts,
+    is_path,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _path_as_text(value: Any) -> Any:
     """A path, or an ``ObjectStoragePath``, as text; also in a list."""
     if isinstance(value, list | tuple):
         return [_path_as_text(item) for item in value]
-    return str(value) if hasattr(value, "joinpath") else value
+    return str(value) if is_path(value) else value
 
 
 Reference = Annotated[OptionalText, BeforeValidator(_path_as_text)]
