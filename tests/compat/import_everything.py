@@ -26,6 +26,8 @@ def main() -> None:
     package = airflow_provider_anyfast.__name__
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # What Airflow 3.2 loads of OpenTelemetry uses Python 3.10 in a way that is deprecated.
+        warnings.filterwarnings("ignore", module=r"opentelemetry\.")
         names = [module.name for module in walk_packages(airflow_provider_anyfast.__path__, f"{package}.", _give_up)]
         for name in names:
             if not name.startswith(f"{package}.sandbox"):
