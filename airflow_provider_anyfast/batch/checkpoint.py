@@ -1,7 +1,7 @@
-"""What an attempt of a batch has to know after each of its deferrals, in a form that is cheap to read.
+"""The state that an attempt of a batch keeps across its deferrals, in a form that is cheap to read.
 
-The ledger stays the truth. A checkpoint only spares a later segment of the same attempt to read all of it, to render
-every row again, and to ask about videos that have not ended.
+The ledger stays authoritative. A checkpoint saves a later segment of the same attempt from reading the whole ledger,
+rendering every row again, and polling videos that have not ended.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.rows import BatchRow
 
 _OLD_NAMES = {"vain_since": "saturated_since"}
-"""As version 0.1.0 called them."""
+"""Field names of version 0.1.0, and their current names."""
 
 
 @dataclass(frozen=True)
 class BatchCheckpoint:
-    """What an attempt has to know over its deferrals. Rows go by their numbers.
+    """The state of an attempt between two segments. Rows are identified by their numbers.
 
     Attributes:
         began_at: Unix seconds.
         resumed: False before its first wait.
-        saturated_since: Unix seconds since when AnyFast accepts no submission, although nothing is rendering.
-        active: videos that are rendering: the row, the generation's id, and its submission in Unix seconds.
-        unanswered: rows that are paid for, and about which AnyFast could not be asked.
-        doubted: rows whose generation AnyFast did not know when it was last asked.
-        located: rows that have not ended and have a record: the row, and its page of the ledger.
-        manifest: digest of the manifest as it was written.
-        tally: what was in it; None where a version wrote this that has no such fields.
-        closed_by: the error that ended the submissions of this attempt.
+        saturated_since: Unix seconds since when AnyFast has accepted no submission although nothing is rendering.
+        active: videos that are rendering: the row, the generation's id, and the time of its submission in Unix seconds.
+        unanswered: rows that are paid for and whose generation could not be queried.
+        doubted: rows whose generation AnyFast did not find at the last query.
+        located: unfinished rows that have a record: the row, and its page of the ledger.
+        manifest: digest of the manifest as last written.
+        tally: the manifest in numbers; None in a checkpoint of a version without this field.
+        closed_by: the error that stopped the submissions of this attempt.
     """
 
     began_at: float
@@ -53,7 +53,7 @@ class BatchCheckpoint:
 
     @classmethod
     def from_xcom(cls, stored: Mapping[str, Any]) -> BatchCheckpoint:
-        """What an earlier segment has pushed, maybe one of version 0.1.0."""
+        """The checkpoint that an earlier segment pushed, possibly one of version 0.1.0."""
         known = {own.name for own in fields(cls)}
         renamed = {_OLD_NAMES.get(name, name): value for name, value in stored.items()}
         values = {name: _list_of(value) for name, value in renamed.items() if name in known}
@@ -64,7 +64,7 @@ class BatchCheckpoint:
         return cls(**values)
 
     def to_xcom(self) -> dict[str, Any]:
-        """Plain JSON, and what grows with the rows as text: Airflow walks through every list that it stores."""
+        """Plain JSON. Lists that grow with the rows become text, since Airflow traverses every list that it stores."""
         found = {own.name: getattr(self, own.name) for own in fields(self)}
         texts = {name: json.dumps(found[name]) for name in ("active", "unanswered", "doubted", "located")}
         tally = None if self.tally is None else asdict(self.tally)
@@ -72,12 +72,12 @@ class BatchCheckpoint:
 
 
 def active_in(stored: Any) -> Sequence[tuple[int, str, float]]:
-    """The ``active`` of what a version of this provider has pushed; nothing where it is no checkpoint."""
+    """The ``active`` videos of a stored checkpoint of any version; empty if ``stored`` is not a checkpoint."""
     return (_list_of(stored.get("active")) or ()) if isinstance(stored, dict) else ()
 
 
 def _list_of(stored: Any) -> Any:
-    """A list that stands as text, and anything else as it is. No digest begins with a bracket."""
+    """Decodes a list that was stored as text, and returns anything else unchanged. No digest begins with a bracket."""
     return json.loads(stored) if isinstance(stored, str) and stored.startswith("[") else stored
 
 
@@ -97,14 +97,14 @@ _FACTS_OF_ERRORS = ("what", "advice", "status", "code", "request_id", "generatio
 
 @dataclass(frozen=True)
 class RowIndex:
-    """What a later segment has to know of all rows, written once an attempt.
+    """What a later segment needs to know about all rows; written once per attempt.
 
     Attributes:
-        digest: of the rows, the template and the connection, which proves that nothing has changed.
-        kind: what the videos have in common that says how long they take; empty if they differ.
-        keys: of the ledger, by the numbers of the rows.
+        digest: of the rows, the template and the connection; shows whether anything has changed.
+        kind: the kind of the videos, which determines how long they take; empty if they differ.
+        keys: keys in the ledger, by row number.
         left_out: rows beyond the limit of the batch.
-        assets: what became of files that rows name as references: the id of the asset, or why there is none.
+        assets: for each file that rows name as a reference: the id of its asset, or the error that prevented one.
     """
 
     digest: str
@@ -115,14 +115,14 @@ class RowIndex:
 
     @classmethod
     def of(cls, rows: Sequence[BatchRow], digest: str, *, left_out: int = 0) -> RowIndex:
-        """The index of rows that are rendered."""
+        """The index of rendered rows."""
         kinds = {row.request.kind for row in rows}
         kind = kinds.pop() if len(kinds) == 1 else ""
         return cls(digest, kind, {row.number: row.key for row in rows}, left_out)
 
     @classmethod
     def from_xcom(cls, stored: Mapping[str, str]) -> RowIndex:
-        """What an earlier segment has pushed."""
+        """The index that an earlier segment pushed."""
         parts = (part.partition(":") for part in stored["keys"].split())
         keys = {int(number): key for number, _, key in parts}
         found = json.loads(stored.get("assets", "{}"))
@@ -130,7 +130,7 @@ class RowIndex:
         return cls(stored["digest"], stored["kind"], keys, int(stored.get("left_out", 0)), assets)
 
     def to_xcom(self) -> dict[str, str]:
-        """Texts alone: Airflow walks through every list that it stores, item by item."""
+        """Only text: Airflow traverses every list that it stores, item by item."""
         keys = " ".join(f"{number}:{key}" for number, key in self.keys.items())
         assets = {file: found if isinstance(found, str) else _facts_of(found) for file, found in self.assets.items()}
         return {

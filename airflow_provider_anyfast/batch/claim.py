@@ -1,4 +1,4 @@
-"""Two batches of one run that write one manifest are found before anything is paid for."""
+"""Detects two batches of one run that write the same manifest, before anything is billed."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.files.stored_file import StoredFile
 
 CLAIM_KEY = "manifest"
-"""Of the XCom that tells the other batches of a run, and the page that shows the run, where this one writes."""
+"""The XCom that names this batch's manifest, for the other batches of the run and for the page that shows the run."""
 
 
 def claim_manifest(ti: Any, manifest: StoredFile, batch: str, task_ids: Iterable[str]) -> None:
-    """Says where this batch writes, and only then looks at what the others say, so one of two always finds the other.
+    """Publishes this batch's claim before it reads the others' claims, so one of two batches always finds the other.
 
     Args:
-        ti: the task instance, whose XComs all tasks of the run can read.
-        manifest: where this batch writes.
-        batch: names the task instance.
-        task_ids: of the batches in the DAG, this one included.
+        ti: the task instance; all tasks of the run can read its XComs.
+        manifest: the manifest that this batch writes.
+        batch: name of the task instance.
+        task_ids: the batch tasks of the DAG, including this one.
 
     Raises:
-        InvalidRequestError: another one writes there too, so each would replace the other's lines.
+        InvalidRequestError: another batch writes the same manifest, so each would overwrite the other's lines.
     """
     ti.xcom_push(CLAIM_KEY, {"manifest": manifest.identity, "batch": batch, "path": manifest.path})
     for task_id in task_ids:
         found = ti.xcom_pull(task_ids=task_id, key=CLAIM_KEY)
-        for other in found if isinstance(found, list) else [found]:  # of a mapped task, the claim of each instance
+        for other in found if isinstance(found, list) else [found]:  # a mapped task has one claim per instance
             if other and other["manifest"] == manifest.identity and other["batch"] != batch:
-                ti.xcom_push(CLAIM_KEY, {})  # or the other one would be refused when it is cleared
+                ti.xcom_push(CLAIM_KEY, {})  # otherwise the other batch would be refused when cleared
                 raise InvalidRequestError(
                     f"manifest_path={manifest.path!r} is also the manifest of {other['batch']!r}. Each would "
                     f"overwrite the other's lines.",

@@ -1,4 +1,4 @@
-"""When an attempt of a batch is over, and what it ends with."""
+"""When an attempt of a batch is over, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ if TYPE_CHECKING:
 
 
 def is_over(runner: BatchRunner) -> bool:
-    """Whether this attempt waits for no row any more."""
+    """Whether this attempt no longer waits for any row."""
     return runner.ends_by_failure or (not runner.active and len(runner.manifest) == runner.total)
 
 
 def saturated_since(runner: BatchRunner, last: BatchCheckpoint) -> float | None:
-    """Unix seconds since when AnyFast accepts no submission, although nothing is rendering; None where it does."""
+    """Unix seconds since when AnyFast has accepted no submission although nothing renders; None if it does."""
     is_saturated = runner.lifecycle.state is BatchState.SATURATED and not runner.active
     return (last.saturated_since or clock.now()) if is_saturated else None
 
 
 def raise_early_end(runner: BatchRunner, reason: str, saturated_since: float | None) -> None:
-    """Returns if the attempt goes on, or ends as it should.
+    """Raises if the attempt ends before its rows do; returns if it continues or ends normally.
 
     Args:
-        runner: of the segment that has ended.
-        reason: why the wait before it ended early, if it did.
-        saturated_since: Unix seconds since when AnyFast accepts no submission.
+        runner: the runner of the segment that has ended.
+        reason: why the previous wait ended early, if it did.
+        saturated_since: Unix seconds since when AnyFast has accepted no submission.
 
     Raises:
-        AnyFastError: it has ended before its rows, and what is paid for is saved as far as that is possible.
+        AnyFastError: the attempt ends early; videos that are paid for have been saved as far as possible.
     """
     state, error = runner.lifecycle.state, runner.lifecycle.error
     if state is BatchState.ABORTED:
-        raise (error or WaitInterruptedError("This task was stopped.")).with_context(how_far(runner))
+        raise (error or WaitInterruptedError("This task was stopped.")).with_context(describe_progress(runner))
     if runner.ends_by_failure:
         return
     if runner.active and reason and not runner.progressed:
-        raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {how_far(runner)}")
+        raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {describe_progress(runner)}")
     is_too_long = saturated_since is not None and clock.now() - saturated_since >= runner.options.given.timeout
     if error is not None and not runner.active and (state is BatchState.CLOSED or is_too_long):
-        raise error.with_context(how_far(runner))
+        raise error.with_context(describe_progress(runner))
 
 
 def conclude(runner: BatchRunner) -> dict[str, Any]:
-    """What the task returns when its rows have ended.
+    """Returns the result of the task when its rows have ended.
 
     Raises:
-        BatchFailedError: more rows failed than may.
-        BatchRejectedError: likewise, and no retry can help any of them.
+        BatchFailedError: more rows failed than ``failure_threshold`` allows.
+        BatchRejectedError: likewise, and a retry helps none of them.
     """
     tally = runner.manifest.tally
     if runner.ends_by_failure or tally.failures > runner.options.given.failure_threshold * runner.total:
         kind = BatchFailedError if tally.retryable else BatchRejectedError
         examples = "\n".join(text for _, text in tally.examples)
-        raise kind(f"{tally.failures} of {runner.total} rows failed.\n{examples}\n{how_far(runner)}")
+        raise kind(f"{tally.failures} of {runner.total} rows failed.\n{examples}\n{describe_progress(runner)}")
     return runner.summary
 
 
-def how_far(runner: BatchRunner) -> str:
-    """How far the batch is, for its errors."""
+def describe_progress(runner: BatchRunner) -> str:
+    """Describes the progress of the batch, for error messages."""
     done = runner.progress()
     return (
         f"{done['succeeded']} of {done['rows']} rows are done and {done['active']} videos are still being made; "

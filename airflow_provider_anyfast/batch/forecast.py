@@ -1,4 +1,4 @@
-"""How long the rest of a batch takes, from what its rows have taken so far."""
+"""Estimates how long the rest of a batch takes, from the rows that have ended."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is known of a batch.
+    """The figures from which the remaining time of a batch is estimated.
 
     Attributes:
-        rendering: Unix seconds of the submissions of the videos that are rendering.
+        rendering: submission times of the videos that are rendering, in Unix seconds.
         waiting: rows that are still to be submitted.
         max_active: videos that may render at the same time; None where AnyFast sets the limit.
-        mean, slowest: seconds that the videos of the batch took to render; 0 while none has ended.
-        to_save: videos that are to be polled or downloaded.
-        saving: seconds for each of these, side by side as they are; None while none is saved.
+        mean, slowest: render seconds of the batch's videos; 0 until one has ended.
+        to_save: videos still to be polled or downloaded.
+        saving: seconds per such video, at the current concurrency; None until one is saved.
     """
 
     rendering: Sequence[float]
@@ -32,7 +32,7 @@ class Forecast:
     saving: float | None
 
     def seconds_left(self, now: float) -> float | None:
-        """Seconds until the last row has ended; None where nothing tells."""
+        """Seconds until the last row ends; None if there is no basis for an estimate."""
         parts = []
         if self.to_save:
             parts.append(None if self.saving is None else self.saving * self.to_save)
@@ -42,7 +42,7 @@ class Forecast:
         return max(known) if known and len(known) == len(parts) else None
 
     def _rendered_in(self, now: float) -> float | None:
-        """Each row that waits takes the place of the video that ends first; the last one may be the slowest."""
+        """Each waiting row takes the place of the video that ends first; the last one may be as slow as the slowest."""
         places = self.max_active or len(self.rendering) + self.to_save
         if not self.slowest or not places:
             return None

@@ -1,4 +1,4 @@
-"""The manifest of a batch: one JSON line for each row that has ended, well or badly."""
+"""The manifest of a batch: one JSON line for each row that has ended, successfully or not."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 SUCCEEDED, FAILED, LOST, SKIPPED = "SUCCESS", "FAILURE", "LOST", "SKIPPED"
 EXAMPLES = 5
-"""Failures that a message names."""
+"""Failures that an error message lists."""
 _MOMENTS = ("submitted_at", "finished_at")
 _ROW_AT = len('{"row": ')
-"""Where a line has the number of its row."""
+"""Matches the row number in a line."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class ManifestEntry:
 
     Attributes:
         row: its number, from 1.
-        request: digest of the rendered request; a row that changes is another request.
-        batch: names the task instance.
+        request: digest of the rendered request; a changed row is a different request.
+        batch: name of the task instance.
         attempt: the try of the task in which it ended.
-        input: the row as it was given.
+        input: the row as given.
         status: ``SUCCESS``, ``FAILURE``, ``LOST`` if it is unknown whether something was billed, or ``SKIPPED`` if its
             complete video was already there.
         error_type, error: why it failed.
-        retryable: whether a retry of the task tries it again.
-        result: as for ``GenerateVideoOperator``; with a signed link only if no file was wanted.
-        label: how messages name the row; no part of the file.
+        retryable: whether a retry of the task tries the row again.
+        result: as for ``GenerateVideoOperator``; contains a signed link only if no file was requested.
+        label: the row's name in messages; not written to the file.
     """
 
     row: int
@@ -68,15 +68,15 @@ class ManifestEntry:
 
     @property
     def tokens(self) -> int:
-        """What was billed for it, up-scaling included."""
+        """Tokens billed for the row, including up-scaling."""
         return billed_tokens(Usage.model_validate(self.result.get("usage") or {})) or 0
 
     @property
     def render_seconds(self) -> float:
-        """From its submission to the end of rendering; 0 where that is not known."""
+        """Seconds from submission to the end of rendering; 0 if unknown."""
         try:
             submitted_at, finished_at = (clock.from_iso(self.result.get(name)) for name in _MOMENTS)
-        except (TypeError, ValueError):  # a manifest that somebody has edited
+        except (TypeError, ValueError):  # somebody has edited the manifest
             return 0.0
         return max(0.0, finished_at - submitted_at) if submitted_at and finished_at else 0.0
 
@@ -86,12 +86,12 @@ class Tally:
     """The entries of a manifest in numbers.
 
     Attributes:
-        ended_now: rows that have ended in this try of the task.
-        skipped: rows whose whole video was there before.
+        ended_now: rows that ended in this try of the task.
+        skipped: rows whose complete video already existed.
         retryable: failed rows that a retry tries again.
-        examples: the first failures, each a row's number, and in words which row it is and what happened.
-        rendered: videos of which AnyFast says how long they took.
-        render_seconds, slowest: how long these took together, and the slowest of them.
+        examples: the first failures: the number of the row, and a text that names the row and the error.
+        rendered: videos whose render time AnyFast reported.
+        render_seconds, slowest: their total render time, and that of the slowest.
     """
 
     succeeded: int = 0
@@ -108,11 +108,11 @@ class Tally:
 
     @property
     def failures(self) -> int:
-        """Rows that have not succeeded."""
+        """Rows that ended without success."""
         return self.failed + self.lost
 
     def add(self, entry: ManifestEntry, attempt: int) -> None:
-        """Counts a row that has ended; ``attempt`` is the current try of the task."""
+        """Adds a row that has ended; ``attempt`` is the current try of the task."""
         if entry.status == SKIPPED:
             self.skipped += 1
             return
@@ -133,9 +133,9 @@ class Tally:
 
 
 class Manifest:
-    """The entries of a batch. Each becomes text once, so a write costs no more than joining lines.
+    """The entries of a batch. Each is serialized once, so a write only joins lines.
 
-    It is a report: what was paid for and what succeeded, the ledger knows.
+    The manifest is a report; the ledger is the authority on what was paid for and what succeeded.
     """
 
     def __init__(self, file: StoredFile, attempt: int) -> None:
@@ -149,12 +149,12 @@ class Manifest:
 
     @property
     def path(self) -> str:
-        """Where it is written."""
+        """The path of the manifest."""
         return self._file.path
 
     @property
     def digest(self) -> str:
-        """Of the text that was written last."""
+        """The digest of the text that was last written."""
         return self._digest
 
     def __contains__(self, row: int) -> bool:
@@ -174,11 +174,11 @@ class Manifest:
         return from_text("".join(lines[row] for row in sorted(lines)))
 
     def read(self) -> list[ManifestEntry]:
-        """What the file holds, whoever wrote it."""
+        """The entries in the file, whoever wrote it."""
         return from_text(self._file.read_text() or "")
 
     def take_over(self, digest: str, tally: Tally) -> bool:
-        """Goes on with what an earlier segment wrote, without parsing it; False where the file is not the same."""
+        """Continues with the file of an earlier segment, without parsing it; False if the file has changed since."""
         text = self._file.read_text() or ""
         if short_digest(text) != digest:
             return False
@@ -188,14 +188,14 @@ class Manifest:
         return True
 
     def add(self, entry: ManifestEntry) -> None:
-        """Takes up the entry of a row that has ended."""
+        """Adds the entry of a row that has ended."""
         line = _line_of(entry)
         with self._lock:
             self._lines[entry.row] = line
             self.tally.add(entry, self._attempt)
 
     def write(self) -> None:
-        """Replaces the file if an entry was added since the last time."""
+        """Replaces the file if an entry was added since the last write."""
         with self._lock:
             lines = dict(self._lines)
         if len(lines) == self._written:
@@ -206,7 +206,7 @@ class Manifest:
 
 
 def new_entry(row: BatchRow, batch: str, attempt: int) -> ManifestEntry:
-    """The entry of a row that has not ended: what was asked for."""
+    """The entry of a row that has not ended: what was requested."""
     parameters = {"parameters": row.request.given()}
     return ManifestEntry(row.number, row.key, batch, attempt, row.data, status="", result=parameters, label=row.label)
 
@@ -220,7 +220,7 @@ def success_entry(
     estimated_tokens: int | None = None,
     price: Decimal | None = None,
 ) -> ManifestEntry:
-    """``entry`` of a row whose video is ready and, where a file was wanted, saved."""
+    """Completes ``entry`` for a row whose video is ready and, if a file was requested, saved."""
     result = video_result(
         generation,
         prompt=prompt,
@@ -235,18 +235,18 @@ def success_entry(
 
 
 def skipped_entry(entry: ManifestEntry, *, prompt: str | None, saved: SavedVideo) -> ManifestEntry:
-    """``entry`` of a row whose whole video is there already, so that nothing is submitted for it."""
+    """Completes ``entry`` for a row whose complete video already exists, so nothing is submitted for it."""
     files = saved_fields(saved, entry.result.get("parameters"))
     return replace(entry, status=SKIPPED, result=entry.result | {"generation_id": None, "prompt": prompt, **files})
 
 
 def status_of(error: Any) -> str:
-    """What a manifest or a report says of a video whose row or task has ended with ``error``."""
+    """What a manifest or a report states about a video whose row or task ended with ``error``."""
     return LOST if isinstance(error, AnyFastError) and error.cost is Cost.MAYBE else FAILED
 
 
 def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str) -> ManifestEntry:
-    """``entry`` of a row that has failed, or of which nobody knows whether it was billed."""
+    """Completes ``entry`` for a row that has failed or may have been billed."""
     return replace(
         entry,
         status=status_of(error),
@@ -258,9 +258,9 @@ def failure_entry(entry: ManifestEntry, error: AnyFastError, generation_id: str)
 
 
 def from_text(text: str) -> list[ManifestEntry]:
-    """The entries of a manifest; lines that make no sense are left out, since asking AnyFast again is free."""
+    """The entries of a manifest; unreadable lines are left out, since querying AnyFast again is not billed."""
     entries = []
-    for number, part in enumerate(text.split("\n"), start=1):  # splitlines breaks prompts
+    for number, part in enumerate(text.split("\n"), start=1):  # splitlines would break prompts
         if not part.strip():
             continue
         try:
@@ -272,13 +272,13 @@ def from_text(text: str) -> list[ManifestEntry]:
     return entries
 
 
-# What the ledger keeps of a success, so that the manifest can be written anew from it.
+# The part of a success that the ledger keeps, so that the manifest can be rewritten from it.
 
 
 def facts_of(entry: ManifestEntry) -> dict[str, Any]:
-    """What a page of the ledger keeps of a row that succeeded: a few hundred bytes, whatever the paths and the prompt.
+    """The part of a success that the ledger keeps: a few hundred bytes, however long paths and prompt are.
 
-    The prompt and the path are left out, since the row renders to them again; a digest tells whether the path is still
+    The prompt and the path are left out, since the row renders to them again; a digest shows whether the path is still
     the same. Links are left out because they are secrets.
     """
     result = entry.result
@@ -300,7 +300,7 @@ def entry_from_facts(
     prompt: str | None,
     saved: SavedVideo | None,
 ) -> ManifestEntry:
-    """``entry`` of a row that succeeded, from what the ledger kept of it."""
+    """Completes ``entry`` for a row that succeeded, from the facts in the ledger."""
     result = {
         **entry.result,
         **dict.fromkeys((*_KEPT, "video_url", "last_frame_url")),
@@ -330,10 +330,10 @@ _OWN_FIELDS = tuple(own.name for own in fields(ManifestEntry) if own.name not in
 
 
 def _line_of(entry: ManifestEntry) -> str:
-    """The entry as JSON, with the result's fields beside the others.
+    """The entry as one JSON object that includes the result's fields.
 
-    Whatever a row holds, it can be written: half an emoji as its escape, and as null a number that JSON does not know,
-    such as the NaN of an empty cell in pandas.
+    Any row can be written: a lone surrogate is escaped, and a number that JSON does not have, such as the NaN of an
+    empty pandas cell, becomes null.
     """
     found = {name: getattr(entry, name) for name in _OWN_FIELDS}
     found.update({name: value for name, value in entry.result.items() if name != "status"})

@@ -1,4 +1,4 @@
-"""The parameters of a batch, and what its segments make of them."""
+"""The parameters of a batch, and the options that its segments derive from them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ IfExists = Literal["overwrite", "skip"]
 
 
 TEMPLATE_PARAMETERS = frozenset(VideoRequest.model_fields) - {"asset_group"} | {"output_path"}
-"""What a template may hold."""
+"""The parameters that a template may contain."""
 
 
 def _without_wrong_literals(template: dict[str, Any]) -> dict[str, Any]:
-    """The template. What holds no Jinja is the same in every row, so it is judged without one."""
+    """The template. A value without Jinja is the same in every row, so it is checked without one."""
     if unknown := sorted(template.keys() - TEMPLATE_PARAMETERS):
         known = ", ".join(sorted(TEMPLATE_PARAMETERS))
         raise PydanticCustomError("anyfast", f"it has {', '.join(unknown)}, but takes only {known}")
@@ -59,11 +59,11 @@ def _page(path: str | None) -> str | None:
 
 
 ReportPath = Annotated[OptionalFilePath, AfterValidator(_page)]
-"""Where a report is written, or None."""
+"""The path of the report, or None."""
 
 
 class BatchParameters(TaskParameters):
-    """The parameters of a batch but for its rows."""
+    """The parameters of a batch, except its rows."""
 
     template: Annotated[dict[str, Any], AfterValidator(_without_wrong_literals)] = Field(default_factory=dict)
     manifest_path: FilePath = "manifest"
@@ -86,7 +86,7 @@ class BatchParameters(TaskParameters):
     save_poster: Switch = False
 
     def problems(self) -> Iterator[Problem]:
-        """References of the template that only a group could make assets of, and posters without videos beside them."""
+        """Template references that need an asset group, and posters without saved videos."""
         if self.save_poster and "output_path" not in self.template:
             yield Problem(frozenset({"template", "save_poster"}), "save_poster=True needs a template with output_path")
         for sentence in _literal_problems(self.template, asset_group=self.asset_group):
@@ -112,14 +112,14 @@ class MappedReportParameters(Parameters):
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What a segment has to know of the task.
+    """What a segment needs to know about the task.
 
     Attributes:
         given: the parameters of the operator.
-        identity: names the task instance, in the manifest.
+        identity: name of the task instance in the manifest.
         attempt: the try of the task.
-        max_tries: Airflow's number, which tells a clear from a retry.
-        began_at: Unix seconds of the attempt.
+        max_tries: Airflow's number, which distinguishes a clear from a retry.
+        began_at: start of the attempt in Unix seconds.
     """
 
     given: BatchParameters

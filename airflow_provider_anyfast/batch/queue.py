@@ -1,4 +1,4 @@
-"""Which row of a batch is worked on next, and whether any further one is."""
+"""Chooses the next row of a batch, and decides whether any more rows are processed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class BatchState(IntEnum):
-    """How much of a batch still goes on in this attempt."""
+    """How much of a batch is still processed in this attempt."""
 
     OPEN = 0
-    """Rows are submitted, and what is paid for is downloaded."""
+    """Rows are submitted, and videos that are paid for are downloaded."""
     SATURATED = 1
     """AnyFast accepts no submissions for now."""
     CLOSED = 2
-    """Nothing more is submitted. What is paid for is still waited for and downloaded."""
+    """Nothing more is submitted. Videos that are paid for are still awaited and downloaded."""
     ABORTED = 3
-    """No row is taken up any more."""
+    """No more rows are processed."""
 
 
 class BatchLifecycle:
-    """The state of a batch, which only moves on. Saturation alone passes, at the start of the next segment.
+    """The state of a batch, which only moves forward. Only saturation is reset, at the start of the next segment.
 
     Args:
-        closed_by: the error that ended the submissions of this attempt before its last deferral, if one did.
+        closed_by: the error that stopped the submissions of this attempt before its last deferral, if any.
     """
 
     def __init__(self, closed_by: AnyFastError | None = None) -> None:
@@ -41,24 +41,24 @@ class BatchLifecycle:
 
     @property
     def state(self) -> BatchState:
-        """The last state that was reached."""
+        """The furthest state reached."""
         return max((state for state, _ in self._reached), default=BatchState.OPEN)
 
     @property
     def error(self) -> AnyFastError | None:
-        """The first error that led to the state; None where there was none."""
+        """The first error that led to the state; None if there was none."""
         current = self.state
         return next((error for state, error in self._reached if state is current and error), None)
 
     def advance(self, state: BatchState, error: AnyFastError | None = None) -> None:
-        """Moves on to ``state``, or stays where it is if that is further.
+        """Moves to ``state``, unless the current state is further.
 
-        A signal handler calls this wherever the main thread is, so it takes no lock: an append is atomic.
+        A signal handler may call this at any point of the main thread, so it takes no lock: an append is atomic.
         """
         self._reached.append((state, error))
 
     def abort(self) -> None:
-        """Takes up no more rows."""
+        """Stops processing rows."""
         self.advance(BatchState.ABORTED)
 
     def forget_saturation(self) -> None:
@@ -68,16 +68,16 @@ class BatchLifecycle:
 
 
 class RowQueue:
-    """The rows of one segment: those that have a record first, then new ones as far as the limits allow.
+    """The rows of one segment: first those that have a record, then new ones as far as the limits allow.
 
-    Rows that are postponed come when no other row is left or in flight. A row comes back to the queue while it is still
-    in flight, so ``postpone`` and ``put_back`` only append, which is atomic: its ``release`` wakes up who waits.
+    Postponed rows come when no other row is left or in flight. A row returns to the queue while it is still in flight,
+    so ``postpone`` and ``put_back`` only append, which is atomic; its ``release`` notifies the waiting threads.
 
     Args:
         lifecycle: the state of the batch.
-        recorded: rows that have a record, of an earlier segment or attempt.
+        recorded: rows with a record from an earlier segment or attempt.
         new: rows that are still to be submitted.
-        active: videos that are rendering and not in this queue.
+        active: videos that are rendering and whose rows are not in this queue.
         max_active: videos that may render at the same time; None sets no limit.
     """
 
@@ -98,35 +98,35 @@ class RowQueue:
         self._postponed: deque[BatchRow] = deque()
         self._in_flight: dict[str, BatchRow] = {}
         self._second_time: set[str] = set()
-        """Keys of the rows in flight that had been postponed."""
+        """Keys of the rows in flight that were postponed before."""
         self._changed = Condition()
 
     def take(self) -> BatchRow | None:
-        """The next row; None when this segment has nothing more to do. Waits while a row in flight may make room."""
+        """The next row; None when the segment has nothing more to do. Blocks while a row in flight may free a place."""
         with self._changed:
             while self._lifecycle.state < BatchState.ABORTED:
                 rows = self._recorded or (self._new if self._lifecycle.state is BatchState.OPEN else None)
                 if rows and (rows is self._recorded or not self._is_full):
                     return self._taken(rows.popleft())
-                # No row in flight can be postponed any more, so that one look serves all that are.
+                # No row in flight can still be postponed, so one look-up serves all that are.
                 if self._postponed and self._in_flight.keys() <= self._second_time:
                     self._second_time.add(self._postponed[0].key)
                     return self._taken(self._postponed.popleft())
                 if not self._postponed and not (rows and self._in_flight):
                     return None
-                self._changed.wait(timeout=1.0)  # the state may change without a notification, by a signal
+                self._changed.wait(timeout=1.0)  # a signal may change the state without a notification
         return None
 
     def postpone(self, row: BatchRow) -> None:
-        """Lets a row that was taken wait until no other is left."""
+        """Postpones a taken row until no other is left."""
         self._postponed.append(row)
 
     def put_back(self, row: BatchRow) -> None:
-        """Lets a row that turned out to need a new submission wait for its turn like any other."""
+        """Returns a row that needs a new submission to the queue of new rows."""
         self._new.append(row)
 
     def release(self, row: BatchRow, *, is_active: bool) -> None:
-        """Says that a row that was taken is dealt with; ``is_active`` if its video is rendering now."""
+        """Marks a taken row as processed; ``is_active`` if its video is rendering now."""
         with self._changed:
             del self._in_flight[row.key]
             self._second_time.discard(row.key)
@@ -135,13 +135,13 @@ class RowQueue:
 
     @property
     def in_flight(self) -> list[BatchRow]:
-        """The rows that were taken and are not released."""
+        """The rows that are taken and not yet released."""
         with self._changed:
             return list(self._in_flight.values())
 
     @property
     def postponed(self) -> list[BatchRow]:
-        """The rows that wait until no other is left."""
+        """The rows that are postponed until no other is left."""
         with self._changed:
             return list(self._postponed)
 

@@ -1,6 +1,6 @@
-"""What became of the rows of a batch, for people: a table, and a page that plays the videos.
+"""The report of a batch for people: a table, and a page that plays the videos.
 
-Both are made of the entries of a manifest, or of the results of mapped tasks.
+Both are made from the entries of a manifest, or from the results of mapped tasks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FACTS = (
     *("width", "height", "seconds", "frame_rate", "has_sound"),
 )
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
-"""With these a spreadsheet takes a cell for a formula (OWASP, CSV injection)."""
+"""A spreadsheet treats a cell that begins with one of these as a formula (OWASP, CSV injection)."""
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 _SHEET = Path(__file__).parent / "sheet"
 _KINDS = {
@@ -43,18 +43,18 @@ _KINDS = {
     FAILED: ("failed", "Failed"),
     LOST: ("unknown", "May have been billed"),
 }
-"""The kind of each status, by which the page colours and filters, and the words for it."""
+"""The kind of each status, which sets the page's colours and filters, and its label."""
 _OPEN = ("open", "Not ended")
 
 
 @dataclass(frozen=True)
 class Card:
-    """One row as the page shows it.
+    """One row of the page.
 
     Attributes:
-        kind, words: of its status.
-        video, poster, log: what it links to; empty where there is nothing.
-        facts: names and values, for people.
+        kind, words: of the row's status.
+        video, poster, log: link targets; empty where there is none.
+        facts: names and values to display.
     """
 
     row: int
@@ -71,7 +71,7 @@ class Card:
 
 
 def report_csv(lines: Sequence[ManifestEntry]) -> str:
-    """One line for each row: its own columns as ``input_…``, its status, what it cost and where its file is."""
+    """One line per row: its own columns as ``input_…``, its status, its cost and the path of its file."""
     columns = dict.fromkeys(f"input_{name}" for line in lines for name in line.input)
     text = io.StringIO()
     writer = csv.DictWriter(
@@ -105,17 +105,17 @@ def contact_sheet(
     key_column: str | None = None,
     log_of: Callable[[ManifestEntry], str] | None = None,
 ) -> str:
-    """An HTML page that plays the videos. It needs nothing from elsewhere, and moves together with them.
+    """An HTML page that plays the videos. It loads nothing from other sites, and can be moved together with the videos.
 
     Args:
-        lines: of the rows, in the order of the page.
+        lines: the rows, in the order of the page.
         title: its heading.
-        folder: where the page will be; it links to videos in the same bucket or file system by relative paths.
+        folder: the folder of the page; links to videos in the same bucket or file system are relative to it.
         subtitle: a line below the heading.
         table: the name of the table beside the page.
-        total: rows that there are, those that have not ended included.
+        total: number of rows, including those that have not ended.
         key_column: the column that names a row; None takes the first one.
-        log_of: the address of the log of a row's task.
+        log_of: returns the URL of the log of a row's task.
     """
     cards = [_card(line, folder, key_column, log_of(line) if log_of else "") for line in lines]
     counts = Counter((card.kind, card.words) for card in cards)
@@ -136,7 +136,7 @@ def contact_sheet(
 
 
 def sheet_policy() -> str:
-    """The Content-Security-Policy of the page: only its own style and script, and no request but for media."""
+    """The Content-Security-Policy of the page: only its own style and script, and no requests except for media."""
     style, script = (_hash_of(name) for name in ("report.css", "report.js"))
     media = "'self' file: https: http:"
     return (
@@ -181,12 +181,12 @@ def _card(line: ManifestEntry, folder: str, key_column: str | None, log: str) ->
 
 
 def _warnings_of(line: ManifestEntry) -> list[str]:
-    """How the video differs from what was asked for."""
+    """How the video differs from the request."""
     return [str(warning) for warning in line.result.get("warnings") or ()]
 
 
 def _key_of(line: ManifestEntry, key_column: str | None) -> str:
-    """What names a row: its key column, or else its file or its number."""
+    """The name of a row: the value of its key column, or else its file or its number."""
     column = key_column if key_column is not None else next(iter(line.input), "")
     key = str(line.input.get(column) or "").strip()
     return key or PurePosixPath(str(line.result.get("path") or "")).stem or f"Row {line.row}"
@@ -208,7 +208,7 @@ def _facts(line: ManifestEntry) -> Iterator[tuple[str, str]]:
 
 
 def _described(facts: Mapping[str, Any]) -> str:
-    """Ratio, resolution, sides, seconds and sound, as far as they are known; measured ones where there are any."""
+    """Ratio, resolution, dimensions, seconds and sound, as far as known; measured values take precedence."""
     sound = facts.get("has_sound", facts.get("generate_audio"))
     seconds = facts.get("seconds") or facts.get("duration")
     parts = [
@@ -221,7 +221,7 @@ def _described(facts: Mapping[str, Any]) -> str:
 
 
 def _bill(lines: Iterable[ManifestEntry]) -> Iterator[str]:
-    """Tokens, and money where a price is known."""
+    """Tokens, and the price if known."""
     lines = list(lines)
     if tokens := sum(line.tokens for line in lines):
         yield f"{tokens:,} tokens"
@@ -230,7 +230,7 @@ def _bill(lines: Iterable[ManifestEntry]) -> Iterator[str]:
 
 
 def _relative(path: Any, folder: str) -> str:
-    """The link from a page in ``folder`` to a file of the same bucket or file system; empty where there is none."""
+    """The link from a page in ``folder`` to a file in the same bucket or file system; empty if there is none."""
     (bucket, key), (page_bucket, page_folder) = _place(str(path or "")), _place(folder)
     if not key or bucket != page_bucket or key.startswith("/") != page_folder.startswith("/"):
         return ""
@@ -238,17 +238,17 @@ def _relative(path: Any, folder: str) -> str:
 
 
 def _place(path: str) -> tuple[str, str]:
-    """The bucket with its scheme, whichever connection leads there, and the key; of a local file its path."""
+    """The bucket with its scheme but without the connection, and the key; for a local file, its path."""
     scheme, separator, rest = path.partition("://")
     bucket, _, key = rest.partition("/")
     return (f"{scheme}://{bucket.rpartition('@')[2]}", f"/{key}") if separator else ("", path)
 
 
 def _cell(value: Any) -> Any:
-    """What a spreadsheet shows as it is: a text that it would run as a formula gets an apostrophe before it."""
+    """Prefixes text that a spreadsheet would run as a formula with an apostrophe."""
     if isinstance(value, dict | list):
         value = json.dumps(value, ensure_ascii=False)
     if isinstance(value, str):
-        value = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone one would end the line for some readers
+        value = value.replace("\r\n", "\n").replace("\r", "\n")  # some readers end a line there
     runs = isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(value)
     return f"'{value}" if runs else value

@@ -1,4 +1,4 @@
-"""Writing the report of a task while its rows end: the page, and the table beside it."""
+"""Writes the report of a task while its rows end: the page, and the table in the same folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WRITE_EVERY, SHARE = 30.0, 20
-"""Seconds between two writes, which replace the whole report, and how many times as long as a write takes they are."""
+"""Minimum seconds between two writes of the whole report, and the minimum as a multiple of the duration of a write."""
 
 
 @dataclass
@@ -29,9 +29,9 @@ class ReportFile:
     """A page that plays the videos of a task, and a table with the same name beside it.
 
     Args:
-        path: of the page, local or in object storage.
+        path: path of the page, local or in object storage.
         title, subtitle: of the page.
-        log_of: the address of the log of a row's task.
+        log_of: returns the URL of the log of a row's task.
         key_column: the column that names a row.
     """
 
@@ -48,18 +48,18 @@ class ReportFile:
 
     @property
     def table(self) -> StoredFile:
-        """The table beside the page."""
+        """The table, in the folder of the page."""
         return self._file.sibling(f"{PurePosixPath(self._file.name).stem}.csv")
 
     def check(self, taken: Collection[str]) -> None:
-        """Finds out before anything is billed whether it can be written there.
+        """Checks that both files can be written, before anything is billed.
 
         Args:
-            taken: identities of the files that it must not replace.
+            taken: identities of files that the report must not replace.
 
         Raises:
-            InvalidRequestError: naming what is in the way.
-            StorageError: the storage does not answer.
+            InvalidRequestError: they cannot be written; names the obstacle.
+            StorageError: the storage does not respond.
         """
         if {self._file.identity, self.table.identity} & set(taken):
             raise InvalidRequestError(
@@ -92,7 +92,7 @@ class ReportFile:
 class LiveReport:
     """Keeps a report up to date with the manifest of a batch.
 
-    A report that cannot be written is a warning: the videos are paid for, and the manifest has them.
+    A failed write of the report only logs a warning: the videos are paid for, and the manifest lists them.
     """
 
     report: ReportFile | None
@@ -102,19 +102,19 @@ class LiveReport:
     _due: float = field(default_factory=lambda: clock.now() + WRITE_EVERY)
 
     def follow(self, manifest: Manifest, total: int) -> None:
-        """Goes on with this manifest, of so many rows, and writes when it is time to."""
+        """Switches to this manifest of ``total`` rows, and writes the report if a write is due."""
         self._manifest, self._total = manifest, total
         if clock.now() >= self._due:
             self.close()
 
     def close(self) -> None:
-        """Writes what the manifest has now, unless the report has it."""
+        """Writes the current manifest, unless the report already shows it."""
         if self.report is None or self._manifest is None or len(self._manifest) == self._written:
             return
         began, ended = clock.now(), len(self._manifest)
         try:
             self.report.write(self._manifest.entries(), self._total)
-        except Exception as error:  # noqa: BLE001 - no fault of a report may end a task that has paid for videos
+        except Exception as error:  # noqa: BLE001 - a failed report must not end a task that has paid for videos
             log.warning("Could not write the report: %s", error)
         else:
             self._written = ended

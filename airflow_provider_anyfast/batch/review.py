@@ -1,4 +1,4 @@
-"""A person's choice among drafts: what is asked, what an answer means, and the rows of the finals."""
+"""A person's review of drafts: the question, the meaning of the response, and the rows of the finals."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.manifest import ManifestEntry
 
 APPROVE, REJECT = "Approve the selected videos", "Reject all"
-"""The options of the question."""
+"""The options of the form."""
 VIDEOS, NOTES = "videos", "notes"
-"""The fields of its form: keys of the selected videos, and a note for each key or row."""
+"""The fields of the form: keys of the selected videos, and a note for each key or row."""
 _ALL = "all "
-"""Begins the entry of the form that selects every video. The digest behind it ties the entry to its question."""
+"""Prefix of the form's entry that selects every video. The digest after it ties the entry to its question."""
 _SHOWN = 50
-"""Videos that the text of a question lists."""
+"""Maximum number of videos that the text of a question lists."""
 _LABEL = 80
-"""Characters of a prompt in a list."""
+"""Maximum characters of a prompt in a list."""
 _WRITTEN_AS_TEXT = str.maketrans({sign: f"\\{sign}" for sign in r"\`*_{}[]()<>#+-.!|~&:@"})
-"""Keeps Markdown in a prompt from becoming a link or a picture."""
+"""Escapes Markdown in a prompt, so that it cannot become a link or a picture."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A finished video to be judged.
+    """A finished video to be reviewed.
 
     Attributes:
         row: its number in the table, or its place among the results.
-        input: the row of the table; empty for a video that comes from no table.
+        input: the row of the table; empty for a video that does not come from a table.
         result: as of ``GenerateVideoOperator``.
     """
 
@@ -50,30 +50,30 @@ class Draft:
 
     @property
     def key(self) -> str:
-        """Names this very video, so that an answer about an earlier one says nothing about it."""
+        """Identifies this video, so that a response about an earlier one does not apply to it."""
         return str(self.result.get("generation_id") or self.result.get("path") or "")
 
     @property
     def prompt(self) -> str:
-        """What was asked for, in one line."""
+        """The prompt in one line."""
         return " ".join(str(self.result.get("prompt") or "").split())
 
     @property
     def label(self) -> str:
-        """How a list names it."""
+        """The name of the video in a list."""
         return f"{self.row}: {_shortened(self.prompt) or self.key}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person answered, or what Airflow answers for one who did not.
+    """A person's response, or Airflow's default if nobody responded.
 
     Attributes:
-        option: the button.
+        option: the chosen button.
         videos: the keys of the selected videos.
         notes: by key or by the number of a row.
-        timed_out: whether nobody answered in time.
-        question: digest of the videos that were asked about.
+        timed_out: whether nobody responded in time.
+        question: digest of the videos in the question.
     """
 
     option: str
@@ -84,10 +84,10 @@ class Answer:
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any], question: str) -> Answer:
-        """The answer in the event with which Airflow resumes a task.
+        """The response in the event with which Airflow resumes a task.
 
         Raises:
-            InvalidRequestError: the form holds what its fields do not allow.
+            InvalidRequestError: the form contains values that its fields do not allow.
         """
         given = event.get("params_input") or {}
         videos, notes = given.get(VIDEOS) or [], given.get(NOTES) or {}
@@ -107,24 +107,24 @@ class Answer:
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> Answer:
-        """The answer that ``to_json`` wrote."""
+        """The response that ``to_json`` wrote."""
         return cls(**{**stored, VIDEOS: tuple(stored[VIDEOS])})
 
     def to_json(self) -> dict[str, Any]:
-        """As it is stored until the task has succeeded."""
+        """The form in which it is stored until the task has succeeded."""
         return {**self.__dict__, VIDEOS: list(self.videos)}
 
 
 def drafts_of(videos: Any) -> list[Draft]:
-    """The finished videos behind a manifest, a result, or a list of either; what has failed is left out.
+    """The finished videos of a manifest, a result, or a list of either; failed ones are left out.
 
     Args:
         videos: a manifest's path; the result of ``GenerateVideoBatchOperator`` or of ``GenerateVideoOperator``; or
             several of these, such as the output of a mapped task.
 
     Raises:
-        InvalidRequestError: there is something else among them, or a manifest does not exist.
-        StorageError: the storage does not answer.
+        InvalidRequestError: a value is none of these, or a manifest does not exist.
+        StorageError: the storage does not respond.
     """
     found = list(_drafts(_from_template(videos), counted=count(1)))
     by_key = {draft.key: draft for draft in found}
@@ -144,12 +144,12 @@ def manifests_of(videos: Any) -> list[str]:
 
 
 def question_of(drafts: Iterable[Draft]) -> str:
-    """Digest of the videos that are asked about: another video makes it another question."""
+    """Digest of the videos in a question; different videos make a different question."""
     return short_digest("\n".join(sorted(draft.key for draft in drafts)))
 
 
 def labels_of(drafts: Sequence[Draft]) -> dict[str, str]:
-    """The entries of the form's list: every video together, and each by itself."""
+    """The entries of the form's list: all videos together, and each one separately."""
     everything = {f"{_ALL}{question_of(drafts)}": f"All {len(drafts)} videos"}
     return everything | {draft.key: draft.label for draft in drafts}
 
@@ -158,8 +158,8 @@ def text_of(drafts: Sequence[Draft], page: str) -> str:
     """The text of the question in Markdown.
 
     Args:
-        drafts: to be judged.
-        page: address of the page that plays them; empty where it is switched off.
+        drafts: the videos to be reviewed.
+        page: URL of the page that plays them; empty if it is switched off.
     """
     lines = [f"- {_plain(draft.label)}" for draft in drafts[:_SHOWN]]
     more = [f"- and {len(drafts) - _SHOWN} more"] if len(drafts) > _SHOWN else []
@@ -171,11 +171,11 @@ def text_of(drafts: Sequence[Draft], page: str) -> str:
 def chosen(drafts: Sequence[Draft], answer: Answer) -> list[tuple[Draft, str]]:
     """The approved videos, each with its note.
 
-    Only what the answer names is approved. An answer to an earlier question, about videos that were made anew since,
-    approves nothing.
+    Only videos that the response names are approved. A response to an earlier question, about videos that have been
+    generated again since, approves nothing.
 
     Raises:
-        InvalidRequestError: the answer names a video that is not among the drafts.
+        InvalidRequestError: the response names a video that is not among the drafts.
     """
     if answer.option != APPROVE:
         return []
@@ -200,19 +200,19 @@ def chosen(drafts: Sequence[Draft], answer: Answer) -> list[tuple[Draft, str]]:
 
 
 def note_for(draft: Draft, answer: Answer) -> str:
-    """What the reviewer wrote about this video."""
+    """The reviewer's note about this video."""
     return answer.notes.get(draft.key) or answer.notes.get(str(draft.row)) or ""
 
 
 def final_parameters(draft: Draft, final: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of the final: those of the draft with its seed, and above them what ``final`` changes."""
-    asked = dict(draft.result.get("parameters") or {"prompt": draft.result.get("prompt")})
+    """The parameters of the final: those of the draft with its seed, overridden by ``final``."""
+    requested = dict(draft.result.get("parameters") or {"prompt": draft.result.get("prompt")})
     seed = {"seed": draft.result["seed"]} if draft.result.get("seed") is not None else {}
-    return {**asked, **seed, **final}
+    return {**requested, **seed, **final}
 
 
 def row_of(draft: Draft, note: str, final: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a final for ``GenerateVideoBatchOperator``: the draft's own row, and the column ``review``."""
+    """The row of a final for ``GenerateVideoBatchOperator``: the draft's row plus the column ``review``."""
     parameters = final_parameters(draft, final)
     review = {
         "row": draft.row,
@@ -230,7 +230,7 @@ def keywords_of(draft: Draft, final: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a final for ``GenerateVideoOperator.partial(…).expand_kwargs``.
 
     Raises:
-        InvalidRequestError: the draft was made from a data URI, which no result holds.
+        InvalidRequestError: the draft was made from a data URI, which results do not contain.
     """
     parameters = final_parameters(draft, final)
     if LEFT_OUT in str(parameters):
@@ -253,7 +253,7 @@ def _drafts(videos: Any, counted: Iterator[int]) -> Iterator[Draft]:
             yield Draft(row, {}, videos)
     elif not isinstance(videos, dict | bytes) and hasattr(videos, "__iter__"):
         for item in videos:
-            if item is not None:  # of a mapped task instance that was skipped
+            if item is not None:  # None comes from a skipped mapped task instance
                 yield from _drafts(item, counted)
     else:
         raise InvalidRequestError(
@@ -262,7 +262,7 @@ def _drafts(videos: Any, counted: Iterator[int]) -> Iterator[Draft]:
 
 
 def _from_template(videos: Any) -> Any:
-    """What a template makes of a task's output is text that begins like a list or an object."""
+    """Decodes the text that a template renders from a task's output: it begins like a list or an object."""
     try:
         return decode(videos) if isinstance(videos, str) and videos.lstrip().startswith(("[", "{")) else videos
     except PydanticCustomError as error:

@@ -1,4 +1,4 @@
-"""From the rows and the template of a batch to requests, all of them checked before the first one is paid for."""
+"""Renders the rows of a batch to requests, and checks all of them before the first one is billed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = 20
-"""Problems in the error itself; the log has all."""
+"""Maximum number of problems in the error message; the log lists all."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class BatchRow:
     """One row, ready to be submitted.
 
     Attributes:
-        number: from 1, among all rows that were given.
-        fingerprint: of the request and the connection that it is billed to.
-        key: the same for this row among those with the same request; names its ledger.
-        formerly_billed_to: what version 0.1.0 had in place of the connection.
+        number: position among all given rows, from 1.
+        fingerprint: fingerprint of the request and of the connection that it is billed to.
+        key: identifies the row's ledger; stable for this row among those with the same request.
+        formerly_billed_to: what version 0.1.0 used instead of the connection.
     """
 
     number: int
@@ -47,11 +47,11 @@ class BatchRow:
     key: str
     output: VideoOutput | None
     label: str = ""
-    """How logs and messages name it."""
+    """The row's name in logs and messages."""
     formerly_billed_to: str = ""
 
     def recorded_as(self, key: str) -> BatchRow | None:
-        """This row with the ``key`` that its record has; None where that is the key of another request."""
+        """This row with the ``key`` of its record; None if that key belongs to a different request."""
         digest = key.partition("-")[0]
         if self.fingerprint.startswith(digest):
             return replace(self, key=key)
@@ -60,7 +60,7 @@ class BatchRow:
 
     @property
     def former_key(self) -> str:
-        """The key that version 0.1.0 gave it."""
+        """The key that version 0.1.0 gave the row."""
         return _key(self._former_fingerprint, self.key.partition("-")[2])
 
     @property
@@ -98,20 +98,20 @@ def prepare(
     """Renders and checks every row.
 
     Args:
-        rows: of the table.
+        rows: the rows of the table.
         template: renders a row's parameters.
-        context: Airflow's, for the template.
+        context: Airflow's context, for the template.
         billed_to: the connection that the requests are billed to.
-        formerly_billed_to: what version 0.1.0 had in its place.
-        key_column: whose value names a row in messages; None takes the first column.
-        duplicate_rows: what becomes of a row that makes the same request as an earlier one: ``keep`` it (two videos
-            are made and billed), ``skip`` it, or ``fail``.
-        overwrite: False keeps whole videos that are there already, so each row must name its own file.
-        asset_group: whose assets files become that are named as references; None refuses files.
-        save_poster: whether a picture of each video goes beside it.
+        formerly_billed_to: what version 0.1.0 used in its place.
+        key_column: the column whose value names a row in messages; None uses the first column.
+        duplicate_rows: what to do with a row that makes the same request as an earlier one: ``keep`` it (two videos
+            are generated and billed), ``skip`` it, or ``fail``.
+        overwrite: False keeps complete videos that already exist, so each row must name its own file.
+        asset_group: the asset group that receives files which rows name as references; None refuses files.
+        save_poster: whether to save a picture of each video in the same folder.
 
     Raises:
-        InvalidRequestError: naming every problem once, with the rows that have it.
+        InvalidRequestError: lists every problem once, with the affected rows.
     """
     prepared: list[BatchRow] = []
     problems = _Problems()
@@ -149,7 +149,7 @@ def _key(fingerprint: str, number: int | str) -> str:
 def _rendered(
     row: Row, template: RowTemplate, context: Mapping[str, Any], asset_group: str | None
 ) -> tuple[VideoRequest | None, str, list[str]]:
-    """The request of a row, its output path, and everything that is wrong with either."""
+    """The request of a row, its output path, and all problems of both."""
     parameters, problems = template.render({**context, "row": row})
     wants_file = parameters.get("output_path") is not None
     output_path = str(parameters.pop("output_path", None) or "").strip()
@@ -166,7 +166,7 @@ def _rendered(
 
 
 class _Problems:
-    """What is wrong with a table: each problem once, with the rows that have it."""
+    """The problems of a table: each one once, with the affected rows."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[str]] = {}
@@ -178,7 +178,7 @@ class _Problems:
             self._rows.setdefault(problem, []).append(label)
 
     def refuse(self, rows: int) -> None:
-        """Raises an error if there is any problem; the log has all of them."""
+        """Raises an error if there is any problem, and logs all of them."""
         if not self._rows:
             return
         found = [f"{problem}: {listed(labels)}" for problem, labels in self._rows.items()]
@@ -192,7 +192,7 @@ class _Problems:
 
 
 def _mention(repeated: Sequence[str], duplicate_rows: DuplicateRows) -> None:
-    """Says before the payment which rows make the same request as an earlier one."""
+    """Reports rows that make the same request as an earlier one, before anything is billed."""
     if not repeated:
         return
     what = f"{len(repeated)} rows make the same request as an earlier row: {listed(repeated)}"
@@ -205,14 +205,14 @@ def _mention(repeated: Sequence[str], duplicate_rows: DuplicateRows) -> None:
 
 
 def verbatim(value: Any) -> Any:
-    """``value``, at any depth, as templates that render to it.
+    """Converts ``value``, at any depth, to templates that render to it.
 
-    Airflow renders what a task gets through ``expand_kwargs`` like the text in a DAG, unlike what it gets through
-    ``expand``. Text from a table would become code: ``{{ conn.anyfast_default.password }}`` in a row would send the key
-    away.
+    Airflow renders values passed through ``expand_kwargs`` like the text in a DAG, unlike those passed through
+    ``expand``. Text from a table would become code: ``{{ conn.anyfast_default.password }}`` in a row would leak the
+    key.
     """
     if isinstance(value, str):
-        # Jinja also changes line ends.
+        # Jinja also changes line endings.
         return f"{{{{ {value!r} }}}}" if "{" in value or not value.isprintable() else value
     if isinstance(value, list):
         return [verbatim(item) for item in value]

@@ -1,4 +1,4 @@
-"""One worker segment of a batch: submits what may be submitted, saves what has ended, and keeps the manifest."""
+"""Runs one worker segment of a batch: submits rows, saves finished videos, and updates the manifest."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
-"""Seconds after which the end of the threads is noticed; what they want written to the ledger is, at once."""
+"""Seconds between two checks whether the threads have ended. Their ledger writes are not delayed by it."""
 FLUSH_EVERY = 10.0
-"""Seconds between two writes of the manifest, which replace it as a whole."""
+"""Seconds between two writes of the whole manifest."""
 MAX_CONSECUTIVE_FAILURES = 10
-"""Rows in a row for which AnyFast, Airflow or the storage did not answer, after which this attempt tries no other."""
+"""Consecutive rows for which AnyFast, Airflow or the storage failed, after which this attempt tries no more rows."""
 DRAIN_SECONDS = 8.0
-"""Seconds for which a task that has to end waits for the answers to its submissions. Airflow kills it after 60."""
+"""Seconds that a stopped task waits for the responses to its submissions. Airflow kills it after 60."""
 
 
 class BatchEvents(Protocol):
-    """What a runner reports, in whichever thread it happens but for ``progress``, which is the task's own."""
+    """The events that a runner reports: ``progress`` in the task's main thread, the others in any thread."""
 
     def progress(self, runner: BatchRunner) -> None:
-        """About every ten seconds, and at the end."""
+        """Called about every ten seconds, and at the end."""
 
     def submitted(self) -> None:
         """A video was submitted, and is billed."""
@@ -75,16 +75,16 @@ class BatchRunner:
     """The rows of one segment.
 
     Args:
-        options: of the batch.
-        segment: what it begins with.
-        client: asks AnyFast.
-        lifecycle: the state of the batch, which a signal handler may move on.
-        events: reports.
+        options: the options of the batch.
+        segment: the state that it starts from.
+        client: sends requests to AnyFast.
+        lifecycle: the state of the batch; a signal handler may advance it.
+        events: receives the reports.
 
     Attributes:
-        active: videos that are rendering, by the numbers of their rows.
-        doubted: rows whose generation AnyFast did not know when it was last asked.
-        progressed: rows of which this segment has found out something new: they ended, or AnyFast does not know them.
+        active: videos that are rendering, by row number.
+        doubted: rows whose generation AnyFast did not find at the last query.
+        progressed: rows with news in this segment: they ended, or AnyFast did not find their generation.
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class BatchRunner:
         self._library = segment.library
         self._is_resumed = segment.is_resumed
         self._recorded = {row.number for row in segment.recorded} | set(segment.active)
-        """Rows that have a record, of whatever stage, and have not ended; without those that need a new submission."""
+        """Unfinished rows that have a record of any stage, except those that need a new submission."""
         self._unknown: list[tuple[BatchRow, AnyFastError]] = []
-        """Rows whose generation AnyFast does not know at the moment."""
-        # Threads count without a lock, since an increment that is lost harms nothing: ``_answered`` and ``progressed``
-        # decide only by being zero or not, and a failure that is not counted lets one more row be tried.
-        self._answered = 0
-        """Rows that AnyFast has answered about."""
+        """Rows whose generation AnyFast did not find."""
+        # Threads count without a lock, since a lost increment is harmless: ``_confirmed`` and ``progressed`` are only
+        # compared with zero, and an uncounted failure only lets one more row be tried.
+        self._confirmed = 0
+        """Rows whose generation AnyFast found."""
         self._consecutive_failures = 0
         self._began_at = clock.now()
         self._crashes: list[BaseException] = []
@@ -136,7 +136,7 @@ class BatchRunner:
         )
 
     def run(self) -> None:
-        """Goes once through the rows of the segment, as many at a time as is allowed."""
+        """Processes each row of the segment once, up to ``max_in_flight`` at a time."""
         threads = [
             Thread(target=self._work, name=f"anyfast_{number}", daemon=True)
             for number in range(min(self.options.given.max_in_flight, len(self._rows)))
@@ -156,7 +156,7 @@ class BatchRunner:
         self._settle_unknown()
         self._report_progress()
 
-    # The task's own thread, which alone may talk to Airflow
+    # In the main thread of the task: only this thread may call Airflow
 
     def _serve_ledger_writes(self, threads: Sequence[Thread]) -> None:
         reported_at = clock.now()
@@ -166,7 +166,7 @@ class BatchRunner:
                 reported_at = clock.now()
                 try:
                     self._report_progress()
-                except Exception as error:  # noqa: BLE001 - reported again soon; answers that are paid for are under way
+                except Exception as error:  # noqa: BLE001 - reported again soon; submissions are in flight
                     log.warning("Could not report progress: %s", error)
 
     def _report_progress(self) -> None:
@@ -174,19 +174,19 @@ class BatchRunner:
         self._events.progress(self)
 
     def _drain(self, threads: Sequence[Thread]) -> None:
-        """Writes down the answers that still come, for some seconds: they are paid for."""
+        """Records the responses that arrive within ``DRAIN_SECONDS``, since their videos are billed."""
         log.warning("Ending this attempt. Waiting up to %.0f s for responses to submissions in flight.", DRAIN_SECONDS)
-        give_up_at = time.monotonic() + DRAIN_SECONDS  # also where a test holds the clock, which then never moves on
+        give_up_at = time.monotonic() + DRAIN_SECONDS  # not ``clock``, which a test may have stopped
         while any(thread.is_alive() for thread in threads) and time.monotonic() < give_up_at:
             self._ledger.flush_pending(POLL_SECONDS)
-        self._mark_unanswered()
+        self._mark_unconfirmed()
         try:
             self.manifest.write()
         except AnyFastError as error:
             log.warning("Could not write the manifest: %s", error)
 
-    def _mark_unanswered(self) -> None:
-        """Records as unconfirmed what was submitted and has no answer yet."""
+    def _mark_unconfirmed(self) -> None:
+        """Records submissions without a response as unconfirmed."""
         for row in (*self._queue.in_flight, *self._queue.postponed):
             record = self._ledger.record(row.key)
             if record is None or record.stage is not Stage.INTENT:
@@ -197,15 +197,15 @@ class BatchRunner:
             try:
                 lost = record.model_copy(update={"stage": Stage.LOST})
                 self._ledger.put_unless_pending(row.key, lost.to_stored())
-            except Exception as problem:  # noqa: BLE001 - the intent says the same: a later attempt buys nothing
+            except Exception as problem:  # noqa: BLE001 - the recorded intent also keeps a retry from buying
                 log.warning("Could not record the submission of %s as unconfirmed: %s", row.label, problem)
 
     def _settle_unknown(self) -> None:
-        """Decides about generations that AnyFast does not know. One such answer proves nothing, so it is asked again.
+        """Handles generations that AnyFast did not find. One such response proves nothing, so each is queried again.
 
-        If it knows none at all, the key may be another account's, or a gateway fails: no row ends by that.
+        If AnyFast finds none at all, the key may belong to another account, or a gateway fails, so no row ends.
         """
-        if self._unknown and not (self._answered or self.active or self.manifest.tally.ended_now):
+        if self._unknown and not (self._confirmed or self.active or self.manifest.tally.ended_now):
             self.lifecycle.advance(BatchState.CLOSED, self._unknown[0][1])
             return
         for row, error in self._unknown:
@@ -217,10 +217,10 @@ class BatchRunner:
             else:
                 self._record_failure(row, error, record.id)
 
-    # What it has come to
+    # Progress and results
 
     def progress(self) -> dict[str, int]:
-        """How far the batch is, in numbers of rows and tokens."""
+        """The progress of the batch in numbers of rows and tokens."""
         tally, recorded = self.manifest.tally, len(self._recorded)
         in_flight = {row.number for row in self._queue.in_flight}
         downloading = len(in_flight & self._recorded)
@@ -240,18 +240,18 @@ class BatchRunner:
 
     @property
     def ends_by_failure(self) -> bool:
-        """Whether a row has failed, and ``on_row_failure="fail"`` ends the batch for that."""
+        """Whether a row has failed and ``on_row_failure="fail"`` therefore ends the batch."""
         return self.options.given.on_row_failure == "fail" and self.manifest.tally.failures > 0
 
     @property
     def has_room(self) -> bool:
-        """Whether rows wait that could be submitted now."""
+        """Whether waiting rows could be submitted now."""
         limit = self.options.given.max_active
         is_open = self.lifecycle.state is BatchState.OPEN and (limit is None or len(self.active) < limit)
         return is_open and self.progress()["waiting"] > 0
 
     def seconds_left(self) -> float | None:
-        """An estimate from the rows that have ended; None while there is nothing to go by."""
+        """An estimate from the rows that have ended; None if there is no basis for one."""
         tally, now = self.manifest.tally, clock.now()
         forecast = Forecast(
             rendering=[paid.submitted_at for paid in list(self.active.values())],
@@ -265,7 +265,7 @@ class BatchRunner:
         return forecast.seconds_left(now)
 
     def checkpoint(self, saturated_since: float | None) -> BatchCheckpoint:
-        """What the next segment of this attempt has to know."""
+        """The state that the next segment of this attempt needs."""
         pages = {number: self._ledger.page_number(row.key) for number, row in self._rows.items()}
         located = {**self._located, **{number: page for number, page in pages.items() if page is not None}}
         return BatchCheckpoint(
@@ -282,18 +282,18 @@ class BatchRunner:
         )
 
     def deadline_of(self, paid: PaidGeneration) -> float:
-        """Unix seconds after which a row is given up in this attempt."""
+        """Unix seconds after which this attempt gives up the row."""
         return max(paid.submitted_at, self.options.began_at) + self.options.given.timeout
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the task returns."""
+        """The result of the task."""
         counts = self.progress()
         names = ("rows", "succeeded", "failed", "lost", "skipped", "tokens")
         numbers = {name: counts[name] for name in names}
         return {**numbers, "left_out": self.left_out, "manifest_path": self.manifest.path}
 
-    # Rows, in threads of their own
+    # In worker threads: one row at a time
 
     def _work(self) -> None:
         try:
@@ -303,7 +303,7 @@ class BatchRunner:
                         self._process(row)
                 finally:
                     self._queue.release(row, is_active=row.number in self.active)
-        except BaseException as error:  # noqa: BLE001 - raised again in the task's own thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self._crashes.append(error)
             self.lifecycle.advance(BatchState.ABORTED)
 
@@ -346,20 +346,20 @@ class BatchRunner:
             ledger.plan(),
             submit=send,
             query=lambda generation_id: self._client.send(endpoints.query_generation(generation_id)),
-            look_up=partial(self._look, row),
+            look_up=partial(self._look_up, row),
             on_lost_submission=self.options.given.on_lost_submission,
-            # What fails while this attempt waits for it ends its row; what an earlier attempt left is submitted again.
+            # A video that fails while this attempt waits ends its row; one from an earlier attempt is resubmitted.
             resubmit_failed=not (self._is_resumed and is_recorded),
         )
         self._recorded.add(row.number)
-        self._answered += paid.reattached
+        self._confirmed += paid.reattached
         if not paid.reattached:
             self._events.submitted()
         return paid
 
     @contextmanager
     def _while_open(self, guard: Guard) -> Iterator[None]:
-        """``guard``, unless submissions have ended while this one waited for its turn, or for its record."""
+        """Enters ``guard``, unless submissions stopped while this one waited for the rate limit or for its record."""
         self._refuse_if_closed()
         with guard():
             self._refuse_if_closed()
@@ -369,8 +369,8 @@ class BatchRunner:
         if self.lifecycle.state >= BatchState.CLOSED:
             raise _NeedsSubmissionError("Submissions have stopped, so this one was not sent.")
 
-    def _look(self, row: BatchRow, lost: LostSubmission) -> Verdict:
-        """What became of a row's lost submission. The rows that lost theirs come last, so that one look serves all."""
+    def _look_up(self, row: BatchRow, lost: LostSubmission) -> Verdict:
+        """The outcome of a row's lost submission. Such rows are processed last, so that one look-up serves all."""
         key = f"{row.key} {lost.sent_at}"
         if self._lookup.expect(key, lost):
             raise _LookLaterError(
@@ -379,12 +379,12 @@ class BatchRunner:
         return self._lookup.verdict(key)
 
     def _known_ids(self) -> set[str]:
-        """The generations of all rows, as far as this segment knows them."""
+        """The ids of the generations of all rows, as far as this segment knows them."""
         recorded = {record_of(value).id for _, value in self._ledger.items()}
         return recorded | {found.id for found in self.active.values()} | self.manifest.generation_ids()
 
     def _record_known_id(self, row: BatchRow, ledger: Ledger) -> None:
-        """Records the id that an earlier segment of this attempt knows and could not write."""
+        """Records the id that an earlier segment of this attempt received and could not record."""
         known, record = self._known.get(row.number), self._ledger.record(row.key)
         if known is not None and record is not None and not record.id:
             ledger.record_submitted(known.id)
@@ -415,7 +415,7 @@ class BatchRunner:
         )
         try:
             self._ledger.update(row.key, {"saved": facts_of(entry)})
-        except Exception as error:  # noqa: BLE001 - the manifest says so too, and the video is there
+        except Exception as error:  # noqa: BLE001 - the manifest records it too, and the video is saved
             log.warning("Could not record in the ledger that %s has succeeded: %s", row.label, error)
         for warning in entry.result["warnings"]:
             log.warning("%s: %s", row.label, warning)
@@ -423,7 +423,7 @@ class BatchRunner:
         self._events.succeeded(generation)
 
     def _handle_error(self, row: BatchRow, ledger: Ledger, error: AnyFastError, paid: PaidGeneration | None) -> None:
-        """Decides what an error means: for its row, for the submissions, or for the whole attempt."""
+        """Applies an error to its row, to the submissions, or to the whole attempt."""
         is_recorded = row.number in self._recorded
         if isinstance(error, RateLimitError) and not is_recorded:
             log.warning("%s: %s Submissions resume later.", row.label, error.what)
@@ -435,7 +435,7 @@ class BatchRunner:
             if isinstance(error, LinkExpiredError) and paid is not None:
                 ledger.mark_closed(paid.id)
             self._record_failure(row, error, paid.id if paid else "")
-            # A video that is ready and cannot be saved says something about the storage.
+            # A ready video that cannot be saved suggests that the storage fails.
             if paid is not None and paid.generation is not None and error.retryable:
                 self._count_failure(error)
             else:
@@ -469,12 +469,12 @@ class BatchRunner:
 
 
 class _LookLaterError(AnyFastError):
-    """The answer to a row's submission is lost: it is looked for when all other rows are dealt with."""
+    """The response to a row's submission was lost: its video is looked up after all other rows."""
 
 
 class _NeedsSubmissionError(AnyFastError):
-    """Nothing was sent: the row still has to be submitted, in its turn.
+    """Nothing was sent: the row returns to the queue and still has to be submitted.
 
-    It must be an AnyFastError: any other error that is raised within the guard of a submission leaves its intent in the
-    ledger, and an intent is taken for a submission that may have been billed.
+    It must be an AnyFastError: any other error within the guard of a submission leaves the intent in the ledger, and an
+    intent counts as a submission that may have been billed.
     """

@@ -1,4 +1,4 @@
-"""What one worker segment of a batch begins with: which rows have ended, which are paid for, and which are new."""
+"""The start of a worker segment of a batch: which rows have ended, which are paid for, and which are new."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ log = logging.getLogger(__name__)
 
 _PAID_BEFORE = "This attempt has submitted rows already: they are paid for, and clearing the task continues with them."
 NEW_ROWS = 1_000
-"""Rows that a later segment renders to submit them, where no other limit says so."""
+"""Rows that a later segment renders for submission if no other limit applies."""
 
 
 @dataclass
 class Segment:
-    """The beginning of one segment.
+    """The state at the start of one segment.
 
     Attributes:
-        total: rows of the batch.
-        ledger: its pages, or those that this segment needs.
+        total: number of rows in the batch.
+        ledger: all pages of the ledger, or those that this segment needs.
         manifest: the entries of the rows that have ended.
-        recorded: rows that have a record, of whatever stage.
+        recorded: rows that have a record of any stage.
         new: rows to submit.
-        is_resumed: whether this attempt has waited before: what has failed since is then not submitted again.
-        active: videos that are rendering and not asked about, by the numbers of their rows.
-        known: generations of the rows to ask about, as an earlier segment of the attempt knows them.
-        doubted: rows whose generation AnyFast did not know when it was last asked.
-        located: the pages of rows that this segment does not look at, by their numbers.
+        is_resumed: whether this attempt has waited before; rows that failed since are then not resubmitted.
+        active: videos that are rendering and are not queried, by row number.
+        known: generations of the rows to query, as known from an earlier segment of the attempt.
+        doubted: rows whose generation AnyFast did not find at the last query.
+        located: ledger pages of the rows that this segment does not process, by row number.
         left_out: rows beyond the limit of the batch.
-        library: of the files that rows name as references.
-        closed_by: why no row may be submitted, where that is so.
+        library: the assets of files that rows name as references.
+        closed_by: the error that stops submissions, if any.
     """
 
     total: int
@@ -83,15 +83,15 @@ class Segment:
 
 @dataclass
 class SegmentStart:
-    """How the segments of a task begin: cheaply where an earlier one of the same attempt left a checkpoint.
+    """Starts the segments of a task: cheaply if an earlier one of the same attempt left a checkpoint.
 
     Args:
-        source: of the rows.
-        store_of: of the ledger.
+        source: the source of the rows.
+        store_of: returns the store of the ledger.
         manifest: where the manifest is written.
-        claim: called with the manifest before the first segment of an attempt; refuses one that another task writes.
-        index: of the rows, where an earlier segment made one.
-        library: where files become assets that rows name as references.
+        claim: called with the manifest before the first segment of an attempt; raises if another task writes it.
+        index: index of the rows, if an earlier segment made one.
+        library: turns files that rows name as references into assets.
     """
 
     source: RowSource
@@ -103,21 +103,21 @@ class SegmentStart:
 
     @property
     def kind(self) -> str:
-        """What the videos have in common that says how long they take."""
+        """The kind of the videos, which determines how long they take; empty if they differ."""
         return self.index.kind if self.index is not None else ""
 
     def segment(self, checkpoint: BatchCheckpoint, ended: Collection[str] | None, options: BatchOptions) -> Segment:
-        """The beginning of the next segment.
+        """The state at the start of the next segment.
 
         Args:
-            checkpoint: of the segment before it, if there was one.
-            ended: ids of the generations that have ended since; None where that is not known.
-            options: of the batch.
+            checkpoint: the checkpoint of the previous segment, if there was one.
+            ended: ids of the generations that have ended since; None if unknown.
+            options: the options of the batch.
 
         Raises:
-            InvalidRequestError: the rows cannot be submitted, or are not those that were paid for.
+            InvalidRequestError: the rows cannot be submitted, or differ from those that were paid for.
             LedgerError: the ledger could not be read or written.
-            StorageError: the storage does not answer.
+            StorageError: the storage does not respond.
         """
         if not checkpoint.resumed:
             return self._first(options, is_resumed=False)
@@ -129,7 +129,7 @@ class SegmentStart:
             ) from error
 
     def _first(self, options: BatchOptions, *, is_resumed: bool) -> Segment:
-        """From all rows and the whole ledger."""
+        """Starts from all rows and the whole ledger."""
         rows = self.source.all()
         if not is_resumed:
             check_places(rows, self.source.rows, self.manifest)
@@ -171,9 +171,9 @@ class SegmentStart:
     def _later(
         self, checkpoint: BatchCheckpoint, ended: Collection[str] | None, options: BatchOptions
     ) -> Segment | None:
-        """From what an earlier segment of the same attempt has left; None if that does not hold any more.
+        """Starts from the checkpoint of an earlier segment of the same attempt; None if it is no longer valid.
 
-        It renders, asks about and looks up in the ledger only the rows that have ended and those that may be submitted.
+        It renders, queries and reads from the ledger only the rows that have ended and those that may be submitted.
         """
         manifest = Manifest(self.manifest, options.attempt)
         if self.index is None or checkpoint.tally is None or self.source.digest != self.index.digest:
@@ -211,17 +211,17 @@ class SegmentStart:
     def _create_assets(
         self, rows: Sequence[BatchRow], ledger: PagedLedger, options: BatchOptions
     ) -> AnyFastError | None:
-        """Makes assets of all files of the rows that are certainly submitted; a row that may be makes its own later.
+        """Creates the assets of all rows that are certain to be submitted; other rows create theirs later.
 
         Returns:
-            What is wrong for all rows, where some are paid for and have to be saved first.
+            The error that affects all rows, if some are paid for and have to be saved first.
 
         Raises:
-            AnyFastError: likewise, where none is.
+            AnyFastError: the same error, if no row is paid for.
         """
         if self.library is None:
             return None
-        from airflow_provider_anyfast.assets.references import connect  # noqa: PLC0415 - not while a DAG is parsed
+        from airflow_provider_anyfast.assets.references import connect  # noqa: PLC0415 - not imported while a DAG is parsed
 
         submitted = [row for row in rows if _is_to_submit(ledger.record(row.key), options)]
         labels = defaultdict[str, list[str]](list)
@@ -244,14 +244,14 @@ class SegmentStart:
 
 
 def _is_to_submit(record: Record | None, options: BatchOptions) -> bool:
-    """Whether nothing was paid for that this attempt could go on with, or look for."""
+    """Whether no video was paid for that this attempt could continue with or look up."""
     is_clear = record is not None and record.max_tries != options.max_tries
     decision = decide(record, is_same_request=True, is_clear=is_clear)
     return isinstance(decision, Submit) and decision.lost is None
 
 
 def _as_recorded(rows: Sequence[BatchRow], recorded: Collection[str]) -> list[BatchRow]:
-    """The rows, each with the key of its record, which version 0.1.0 made in another way."""
+    """The rows, each with the key of its record; version 0.1.0 built keys differently."""
     found = []
     for row in rows:
         former = row.former_key if recorded and row.key not in recorded else row.key
@@ -260,11 +260,11 @@ def _as_recorded(rows: Sequence[BatchRow], recorded: Collection[str]) -> list[Ba
 
 
 _ORPHANS = "left_alone"
-"""Under which the ledger keeps the digest of the paid rows that a clear has left without a row; 0.1.0 named it."""
+"""The ledger's key for the digest of paid records that a clear left without a row; named by version 0.1.0."""
 
 
 def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options: BatchOptions) -> None:
-    """Refuses rows that a retry would pay for as other requests. Only a clear asks for these."""
+    """Refuses changed rows, which a retry would pay for as new requests. Only a clear may submit them."""
     keys = {row.key for row in rows}
     orphans = sorted(key for key, value in ledger.items() if key not in keys and record_of(value).is_open)
     digest = hashlib.sha256(" ".join(orphans).encode()).hexdigest()
@@ -287,10 +287,10 @@ def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options:
 def _final_entries(
     rows: Sequence[BatchRow], ledger: PagedLedger, written: Mapping[str, ManifestEntry], options: BatchOptions
 ) -> Iterator[ManifestEntry]:
-    """The entries of rows that succeeded at any time, and of those that failed in this very attempt.
+    """The entries of rows that succeeded in any attempt, and of those that failed in this one.
 
-    A success is what the ledger says. The manifest is believed where the ledger says nothing: it was written by version
-    0.1.0, or its Variables went with the task's success.
+    The ledger decides what succeeded. The manifest decides where the ledger has no record: version 0.1.0 wrote it, or
+    its Variables were deleted when the task succeeded.
     """
     for row in rows:
         entry = written.get(row.key)
@@ -300,7 +300,7 @@ def _final_entries(
         if facts and _is_in_place(facts, row, generation_id):
             if entry is None or entry.status != SUCCEEDED or entry.result.get("generation_id") != generation_id:
                 if _has_live_link(facts, row):
-                    continue  # asking AnyFast is free, and brings the link back
+                    continue  # querying AnyFast is not billed, and returns the link again
                 entry = _restored(row, facts, generation_id, options)
         elif entry is None or not _is_final(entry, row, options):
             continue
@@ -322,12 +322,12 @@ def _is_final(entry: ManifestEntry, row: BatchRow, options: BatchOptions) -> boo
 
 
 def _is_in_place(facts: dict[str, Any], row: BatchRow, generation_id: str) -> bool:
-    """Whether the video was saved where the row wants it now."""
+    """Whether the video was saved to the row's current output path."""
     return row.output is None or facts.get("place") == short_digest(row.output.path_of(generation_id))
 
 
 def _has_live_link(facts: dict[str, Any], row: BatchRow) -> bool:
-    """Whether the video is wanted as a link, which the ledger does not keep, and AnyFast may still have one."""
+    """Whether the result needs a link, which the ledger does not keep and AnyFast may still have."""
     expires_at = facts.get("expires_at")
     return row.output is None and (expires_at is None or str(expires_at) > str(clock.iso(clock.now())))
 

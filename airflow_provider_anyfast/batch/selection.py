@@ -1,4 +1,4 @@
-"""Which rows of a table a run makes: not those whose video is there already, and no more than its limit."""
+"""Selects the rows that a run generates: without those whose video already exists, and up to its limit."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Selection:
     """The rows of a run, in the order of the table.
 
     Attributes:
-        made: rows that this run makes, or has made in an earlier attempt.
-        existing: rows whose whole video was there before.
-        skipped: the entries of these.
+        made: rows that this run generates, or generated in an earlier attempt.
+        existing: rows whose complete video already existed.
+        skipped: the manifest entries of the existing rows.
     """
 
     made: Sequence[BatchRow]
@@ -38,16 +38,16 @@ class Selection:
 def select_rows(
     rows: Sequence[BatchRow], ledger: PagedLedger, *, ended: Collection[int], options: BatchOptions
 ) -> Selection:
-    """Chooses the rows of a run; the same ones in each of its attempts.
+    """Selects the rows of a run; the same ones in each of its attempts.
 
     Args:
-        rows: of the table.
-        ledger: a row that it has a payment of is never skipped and never left out.
+        rows: the rows of the table.
+        ledger: a row with a payment in the ledger is never skipped and never left out.
         ended: numbers of rows that ended in this task.
-        options: of the batch.
+        options: the options of the batch.
 
     Raises:
-        StorageError: the storage does not answer, so nobody knows which videos are there.
+        StorageError: the storage does not respond, so it is unknown which videos exist.
     """
     paid = {row.number for row in rows if row.number in ended or _is_paid(row, ledger)}
     entries: dict[int, ManifestEntry] = {}
@@ -72,7 +72,7 @@ def _is_paid(row: BatchRow, ledger: PagedLedger) -> bool:
 
 
 def _existing(rows: Sequence[BatchRow], options: BatchOptions) -> dict[int, ManifestEntry]:
-    """The entries of rows whose whole video is where it would go, which is looked for side by side."""
+    """The entries of rows whose complete video already exists at their output path; checked in parallel."""
     with ThreadPoolExecutor(options.given.max_in_flight, thread_name_prefix="anyfast") as pool:
         found = list(pool.map(lambda row: row.output and row.output.existing_video(), rows))
     return {

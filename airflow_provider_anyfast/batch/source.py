@@ -1,4 +1,4 @@
-"""The rows of a batch and its template: rendered all together before the first payment, one by one afterwards."""
+"""The rows of a batch and its template: all rendered before the first payment, and only as needed afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SAMPLE = 20
-"""Rows that are rendered twice, to see whether they come out the same."""
+"""Rows that are rendered twice, to check that they render identically."""
 CHANGED = (
     "The rows, the template's other inputs or the connection have changed since this task began: {rows}. This "
     "attempt has submitted nothing more."
@@ -43,22 +43,22 @@ CHANGED_ADVICE = (
 
 @dataclass
 class RowSource:
-    """Where the requests of a batch come from.
+    """The source of a batch's requests.
 
     Args:
-        rows: as the task was given them.
-        template: likewise.
-        environment: Airflow's, of Jinja.
-        context: Airflow's, for the template.
-        billed_to: the connection's id. Its host is no part of a request, since it has many spellings.
+        rows: the rows as given to the task.
+        template: the template as given to the task.
+        environment: Airflow's Jinja environment.
+        context: Airflow's context, for the template.
+        billed_to: the connection's id. Its host is not part of a request, since it has many spellings.
         formerly_billed_to: the connection and its host, which version 0.1.0 made part of a request.
-        key_column: whose value names a row in messages.
-        duplicate_rows: what becomes of rows that make the same request.
+        key_column: the column whose value names a row in messages.
+        duplicate_rows: what to do with rows that make the same request.
         required: columns that must have a value in every row.
-        max_tokens: a batch that would cost more is refused.
-        overwrite: False keeps whole videos that are there already.
-        asset_group: whose assets files become that are named as references.
-        save_poster: whether a picture of each video goes beside it.
+        max_tokens: limit of estimated tokens; a more expensive batch is refused.
+        overwrite: False keeps complete videos that already exist.
+        asset_group: the asset group that receives files which rows name as references.
+        save_poster: whether to save a picture of each video in the same folder.
     """
 
     rows: Any
@@ -77,9 +77,9 @@ class RowSource:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that the requests depend on, but for what the template takes from Airflow's context.
+        """Digest of everything that the requests depend on, except values from Airflow's context.
 
-        A file counts by its bytes, so that a segment that renders no row need not parse it.
+        A file is digested as bytes, so that a segment that renders no row need not parse it.
         """
         rows = self._given if self._content is None else [self.rows, hashlib.sha256(self._content).hexdigest()]
         given = [rows, self.template, self.billed_to, self.duplicate_rows, self.asset_group]
@@ -89,7 +89,7 @@ class RowSource:
         """Renders and checks every row.
 
         Raises:
-            InvalidRequestError: some would be refused, or they render differently each time.
+            InvalidRequestError: AnyFast would refuse some, or they render differently each time.
         """
         rows = self._prepare(self._given)
         again = self._prepare(self._given[:_SAMPLE])
@@ -105,7 +105,7 @@ class RowSource:
         """Renders these rows again.
 
         Raises:
-            InvalidRequestError: a row renders a different request than before.
+            InvalidRequestError: a row renders to a different request than before.
         """
         found = []
         for number in numbers:
@@ -151,7 +151,7 @@ class RowSource:
         )
 
     def refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:
-        """Raises an ``InvalidRequestError`` if the estimates of these rows are above ``max_tokens`` together."""
+        """Raises an ``InvalidRequestError`` if the estimates of these rows add up to more than ``max_tokens``."""
         estimates = [row.request.estimated_tokens() for row in rows]
         tokens = sum(estimate or 0 for estimate in estimates)
         unknown = sum(estimate is None for estimate in estimates)
@@ -165,13 +165,13 @@ class RowSource:
 
 
 def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> None:
-    """Finds out before anything is paid whether the videos and the manifest can be written where they are to go.
+    """Checks that the videos and the manifest can be written to their paths, before anything is billed.
 
-    Each folder is tried once, and every name in it is judged. Paths are compared as the storage compares them.
+    Each folder is tested once, and every name in it is checked. Paths are compared as the storage compares them.
 
     Raises:
-        InvalidRequestError: naming what is in the way.
-        StorageError: the storage does not answer.
+        InvalidRequestError: a path cannot be written; names the obstacle.
+        StorageError: the storage does not respond.
     """
     outputs: dict[str, BatchRow] = {}
     folders: dict[str, BatchRow] = {}
@@ -198,10 +198,10 @@ def check_places(rows: Sequence[BatchRow], given: Any, manifest: StoredFile) -> 
 
 
 def check_poster(rows: Iterable[BatchRow]) -> None:
-    """Finds out before anything is paid whether posters can be made, which all rows want or none.
+    """Checks that posters can be made, if the batch saves them, before anything is billed.
 
     Raises:
-        InvalidRequestError: naming what is missing.
+        InvalidRequestError: names what is missing.
     """
     output = next((row.output for row in rows if row.output is not None), None)
     if output is not None:
@@ -209,5 +209,5 @@ def check_poster(rows: Iterable[BatchRow]) -> None:
 
 
 def identity_of_rows(given: Any) -> set[str]:
-    """The identity of the file that the rows come from, if they come from one."""
+    """The identity of the file of rows, if the rows come from a file."""
     return {stored_file(given, "rows").identity} if is_file(given) else set()

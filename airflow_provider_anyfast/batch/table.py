@@ -23,16 +23,16 @@ log = logging.getLogger(__name__)
 MAX_ROWS = 10_000
 """Rows of one batch."""
 _NO_VALUE = frozenset({"", "None", "null", "NULL", "NaN", "nan", "#N/A", "<NA>"})
-"""What spreadsheets and data frames write for a cell without a value."""
+"""The texts that spreadsheets and data frames write for a cell without a value."""
 _BLANK = " \t\r\n\xa0"
 
 
 class Row(dict[str, Any]):
-    """The values of one row by column. A template sees the columns alone, never the methods of a Python dict.
+    """The values of one row by column. A template sees only the columns, not the methods of a Python dict.
 
     Attributes:
-        number: from 1, among all rows that were given.
-        line: of the file, from 1; None where the rows come from no text file.
+        number: position among all given rows, from 1.
+        line: line in the file, from 1; None if the rows do not come from a text file.
     """
 
     def __init__(self, values: Mapping[str, Any], number: int = 0, line: int | None = None) -> None:
@@ -41,7 +41,7 @@ class Row(dict[str, Any]):
         self.line = line
 
     def label(self, key_column: str | None = None) -> str:
-        """How messages and logs name the row: its number, its line in the file, and the value of its key column."""
+        """The row's name in messages and logs: its number, its line in the file, and the value of its key column."""
         line = f"line {self.line}" if self.line is not None else ""
         column = key_column if key_column is not None else next(iter(self), "")
         key = f"{column} {self[column]!s:.60}" if column in self and has_value(self[column]) else ""
@@ -50,7 +50,7 @@ class Row(dict[str, Any]):
 
 
 def has_value(value: Any) -> bool:
-    """Whether a cell holds anything: not None, NaN, a blank text, or what stands for these in an export."""
+    """Whether a cell has a value: not None, NaN, blank text, or a text that exports write for these."""
     if isinstance(value, float):
         return not math.isnan(value)
     return value is not None and not (isinstance(value, str) and value.strip(_BLANK) in _NO_VALUE)
@@ -58,21 +58,21 @@ def has_value(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows that were given. Each is made when it is needed: a later segment of a batch needs few of thousands.
+    """The given rows. Each is created on demand, since a later segment of a batch needs few of thousands.
 
     Attributes:
-        size: how many there are, blank ones included.
-        make_row: the row of a number from 1.
+        size: number of rows, including blank ones.
+        make_row: creates the row with a number, from 1.
     """
 
     size: int
     make_row: Callable[[int], Row]
 
     def rows(self) -> list[Row]:
-        """All rows that have a value; the log says how many have none.
+        """All rows that have a value; logs how many have none.
 
         Raises:
-            InvalidRequestError: there are none, or more than a batch takes, or something is not a row.
+            InvalidRequestError: there are none, or more than a batch accepts, or an item is not a row.
         """
         with without_collector():
             made = [self.make_row(number) for number in range(1, self.size + 1)]
@@ -88,9 +88,9 @@ class Table:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Keeps the garbage collector from walking through all of Airflow's objects while thousands of rows are made.
+    """Pauses the garbage collector, which would traverse all of Airflow's objects while thousands of rows are created.
 
-    In a later segment of a batch, that would take longer than everything else. Rows hold no cycles.
+    In a later segment of a batch, that would take longer than everything else. Rows contain no reference cycles.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -102,14 +102,14 @@ def without_collector() -> Iterator[None]:
 
 
 def table_of(rows: Any, lines: Sequence[int] = ()) -> Table:
-    """``rows`` as a table: a list of objects, a text that holds one, or a single object, which is one row.
+    """Converts ``rows`` to a table: a list of objects, a text that contains one, or a single object, which is one row.
 
     Args:
-        rows: what was given.
-        lines: of the file on which the rows stand, if they come from one.
+        rows: the given value.
+        lines: the lines of the rows in their file, if they come from one.
 
     Raises:
-        InvalidRequestError: it is something else; the message says what to write instead.
+        InvalidRequestError: it is anything else; the message states what to write instead.
     """
     if isinstance(rows, str):
         rows = _literal(rows)
@@ -146,13 +146,13 @@ def check_required(rows: Sequence[Row], required: Iterable[str], key_column: str
 
 
 def listed(labels: Sequence[str], most: int = 5) -> str:
-    """The first of ``labels``, and how many more there are."""
+    """The first ``most`` of ``labels``, and the number of the others."""
     more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
     return ", ".join(labels[:most]) + more
 
 
 def refuse_double_columns(names: Sequence[str]) -> None:
-    """Raises a ``ValueError`` if two columns have one name."""
+    """Raises a ``ValueError`` if two columns have the same name."""
     double = [name for name, times in Counter(names).items() if times > 1]
     if double:
         raise ValueError(
@@ -161,13 +161,13 @@ def refuse_double_columns(names: Sequence[str]) -> None:
 
 
 def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A row of JSON, whose columns all have their own names."""
+    """A JSON object as a row; refuses duplicate column names."""
     refuse_double_columns([name for name, _ in pairs])
     return dict(pairs)
 
 
 def _literal(text: str) -> Any:
-    """The list in the text that a template makes of one."""
+    """The list in a text that a template rendered from a list."""
     try:
         return decode(text, object_of)
     except PydanticCustomError:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_CELL = 1024**2
-"""Characters of one cell of a CSV file."""
+"""Maximum characters of one cell of a CSV file."""
 MAX_FILE = 64 * 1024**2
-"""Bytes of a file of rows."""
+"""Maximum bytes of a file of rows."""
 _DELIMITERS = ",;\t|"
 _SAMPLE = 200
-"""Records that show which of several characters separates the columns."""
+"""Records that are examined to detect the delimiter."""
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -37,7 +37,7 @@ _BYTE_ORDER_MARKS = {
 
 
 def is_file(rows: Any) -> bool:
-    """Whether ``rows`` names a file. A text that begins like a list is what a template makes of a task's output."""
+    """Whether ``rows`` names a file. A text that begins like a list is the rendered output of a task."""
     return isinstance(rows, str) and not rows.lstrip().startswith(("[", "{"))
 
 
@@ -46,7 +46,7 @@ def read_content(rows: str) -> bytes:
 
     Raises:
         InvalidRequestError: it does not exist, or is too large.
-        StorageError: the storage does not answer.
+        StorageError: the storage does not respond.
     """
     file = stored_file(rows, "rows")
     size = file.size()
@@ -62,12 +62,12 @@ def read_table(rows: Any, content: bytes | None = None) -> Table:
     """The table of a list, or of a CSV, JSON or JSON Lines file.
 
     Args:
-        rows: a list, a text that holds one, or the path of a file.
-        content: of the file, if it is read already.
+        rows: a list, a text that contains one, or the path of a file.
+        content: the content of the file, if already read.
 
     Raises:
         InvalidRequestError: it cannot be read.
-        StorageError: the storage does not answer.
+        StorageError: the storage does not respond.
     """
     if not is_file(rows):
         return table_of(rows)
@@ -76,14 +76,14 @@ def read_table(rows: Any, content: bytes | None = None) -> Table:
 
 
 def parse_table(text: str, name: str) -> Table:
-    """The table of a file. Its name tells what kind it is; a CSV's separator is found.
+    """The table in a file. The name determines the format; the delimiter of a CSV file is detected.
 
     Args:
-        text: its content.
-        name: ends in ``.csv``, ``.tsv``, ``.json`` (a list of objects), ``.jsonl`` or ``.ndjson``.
+        text: the content of the file.
+        name: the file's name, ending in ``.csv``, ``.tsv``, ``.json`` (a list of objects), ``.jsonl`` or ``.ndjson``.
 
     Raises:
-        InvalidRequestError: it cannot be read as what its name says, or has two columns of one name.
+        InvalidRequestError: it cannot be read in that format, or has two columns with the same name.
     """
     kind = name.rpartition(".")[2].lower()
     try:
@@ -103,17 +103,17 @@ def parse_table(text: str, name: str) -> Table:
 
 
 def decode_text(content: bytes, name: str) -> str:
-    """The text of a file of rows: UTF-8, or UTF-16 with its mark, as Excel writes it.
+    """The text of a file of rows: UTF-8, or UTF-16 with a byte order mark, as Excel writes it.
 
     Raises:
-        InvalidRequestError: it is neither; the message names the encoding that it seems to have.
+        InvalidRequestError: it is neither; the message names the likely encoding.
     """
     encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError:
         pass
-    from charset_normalizer import from_bytes  # noqa: PLC0415 - only for a file that cannot be read
+    from charset_normalizer import from_bytes  # noqa: PLC0415 - only needed for a file that cannot be read
 
     guess = from_bytes(content).best()
     seems = f" It seems to be {guess.encoding}." if guess is not None else ""
@@ -128,7 +128,7 @@ def _from_csv(text: str) -> Table:
     delimiter = None
     first, _, rest = text.partition("\n")
     if first.strip().lower().startswith("sep=") and len(first.strip()) == len("sep=;"):
-        delimiter, text, lines_before = first.strip()[-1], rest, 1  # how Excel notes the separator
+        delimiter, text, lines_before = first.strip()[-1], rest, 1  # how Excel declares the delimiter
     records = _records(text, delimiter or _delimiter_of(text))
     _, header = next(records, (0, []))
     names = [name.strip() for name in header]
@@ -150,7 +150,7 @@ def _from_csv(text: str) -> Table:
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The records of a CSV text that are not empty, each with the line on which it begins."""
+    """The non-empty records of a CSV text, each with the line on which it begins."""
     before = csv.field_size_limit(MAX_CELL)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -165,7 +165,7 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _delimiter_of(text: str) -> str:
-    """What separates the columns: the character that splits the header, and every record alike."""
+    """The delimiter of the columns: the character that splits the header and every record into equally many fields."""
     sample = "".join(text.splitlines(keepends=True)[:_SAMPLE])
     splitting = [each for each in _DELIMITERS if max(_widths(sample, each)[:1], default=0) > 1]
     if len(splitting) > 1:
@@ -177,11 +177,11 @@ def _delimiter_of(text: str) -> str:
 
 
 def _widths(sample: str, delimiter: str) -> list[int]:
-    """How many fields each record of the sample has; empty where it cannot be read so."""
+    """The number of fields in each record of the sample; only the header's if the sample cannot be read as a whole."""
     try:
         return [len(fields) for _, fields in _records(sample, delimiter)]
     except csv.Error:
-        # The sample may end within a quoted field, so what could be read of it counts.
+        # The sample may end within a quoted field, so only its first line is read.
         first = sample.partition("\n")[0]
         return [len(fields) for fields in csv.reader([first], delimiter=delimiter)]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OPTIONAL = frozenset(
     {"resolution", "ratio", "duration", "seed", "generate_audio", "watermark", "return_last_frame", "web_search"}
 )
-"""Parameters that are left out where the cell that they consist of has no value. Anywhere else that is an error."""
+"""Parameters that are left out if they consist of one cell without a value. For other parameters, that is an error."""
 _ONE_EXPRESSION = re.compile(r"\s*\{\{[^{}]*\}\}\s*")
 
 
@@ -31,7 +31,7 @@ class MissingValueError(UndefinedError):
 
 
 class MissingValue(StrictUndefined):
-    """A cell without a value: false, and equal to an empty text, but never rendered as one.
+    """A cell without a value: false and equal to an empty text, but an error if rendered.
 
     ``{{ row.color or 'red' }}`` and ``{{ row.color | default('red') }}`` give a default.
     """
@@ -49,11 +49,11 @@ class MissingValue(StrictUndefined):
 
 
 class RowTemplate:
-    """Compiled once and rendered per row. A column that does not exist is an error, and so is a cell without a value.
+    """A template that is compiled once and rendered per row. A missing column or a cell without a value is an error.
 
     Args:
-        template: values with ``{{ row.… }}`` in them, at any depth.
-        environment: Airflow's, with the DAG's filters and macros.
+        template: values that contain ``{{ row.… }}`` at any depth.
+        environment: Airflow's Jinja environment, with the DAG's filters and macros.
 
     Raises:
         InvalidRequestError: a value is not valid Jinja.
@@ -70,7 +70,7 @@ class RowTemplate:
                 raise InvalidRequestError(f"template[{name!r}]: {str(error).rstrip('.')}.") from None
 
     def render(self, context: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The parameters for the ``Row`` that ``context`` has as ``row``, and what is wrong with them."""
+        """The parameters for the ``Row`` in ``context["row"]``, and their problems."""
         parameters, problems = {}, []
         for name, render in self._parts.items():
             try:
@@ -80,7 +80,7 @@ class RowTemplate:
                     parameters[name] = None
                 else:
                     problems.append(f"{name}: {error}")
-            except Exception as error:  # noqa: BLE001 - whatever a filter or a macro raises is the row's problem
+            except Exception as error:  # noqa: BLE001 - a filter or a macro may raise anything
                 problems.append(f"{name}: {error}")
         return parameters, problems
 
@@ -106,7 +106,7 @@ class RowTemplate:
 
 
 def _with_columns_first(environment: Environment) -> Environment:
-    """Lets a template reach the columns of a row alone: Jinja would find a dict's method ``copy`` before the column."""
+    """Gives a template access only to a row's columns: Jinja would find the dict method ``copy`` before a column."""
     environment_getattr, environment_getitem = environment.getattr, environment.getitem
 
     def column(row: Row, name: Any) -> Any:
@@ -116,7 +116,7 @@ def _with_columns_first(environment: Environment) -> Environment:
         value = row[name]
         if not has_value(value):
             return MissingValue(hint=f"column {name!r} has no value", exc=MissingValueError)
-        # What a JSON file nests is reached in the same way.
+        # Nested JSON objects are accessed in the same way.
         return Row(value) if isinstance(value, dict) else value
 
     def getattr_(obj: Any, attribute: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_anyfast.assets.references import library_for
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
 from airflow_provider_anyfast.batch.claim import claim_manifest
-from airflow_provider_anyfast.batch.ending import conclude, how_far, is_over, raise_early_end, saturated_since
+from airflow_provider_anyfast.batch.ending import conclude, describe_progress, is_over, raise_early_end, saturated_since
 from airflow_provider_anyfast.batch.options import BatchOptions
 from airflow_provider_anyfast.batch.queue import BatchLifecycle, BatchState
 from airflow_provider_anyfast.batch.report_file import LiveReport, ReportFile
@@ -212,7 +212,7 @@ class BatchTask:
         try:
             return JobWait(self._operator).wait_for_some(client, trigger)
         except WaitInterruptedError as error:
-            raise error.with_context(how_far(runner)) from error
+            raise error.with_context(describe_progress(runner)) from error
 
 
 @dataclass(frozen=True)
