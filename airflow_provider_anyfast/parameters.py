@@ -1,7 +1,7 @@
-"""Reads the parameters of operators and sensors, each value as ``values`` reads it.
+"""Parses the parameters of operators and sensors; ``values`` parses the single values.
 
-An operator names its parameters as a ``Parameters`` model. ``check_literals`` checks, while the DAG is parsed, what
-holds no template; ``read`` checks everything before anything is billed. Both list every problem in one error.
+An operator declares its parameters as a ``Parameters`` model. ``check_literals`` checks values without a template while
+the DAG is parsed; ``read`` checks everything before anything is billed. Both list every problem in one error.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _TEMPLATED = "_anyfast_templated"
-"""The attribute of an operator that names the parameters that Airflow resolves. One of these that is empty was meant to
-be something, which its value alone does not tell."""
+"""The attribute of an operator that names the parameters that Airflow resolves. If one of these is empty after
+rendering, a value was intended, which the value alone does not show."""
 _OPTIONAL = "_anyfast_optional"
-"""The attribute that holds which of these say themselves that they may come to nothing."""
+"""The attribute of an operator that names those of them whose template states that it may render no value."""
 _LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with parameters that are fine each by itself.
+    """A problem of a combination of parameters that are each valid.
 
     Attributes:
-        parameters: those that it depends on. It is left out while one of them is not known yet.
+        parameters: the parameters involved. The problem is ignored while one of them is not known yet.
         sentence: what is wrong, without a full stop.
     """
 
@@ -43,21 +43,21 @@ class Problem:
 
 
 class Parameters(BaseModel):
-    """The parameters of an operator, or part of them, with values that can be worked with.
+    """The parameters of an operator, or some of them, with parsed values.
 
-    Every field has a default, which stands in for a value that is not known while the DAG is parsed.
+    Every field has a default, which replaces a value that is not known while the DAG is parsed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, defer_build=True)
 
     meant_if_given: ClassVar[frozenset[str]] = frozenset()
-    """Parameters that may be left out, and must not be empty where they are given: without its picture, another video
-    would be billed than the one that was wanted."""
+    """Parameters that may be omitted, but must not be empty if given: a request without its picture, for example, would
+    be billed for the wrong video."""
     may_render_none: ClassVar[frozenset[str]] = frozenset()
-    """Those of them that are left out where their template says so, as ``{{ params.picture or none }}`` does."""
+    """Those of them that are omitted if their template allows it, as ``{{ params.picture or none }}`` does."""
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with several parameters together."""
+        """Yields the problems of combinations of parameters."""
         return iter(())
 
     @classmethod
@@ -65,7 +65,7 @@ class Parameters(BaseModel):
         """These parameters from plain values.
 
         Raises:
-            InvalidRequestError: listing every problem.
+            InvalidRequestError: lists every problem.
         """
         parameters, sentences = cls.try_parse(**values)
         if parameters is None or sentences:
@@ -74,14 +74,14 @@ class Parameters(BaseModel):
 
     @classmethod
     def try_parse(cls, **values: Any) -> tuple[Self | None, list[str]]:
-        """These parameters, if they can be made of the values, and everything that is wrong with them."""
+        """These parameters, if the values can be parsed, and all problems."""
         return _parse_known(cls, values)
 
 
 class TaskParameters(Parameters):
     """The parameters of every operator.
 
-    ``anyfast_conn_id`` is the hook's default where it is not given.
+    ``anyfast_conn_id`` defaults to the hook's default.
     """
 
     anyfast_conn_id: Id = "anyfast_default"
@@ -92,17 +92,17 @@ OtherT = TypeVar("OtherT", bound=Parameters)
 
 
 def literal_problems(kind: type[Parameters], values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with those of the ``values`` that hold no template."""
+    """The problems of those ``values`` that contain no template."""
     return _parse_known(kind, values, {name for name, value in values.items() if _is_templated(value)})[1]
 
 
 def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
-    """Checks what holds no template, at the end of an operator's ``__init__``, so that a mistake shows in the DAG list.
+    """Checks values without a template at the end of an operator's ``__init__``, so that errors show in the DAG list.
 
-    Paths become text: Airflow 3.1 takes a ``Path`` for something that it has to resolve, and no Airflow renders one.
+    Paths become text: Airflow 3.1 tries to resolve a ``Path``, and no version of Airflow renders one.
 
     Raises:
-        InvalidRequestError: listing every problem.
+        InvalidRequestError: lists every problem.
     """
     for name in {name for kind in kinds for name in kind.model_fields} & {*operator.template_fields}:
         setattr(operator, name, _paths_as_text(getattr(operator, name)))
@@ -116,8 +116,8 @@ def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
     optional = {name for name in may_be_absent if may_be_none(getattr(operator, name))}
     setattr(operator, _TEMPLATED, frozenset(templated - optional))
     setattr(operator, _OPTIONAL, frozenset(optional))
-    # Airflow builds an instance of a mapped task on the worker, where ``execute`` is about to check everything, and
-    # where an error that is raised this early would cost the task its retries.
+    # Airflow creates the operator of a mapped task instance on the worker, where ``execute`` checks everything, and
+    # where an error this early would cost the task its retries.
     if getattr(operator, "_BaseOperator__from_mapped", False):
         return
     sentences = [sentence for kind in kinds for sentence in _parse_known(kind, _values(operator, kind), templated)[1]]
@@ -134,10 +134,10 @@ def read(operator: Any, kind: type[ParametersT], other: type[OtherT], /) -> tupl
 
 
 def read(operator: Any, *kinds: type[Parameters]) -> Parameters | tuple[Parameters, ...]:
-    """The parameters of an operator whose templates are rendered, before anything is billed.
+    """Parses the parameters of an operator whose templates are rendered, before anything is billed.
 
     Raises:
-        InvalidRequestError: listing every problem of all ``kinds``.
+        InvalidRequestError: lists every problem of all ``kinds``.
     """
     meant: frozenset[str] = getattr(operator, _TEMPLATED, frozenset())
     parsed = [_parse_known(kind, _values(operator, kind), meant=meant) for kind in kinds]
@@ -168,21 +168,21 @@ def _paths_as_text(value: Any) -> Any:
 
 
 def _is_templated(value: Any) -> bool:
-    """Whether Airflow resolves this value, or something in it, before the task runs."""
+    """Whether Airflow resolves this value, or a part of it, before the task runs."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value
     if isinstance(value, Mapping):
         return any(map(_is_templated, value.values()))
     if isinstance(value, list | tuple | set):
         return any(map(_is_templated, value))
-    # The outputs of other tasks, and DAG parameters. This module does without Airflow's class of them.
+    # The outputs of other tasks, and DAG parameters. This module does not import Airflow's class of these.
     return hasattr(value, "resolve") and hasattr(value, "iter_references")
 
 
 def _parse_known(
     kind: type[ParametersT], values: Mapping[str, Any], unknown: Collection[str] = (), meant: Collection[str] = ()
 ) -> tuple[ParametersT | None, list[str]]:
-    """The parameters, if they can be made of the values, and everything that is wrong with what is not ``unknown``."""
+    """The parameters, if the values can be parsed, and all problems of values that are not ``unknown``."""
     known = {name: value for name, value in values.items() if name not in unknown}
     found = {
         name: f"{name}={shown(known[name])}: given but empty; leave it out, or give a value"
@@ -206,7 +206,7 @@ def _joint_problems(parameters: Parameters, unknown: Collection[str]) -> list[st
 
 
 def _is_empty(value: Any, *, meant: bool) -> bool:
-    """Whether nothing is left of a value that was given."""
+    """Whether a given value rendered to nothing."""
     if is_blank(value):
         return meant or value is not None
     if isinstance(value, str):
@@ -223,7 +223,7 @@ def _sentence(part: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: in short, and without what must not reach a log."""
+    """A value for a message: shortened, and without secrets."""
     text = redact(repr(value))
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 

@@ -1,4 +1,4 @@
-"""Reads one value that a user gives: as it is, or as a template has rendered it.
+"""Parses one value from a user: as given, or as a template rendered it.
 
 Each type here is for a field of a ``Parameters`` model, or for the signature of an operator.
 """
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
     _ValueT = TypeVar("_ValueT")
     Templated: TypeAlias = _ValueT | XComArg | str
-    """What a template field takes: a value, the output of another task, or a template that renders to it."""
+    """The type of a template field: a value, the output of another task, or a template that renders to a value."""
     TemplatedText: TypeAlias = XComArg | str
-    """The same for a parameter that is text."""
+    """The type of a template field whose value is text."""
     Duration: TypeAlias = float | timedelta | XComArg | str
     """Seconds, as a number, as text (``"600"``, ``"00:10:00"``, ``"PT10M"``) or as a ``timedelta``."""
 
 LONGEST_DURATION = timedelta(days=366)
 """A longer wait is a mistake, such as milliseconds; AnyFast itself forgets a generation after 7 days."""
 _IN_NO_ID = ",;[]{}'\""
-"""What stands in the text of several ids, and in none."""
+"""Characters that occur in a list of ids, but never in an id."""
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 def is_blank(value: Any) -> bool:
-    """Whether this is no value: None, or the text that a template makes of nothing."""
+    """Whether this is no value: None, or text that a template renders for no value."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None", "null"))
 
 
 def may_be_none(template: Any) -> bool:
-    """Whether a template says that it may render no value, as ``{{ row.picture or none }}`` does."""
+    """Whether a template states that it may render no value, as ``{{ row.picture or none }}`` does."""
     if isinstance(template, list | tuple):
         return any(map(may_be_none, template))
     if not isinstance(template, str):
@@ -53,11 +53,11 @@ def may_be_none(template: Any) -> bool:
 
 
 def decode(text: str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """The list or object in a text: JSON, or what a template makes of a Python list or dict.
+    """The list or object in a text: JSON, or a Python list or dict as a template renders it.
 
     Args:
-        text: what is decoded.
-        make_object: makes each object of JSON from its pairs of names and values; None makes dicts.
+        text: the text to decode.
+        make_object: creates each JSON object from its pairs of names and values; None creates dicts.
 
     Raises:
         ValueError: it is neither.
@@ -82,7 +82,7 @@ def absent_if_blank(value: Any) -> Any:
 
 
 def _not_a_flag(value: Any) -> Any:
-    """Python counts True as 1, which is never what was meant."""
+    """Refuses True and False, which Python would accept as 1 and 0."""
     if isinstance(value, bool):
         raise _wrong("give a number")
     return value
@@ -118,7 +118,7 @@ def _timedelta_in(text: str) -> Any:
 
 
 def _texts(value: Any) -> Any:
-    """A single text is a list of one, and the text that a template makes of a list is that list."""
+    """Converts a single text to a list of one, and the text that a template rendered from a list to that list."""
     if is_blank(value):
         return ()
     if isinstance(value, str):
@@ -145,7 +145,7 @@ def _file_path(value: Any) -> Any:
 
 
 def is_path(value: Any) -> bool:
-    """Whether this is a ``Path`` or an ``ObjectStoragePath``."""
+    """Whether ``value`` is a ``Path`` or an ``ObjectStoragePath``."""
     return isinstance(value, PathLike) or hasattr(value, "joinpath")
 
 
@@ -163,7 +163,7 @@ _Optional = BeforeValidator(absent_if_blank)
 Whole = Annotated[int, BeforeValidator(_not_a_flag), Field(gt=0)]
 """A whole number above 0."""
 InFlight = Annotated[Whole, Field(le=100)]
-"""How many at the same time: there are 100 connections in httpx's pool."""
+"""A number of concurrent requests; httpx's pool has 100 connections."""
 Share = Annotated[float, BeforeValidator(_not_a_flag), Field(ge=0, le=1)]
 """A number from 0 to 1."""
 Seconds = Annotated[float, BeforeValidator(_seconds)]
@@ -171,25 +171,25 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 Flag = bool
 """True or False, also as text."""
 Switch = Annotated[bool, Strict()]
-"""True or False, of a parameter that no template renders, so that what was given is what counts."""
+"""True or False, of a parameter that is not a template field, so that text is refused."""
 OnLostSubmission = Literal["fail", "resubmit"]
-"""What a task does about a submission whose response was lost, where nothing shows whether AnyFast accepted it."""
+"""What a task does if the response to a submission was lost and nothing shows whether AnyFast accepted it."""
 FilledText = Annotated[str, BeforeValidator(_filled)]
 """Text that is not empty."""
 FilePath = Annotated[str, BeforeValidator(_file_path)]
 """A local path or a URL: text, a ``Path``, or an ``ObjectStoragePath``."""
 OptionalFilePath = Annotated[FilePath | None, BeforeValidator(absent_if_blank)]
 Id = Annotated[str, BeforeValidator(_id)]
-"""An id that is there."""
+"""An id that is not empty."""
 Ids = Annotated[tuple[Id, ...], BeforeValidator(_texts)]
 """Ids; a single one is a list of one."""
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 """Texts; a single one is a list of one."""
 GivenIds = Annotated[Ids, BeforeValidator(_filled)]
-"""The same, and not an empty text; a list without an id is one of nothing."""
+"""Ids; an empty text is refused, but an empty list is allowed."""
 OptionalWhole = Annotated[Whole | None, _Optional]
 OptionalInteger = Annotated[Annotated[int, BeforeValidator(_not_a_flag)] | None, _Optional]
-"""A whole number of any sign, or None."""
+"""A whole number, positive or negative, or None."""
 OptionalSeconds = Annotated[Seconds | None, _Optional]
 OptionalFlag = Annotated[bool | None, _Optional]
 OptionalText = Annotated[str | None, _Optional]

@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.settings import Settings
 
-_WANTS_KEY = (401, 403)
+_KEY_REQUIRED = (401, 403)
 
 
 class LinkClient:
-    """An HTTP client with its own trust and without the key. It is made when the first link is opened.
+    """An HTTP client with its own CA certificates and without the key. It is created when the first link is opened.
 
     Args:
-        settings: of the connection.
-        http_options: of the client that talks to AnyFast; what they say of proxies and timeouts holds here too.
+        settings: settings of the connection.
+        http_options: options of AnyFast's HTTP client; their proxies and timeouts apply here too.
     """
 
     def __init__(self, settings: Settings, http_options: Mapping[str, Any]) -> None:
         self._settings = settings
-        self._options_of_api = http_options
+        self._api_options = http_options
         self._http: httpx.Client | None = None
         self._making_http = threading.Lock()
 
     def _http_options(self) -> dict[str, Any]:
-        user_agent = self._options_of_api["headers"]["User-Agent"]
+        user_agent = self._api_options["headers"]["User-Agent"]
         return {
-            **self._options_of_api,
+            **self._api_options,
             "base_url": "",
             "headers": {"User-Agent": user_agent, "Accept-Encoding": "identity"},
             "verify": self._settings.storage_ssl_context,
@@ -44,15 +44,15 @@ class LinkClient:
 
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """Streams what ``url`` holds.
+        """Streams the content of ``url``.
 
-        The headers must arrive within the time of one call. The caller decides how fast the body has to arrive: each
-        of its chunks arrives within ``settings.timeout`` seconds, or the stream raises.
+        The headers must arrive within the time of one call. Each chunk of the body must arrive within
+        ``settings.timeout`` seconds, or the stream raises; the caller sets any limit on the whole body.
 
-        The key is sent along only where the link leads to AnyFast itself, and only after a refusal without it.
+        The key is sent only if the link leads to AnyFast itself, and only after a refusal without it.
         """
         response = self._get(url, headers)
-        if response.status_code in _WANTS_KEY and self._is_own(response.url) and self._is_own(httpx.URL(url)):
+        if response.status_code in _KEY_REQUIRED and self._is_own(response.url) and self._is_own(httpx.URL(url)):
             with_key = self._get(url, {**headers, "Authorization": f"Bearer {self._settings.api_key}"})
             if with_key.is_success:
                 response.close()

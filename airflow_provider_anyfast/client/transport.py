@@ -1,14 +1,14 @@
-"""Sends the calls that ``endpoints`` describes: one synchronous and one asynchronous driver, and the rules of retrying.
+"""Sends the calls that ``endpoints`` describes: one synchronous and one asynchronous driver, and the retry rules.
 
 What may be sent twice:
 
-* A free call is tried again after connection errors, timeouts, 429 and 5xx, and where something in between answered.
-* A billed call is tried again only where AnyFast has certainly not accepted it: the connection was never made, it
-  answered 429, or a referenced asset is not ready yet. ``evidence`` decides that. A billed call of which it is unknown
-  whether it was accepted ends with a ``LostAnswerError``.
+* A free call is retried after connection errors, timeouts, 429 and 5xx, and after a response of an intermediary.
+* A billed call is retried only if AnyFast has certainly not accepted it: the connection was never made, AnyFast
+  returned 429, or a referenced asset is not ready yet. ``evidence`` decides that. If it is unknown whether AnyFast
+  accepted a billed call, the call ends with a ``LostAnswerError``.
 
-A 429 slows down the calls of its kind that use the same client, where billed and free calls are different kinds, and so
-are calls that the gateway limits apart; see ``rate_limiter``.
+A 429 slows down the calls of its kind that use the same client. Billed and free calls are different kinds, and so are
+calls that the gateway limits separately; see ``rate_limiter``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.network import Exchange
 
     Guard: TypeAlias = Callable[[], AbstractContextManager[None]]
-    """Surrounds one exchange: entered when nothing has to be waited for any more, left with the error of the exchange.
+    """A context manager around one exchange: entered after all waiting, left with the error of the exchange, if any.
 
-    What it raises at its beginning keeps the request from being sent.
+    If entering it raises, the request is not sent.
     """
 
 log = subject_logger(__name__)
@@ -62,25 +62,25 @@ log = subject_logger(__name__)
 ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 FIRST_REQUESTS = 16
-"""Requests at a time of one asynchronous client until an answer tells which HTTP its server speaks."""
+"""Concurrent requests of one asynchronous client until a response shows the HTTP version of its server."""
 SOCKETS = 84
-"""Requests at a time over HTTP/1.1 afterwards, each on its own socket. At 0.2 s an answer, 5,000 videos need 70."""
+"""Concurrent requests over HTTP/1.1 afterwards, each on its own socket. At 0.2 s a response, 5,000 videos need 70."""
 STREAMS = 100
 """The same over HTTP/2, all on one socket; servers allow 100 or 128."""
 
 _KEEP_ALIVE = 60.0
-"""Seconds that an idle socket of an asynchronous client is kept; a video is asked for every 15 s."""
+"""Seconds that an idle socket of an asynchronous client is kept; each video is polled every 15 s."""
 _SANDBOX_HEADER = "x-anyfast-sandbox"
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
 
 class _Driver:
-    """What both drivers share: making a request, its limits, and deciding whether to try again.
+    """The part that both drivers share: building requests, their limits, and the retry decision.
 
     Args:
-        settings: of the connection.
-        user_agent: what the client calls itself.
-        as_raised: makes of an error the one that callers get, such as its public class.
+        settings: settings of the connection.
+        user_agent: value of the ``User-Agent`` header.
+        as_raised: converts an error to the one that callers get, such as its public class.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class _Driver:
         self._user_agent = user_agent or f"airflow-provider-anyfast Python/{platform.python_version()}"
         self._rate_limiters = {kind: RateLimiter() for kind in product((True, False), repeat=2)}
         self.server_ahead = 0.0
-        """Seconds by which AnyFast's clock is ahead of this one, by the ``Date`` of its last answer, to a second."""
+        """Seconds by which AnyFast's clock is ahead, by the ``Date`` of its last response; exact to a second."""
         self.is_sandbox = False
-        """Whether the last answer says that it comes from this provider's sandbox. It is a hint about time alone."""
+        """Whether the last response says that it comes from this provider's sandbox. Only a hint for timing."""
 
     def _http_options(self) -> dict[str, Any]:
         settings = self.settings
@@ -129,27 +129,27 @@ class _Driver:
 
     @contextmanager
     def _watched(self, call: Call[Any], request: httpx.Request) -> Iterator[Exchange]:
-        """Limits the exchange, and turns what httpx raises into this package's errors."""
+        """Limits the exchange, and converts httpx's errors to those of this package."""
         with network.exchange(network.seconds_for(request)) as exchange:
             try:
                 yield exchange
             except AnyFastError as error:
                 raise self._as_raised(error) from error.__cause__
-            # Not httpx's errors alone: whatever broke a billed call off, the steps tell whether it was sent.
+            # Not only httpx's errors: whatever interrupted a billed call, the steps show whether it was sent.
             except Exception as failure:
                 if isinstance(failure, RuntimeError) and not exchange.last_step:
-                    raise  # the client is closed: a mistake of its user, and nothing was sent
+                    raise  # the client is closed: a programming error, and nothing was sent
                 raise self._as_raised(read_failure(call, failure, exchange, self.settings)) from failure
 
     def _read_headers(self, response: httpx.Response) -> None:
-        """``Date`` is cut to whole seconds, so half of one is added."""
+        """Reads the time and the origin of a response. ``Date`` is truncated to seconds, so half a second is added."""
         self.is_sandbox = _SANDBOX_HEADER in response.headers
         with suppress(TypeError, ValueError, OverflowError):
             date = parsedate_to_datetime(response.headers.get("date", ""))
             self.server_ahead = date.timestamp() + 0.5 - clock.now()
 
     def _rate_limiter_of(self, call: Call[Any]) -> RateLimiter:
-        """Submissions that the model cannot take now say nothing about questions, and the other way round."""
+        """The rate limiter of a call's kind: a throttled submission does not affect queries, and vice versa."""
         return self._rate_limiters[call.billed, call.limited_apart]
 
     @contextmanager
@@ -172,17 +172,17 @@ class _Driver:
         }
 
     def _wait(self, state: RetryCallState) -> float:
-        """Seconds until a call is tried again; after a 429 it waits with all others of its kind."""
+        """Seconds until a call is retried; after a 429, all calls of its kind wait."""
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, RateLimitError):
             return self._rate_limiter_of(state.args[0]).closed_for(clock.now())
-        asked = error.retry_after if isinstance(error, AnyFastError) else None
+        requested = error.retry_after if isinstance(error, AnyFastError) else None
         jittered: Callable[[RetryCallState], float] = _backoff
-        return jittered(state) if asked is None else min(asked + jittered(state) / 10, LONGEST_PAUSE)
+        return jittered(state) if requested is None else min(requested + jittered(state) / 10, LONGEST_PAUSE)
 
 
 class _GiveUp:
-    """When one call has been tried for long enough; waiting for an asset uses up no try of another failure."""
+    """Decides when to stop retrying a call; waiting for an asset does not count as a try."""
 
     def __init__(self, max_retries: int) -> None:
         self._tries_left = max_retries
@@ -200,7 +200,7 @@ class AnyFastClient(_Driver):
     Use it as a context manager, or call ``close``.
 
     Raises:
-        ConfigurationError: the proxies or certificates that the environment names cannot be used.
+        ConfigurationError: the proxies or certificates from the environment cannot be used.
     """
 
     def __init__(self, settings: Settings, user_agent: str = "", **options: Any) -> None:
@@ -211,17 +211,17 @@ class AnyFastClient(_Driver):
         self._links = LinkClient(self.settings, self._http_options())
 
     def send(self, call: Call[ResultT], guard: Guard = nullcontext) -> ResultT:
-        """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
+        """Sends ``call``, retries it if that cannot be billed twice, and returns its typed response.
 
         Args:
             call: what to send.
-            guard: surrounds each exchange, and none of the waits before it and between two of them.
+            guard: surrounds each exchange, but not the waits before and between exchanges.
 
         Raises:
             AnyFastError: as described in ``errors``; ``LostAnswerError`` only for a billed call.
         """
-        answer: ResultT = Retrying(sleep=clock.sleep, **self._retry_options())(self.send_once, call, guard)
-        return answer
+        response: ResultT = Retrying(sleep=clock.sleep, **self._retry_options())(self.send_once, call, guard)
+        return response
 
     def send_once(self, call: Call[ResultT], guard: Guard = nullcontext) -> ResultT:
         """Sends ``call`` exactly once; for a caller that is itself a loop, such as polling."""
@@ -285,7 +285,7 @@ class AsyncAnyFastClient(_Driver):
         self._free_singles: list[httpx.AsyncClient] = []
 
     async def send(self, call: Call[ResultT]) -> ResultT:
-        """Sends ``call``, again where that cannot cost twice, and returns its typed answer.
+        """Sends ``call``, retries it if that cannot be billed twice, and returns its typed response.
 
         Raises:
             AnyFastError: as ``AnyFastClient.send`` does.
@@ -294,7 +294,7 @@ class AsyncAnyFastClient(_Driver):
 
     async def send_once(self, call: Call[ResultT]) -> ResultT:
         """Sends ``call`` exactly once."""
-        # Waiting here is no timeout of the server, and a pool with hundreds of waiters costs the square of that.
+        # Waiting here does not count as a timeout, and the cost of waiting in httpx's pool grows with the square.
         async with self._gate:
             while wait := self._rate_limiter_of(call).acquire(clock.now()):
                 await clock.sleep_async(wait)
@@ -306,7 +306,7 @@ class AsyncAnyFastClient(_Driver):
             with self._rate_limited(call), self._watched(call, request) as exchange:
                 request.extensions["trace"] = exchange.trace_async
                 response = await http.send(request, stream=True)
-                self._learn_from(response)
+                self._raise_limit(response)
                 body = Body(response)
                 try:
                     async for chunk in response.aiter_raw():
@@ -320,8 +320,8 @@ class AsyncAnyFastClient(_Driver):
     def _connection(self) -> Iterator[httpx.AsyncClient]:
         """The HTTP client for one request.
 
-        Over HTTP/1.1 it is one that has a single connection and no other request. A shared pool of 100 connections
-        walks through all of them at each event, which costs 20 times the CPU of the requests themselves.
+        Over HTTP/1.1, each client has a single connection and serves one request at a time. A shared pool of 100
+        connections iterates over all of them at each event, which costs 20 times the CPU of the requests themselves.
         """
         if self._multiplexes is not False or self._http.is_closed:
             yield self._http
@@ -329,7 +329,7 @@ class AsyncAnyFastClient(_Driver):
         if not self._free_singles:
             self._singles.append(self._new_http(1))
             self._free_singles.append(self._singles[-1])
-        single = self._free_singles.pop()  # the last one used, so that few are in use where few are needed
+        single = self._free_singles.pop()  # the last one used, so that only as many as needed are in use
         try:
             yield single
         finally:
@@ -342,8 +342,8 @@ class AsyncAnyFastClient(_Driver):
         network.watch(http)
         return http
 
-    def _learn_from(self, response: httpx.Response) -> None:
-        """Lets as many requests pass as the server's HTTP allows, once an answer shows which it is."""
+    def _raise_limit(self, response: httpx.Response) -> None:
+        """Raises the limit of concurrent requests once the first response shows the server's HTTP version."""
         if self._multiplexes is None:
             self._multiplexes = response.http_version == "HTTP/2"
             for _ in range((STREAMS if self._multiplexes else SOCKETS) - FIRST_REQUESTS):
@@ -373,7 +373,7 @@ class AsyncAnyFastClient(_Driver):
 
 
 def _may_be_sent_again(error: BaseException) -> bool:
-    """A billed call's unknown answer is a ``LostAnswerError`` by now, so what is left here is safe to send again."""
+    """Whether a call may be retried. A billed call with an unknown outcome has already become a ``LostAnswerError``."""
     return isinstance(error, ConnectionFailedError | NoAnswerError | RateLimitError | ServerError | AssetNotReadyError)
 
 

@@ -1,1 +1,1 @@
-"""Files where a team keeps them: downloaded whole, stored atomically, checked."""
+"""Files, local or in object storage: downloaded completely, written atomically, checked."""

@@ -1,4 +1,4 @@
-"""The body of a download, piece by piece."""
+"""Reads the body of a download in pieces."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST = 8 * 1024**3
-"""Bytes that no video has. A body without end stops here, and so does one that unpacks to far more than it is."""
+"""Bytes; no video is larger. Stops an endless body, and one that decompresses to far more than its size."""
 _BUFFER = 1024**2
 _LONGEST_PIECE = 1.0
-"""Seconds for which a piece is collected, so that a slow body is noticed."""
+"""Seconds for which one piece is collected, so that a slow body is detected."""
 _WORTH_IT = 4 * _BUFFER
-"""Bytes from which reading past httpx pays: the connection cannot be used again afterwards."""
+"""Bytes from which bypassing httpx is worthwhile, although the connection cannot be reused afterwards."""
 
 
 def is_encoded(response: httpx.Response) -> bool:
-    """Whether the body is compressed, although no download asks for that."""
+    """Whether the body is compressed, although no download requests that."""
     return response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
 
 
 def pieces_of(response: httpx.Response) -> Iterator[bytes | memoryview]:
-    """The decoded body as it comes. A piece is valid until the next one is asked for.
+    """Yields the decoded body as it arrives. A piece is valid until the next one is requested.
 
     A large body is read from the socket into one buffer, since httpx and httpcore copy every 64 KiB of it several
     times, which halves the speed.
 
     Raises:
-        httpx.HTTPError: the body did not arrive whole, as far as the answer says how long it is.
+        httpx.HTTPError: the body is incomplete, if the response states its length.
     """
     if is_encoded(response):
         yield from response.iter_bytes()
         return
     chunks = response.iter_raw()
-    first = next(chunks, b"")  # holds all that httpcore has read beyond the headers, so the socket goes on behind it
+    first = next(chunks, b"")  # all that httpcore has read after the headers; the socket continues from here
     yield first
     left = int(response.headers.get("content-length", 0)) - len(first)
     connection = _plain_socket(response)
@@ -50,12 +50,12 @@ def pieces_of(response: httpx.Response) -> Iterator[bytes | memoryview]:
 
 
 def _plain_socket(response: httpx.Response) -> socket.socket | None:
-    """The socket on which nothing but the rest of this body is still to come; None where something stands between."""
+    """The socket, if it delivers the rest of this body as plain bytes and nothing else; otherwise None."""
     stream = response.extensions.get("network_stream")
     if stream is None or response.http_version != "HTTP/1.1" or "transfer-encoding" in response.headers:
         return None
     if isinstance(stream.get_extra_info("ssl_object"), ssl.SSLObject):
-        return None  # TLS inside of the TLS to a proxy: the socket holds what only httpcore can decrypt
+        return None  # TLS within TLS to a proxy: only httpcore can decrypt the data of the socket
     found: socket.socket | None = stream.get_extra_info("socket")
     return found
 
@@ -77,10 +77,10 @@ def _read(connection: socket.socket, left: int, timeout: float | None) -> Iterat
 
 
 def _fill(connection: socket.socket, buffer: memoryview) -> tuple[int, Exception | None]:
-    """How many bytes have come, and what ended them, if not the end of the buffer or of ``_LONGEST_PIECE``.
+    """The number of bytes received, and the error that ended the piece before the buffer or ``_LONGEST_PIECE`` did.
 
-    TLS gives at most 16 KiB at a time, and to pass on each of these takes longer than to receive it. What has come
-    before an error is kept, since the next try requests the rest alone.
+    TLS delivers at most 16 KiB at a time, and passing each of these on takes longer than receiving it. The bytes
+    received before an error are kept, since the next try requests only the rest.
     """
     filled, until = 0, time.monotonic() + _LONGEST_PIECE
     try:

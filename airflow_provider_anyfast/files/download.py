@@ -1,4 +1,4 @@
-"""A signed link becomes a local file, whole or not at all."""
+"""Downloads a signed link to a local file, completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_provider_anyfast.client.errors import (
     StorageError,
 )
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.files.atomic import appearing, begin_writeback, lock, partial_path
+from airflow_provider_anyfast.files.atomic import atomic_path, begin_writeback, lock, partial_path
 from airflow_provider_anyfast.files.body import LARGEST, is_encoded, pieces_of
 from airflow_provider_anyfast.files.mp4 import video_problem
 
@@ -32,28 +32,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TRIES = 4
-"""Downloads in a row, within one attempt of a task, that bring nothing new; they are free."""
+"""Consecutive downloads without progress within one attempt of a task. They are not billed."""
 PATIENCE = 3600.0
-"""Seconds for which one attempt of a task asks a storage host again that says that it needs time."""
+"""Seconds for which one attempt of a task retries a storage host that reports that it needs time."""
 LEAST_RATE = 1024
-"""Bytes a second, as an average over ``RATE_WINDOW``. A slower transfer is broken off, and counts as a failed try."""
+"""Bytes per second, averaged over ``RATE_WINDOW``. A slower transfer is aborted and counts as a failed try."""
 RATE_WINDOW = 30.0
 """Seconds."""
 _PROGRESS = 1024**2
-"""Bytes that are worth another try."""
+"""New bytes that count as progress."""
 _WRITEBACK = 8 * 1024**2
-"""Bytes after which the disk begins to write."""
+"""Bytes after which writing to disk is started."""
 _LONGEST_PAUSE = 300.0
 """Seconds between two tries, whatever ``Retry-After`` says."""
 _PAGE = 4096
-"""Bytes of an error page that are read."""
+"""Maximum bytes read of an error page."""
 
 _REFUSED = (401, 403, 404, 410)
-"""What storage hosts answer to a link that has expired, and at times to a link that works a moment later."""
+"""Statuses that storage hosts return for an expired link, and at times for a link that works a moment later."""
 _REFUSALS_OF_AN_EXPIRED_LINK = 2
-"""One refusal proves nothing, even past the link's end."""
+"""One refusal proves nothing, even after the link's expiry."""
 _PARTIAL, _TOO_MANY_REQUESTS = 206, 429
-_NO_PLACE = {
+_PERMANENT = {
     errno.EACCES,
     errno.EEXIST,
     errno.EINVAL,
@@ -64,20 +64,20 @@ _NO_PLACE = {
     errno.EPERM,
     errno.EROFS,
 }
-"""What is wrong with a path for good. Anything else, such as a stale handle or a full disk, can pass."""
+"""Errors that make a path permanently unusable. Others, such as a stale handle or a full disk, may be temporary."""
 
 
 class OpenLink(Protocol):
     """Opens a link for streaming; ``AnyFastClient.open_link`` is one."""
 
     def __call__(self, url: str, *, headers: dict[str, str] | None = None) -> AbstractContextManager[httpx.Response]:
-        """The answer, whose body is still to come."""
+        """The response, before its body is read."""
 
 
 def check_name(target: Path) -> None:
-    """Finds out whether a file may have this name, and the one that it has while it comes. Writes nothing.
+    """Checks that a file may have this name and the name that it has while incomplete. Writes nothing.
 
-    A folder that does not exist says nothing about the names in it.
+    If the folder does not exist, names in it cannot be checked.
 
     Raises:
         InvalidRequestError: naming the path and what is in the way.
@@ -92,7 +92,7 @@ def check_name(target: Path) -> None:
 
 
 def is_special(target: Path) -> bool:
-    """Whether something is there that is neither an ordinary file nor a folder, such as a device or a named pipe."""
+    """Whether ``target`` is neither an ordinary file nor a folder, but for example a device or a named pipe."""
     try:
         mode = target.stat().st_mode
     except OSError:
@@ -101,11 +101,11 @@ def is_special(target: Path) -> bool:
 
 
 def check_target(target: Path) -> None:
-    """Makes the folder of ``target`` and proves that a file can be written there, before anything is billed.
+    """Creates the folder of ``target`` and checks that a file can be written there, before anything is billed.
 
     Raises:
         InvalidRequestError: naming the path and what is in the way.
-        StorageError: the file system has failed, which may be over soon.
+        StorageError: the file system failed, which may be temporary.
     """
     check_name(target)
     with _refused(target):
@@ -124,25 +124,25 @@ def download(
     expires_at: float | None = None,
     problem: Callable[[IO[bytes], int], str] = video_problem,
 ) -> int:
-    """Streams ``url`` beside ``target`` and renames it when every byte is there. Returns the bytes.
+    """Streams ``url`` to a file next to ``target``, and renames it when it is complete. Returns its size in bytes.
 
-    Memory does not grow with the file, and nothing partial is ever seen under the name ``target``. A transfer that
-    breaks off goes on where it was if the storage host can do that, and is begun again otherwise.
+    Memory does not grow with the file, and ``target`` is never incomplete. A broken transfer resumes where it stopped
+    if the storage host supports that, and starts again otherwise.
 
     Args:
         open_link: opens a link for streaming.
         url: a signed link.
         target: the file; replaced if it exists.
-        what: the generation, for messages.
-        expires_at: Unix seconds of the link's end, or when it cannot have ended before; None where neither is known.
-        problem: says what is wrong with the content.
+        what: the generation's name in messages.
+        expires_at: expiry of the link, or the earliest possible one, in Unix seconds; None if neither is known.
+        problem: describes what is wrong with the content; empty if nothing is.
 
     Raises:
-        LinkExpiredError: the storage host does not know the link any more.
-        DownloadError: the bytes did not arrive, or are not what they should be, or could not be written.
+        LinkExpiredError: the storage host no longer accepts the link.
+        DownloadError: the bytes did not arrive, have the wrong content, or could not be written.
     """
     try:
-        with appearing(target) as partial:
+        with atomic_path(target) as partial:
             transfer = _Transfer(open_link, url, partial, what, expires_at)
             tries = Retrying(
                 sleep=clock.sleep,
@@ -157,7 +157,7 @@ def download(
 
 
 class _Transfer:
-    """One file on its way. ``version`` is the ETag of what has arrived so far; empty where it is of no use."""
+    """One download. ``_version`` is the ETag of the bytes received so far; empty if they cannot be resumed."""
 
     def __init__(self, open_link: OpenLink, url: str, partial: Path, what: str, expires_at: float | None) -> None:
         self.partial = partial
@@ -173,7 +173,7 @@ class _Transfer:
         self._host_needs_time = False
 
     def is_stuck(self, _state: RetryCallState) -> bool:
-        """Whether another try makes no sense, after one that has failed."""
+        """Whether to give up after a failed try."""
         if self._host_needs_time:
             return clock.now() >= self._patient_until
         received = self._received()
@@ -184,13 +184,13 @@ class _Transfer:
         return self._fruitless_tries >= TRIES
 
     def pause(self, state: RetryCallState) -> float:
-        """Seconds until the next try: as many as the storage host asks for, or more from one try to the next."""
+        """Seconds until the next try: as the storage host requests, or else growing from one try to the next."""
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, AnyFastError) else None
-        return min(asked, _LONGEST_PAUSE) if asked else _backoff(state)
+        requested = error.retry_after if isinstance(error, AnyFastError) else None
+        return min(requested, _LONGEST_PAUSE) if requested else _backoff(state)
 
     def fetch(self, problem: Callable[[IO[bytes], int], str]) -> int:
-        """The bytes of the whole file, which is in ``partial`` then."""
+        """Completes ``partial``, and returns its size in bytes."""
         self._host_needs_time = False
         try:
             with self._open_link(self._url, headers=self._missing_range()) as response:
@@ -211,7 +211,7 @@ class _Transfer:
         return size
 
     def _missing_range(self) -> dict[str, str] | None:
-        """Asks for the rest only; with ``If-Range`` a host whose file has changed sends all of the new one."""
+        """Headers that request only the rest; with ``If-Range``, a host whose file has changed sends all of it."""
         received = self._received()
         if not (received and self._version):
             return None
@@ -221,15 +221,15 @@ class _Transfer:
         return self.partial.stat().st_size if self.partial.exists() else 0
 
     def _receive(self, response: httpx.Response) -> int | None:
-        """Writes what comes, and returns the length of the whole file where the host says it."""
-        start, total = _place_of(response)
+        """Writes the body to ``partial``, and returns the length of the whole file if the host reports it."""
+        start, total = _range_of(response)
         if start not in (0, self._received()):
             self._version = ""
             raise httpx.RemoteProtocolError(
                 f"bytes from {start:,} on were sent, but {self._received():,} bytes had been received"
             )
         etag = response.headers.get("etag", "")
-        # A weak one does not promise the same bytes, and places count in the compressed bytes where there are such.
+        # A weak ETag does not guarantee the same bytes, and ranges of a compressed body count compressed bytes.
         self._version = "" if etag.startswith("W/") or is_encoded(response) else etag
         with self.partial.open("ab" if start else "wb") as file:
             lock(file)
@@ -277,14 +277,14 @@ _backoff = wait_random_exponential(multiplier=1, max=30)
 
 
 def _error_page(response: httpx.Response) -> ErrorResponse:
-    """What a storage host says besides its status."""
+    """The error page of a storage host."""
     page = next(response.iter_bytes(), b"")[:_PAGE]
     headers = {name: response.headers.get(name, "") for name in ("content-type", "retry-after")}
     return parse_error_response(httpx.Response(response.status_code, headers=headers, content=page))
 
 
 def _needs_time(answer: ErrorResponse) -> bool:
-    """Whether the host says that the same link works later: it is busy, or the file is not there yet."""
+    """Whether the host reports that the same link works later: it is busy, or the file is not ready."""
     return (
         answer.status == _TOO_MANY_REQUESTS
         or answer.retry_after is not None
@@ -292,8 +292,8 @@ def _needs_time(answer: ErrorResponse) -> bool:
     )
 
 
-def _place_of(response: httpx.Response) -> tuple[int, int | None]:
-    """Where in the file the body of an answer begins, and how long the whole file is, if the host tells."""
+def _range_of(response: httpx.Response) -> tuple[int, int | None]:
+    """The position in the file at which the body begins, and the file's length if the host reports it."""
     if response.status_code == _PARTIAL:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", "").strip())
         if found is None:
@@ -305,11 +305,11 @@ def _place_of(response: httpx.Response) -> tuple[int, int | None]:
 
 @contextmanager
 def _refused(target: Path) -> Iterator[None]:
-    """What the file system says against ``target`` becomes an error that names it."""
+    """Converts an error of the file system to one that names ``target``."""
     try:
         yield
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_PLACE:
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in _PERMANENT:
             raise StorageError(f"{target}: the storage failed ({_reason(error)}).") from error
         raise InvalidRequestError(f"{target} cannot be written ({_reason(error)}).") from error
 

@@ -1,4 +1,4 @@
-"""Whether an image that was downloaded is whole, without decoding it."""
+"""Checks that a downloaded image is complete, without decoding it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import IO
 from airflow_provider_anyfast.media.sniff import SNIFFED, media_type_of
 
 _END = {"image/png": b"IEND\xaeB`\x82", "image/jpeg": b"\xff\xd9", "image/gif": b"\x3b"}
-"""What the last bytes of an image hold, by its type."""
+"""The end mark of an image, by its type."""
 _TAIL = 64
-"""Bytes at the end of a file, where its end mark has to be; some programs add a few of their own."""
+"""Bytes at the end of a file that must contain the end mark; some programs append a few bytes."""
 
 
 def image_problem(file: IO[bytes], size: int) -> str:
-    """What is wrong with a file of ``size`` bytes that should be a whole image; empty if nothing is."""
+    """What is wrong with a file of ``size`` bytes that should be a complete image; empty if nothing is."""
     file.seek(0)
     start = file.read(SNIFFED)
     kind = media_type_of(start)

@@ -1,4 +1,4 @@
-"""A file on this machine. It appears by a rename."""
+"""A file on this machine, written atomically by a rename."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class LocalFile(StoredFile):
 
     @property
     def identity(self) -> str:
-        """The path without ``.``, ``..`` and links to folders. A link to a file is replaced itself, so it counts."""
+        """The path without ``.``, ``..`` and links to folders. A link to a file stays: a write replaces the link."""
         return os.path.join(os.path.realpath(self.local.parent), self.local.name)  # noqa: PTH118 - for thousands of rows
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the path."""
         return self.local.name
 
     def sibling(self, name: str) -> LocalFile:
@@ -48,42 +48,42 @@ class LocalFile(StoredFile):
         return LocalFile(self.local.with_name(name))
 
     def check_name(self) -> None:
-        """The file system tells."""
+        """Checks with the file system whether the name is valid."""
         check_name(self.local)
 
     def check_writable(self) -> None:
-        """Makes the folder and proves that a file can be written there."""
+        """Creates the folder and checks that a file can be written there."""
         check_target(self.local)
 
     def size(self) -> int | None:
-        """Bytes; None if it does not exist."""
+        """Size in bytes; None if the file does not exist."""
         with storage_errors(self.path):
             return self.local.stat().st_size if self.local.is_file() else None
 
     def open(self) -> IO[bytes]:
-        """Its bytes."""
+        """Opens the file for reading."""
         with storage_errors(self.path, reading=True):
             return self.local.open("rb")
 
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
-        """Itself."""
+        """The file itself."""
         yield self.local
 
     def write_atomically(self, make: Callable[[Path], Made]) -> Made:
-        """``make`` knows how to let a local file appear."""
+        """Calls ``make``, which writes a local file atomically."""
         if is_special(self.local):
             raise StorageError(f"{self.path} is a device, a pipe or a socket, and only an ordinary file is replaced.")
         with storage_errors(self.path):
             return make(self.local)
 
     def files(self) -> list[str]:
-        """The paths of the files in this folder or of this pattern."""
+        """The paths of the files in this folder or matching this pattern."""
         with storage_errors(self.path):
             if self.local.is_dir():
                 found = list(self.local.iterdir())
             elif self.local.exists():
                 found = [self.local]
             else:
-                found = [Path(path) for path in glob.glob(self.path, recursive=True)]  # noqa: PTH207 - any part may be one
+                found = [Path(path) for path in glob.glob(self.path, recursive=True)]  # noqa: PTH207 - any part may be a pattern
             return sorted(str(path) for path in found if path.is_file() and not path.name.startswith("."))

@@ -1,6 +1,6 @@
-"""The boxes of an ISO base media file (MP4, MOV, HEIF), which tell whether a file is whole.
+"""Reads the boxes of an ISO base media file (MP4, MOV, HEIF), to check that it is complete.
 
-A file is a row of boxes, and each begins with its own length, so a cut is found at any place without decoding anything.
+A file is a sequence of boxes that begin with their length, so any truncation is detected without decoding.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class _Box(NamedTuple):
 
 
 def video_problem(file: IO[bytes], size: int) -> str:
-    """What is wrong with a file of ``size`` bytes that should be a whole MP4 or MOV; empty if nothing is.
+    """What is wrong with a file of ``size`` bytes that should be a complete MP4 or MOV; empty if nothing is.
 
-    Every box has to be complete. A file that was cut between two boxes lacks one of those that every video has.
+    Every box must be complete. A file that was cut between two boxes lacks one that every video has.
     """
     file.seek(0)
     start = file.read(_SHORT_HEADER)
@@ -41,26 +41,26 @@ def video_problem(file: IO[bytes], size: int) -> str:
 
 
 def missing_bytes(file: IO[bytes], size: int) -> int:
-    """How many bytes of its content a file of ``size`` bytes lacks at its end; 0 if it has them all.
+    """The number of content bytes that are missing at the end of a file of ``size`` bytes; 0 if it is complete.
 
-    More lenient than ``video_problem``: players pass over what follows the content, so a user's own file may be damaged
+    More lenient than ``video_problem``: players ignore the data after the content, so a user's own file may be damaged
     there.
     """
     return max((box.end - size for box in _boxes(file, size) if box.kind in _WITH_CONTENT), default=0)
 
 
 def _boxes(file: IO[bytes], size: int) -> Iterator[_Box]:
-    """The boxes of the outermost level, each with the place where it says that it ends, up to one that is no box."""
+    """The top-level boxes, each with the position at which it should end, up to the first invalid one."""
     start = 0
     while start < size:
         file.seek(start)
         header = file.read(_LONG_HEADER)
         length, kind, least = int.from_bytes(header[:4], "big"), header[4:8], _SHORT_HEADER
-        if length == 1:  # the real length follows, in 64 bits
+        if length == 1:  # the real length follows as 64 bits
             length, least = int.from_bytes(header[8:16], "big"), _LONG_HEADER
             if len(header) < _LONG_HEADER:
                 length = least
-        elif length == 0 and kind == b"mdat":  # up to the end of the file, as live recordings have it
+        elif length == 0 and kind == b"mdat":  # up to the end of the file, as in live recordings
             length = max(size - start, least)
         if length < least or len(header) < _SHORT_HEADER:
             return

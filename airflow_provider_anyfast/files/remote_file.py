@@ -1,4 +1,4 @@
-"""An object behind Airflow's ``ObjectStoragePath``. It appears by one finished put."""
+"""An object behind Airflow's ``ObjectStoragePath``, written atomically by a single put."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
 SAME_SCHEME = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
-"""Other names of one storage."""
+"""Aliases of schemes."""
 _IN_PATHS = "/!$&'()*+,;=:@"
-"""What stands in the path of a URI as it is, besides letters and digits."""
+"""Characters that are not escaped in the path of a URI, besides letters and digits."""
 _LONGEST_KEY = 1024
-"""Bytes of an object's name at S3, Google and Azure."""
+"""Maximum bytes of an object's name in S3, Google and Azure."""
 _LONGEST_ENDING = 16
-"""Characters of a file's ending that a temporary file keeps, since the type is detected from it."""
+"""Characters of the suffix that a temporary file keeps, since the type is detected from it."""
 _READ_AHEAD = 64 * 1024
-"""Bytes that are read beyond what was asked for; s3fs would read 50 MB."""
+"""Bytes of read-ahead; s3fs's default is 50 MB."""
 _PUT = {"chunksize": 8 * 1024**2, "max_concurrency": 2, "overwrite": True}
 _GET = {"max_concurrency": 1}
-"""Options of a transfer, where a file system has them: without these, s3fs holds 500 MB of a file in memory, and some
-versions of adlfs do not replace what is there."""
+"""Options of a transfer, if the file system has them: without these, s3fs holds 500 MB of a file in memory, and some
+versions of adlfs do not replace an existing object."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RemoteFile(StoredFile):
 
     @property
     def path(self) -> str:
-        """The URL with the connection."""
+        """The URL, including the connection."""
         return str(self.remote)
 
     @property
@@ -54,12 +54,12 @@ class RemoteFile(StoredFile):
 
     @property
     def identity(self) -> str:
-        """The bucket and the key under one scheme, whichever connection leads there. Keys are compared byte by byte."""
+        """The scheme, the bucket and the key, without the connection. Keys are compared byte by byte."""
         return f"{SAME_SCHEME.get(self.remote.protocol, self.remote.protocol)}://{self.remote.path}"
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the path."""
         return self.remote.name
 
     def sibling(self, name: str) -> RemoteFile:
@@ -67,7 +67,7 @@ class RemoteFile(StoredFile):
         return RemoteFile(self.remote.with_name(name))
 
     def check_name(self) -> None:
-        """What all storages have in common, without asking this one."""
+        """Checks the rules that all storages have in common, without a request."""
         if not self.name or self.path.endswith("/"):
             raise InvalidRequestError(f"{self.path} is a folder; add a file name such as {{generation_id}}.mp4.")
         key = self.remote.path.partition("/")[2]
@@ -81,19 +81,19 @@ class RemoteFile(StoredFile):
             )
 
     def check_writable(self) -> None:
-        """Looks for the bucket and a temporary folder. Whether the key may write shows only by writing."""
+        """Checks the bucket and a temporary folder. Only a write shows whether the credentials may write."""
         self.check_name()
         with storage_errors(self.path):
-            bucket = self.remote.path.partition("/")[0]  # in Airflow 3.1 .bucket holds the connection too
+            bucket = self.remote.path.partition("/")[0]  # in Airflow 3.1, .bucket includes the connection
             try:
                 _look_for_bucket(self.remote.fs, bucket)
             except FileNotFoundError as error:
                 raise InvalidRequestError(f"{self.path} cannot be written: there is no bucket {bucket!r}.") from error
         with scratch_folder():
-            pass  # what is written comes through one
+            pass  # writes go through a temporary folder
 
     def size(self) -> int | None:
-        """Bytes; None if it does not exist."""
+        """Size in bytes; None if the object does not exist."""
         with storage_errors(self.path):
             try:
                 self.remote.fs.invalidate_cache(str(self.remote.parent.path))
@@ -103,14 +103,14 @@ class RemoteFile(StoredFile):
             return None if info["type"] == "directory" else int(info["size"])
 
     def open(self) -> IO[bytes]:
-        """Its bytes, fetched in ranges."""
+        """Opens the object for reading; its bytes are fetched in ranges."""
         with storage_errors(self.path, reading=True):
             opened: IO[bytes] = self.remote.fs.open(self.remote.path, "rb", block_size=_READ_AHEAD)
             return opened
 
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
-        """A copy in a temporary folder, streamed, so that memory does not grow with the file."""
+        """A copy in a temporary folder; streamed, so that memory does not grow with the file."""
         with scratch_folder() as folder:
             copy = folder / self.name
             with storage_errors(self.path, reading=True):
@@ -119,9 +119,11 @@ class RemoteFile(StoredFile):
             yield copy
 
     def write_atomically(self, make: Callable[[Path], Made]) -> Made:
-        """``make`` writes a temporary file, which is then put in one go."""
+        """Calls ``make``, which writes a temporary file, and uploads that file in a single put."""
         with scratch_folder() as folder:
-            made = folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"  # names may be longer here than on a disk
+            made = (
+                folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"
+            )  # an object's name may be longer than a file's
             result = make(made)
             with storage_errors(self.path):
                 put = self.remote.fs.put_file
@@ -129,7 +131,7 @@ class RemoteFile(StoredFile):
             return result
 
     def files(self) -> list[str]:
-        """The paths of the files in this folder or of this pattern, from one listing."""
+        """The paths of the files in this folder or matching this pattern, from one listing."""
         fs, path = self.remote.fs, self.remote.path.rstrip("/")
         with storage_errors(self.path):
             fs.invalidate_cache(path)
@@ -149,22 +151,24 @@ class RemoteFile(StoredFile):
 
 
 def _known(options: dict[str, int], function: Callable[..., object]) -> dict[str, int]:
-    """Those of the options that the function has a name for."""
+    """The options that the function accepts."""
     parameters = inspect.signature(function).parameters
     return {name: value for name, value in options.items() if name in parameters}
 
 
 def _look_for_bucket(fs: Any, bucket: str) -> None:
-    """Returns unless the bucket is surely missing; a key that may do nothing but write must do.
+    """Raises only if the bucket is certainly missing; credentials that may only write are sufficient.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the bucket does not exist.
     """
     try:
         try:
             fs.info(bucket)
         except FileNotFoundError:
-            fs.ls(bucket)  # gcsfs calls an empty bucket missing if the key may not read its settings, but lists it
+            fs.ls(
+                bucket
+            )  # gcsfs reports an empty bucket as missing if the credentials may not read its settings, but lists it
     except OSError as error:
-        if not (isinstance(error, PermissionError) or str(error).startswith("Forbidden")):  # the latter is gcsfs's
+        if not (isinstance(error, PermissionError) or str(error).startswith("Forbidden")):  # gcsfs raises the latter
             raise

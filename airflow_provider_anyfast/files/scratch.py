@@ -1,4 +1,4 @@
-"""Temporary folders of this worker, for what goes to or comes from object storage."""
+"""Temporary folders of this worker, for transfers to and from object storage."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 _SCRATCH = "airflow-anyfast-"
 _UNLOCKED_FOR = 60.0
-"""Seconds within which whoever makes a temporary folder has locked it."""
+"""Seconds within which the creator of a temporary folder has locked it."""
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder; those that killed tasks have left go first, since a lock ends with its process.
+    """A temporary folder. First removes those of killed tasks, since a lock ends with its process.
 
     Raises:
-        StorageError: this worker has no place for one.
+        StorageError: this worker cannot create one.
     """
     try:
         _sweep_scratch_folders()
@@ -37,7 +37,7 @@ def scratch_folder() -> Iterator[Path]:
             f"storage needs one: mount /tmp, or set TMPDIR."
         ) from error
     with made as folder, ExitStack() as held:
-        with suppress(OSError):  # a file system without locks has no sweeping either
+        with suppress(OSError):  # a file system without locks is not swept either
             held.enter_context(_locked(Path(folder)))
         yield Path(folder)
 
@@ -52,7 +52,7 @@ def _sweep_scratch_folders() -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises a ``BlockingIOError`` if another process has locked it, and an ``OSError`` where there are no locks."""
+    """Raises a ``BlockingIOError`` if another process holds the lock, and an ``OSError`` if locks are not supported."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

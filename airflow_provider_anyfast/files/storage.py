@@ -1,4 +1,4 @@
-"""Which file a user names: a local path, or any ``ObjectStoragePath`` with its own Airflow connection."""
+"""Resolves the file that a user names: a local path, or any ``ObjectStoragePath`` with its own Airflow connection."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 _STORAGE_SCHEMES = (*SAME_SCHEME, "s3", "gs", "abfs", "wasb", "oss", "hdfs", "file", "http", "https", "ftp", "sftp")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.)")
-"""How a URL begins, and also one whose slashes were lost, as in ``str(Path("s3://films/x.mp4"))``."""
+"""The start of a URL, also of one that lost a slash, as in ``str(Path("s3://films/x.mp4"))``."""
 
 
 def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
-    """The file that a local path, a ``file://`` URL or an object's URL names.
+    """The file named by a local path, a ``file://`` URL or an object's URL.
 
     Raises:
-        InvalidRequestError: it names nothing, or no file system is installed for its scheme.
+        InvalidRequestError: it names no file, or no file system is installed for its scheme.
     """
     path = str(path)
     if path.strip() in ("", "None"):
@@ -45,12 +45,12 @@ def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
             return LocalFile(Path(rest.removeprefix("localhost") if separator else path).expanduser())
         except RuntimeError as error:
             raise InvalidRequestError(f"{parameter}={path}: {error}") from error
-    from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - brings fsspec's registry; not while a DAG is parsed
+    from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - imports fsspec's registry; not while a DAG is parsed
 
     with storage_errors(path):
         try:
             remote = ObjectStoragePath(path)
-            remote.fs  # noqa: B018 - connects, or says what is missing
+            remote.fs  # noqa: B018 - connects, or raises an error that names what is missing
         except (ValueError, ImportError) as error:
             raise InvalidRequestError(
                 f"{parameter}={path}: {error}. Install the Airflow provider for that storage, such as "
@@ -60,7 +60,7 @@ def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
 
 
 def _refuse_almost_url(path: str, parameter: str) -> None:
-    """Refuses what would become a local folder such as ``s3:`` in the worker's working directory."""
+    """Refuses a path that would become a local folder such as ``s3:`` in the worker's working directory."""
     start = _SCHEME.match(path)
     if start is None:
         return
@@ -73,11 +73,11 @@ def _refuse_almost_url(path: str, parameter: str) -> None:
 
 
 def files_in(place: Place) -> list[str]:
-    """The files of a folder or of a pattern such as ``s3://bucket/pictures/*.png``, sorted; hidden ones are left out.
+    """The files in a folder or matching a pattern such as ``s3://bucket/pictures/*.png``, sorted, without hidden ones.
 
     Raises:
         InvalidRequestError: there are none.
-        StorageError: the storage does not answer.
+        StorageError: the storage does not respond.
     """
     files = stored_file(place, "files").files()
     if not files:

@@ -1,4 +1,4 @@
-"""What a file can do wherever it is stored. It appears all at once, so nothing partial is ever visible."""
+"""The interface of a file, local or in object storage. Writes are atomic, so a partial file is never visible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_anyfast.client.errors import AnyFastError, InvalidRequestError, StorageError
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.files.atomic import appearing, lock
+from airflow_provider_anyfast.files.atomic import atomic_path, lock
 from airflow_provider_anyfast.files.mp4 import video_problem
 
 if TYPE_CHECKING:
@@ -24,22 +24,22 @@ class StoredFile(ABC):
     @property
     @abstractmethod
     def path(self) -> str:
-        """As ``ObjectStoragePath`` takes it, with the connection; what tasks hand on."""
+        """The path in the form of ``ObjectStoragePath``, with the connection; tasks pass this form on."""
 
     @property
     @abstractmethod
     def uri(self) -> str:
-        """As asset events and lineage name it, without the connection."""
+        """The name in asset events and lineage, without the connection."""
 
     @property
     @abstractmethod
     def identity(self) -> str:
-        """The same for two spellings of one file, as the storage compares them: ``a/x.mp4`` and ``a//./x.mp4``."""
+        """Equal for two spellings of one file, as the storage compares them: ``a/x.mp4`` and ``a//./x.mp4``."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the path."""
 
     @abstractmethod
     def sibling(self, name: str) -> StoredFile:
@@ -47,51 +47,51 @@ class StoredFile(ABC):
 
     @abstractmethod
     def check_name(self) -> None:
-        """Finds out whether a file in this folder, which exists, may have this name; for thousands of them.
+        """Checks whether a file in this existing folder may have this name; fast enough for thousands.
 
         Raises:
-            InvalidRequestError: it may not.
+            InvalidRequestError: the name is not possible.
         """
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Finds out what it can, for free, before anything is billed.
+        """Checks for free, as far as possible, that the file can be written, before anything is billed.
 
         Raises:
             InvalidRequestError: it can never be written.
-            StorageError: the storage does not answer.
+            StorageError: the storage does not respond.
         """
 
     @abstractmethod
     def size(self) -> int | None:
-        """Bytes; None if it does not exist.
+        """Size in bytes; None if the file does not exist.
 
         Raises:
-            StorageError: the storage does not answer, so nobody knows.
+            StorageError: the storage does not respond, so the size is unknown.
         """
 
     @abstractmethod
     def open(self) -> IO[bytes]:
-        """Its bytes, seekable, from the start."""
+        """Opens the file for reading from the start; seekable."""
 
     @abstractmethod
     def local_copy(self) -> Any:
-        """A context manager: the file as a local ``Path``, for as long as the block lasts."""
+        """A context manager: the file as a local ``Path`` within the block."""
 
     @abstractmethod
     def write_atomically(self, make: Callable[[Path], Made]) -> Made:
-        """Becomes the file that ``make`` makes appear, all at once, at the path that it is given.
+        """Replaces this file atomically with the file that ``make`` writes to the path it receives.
 
         Returns:
-            What ``make`` returns, which may look at the file before a temporary one is gone.
+            The result of ``make``, which may inspect the file before a temporary one is removed.
         """
 
     @abstractmethod
     def files(self) -> list[str]:
-        """The paths of the files in this folder, or of those that this pattern names; hidden ones are left out."""
+        """The paths of the files in this folder, or matching this pattern, without hidden ones."""
 
     def is_whole_video(self) -> bool:
-        """Whether it exists and is a whole MP4 or MOV file."""
+        """Whether the file exists and is a complete MP4 or MOV file."""
         size = self.size()
         if not size:
             return False
@@ -99,7 +99,7 @@ class StoredFile(ABC):
             return not video_problem(file, size)
 
     def read_text(self) -> str | None:
-        """Its text; None if it does not exist."""
+        """The text of the file; None if it does not exist."""
         if self.size() is None:
             return None
         with storage_errors(self.path, reading=True), self.open() as file:
@@ -110,17 +110,17 @@ class StoredFile(ABC):
             raise InvalidRequestError(f"{self.path} is not UTF-8 text ({error}).") from error
 
     def write_text(self, text: str) -> None:
-        """Replaces it, all at once."""
+        """Replaces the file atomically."""
         self.write_atomically(lambda path: _write(path, text.encode()))
 
     def write_bytes(self, content: bytes) -> None:
-        """Replaces it, all at once."""
+        """Replaces the file atomically."""
         self.write_atomically(lambda path: _write(path, content))
 
 
 @contextmanager
 def storage_errors(path: str, *, reading: bool = False) -> Iterator[None]:
-    """Whatever a storage back end raises becomes one error that names the path; what is to be read must exist."""
+    """Converts any error of a storage backend to one that names the path; a file to read must exist."""
     try:
         yield
     except AnyFastError:
@@ -133,7 +133,7 @@ def storage_errors(path: str, *, reading: bool = False) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Lets a file with this content appear, all at once."""
-    with appearing(path) as partial, partial.open("wb") as file:
+    """Writes a file with this content atomically."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
         lock(file)
         file.write(content)

@@ -1,4 +1,4 @@
-"""Saving a finished video to a local path or into object storage, with its last frame and a poster if there are any."""
+"""Saves a finished video to a local path or to object storage, with its last frame and a poster if there are any."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ log = subject_logger(__name__)
 
 PLACEHOLDER = "{generation_id}"
 _SOME_ID = f"asyntask_{'x' * 32}"
-"""As long as AnyFast's ids are."""
+"""As long as AnyFast's ids."""
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What was found out about a video, as far as that was possible, and a picture of it where one was wanted."""
+    """The facts that could be read from a video, and a picture of it if one was requested."""
 
     facts: VideoFacts | None = None
     poster: bytes | None = None
@@ -47,12 +47,12 @@ class _Look:
 
 @dataclass(frozen=True)
 class VideoOutput:
-    """Where a video is to go.
+    """The destination of a video.
 
     Args:
-        output_path: local path, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in.
-        overwrite: False keeps a whole video that is there already, and does not fetch it again.
-        save_poster: whether a picture of the video goes beside it.
+        output_path: local path, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is replaced.
+        overwrite: False keeps a complete video that already exists, and does not download it again.
+        save_poster: whether to save a picture of the video in the same folder.
     """
 
     output_path: Place
@@ -61,39 +61,39 @@ class VideoOutput:
 
     @property
     def identity(self) -> str:
-        """The same for two spellings of one place, as the storage compares them."""
+        """Equal for two spellings of one path, as the storage compares them."""
         return stored_file(self.output_path).identity
 
     @property
     def is_named_by_id(self) -> bool:
-        """Whether each generation has a file of its own there."""
+        """Whether each generation has its own file."""
         return PLACEHOLDER in str(self.output_path)
 
     def check(self) -> None:
-        """Finds out, before anything is billed, whether the video can go there.
+        """Checks that the video can be written, before anything is billed.
 
         Raises:
-            InvalidRequestError: naming what is in the way.
-            StorageError: the storage does not answer.
+            InvalidRequestError: it cannot; names the obstacle.
+            StorageError: the storage does not respond.
         """
         with _as_written():
             self._target(_SOME_ID).check_writable()
         self.check_name()
 
     def check_poster(self) -> None:
-        """Finds out, before anything is billed, whether a poster can be made where one is wanted.
+        """Checks that a poster can be made if one is requested, before anything is billed.
 
         Raises:
-            InvalidRequestError: naming what is missing.
+            InvalidRequestError: names what is missing.
         """
         if self.save_poster:
             check_installed()
 
     def check_name(self) -> None:
-        """Finds out, without writing, whether a video and a last frame may be named so, in a folder that exists.
+        """Checks, without writing, the names of the video and its last frame in an existing folder.
 
         Raises:
-            InvalidRequestError: naming what is in the way.
+            InvalidRequestError: a name is not possible; names the obstacle.
         """
         with _as_written():
             video = self._target(_SOME_ID)
@@ -101,24 +101,24 @@ class VideoOutput:
             _last_frame_of(video, max(_IMAGE_ENDINGS, key=len)).check_name()
 
     def existing_video(self) -> SavedVideo | None:
-        """The whole video that makes a new one unnecessary; only a path without ``{generation_id}`` can tell."""
+        """The complete video that makes a new one unnecessary; only a path without ``{generation_id}`` can name one."""
         if self.overwrite or self.is_named_by_id:
             return None
         target = self._target("")
         return self._saved(target) if target.is_whole_video() else None
 
     def save(self, client: AnyFastClient, generation: Generation, submitted_at: float | None = None) -> SavedVideo:
-        """Fetches the files of a generation that has succeeded. Not billed.
+        """Downloads the files of a generation that has succeeded. Not billed.
 
         Args:
-            client: of the account that made it.
+            client: client of the account that owns the generation.
             generation: AnyFast's response about it.
-            submitted_at: Unix seconds of its submission, where AnyFast does not tell when it was finished.
+            submitted_at: submission time in Unix seconds, used if AnyFast does not report when the generation finished.
 
         Raises:
-            LinkExpiredError: the link has expired, 24 hours after the end of rendering, and the video is not there.
+            LinkExpiredError: the link has expired, 24 hours after the end of rendering, and the video is not saved.
             DownloadError: the file did not arrive complete.
-            StorageError: they could not be stored.
+            StorageError: the files could not be stored.
         """
         rendered_at = generation.finished_at or generation.submitted_at or submitted_at
         fetch = partial(download, client.open_link, expires_at=rendered_at + LINK_LIFETIME if rendered_at else None)
@@ -142,13 +142,13 @@ class VideoOutput:
                     with self._kept_if(frame.size):
                         frame.write_atomically(lambda path: fetch(link, path, what=what, problem=image_problem))
                 except LinkExpiredError as error:
-                    # The video is what was paid for, and it is saved: a frame is no reason to give it up.
+                    # The video is paid for and saved: a missing frame must not fail the task.
                     log.warning("%s The video itself is saved.", error.what)
                     frame = None
         return self._saved(video, look, frame)
 
     def _saved(self, video: StoredFile, look: _Look | None = None, frame: StoredFile | None = None) -> SavedVideo:
-        """The files of a video that is saved. One that was there before this attempt may have its poster already."""
+        """The files of a saved video. A video from an earlier attempt may already have its poster."""
         poster, poster_path = _poster_of(video), None
         try:
             has_poster = look is None and self.save_poster and poster.size() is not None
@@ -165,7 +165,7 @@ class VideoOutput:
 
     @contextmanager
     def _kept_if(self, is_there: Callable[[], object]) -> Iterator[None]:
-        """An earlier attempt may have fetched the file and failed afterwards. Only a name with the id can tell."""
+        """Whether an earlier attempt downloaded the file and then failed; only a path with the id can show this."""
         try:
             yield
         except LinkExpiredError:
@@ -173,13 +173,13 @@ class VideoOutput:
                 raise
 
     def path_of(self, generation_id: str) -> str:
-        """Where the video of a generation is, once it is saved."""
+        """The path of a generation's saved video."""
         return self._target(generation_id).path
 
     def saved_before(
         self, generation_id: str, *, frame_ending: str | None, has_poster: bool, facts: VideoFacts | None
     ) -> SavedVideo:
-        """Where the files of a generation are that an earlier attempt saved."""
+        """The paths of a generation's files that an earlier attempt saved."""
         video = self._target(generation_id)
         frame = _last_frame_of(video, frame_ending).path if frame_ending else None
         return SavedVideo(video.path, video.uri, frame, _poster_of(video).path if has_poster else None, facts)
@@ -190,7 +190,7 @@ class VideoOutput:
 
 @contextmanager
 def _as_written() -> Iterator[None]:
-    """Lets an error name the path as the user wrote it, and not with the id that stands in for one to come."""
+    """Makes an error name the path as the user wrote it, not with the placeholder id."""
     try:
         yield
     except AnyFastError as error:
@@ -201,7 +201,7 @@ def link_of(generation: Generation) -> str:
     """The link to a finished video.
 
     Raises:
-        UnexpectedAnswerError: AnyFast gave none.
+        UnexpectedAnswerError: AnyFast returned none.
     """
     if generation.video_url is None:
         raise UnexpectedAnswerError(
@@ -214,13 +214,13 @@ def link_of(generation: Generation) -> str:
 
 
 def _look(open_file: Callable[[], IO[bytes]], path: str, *, with_poster: bool) -> _Look:
-    """Opens a finished video once. What cannot be found out is left out, since the video is paid for."""
+    """Opens a finished video once. Facts that cannot be read are left out, since the video is paid for."""
     facts, poster = None, None
     try:
         with open_file() as file, opened_video(file) as video:
             facts = video.facts()
             poster = video.poster() if with_poster else None
-    except Exception as error:  # noqa: BLE001 - whatever a library makes of a file, the video is kept as it is
+    except Exception as error:  # noqa: BLE001 - whatever a library raises, the video is kept
         if with_poster or not isinstance(error, ImportError):
             log.warning("Could not inspect %s (%s). The video is kept as it is.", path, error)
     return _Look(facts, poster)

@@ -52,8 +52,8 @@ class BatchTask:
 
     Args:
         operator: with rendered parameters.
-        context: Airflow's.
-        ledger_key: names the records of what was paid for.
+        context: Airflow's context.
+        ledger_key: key of the records of paid videos.
     """
 
     def __init__(self, operator: GenerateVideoBatchOperator, context: Context, ledger_key: str) -> None:
@@ -196,7 +196,7 @@ class BatchTask:
         )
 
     def _wait(self, client: AnyFastClient, runner: BatchRunner, kind: str) -> JobsEvent:
-        """Defers until there is something to do; without ``deferrable``, waits on the worker in the same way."""
+        """Defers until there is work to do; without ``deferrable``, waits on the worker in the same way."""
         more = runner.progress()["waiting"] and runner.lifecycle.state < BatchState.CLOSED
         trigger = VideosTrigger(
             jobs=[

@@ -1,4 +1,4 @@
-"""What the operators of videos do on a worker."""
+"""What the video operators do on a worker."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class GenerateVideoTask:
     """One attempt of a ``GenerateVideoOperator``, or one part of it before or after a deferral.
 
     Args:
-        operator: with rendered parameters. It learns what is submitted, for ``on_kill``, links and lineage.
-        context: Airflow's.
-        ledger_key: names the record of what was paid for.
+        operator: with rendered parameters. It receives the submitted id, for ``on_kill``, links and lineage.
+        context: Airflow's context.
+        ledger_key: key of the record of the paid video.
     """
 
     def __init__(self, operator: GenerateVideoOperator, context: Context, ledger_key: str) -> None:
@@ -91,7 +91,7 @@ class GenerateVideoTask:
 
     @property
     def _request_facts(self) -> dict[str, Any]:
-        """What the result says about the request."""
+        """The request's fields in the result."""
         return {"prompt": self._request.prompt, "parameters": self._request.given()}
 
     @cached_property
