@@ -172,7 +172,7 @@ def test_values_from_a_template_or_another_task_are_not_checked_while_the_dag_is
         PairOperator(task_id="pair", url="{{ params.url }}", seed=seed["seed"], files=files)
 
 
-def test_a_problem_waits_for_the_parameters_that_it_depends_on() -> None:
+def test_a_problem_is_ignored_until_its_parameters_are_known() -> None:
     PairOperator(task_id="pair", url="{{ params.url }}", file="a.png")
 
 

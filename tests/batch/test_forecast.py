@@ -38,26 +38,26 @@ TOOK = {"mean": 60.0, "slowest": 80.0}
         pytest.param({"rendering": [NOW - 90], **TOOK}, id="all take longer than any did before"),
     ],
 )
-def test_nothing_is_said_where_nothing_tells(known: dict[str, Any]) -> None:
+def test_without_a_basis_there_is_no_estimate(known: dict[str, Any]) -> None:
     assert seconds_left(**known) is None
 
 
-def test_videos_that_render_side_by_side_end_with_the_last_one_and_not_one_after_the_other() -> None:
+def test_videos_that_render_in_parallel_end_with_the_last_one() -> None:
     assert seconds_left(rendering=[NOW - 70, NOW - 30] * 100, **TOOK) == pytest.approx(50)
 
 
-def test_rows_that_wait_take_the_places_of_the_videos_that_end_first() -> None:
+def test_waiting_rows_take_the_places_of_the_videos_that_end_first() -> None:
     took = {"mean": 60.0, "slowest": 60.0}
     assert seconds_left(rendering=[NOW - 50, NOW - 20], waiting=3, max_active=2, **took) == pytest.approx(10 + 2 * 60)
     assert seconds_left(rendering=[NOW - 50, NOW - 20], waiting=3, **took) == pytest.approx(10 + 2 * 60)
     assert seconds_left(rendering=[NOW - 50, NOW - 20], waiting=3, max_active=5, **took) == pytest.approx(60)
 
 
-def test_downloads_that_take_longer_than_the_rendering_decide() -> None:
+def test_downloads_that_take_longer_than_rendering_determine_the_estimate() -> None:
     assert seconds_left(rendering=[NOW - 30], to_save=40, saving=2.0, **TOOK) == pytest.approx(80)
     assert seconds_left(rendering=[NOW - 30], to_save=4, saving=2.0, **TOOK) == pytest.approx(50)
     assert seconds_left(to_save=4, saving=2.0) == pytest.approx(8)
 
 
-def test_ten_thousand_rows_are_no_work_to_speak_of() -> None:
+def test_an_estimate_for_ten_thousand_rows_is_cheap() -> None:
     assert seconds_left(rendering=[NOW] * 100, waiting=9_900, max_active=100, **TOOK) == pytest.approx(100 * 60 + 20)

@@ -22,7 +22,7 @@ def line(row: int, **changes: Any) -> ManifestEntry:
     return ManifestEntry(row, **{**given, **changes})
 
 
-def test_what_is_written_is_read_again_in_the_order_of_the_rows(tmp_path: Path) -> None:
+def test_a_written_manifest_is_read_in_the_order_of_the_rows(tmp_path: Path) -> None:
     lines = [
         line(2, result={"generation_id": "g2", "usage": {"total_tokens": 7}}),
         line(1, status="FAILURE", error="no", error_type="X", retryable=True, result={"generation_id": None}),
@@ -34,12 +34,12 @@ def test_what_is_written_is_read_again_in_the_order_of_the_rows(tmp_path: Path) 
     assert from_text(text) == [lines[1], lines[0], lines[2]]
 
 
-def test_what_json_does_not_know_is_written_as_text(tmp_path: Path) -> None:
+def test_values_without_a_json_type_are_written_as_text(tmp_path: Path) -> None:
     (written,) = written_manifest(tmp_path, [line(1, input={"when": complex(1, 2)})]).splitlines()
     assert json.loads(written)["input"] == {"when": "(1+2j)"}
 
 
-def test_half_an_emoji_can_be_written_and_is_read_again(tmp_path: Path) -> None:
+def test_a_lone_surrogate_is_written_and_read_again(tmp_path: Path) -> None:
     lines = [line(1, input={"half \ude80": "a \ud83d", "whole": "\U0001f680"})]
     text = written_manifest(tmp_path, lines)
     assert text.encode().count(rb"\ud83d") == 1
@@ -47,7 +47,7 @@ def test_half_an_emoji_can_be_written_and_is_read_again(tmp_path: Path) -> None:
     assert from_text(text) == lines
 
 
-def test_numbers_that_json_does_not_know_are_written_as_null(tmp_path: Path) -> None:
+def test_numbers_that_json_does_not_have_are_written_as_null(tmp_path: Path) -> None:
     given = {"price": float("nan"), "sizes": [1.5, (float("inf"), {"n": -float("inf")})]}
     text = written_manifest(tmp_path, [line(1, input=given)])
     (found,) = from_text(text)
@@ -57,7 +57,7 @@ def test_numbers_that_json_does_not_know_are_written_as_null(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["not JSON", "[]", "1", "null", '{"row": 1}', "{"])
-def test_a_line_that_makes_no_sense_is_left_out(text: str, tmp_path: Path) -> None:
+def test_an_unreadable_line_is_left_out(text: str, tmp_path: Path) -> None:
     assert from_text(f"{text}\n\n{written_manifest(tmp_path, [line(1)])}") == [line(1)]
 
 
@@ -71,7 +71,7 @@ def test_a_line_that_makes_no_sense_is_left_out(text: str, tmp_path: Path) -> No
         ({"usage": {"total_tokens": 108_900, "super_resolution_tokens": 245_025, "new": "field"}}, 353_925),
     ],
 )
-def test_tokens_are_what_was_billed_as_far_as_is_known(result: dict[str, Any], tokens: int) -> None:
+def test_tokens_are_the_billed_ones_as_far_as_known(result: dict[str, Any], tokens: int) -> None:
     assert line(1, result=result).tokens == tokens
 
 
@@ -84,7 +84,7 @@ def test_tokens_are_what_was_billed_as_far_as_is_known(result: dict[str, Any], t
         (LostSubmissionError("the billing log has it", cost=Cost.PAID), "", "FAILURE", None),
     ],
 )
-def test_a_failure_says_why_and_which_generation_it_is_about(
+def test_a_failure_names_its_reason_and_its_generation(
     error: AnyFastError, known: str, status: str, generation_id: str | None
 ) -> None:
     found = failure_entry(line(1), error, known)

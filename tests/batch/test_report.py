@@ -69,7 +69,7 @@ def page(*lines: ManifestEntry, title: str = "A run") -> Page:
     return Page(contact_sheet(lines, title=title, folder=FOLDER))
 
 
-def test_the_table_has_a_line_for_each_row_with_its_own_columns_beside_the_outcome() -> None:
+def test_the_table_has_a_line_for_each_row_with_its_own_columns_and_the_outcome() -> None:
     rows = table(line(1, given={"id": "a", "status": "new"}), failure(2))
     assert [(row["row"], row["status"], row["tokens"], row["file"], row["error"]) for row in rows] == [
         ("1", "SUCCESS", "1000", f"{FOLDER}/1.mp4", ""),
@@ -80,23 +80,23 @@ def test_the_table_has_a_line_for_each_row_with_its_own_columns_beside_the_outco
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\n=1", "  =1"])
-def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(text: str) -> None:
+def test_a_cell_that_a_spreadsheet_would_run_as_a_formula_is_escaped(text: str) -> None:
     (row,) = table(line(1, given={"name": text}))
     assert row["input_name"] == f"'{text}"
 
 
-def test_a_carriage_return_ends_no_line_of_the_table() -> None:
+def test_a_carriage_return_does_not_end_a_line_of_the_table() -> None:
     (row,) = table(line(1, given={"name": "a\rb\r\nc"}))
     assert row["input_name"] == "a\nb\nc"
 
 
 @pytest.mark.parametrize("text", ["-5", "+49", "-1,5", "a=b", "boat - lamp", ""])
-def test_any_other_cell_stays_as_it_is(text: str) -> None:
+def test_any_other_cell_is_unchanged(text: str) -> None:
     (row,) = table(line(1, given={"name": text}))
     assert row["input_name"] == text
 
 
-def test_any_text_comes_out_of_the_table_as_it_went_in() -> None:
+def test_any_text_survives_a_round_trip_through_the_table() -> None:
     nasty = 'a "quoted", long\nstory; =1+1'
     (row,) = table(line(given={"id": nasty, "shots": [1, {"ü": None}]}, error=nasty))
     assert (row["input_id"], row["error"]) == (nasty, nasty)
@@ -104,12 +104,12 @@ def test_any_text_comes_out_of_the_table_as_it_went_in() -> None:
 
 
 @pytest.mark.parametrize(("cost", "shown"), [("0.1000", "0.1000"), (None, "")])
-def test_the_cost_of_a_row_is_in_the_table_where_it_is_known(cost: str | None, shown: str) -> None:
+def test_the_table_has_the_cost_of_a_row_if_known(cost: str | None, shown: str) -> None:
     (row,) = table(line(result={"cost": cost}))
     assert row["cost"] == shown
 
 
-def test_the_page_sums_up_tokens_and_money_without_rounding() -> None:
+def test_the_page_adds_up_tokens_and_money_without_rounding() -> None:
     lines = [
         line(row, result={"usage": {"total_tokens": 600}, "cost": cost}) for row, cost in ((1, "0.10"), (2, "0.20"))
     ]
@@ -117,7 +117,7 @@ def test_the_page_sums_up_tokens_and_money_without_rounding() -> None:
     assert "cost" not in page(line(1)).text
 
 
-def test_videos_beside_or_below_the_page_have_relative_links() -> None:
+def test_videos_in_or_below_the_folder_of_the_page_have_relative_links() -> None:
     paths = [f"{FOLDER}/a b?c#d:é.mp4", f"{FOLDER}/more/x.mp4"]
     found = page(*(line(row, result={"path": path}) for row, path in enumerate(paths))).videos
     assert found == ["a%20b%3Fc%23d%3A%C3%A9.mp4", "more/x.mp4"]
@@ -133,11 +133,11 @@ def test_videos_beside_or_below_the_page_have_relative_links() -> None:
         ("out/reports", "out/1.mp4", "../1.mp4"),
     ],
 )
-def test_the_links_lead_to_any_folder_of_the_same_bucket_or_file_system(folder: str, path: str, link: str) -> None:
+def test_relative_links_reach_any_folder_of_the_same_bucket_or_file_system(folder: str, path: str, link: str) -> None:
     assert Page(contact_sheet([line(result={"path": path})], title="", folder=folder)).videos == [link]
 
 
-def test_a_video_that_has_no_file_plays_from_its_link() -> None:
+def test_a_video_without_a_file_plays_from_its_link() -> None:
     found = page(line(result={"video_url": "https://x.example/v.mp4?a=1&b=2"})).videos
     assert found == ["https://x.example/v.mp4?a=1&b=2"]
 
@@ -147,11 +147,11 @@ def test_a_video_that_has_no_file_plays_from_its_link() -> None:
     [{}, {"path": "s3://bucket/1.mp4"}, {"path": "out/1.mp4"}, {"video_url": "javascript:alert(1)"}],
     ids=["nothing", "a bucket", "a folder of the worker", "a script"],
 )
-def test_what_a_browser_must_not_or_cannot_open_is_no_video(result: dict[str, Any]) -> None:
+def test_a_path_that_a_browser_must_not_or_cannot_open_is_not_shown_as_a_video(result: dict[str, Any]) -> None:
     assert page(line(result=result)).videos == []
 
 
-def test_nothing_breaks_out_of_the_page() -> None:
+def test_text_cannot_inject_markup_into_the_page() -> None:
     result = dict.fromkeys(("generation_id", "prompt", "resolution", "ratio"), HOSTILE)
     links = {"video_url": f'https://x.example/"{HOSTILE}'}
     hostile = page(
@@ -166,7 +166,7 @@ def test_nothing_breaks_out_of_the_page() -> None:
     assert hostile.text.count("<script>") >= 7
 
 
-def test_the_page_loads_nothing_from_elsewhere_and_runs_its_own_script_alone() -> None:
+def test_the_page_loads_nothing_from_other_sites_and_runs_only_its_own_script() -> None:
     html = contact_sheet([line(1)], title="A run", folder=FOLDER)
     (policy,) = (value for value in Page(html).values("meta", "content") if "default-src" in value)
     assert "default-src 'none'" in policy
@@ -187,13 +187,13 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_its_own_script_alone() -
         ("RUNNING", "Not ended"),
     ],
 )
-def test_the_status_of_a_row_is_in_words_by_which_the_page_filters(status: str, words: str) -> None:
+def test_a_row_has_a_status_label_and_the_page_filters_by_it(status: str, words: str) -> None:
     shown = page(line(1, status=status), line(2))
     assert words in shown.text
     assert shown.values("li", "class")[0] in shown.values("option", "value")
 
 
-def test_a_row_has_its_key_what_was_asked_for_what_came_and_its_log() -> None:
+def test_a_row_shows_its_key_its_request_its_video_and_its_log() -> None:
     result = {
         "parameters": {"ratio": "16:9", "resolution": "720p", "duration": 5, "generate_audio": False},
         "ratio": "9:16",
@@ -207,7 +207,7 @@ def test_a_row_has_its_key_what_was_asked_for_what_came_and_its_log() -> None:
     assert "/log/3" in shown.values("a", "href")
 
 
-def test_a_row_that_is_not_as_asked_for_says_how_in_the_page_and_in_the_table() -> None:
+def test_the_page_and_the_table_show_how_a_video_differs_from_its_request() -> None:
     facts = {"width": 864, "height": 496, "seconds": 2.5, "frame_rate": 24.0, "has_sound": False}
     odd = line(1, result={**facts, "ratio": "16:9", "duration": 4, "warnings": [HOSTILE, "It is silent."]})
     shown = page(odd, line(2, result={**facts, "warnings": []}), line(3))
@@ -225,11 +225,11 @@ def test_a_poster_is_shown_before_the_video_is_loaded() -> None:
     assert shown.values("div", "data-poster") == ["1.poster.jpg"]
 
 
-def test_a_page_of_thousands_of_rows_has_no_player_before_a_row_is_in_sight() -> None:
+def test_a_page_of_thousands_of_rows_loads_no_player_before_its_row_is_visible() -> None:
     assert not {"video", "img"} & {tag for tag, _ in page(line(1), line(2)).elements}
 
 
-def test_a_video_that_was_already_there_is_ready_too() -> None:
+def test_a_video_that_already_existed_is_ready_too() -> None:
     assert (
         "2 of 3 videos are ready · 1 already there · 1 failed"
         in page(line(1), line(2, status=SKIPPED), failure(3)).text
@@ -245,6 +245,6 @@ def test_a_failed_row_shows_its_prompt_and_its_error() -> None:
     assert all(text in shown for text in ("Row 7", "Failed", "A sea", "The content was refused."))
 
 
-def test_the_manifest_of_the_batch_operator_can_be_reported_too(tmp_path: Path) -> None:
+def test_a_report_can_be_made_from_the_manifest_of_the_batch_operator(tmp_path: Path) -> None:
     lines = [line(1), failure(2)]
     assert report_csv(from_text(written_manifest(tmp_path, lines))) == report_csv(lines)

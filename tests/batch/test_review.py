@@ -63,40 +63,40 @@ def rows(answer: dict[str, Any], drafts: list[Draft] = DRAFTS, question: str = Q
         (event(timedout=True), [1, 2, 3]),
     ],
 )
-def test_an_answer_approves_what_it_names(answer: dict[str, Any], approved: list[int]) -> None:
+def test_a_response_approves_the_videos_that_it_names(answer: dict[str, Any], approved: list[int]) -> None:
     assert rows(answer) == approved
 
 
 @pytest.mark.parametrize("named", ["g2", ALL])
-def test_an_answer_to_an_earlier_question_approves_nothing(named: str) -> None:
+def test_a_response_to_an_earlier_question_approves_nothing(named: str) -> None:
     made_anew = [draft(1), draft(2, "g2-again"), draft(3)]
     with pytest.raises(InvalidRequestError, match="no longer among the drafts"):
         rows(event(named), made_anew)
 
 
-def test_a_default_approves_only_the_videos_that_were_asked_about() -> None:
+def test_a_default_approves_only_the_videos_of_its_question() -> None:
     made_anew = [draft(1), draft(2, "g2-again")]
     with pytest.raises(InvalidRequestError, match="no longer among the drafts"):
         rows(event(timedout=True), made_anew)
 
 
 @pytest.mark.parametrize("form", [{VIDEOS: "g1"}, {NOTES: "darker"}, {VIDEOS: {"g1": True}}])
-def test_a_form_of_another_shape_is_refused(form: dict[str, Any]) -> None:
+def test_a_form_with_unexpected_types_is_refused(form: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match="No final was made"):
         Answer.of_event({"chosen_options": [APPROVE], "params_input": form}, QUESTION)
 
 
-def test_a_note_goes_by_the_video_or_by_the_row() -> None:
+def test_a_note_is_found_by_the_video_or_by_the_row() -> None:
     answer = Answer.of_event(event("g1", "g2", "g3", notes={"g1": " darker ", "2": "slower", "3": ""}), QUESTION)
     assert [note for _, note in chosen(DRAFTS, answer)] == ["darker", "slower", ""]
 
 
-def test_an_answer_comes_back_from_the_store_as_it_was() -> None:
+def test_a_stored_response_is_read_back_unchanged() -> None:
     answer = Answer.of_event(event("g1", notes={"g1": "darker"}), QUESTION)
     assert Answer.parse(json.loads(json.dumps(answer.to_json()))) == answer
 
 
-def test_a_row_of_a_final_is_the_drafts_own_with_what_was_reviewed() -> None:
+def test_the_row_of_a_final_is_the_drafts_row_plus_the_review() -> None:
     made = draft(2, parameters={"model": "seedance", "prompt": "Film 2", "resolution": "480p", "seed": -1})
     assert row_of(made, "darker", {"resolution": "1080p"}) == {
         "name": "boat 2",
@@ -112,7 +112,7 @@ def test_a_row_of_a_final_is_the_drafts_own_with_what_was_reviewed() -> None:
     }
 
 
-def test_a_final_of_a_picture_that_is_not_stored_is_refused() -> None:
+def test_a_final_whose_picture_is_not_stored_is_refused() -> None:
     made = draft(1, parameters={"prompt": "x", "reference_images": [LEFT_OUT]})
     with pytest.raises(InvalidRequestError, match="data URI"):
         keywords_of(made, {})
@@ -139,17 +139,17 @@ def test_drafts_come_from_manifests_results_and_lists_of_both(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("videos", [{"bill": 3}, 4, [[{"x": 1}]], None, "[1", "[1]"])
-def test_what_is_no_video_is_refused(videos: Any) -> None:
+def test_a_value_that_names_no_video_is_refused(videos: Any) -> None:
     with pytest.raises(InvalidRequestError, match="Nothing was asked"):
         drafts_of(videos)
 
 
-def test_a_manifest_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_manifest_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="does not exist"):
         drafts_of(str(tmp_path / "none.jsonl"))
 
 
-def test_markup_in_a_prompt_stays_text_in_the_question() -> None:
+def test_markup_in_a_prompt_is_escaped_in_the_question() -> None:
     text = text_of([draft(1, prompt="[click](https://evil.example) <img src=x> `code`\n# big")], "/page")
     assert r"\[click\]\(https\:" in text
     assert r"\<img" in text
@@ -157,5 +157,5 @@ def test_markup_in_a_prompt_stays_text_in_the_question() -> None:
     assert "](/page)" in text
 
 
-def test_a_long_question_is_cut() -> None:
+def test_a_long_question_is_shortened() -> None:
     assert "and 950 more" in text_of([draft(number) for number in range(1000)], "")

@@ -47,7 +47,7 @@ def test_different_problems_are_each_named_with_their_rows(tmp_path: Path) -> No
     assert told.endswith("row 3 (line 4, sku A3).")
 
 
-def test_a_row_s_value_cannot_leave_the_folder_of_the_template() -> None:
+def test_a_value_of_a_row_cannot_leave_the_folder_of_the_template() -> None:
     for value in ("../x", "a/../../x", "..", "..\\x"):
         assert "leaves its folder" in refusal(
             [{"sku": value}], {"prompt": "x", "output_path": "/out/{{ row.sku }}/v.mp4"}
@@ -55,13 +55,13 @@ def test_a_row_s_value_cannot_leave_the_folder_of_the_template() -> None:
 
 
 @pytest.mark.parametrize("other", ["out/./a.mp4", "out//a.mp4", "./out/a.mp4"])
-def test_two_rows_cannot_have_one_output(other: str) -> None:
+def test_two_rows_cannot_have_the_same_output(other: str) -> None:
     rows = [{"sku": "1", "path": "out/a.mp4"}, {"sku": "2", "path": other}]
     template = {"prompt": "{{ row.sku }}", "output_path": "{{ row.path }}"}
     assert f"output_path={other!r} is also that of row 1 (sku 1): row 2 (sku 2)" in refusal(rows, template)
 
 
-def test_equal_rows_are_mentioned_before_the_payment(caplog: pytest.LogCaptureFixture) -> None:
+def test_equal_rows_are_reported_before_the_payment(caplog: pytest.LogCaptureFixture) -> None:
     rows, template = [{"sku": "A1"}, {"sku": "A1"}, {"sku": "B2"}, {"sku": "A1"}], {"prompt": "{{ row.sku }}"}
     caplog.set_level(logging.WARNING, batch_rows.__name__)
     assert [row.number for row in prepared(rows, template)] == [1, 2, 3, 4]
@@ -75,7 +75,7 @@ def test_equal_rows_can_be_skipped_or_refused() -> None:
     assert "1 rows make the same request" in refusal(rows, template, duplicate_rows="fail")
 
 
-def test_an_empty_table_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
+def test_an_empty_table_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("sku,name\n,\n,,\n")
     for rows, phrase in ((str(tmp_path / "rows.csv"), "none of its rows contains a value"), ([], "rows is empty")):
         with pytest.raises(InvalidRequestError, match=phrase):
@@ -84,7 +84,7 @@ def test_an_empty_table_and_a_file_that_is_not_there_are_refused(tmp_path: Path)
         read_table(str(tmp_path / "nowhere.csv")).rows()
 
 
-def test_the_file_of_a_spreadsheet_is_read_in_utf_16(tmp_path: Path) -> None:
+def test_a_spreadsheet_file_in_utf_16_is_read(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_bytes("sku\tname\r\nA1\tBöot\r\n".encode("utf-16"))
     assert read_table(str(file)).rows() == [{"sku": "A1", "name": "Böot"}]

@@ -42,7 +42,7 @@ def batch_of(folder: Path, rows: int, **given: Any) -> StubBatch:
     return StubBatch(folder, rows_of(rows), **given)
 
 
-def test_a_later_segment_renders_and_asks_about_nothing_but_what_has_ended_or_is_submitted(tmp_path: Path) -> None:
+def test_a_later_segment_renders_and_queries_only_rows_that_have_ended_or_are_submitted(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, 400, max_active=100)
     batch.segment()
     batch.rendered, reads = 0, sum(batch.shelf.reads.values())
@@ -59,7 +59,7 @@ def test_a_later_segment_renders_and_asks_about_nothing_but_what_has_ended_or_is
 
 
 @pytest.mark.parametrize("max_active", [None, 7, 100])
-def test_every_row_is_bought_once_over_many_segments(tmp_path: Path, max_active: int | None) -> None:
+def test_every_row_is_submitted_once_over_many_segments(tmp_path: Path, max_active: int | None) -> None:
     batch = batch_of(tmp_path, 300, max_active=max_active)
     batch.segment()
     while len(batch.entries()) < 300:
@@ -69,7 +69,7 @@ def test_every_row_is_bought_once_over_many_segments(tmp_path: Path, max_active:
     assert {entry["status"] for entry in batch.entries()} == {"SUCCESS"}
 
 
-def test_an_event_that_only_counts_what_has_ended_lets_every_video_be_asked_about(tmp_path: Path) -> None:
+def test_after_an_event_with_only_a_count_every_video_is_queried(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, 20)
     batch.segment()
     batch.client.finish(5)
@@ -80,7 +80,7 @@ def test_an_event_that_only_counts_what_has_ended_lets_every_video_be_asked_abou
 
 @pytest.mark.parametrize("text", [None, "", '{"row": 1}\n'], ids=["gone", "empty", "overwritten"])
 @pytest.mark.parametrize("resume", [True, False], ids=["in the next segment", "in a retry"])
-def test_a_manifest_that_is_not_what_was_written_is_written_anew_and_nothing_is_bought_or_fetched_again(
+def test_a_changed_manifest_is_rewritten_and_nothing_is_submitted_or_downloaded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, *, resume: bool
 ) -> None:
     fetched: list[str] = []
@@ -113,7 +113,7 @@ def test_a_manifest_that_is_not_what_was_written_is_written_anew_and_nothing_is_
     assert not set(fetched) & set(batch.client.asked)
 
 
-def test_a_clear_after_the_manifest_is_gone_buys_nothing(tmp_path: Path) -> None:
+def test_a_clear_after_the_manifest_was_deleted_submits_nothing(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, 4)
     batch.segment()
     batch.segment(batch.client.finish(4))
@@ -124,7 +124,7 @@ def test_a_clear_after_the_manifest_is_gone_buys_nothing(tmp_path: Path) -> None
     assert batch.client.calls["POST"] == 4
 
 
-def test_rows_that_have_changed_are_found_before_anything_is_asked(tmp_path: Path) -> None:
+def test_changed_rows_are_detected_before_any_request(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, 5)
     batch.segment()
     batch.rows = [*rows_of(4), {"name": "a yacht"}]
@@ -160,7 +160,7 @@ def only_submissions(error: Exception, after: int) -> StubClient:
 
 
 @pytest.mark.parametrize("kind", [PermissionDeniedError, QuotaError, AuthenticationError])
-def test_what_refuses_submissions_never_stops_the_download_of_what_is_paid_for(
+def test_an_error_that_stops_submissions_never_stops_the_download_of_paid_videos(
     tmp_path: Path, kind: type[PermissionDeniedError]
 ) -> None:
     batch = batch_of(tmp_path, 30, client=only_submissions(kind("用户额度不足", status=403), after=8), max_in_flight=1)
@@ -174,7 +174,7 @@ def test_what_refuses_submissions_never_stops_the_download_of_what_is_paid_for(
     assert batch.client.calls["POST"] == 9
 
 
-def test_what_ended_the_submissions_still_holds_after_a_deferral(tmp_path: Path) -> None:
+def test_submissions_stay_stopped_after_a_deferral(tmp_path: Path) -> None:
     refusal = QuotaError("用户额度不足", status=403, code="insufficient_user_quota")
     batch = batch_of(tmp_path, 30, client=only_submissions(refusal, after=8), max_in_flight=1)
     batch.segment()
@@ -191,7 +191,7 @@ def test_what_ended_the_submissions_still_holds_after_a_deferral(tmp_path: Path)
     assert batch.client.calls["POST"] == 22
 
 
-def test_an_id_that_could_not_be_recorded_is_known_and_recorded_after_a_deferral(
+def test_an_id_that_could_not_be_recorded_is_recorded_after_a_deferral(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both_intents_are_recorded = threading.Barrier(2)
@@ -248,7 +248,7 @@ def unknown(*ids: str) -> StubClient:
     return StubClient(answer)
 
 
-def test_one_answer_that_a_paid_generation_is_unknown_ends_nothing(tmp_path: Path, fake_clock: FakeClock) -> None:
+def test_a_paid_generation_that_is_not_found_once_does_not_end_its_row(tmp_path: Path, fake_clock: FakeClock) -> None:
     batch = batch_of(tmp_path, 6)
     batch.segment()
     fake_clock.advance(60)
@@ -265,7 +265,7 @@ def test_one_answer_that_a_paid_generation_is_unknown_ends_nothing(tmp_path: Pat
     assert len(batch.entries()) == 6
 
 
-def test_a_generation_that_stays_unknown_ends_its_row(tmp_path: Path, fake_clock: FakeClock) -> None:
+def test_a_generation_that_is_not_found_again_ends_its_row(tmp_path: Path, fake_clock: FakeClock) -> None:
     batch = batch_of(tmp_path, 3, max_in_flight=1)
     batch.segment()
     fake_clock.advance(60)
@@ -279,7 +279,7 @@ def test_a_generation_that_stays_unknown_ends_its_row(tmp_path: Path, fake_clock
 
 
 @pytest.mark.parametrize("rows", [5, 40])
-def test_a_batch_of_which_every_generation_is_unknown_stops_as_a_whole_and_buys_nothing(
+def test_a_batch_none_of_whose_generations_are_found_stops_and_submits_nothing(
     tmp_path: Path, fake_clock: FakeClock, rows: int
 ) -> None:
     batch = batch_of(tmp_path, rows)
@@ -302,7 +302,7 @@ def test_a_batch_of_which_every_generation_is_unknown_stops_as_a_whole_and_buys_
     assert batch.client.calls["POST"] == 0
 
 
-def test_a_later_segment_that_has_nothing_to_submit_or_fetch_does_not_parse_the_table(
+def test_a_later_segment_with_nothing_to_submit_or_download_does_not_parse_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tmp_path / "rows.csv"
@@ -317,7 +317,7 @@ def test_a_later_segment_that_has_nothing_to_submit_or_fetch_does_not_parse_the_
         batch.segment([])
 
 
-def test_a_later_segment_makes_only_the_rows_that_it_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_segment_creates_only_the_rows_that_it_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "rows.csv"
     table.write_text("name\n" + "".join(f"{row['name']}\n" for row in rows_of(20)))
     batch = StubBatch(tmp_path, str(table), max_active=4)  # type: ignore[arg-type]  # a path is one way to give rows
@@ -351,7 +351,7 @@ def test_a_checkpoint_with_lists_is_read_like_one_with_texts(tmp_path: Path) -> 
     assert batch.rendered == len(batch.entries()) == 2
 
 
-def test_a_checkpoint_of_version_010_lets_every_row_be_looked_at_once_more(tmp_path: Path) -> None:
+def test_after_a_checkpoint_of_version_010_every_row_is_checked_again(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, 6)
     batch.segment()
     batch.course = json.dumps({"began_at": batch.began_at, "resumed": True, "vain_since": None})
@@ -362,7 +362,7 @@ def test_a_checkpoint_of_version_010_lets_every_row_be_looked_at_once_more(tmp_p
     assert batch.client.calls["POST"] == 6
 
 
-def test_a_success_that_only_a_manifest_of_version_010_knows_is_believed(tmp_path: Path) -> None:
+def test_a_success_that_only_a_manifest_of_version_010_lists_is_accepted(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, 3)
     batch.segment()
     batch.segment(batch.client.finish(3))
@@ -398,9 +398,7 @@ def upgraded(batch: StubBatch) -> None:
 
 
 @pytest.mark.parametrize("cleared", [False, True], ids=["retry", "clear"])
-def test_rows_that_version_010_has_paid_for_are_gone_on_with_over_all_segments(
-    tmp_path: Path, *, cleared: bool
-) -> None:
+def test_rows_that_version_010_paid_for_are_continued_over_all_segments(tmp_path: Path, *, cleared: bool) -> None:
     batch = as_version_010(batch_of(tmp_path, 6, max_active=3))
     batch.segment()
     upgraded(batch)
@@ -416,7 +414,7 @@ def test_rows_that_version_010_has_paid_for_are_gone_on_with_over_all_segments(
     assert {entry["status"] for entry in batch.entries()} == {"SUCCESS"}
 
 
-def test_successes_that_only_a_manifest_of_version_010_knows_are_believed_where_its_variables_are_gone(
+def test_successes_in_a_manifest_of_version_010_are_accepted_if_its_variables_are_gone(
     tmp_path: Path,
 ) -> None:
     batch = as_version_010(batch_of(tmp_path, 3))
@@ -452,7 +450,7 @@ class TimeIsUpError(BaseException):
     """As Airflow raises it in the task's own thread."""
 
 
-def test_a_task_that_has_to_end_waits_only_some_seconds_for_an_answer_and_records_that_there_was_none(
+def test_a_stopped_task_waits_only_seconds_for_a_response_and_records_that_none_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(runner_module, "DRAIN_SECONDS", 0.3)
@@ -496,7 +494,7 @@ def test_a_task_that_has_to_end_waits_only_some_seconds_for_an_answer_and_record
     assert batch.client.calls["POST"] == 1, "a clear is an answer to what was said to be lost"
 
 
-def test_a_submission_that_still_waits_for_its_turn_when_the_task_ends_is_not_sent_and_not_lost(tmp_path: Path) -> None:
+def test_a_submission_that_is_still_waiting_when_the_task_ends_is_neither_sent_nor_lost(tmp_path: Path) -> None:
     turn = threading.Event()
     lifecycle = BatchLifecycle()
 

@@ -36,7 +36,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
         ("a.json", '{"n": 1}', [{"n": 1}]),
     ],
 )
-def test_a_file_is_read_as_what_its_name_says(name: str, text: str, rows: list[dict[str, Any]]) -> None:
+def test_a_files_name_determines_its_format(name: str, text: str, rows: list[dict[str, Any]]) -> None:
     assert parse_table(text, name).rows() == rows
 
 
@@ -67,7 +67,7 @@ def test_a_file_without_a_value_is_refused(name: str, text: str) -> None:
         ("a.xlsx", "", "ends in none of"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_words(name: str, text: str, phrase: str) -> None:
+def test_an_error_describes_why_a_file_cannot_be_read(name: str, text: str, phrase: str) -> None:
     with pytest.raises(InvalidRequestError, match="Nothing was billed") as told:
         parse_table(text, name).rows()
     assert phrase in str(told.value)
@@ -80,7 +80,7 @@ def test_rows_are_copies() -> None:
     assert given == {"n": 1}
 
 
-def test_rows_without_any_value_are_skipped_counted_and_do_not_shift_the_numbers(
+def test_rows_without_any_value_are_skipped_and_counted_and_do_not_shift_the_numbers(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, table.__name__)
@@ -89,7 +89,7 @@ def test_rows_without_any_value_are_skipped_counted_and_do_not_shift_the_numbers
     assert "Skipped 3 of 5 rows" in caplog.text
 
 
-def test_a_row_is_named_by_its_number_its_line_and_its_key() -> None:
+def test_the_label_of_a_row_has_its_number_its_line_and_its_key() -> None:
     _, row = parse_table("name;sku\nboat;A1\nlamp;B2\n", "rows.csv").rows()
     assert row.label() == "row 2 (line 3, name lamp)"
     assert row.label("sku") == "row 2 (line 3, sku B2)"
@@ -99,7 +99,7 @@ def test_a_row_is_named_by_its_number_its_line_and_its_key() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", " ", "\t", "None", "null", "NULL", "NaN", " nan ", "#N/A", float("nan")])
-def test_what_an_export_writes_for_nothing_is_no_value(value: Any) -> None:
+def test_text_that_exports_write_for_an_empty_cell_is_no_value(value: Any) -> None:
     assert not has_value(value)
 
 
@@ -125,7 +125,7 @@ def test_a_file_in_unicode_is_read(encoding: str) -> None:
     assert decode_text("größe;中".encode(encoding), "rows.csv") == "größe;中"
 
 
-def test_a_file_in_another_encoding_is_refused_with_its_name_and_the_cure() -> None:
+def test_a_file_in_another_encoding_is_refused_and_the_error_names_the_encoding_and_the_fix() -> None:
     text = "sku;naam\nA1;café crème brûlée à la carte\n" * 20
     with pytest.raises(InvalidRequestError, match=r"is not UTF-8\. It seems to be \w+\.") as raised:
         decode_text(text.encode("cp1252"), "rows.csv")
@@ -133,7 +133,7 @@ def test_a_file_in_another_encoding_is_refused_with_its_name_and_the_cure() -> N
 
 
 @pytest.mark.parametrize("text", ['[{"n": 1}]', "[{'n': 1}]", '{"n": 1}'])
-def test_the_text_that_a_template_makes_of_a_list_is_read_as_the_list(text: str) -> None:
+def test_text_that_a_template_rendered_from_a_list_is_read_as_the_list(text: str) -> None:
     assert table_of(text).rows() == [{"n": 1}]
 
 
@@ -146,13 +146,13 @@ def test_the_text_that_a_template_makes_of_a_list_is_read_as_the_list(text: str)
         (["a"], "row 1 is a str"),
     ],
 )
-def test_rows_of_another_kind_are_refused_with_what_to_write_instead(rows: Any, phrase: str) -> None:
+def test_rows_of_another_type_are_refused_with_advice(rows: Any, phrase: str) -> None:
     with pytest.raises(InvalidRequestError) as raised:
         table_of(rows).rows()
     assert phrase in raised.value.what
 
 
-def test_a_mapped_task_s_lazy_sequence_and_a_single_object_are_taken() -> None:
+def test_the_lazy_sequence_of_a_mapped_task_and_a_single_object_are_accepted() -> None:
     assert table_of(iter([{"n": 1}, {"n": 2}])).rows() == [{"n": 1}, {"n": 2}]
     assert table_of({"n": 1}).rows() == [{"n": 1}]
 
@@ -165,12 +165,12 @@ def test_a_long_cell_is_read_up_to_its_limit_and_the_limit_of_other_programs_sta
     assert csv.field_size_limit() == before
 
 
-def test_more_rows_than_one_batch_takes_are_refused() -> None:
+def test_more_rows_than_a_batch_accepts_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match=r"has 10,001 rows, but one batch takes 10,000"):
         table_of([{"n": 1}] * 10_001).rows()
 
 
-def test_a_list_of_labels_is_cut_with_a_count() -> None:
+def test_a_long_list_of_labels_is_shortened_with_a_count() -> None:
     assert listed(["a", "b"]) == "a, b"
     assert listed(list("abcdefg")) == "a, b, c, d, e and 2 more"
 
@@ -180,7 +180,7 @@ HEADERS = st.lists(CELLS.map(str.strip).filter(bool), min_size=2, max_size=5, un
 
 
 @given(header=HEADERS, data=st.data(), delimiter=st.sampled_from(",;\t|"))
-def test_whatever_is_read_of_a_table_is_what_was_written(
+def test_a_table_survives_a_round_trip_through_a_csv_file(
     header: list[str], data: st.DataObject, delimiter: str
 ) -> None:
     size = len(header)
@@ -198,13 +198,13 @@ def test_whatever_is_read_of_a_table_is_what_was_written(
         assert found == [], "a table that is read with other columns buys nothing that its reader would not expect"
 
 
-def test_a_text_of_objects_that_name_a_column_twice_is_refused() -> None:
+def test_objects_with_a_duplicate_column_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="sku"):
         table_of('[{"sku": "A1", "sku": "A2"}]').rows()
 
 
 @pytest.mark.parametrize("text", ["name\n" + "boat\n" * 5_000, "name,name\nboat,boat\n"], ids=["rows", "a refusal"])
-def test_no_garbage_is_collected_while_a_table_is_read_and_the_collector_is_on_again_afterwards(text: str) -> None:
+def test_the_garbage_collector_is_off_while_a_table_is_read_and_on_again_afterwards(text: str) -> None:
     phases: list[str] = []
 
     def note(phase: str, _: dict[str, int]) -> None:

@@ -19,7 +19,7 @@ def render(template: dict[str, Any], environment: Environment | None = None) -> 
     return RowTemplate(template, environment or Environment()).render({"row": ROW})
 
 
-def test_values_are_rendered_at_any_depth_and_others_stay_what_they_are() -> None:
+def test_templates_are_rendered_at_any_depth_and_other_values_are_unchanged() -> None:
     template = {
         "prompt": "A {{ row.name }}",
         "duration": 5,
@@ -43,7 +43,7 @@ def test_native_values_stay_native() -> None:
     assert render({"duration": "{{ row.n + 1 }}"}, NativeEnvironment()) == ({"duration": 5}, [])
 
 
-def test_every_parameter_that_cannot_be_rendered_is_told() -> None:
+def test_every_parameter_that_cannot_be_rendered_is_reported() -> None:
     parameters, problems = render({"prompt": "{{ row.nam }}", "seed": "{{ 1 / 0 }}", "ratio": "{{ row.name }}"})
     assert parameters == {"ratio": "boat"}
     assert [problem.partition(":")[0] for problem in problems] == ["prompt", "seed"]
@@ -51,12 +51,12 @@ def test_every_parameter_that_cannot_be_rendered_is_told() -> None:
 
 
 @pytest.mark.parametrize("value", ["{{ row.name", ["{% if %}"], {"deep": "{{ row | nofilter }}"}])
-def test_a_template_that_is_none_is_refused_with_its_name(value: Any) -> None:
+def test_an_invalid_template_is_refused_by_name(value: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"template\['prompt'\]: .*[^.]\.\n"):
         render({"prompt": value})
 
 
-def test_a_column_comes_before_any_method_of_python() -> None:
+def test_a_column_takes_precedence_over_a_method_of_dict() -> None:
     row = Row({"copy": "a", "items": "b", "keys": "c", "nested": {"values": "d"}})
     template = {"prompt": "{{ row.copy }}{{ row['items'] }}{{ row.keys }}{{ row.nested.values }}"}
     assert RowTemplate(template, Environment()).render({"row": row}) == ({"prompt": "abcd"}, [])
@@ -100,7 +100,7 @@ def test_a_template_may_give_a_default(text: str, environment: type[Environment]
     assert RowTemplate({"prompt": text}, environment()).render({"row": Row({"color": ""})}) == ({"prompt": "red"}, [])
 
 
-def test_the_environment_of_the_dag_stays_as_it_was() -> None:
+def test_the_jinja_environment_of_the_dag_is_unchanged() -> None:
     environment = Environment()
     RowTemplate({"prompt": "{{ row.copy }}"}, environment)
     assert environment.from_string("{{ x.copy is callable }}").render(x={}) == "True"

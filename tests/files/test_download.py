@@ -119,7 +119,7 @@ def test_a_video_of_unknown_length_is_saved(target: Path) -> None:
     assert fetched(Store(served(VIDEO)), target) == len(VIDEO)
 
 
-def test_the_folder_of_a_video_is_made(tmp_path: Path) -> None:
+def test_the_folder_of_a_video_is_created(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "video.mp4"
     fetched(Store(whole()), target)
     assert target.read_bytes() == VIDEO
@@ -131,7 +131,7 @@ def test_an_older_file_is_replaced(target: Path) -> None:
     assert target.read_bytes() == VIDEO
 
 
-def test_nothing_is_seen_under_the_films_name_while_it_comes(target: Path) -> None:
+def test_an_incomplete_video_is_never_visible_under_its_name(target: Path) -> None:
     seen: list[bool] = []
 
     class Watched(Parts):
@@ -166,7 +166,7 @@ broken = pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN.keys())
 
 
 @broken
-def test_a_download_that_breaks_off_is_begun_again(target: Path, make: Callable[[], Answer]) -> None:
+def test_a_broken_download_is_started_again(target: Path, make: Callable[[], Answer]) -> None:
     store = Store(make(), whole())
     assert fetched(store, target) == len(VIDEO)
     assert target.read_bytes() == VIDEO
@@ -175,7 +175,7 @@ def test_a_download_that_breaks_off_is_begun_again(target: Path, make: Callable[
 
 
 @broken
-def test_a_download_that_always_breaks_off_leaves_nothing_and_says_what_is_paid(
+def test_a_download_that_always_breaks_leaves_no_file_and_reports_the_cost(
     target: Path, make: Callable[[], Answer], fake_clock: FakeClock
 ) -> None:
     store = Store(*(make() for _ in range(TRIES)))
@@ -217,14 +217,14 @@ def rest(start: int = 5000, *, total: str = str(len(VIDEO)), place: str | None =
 
 
 @pytest.mark.parametrize("total", [str(len(VIDEO)), "*"])
-def test_a_transfer_goes_on_where_it_broke_off(target: Path, total: str) -> None:
+def test_a_broken_transfer_resumes_where_it_stopped(target: Path, total: str) -> None:
     store = Store(begun(), rest(total=total))
     assert fetched(store, target) == len(VIDEO)
     assert target.read_bytes() == VIDEO
     assert store.headers == [None, {"Range": "bytes=5000-", "If-Range": ETAG}]
 
 
-def test_a_transfer_that_breaks_off_twice_goes_on_twice(target: Path) -> None:
+def test_a_transfer_that_breaks_twice_resumes_twice(target: Path) -> None:
     second = httpx.Response(
         206,
         stream=Parts(VIDEO[5000:9000], httpx.ReadTimeout("stalled")),
@@ -236,7 +236,7 @@ def test_a_transfer_that_breaks_off_twice_goes_on_twice(target: Path) -> None:
     assert store.headers[-1] == {"Range": "bytes=9000-", "If-Range": ETAG}
 
 
-def test_tries_that_bring_something_new_are_not_counted(target: Path) -> None:
+def test_tries_with_progress_do_not_count(target: Path) -> None:
     """A line that breaks every other megabyte still saves a long video."""
     long, step = FTYP + MOOV + box(b"mdat", bytes(12 * 2**20)), 2**20 + 1
 
@@ -252,14 +252,14 @@ def test_tries_that_bring_something_new_are_not_counted(target: Path) -> None:
     assert len(store.asked) == 13 > TRIES
 
 
-def test_a_host_that_cannot_go_on_sends_all_of_it_again(target: Path) -> None:
+def test_a_host_that_cannot_resume_sends_the_whole_file_again(target: Path) -> None:
     store = Store(begun(), whole())
     fetched(store, target)
     assert target.read_bytes() == VIDEO
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"v1"'])
-def test_without_a_strong_etag_nothing_proves_that_the_rest_belongs_to_it(target: Path, etag: str) -> None:
+def test_without_a_strong_etag_a_transfer_does_not_resume(target: Path, etag: str) -> None:
     store = Store(begun(etag), whole())
     fetched(store, target)
     assert target.read_bytes() == VIDEO
@@ -277,7 +277,7 @@ def test_without_a_strong_etag_nothing_proves_that_the_rest_belongs_to_it(target
     ],
     ids=["another part", "no place", "another length", "416", "503"],
 )
-def test_a_rest_that_does_not_fit_is_thrown_away_with_what_was_here(
+def test_a_range_that_does_not_fit_discards_the_received_bytes_too(
     target: Path, answer: Callable[[], httpx.Response]
 ) -> None:
     store = Store(begun(), answer(), whole())
@@ -285,14 +285,14 @@ def test_a_rest_that_does_not_fit_is_thrown_away_with_what_was_here(
     assert target.read_bytes() == VIDEO
 
 
-def test_what_is_not_a_video_is_not_gone_on_with(target: Path) -> None:
+def test_a_transfer_of_something_other_than_a_video_does_not_resume(target: Path) -> None:
     page = httpx.Response(200, stream=Parts(b"<html>Please wait</html>"), headers={"etag": ETAG})
     store = Store(page, whole())
     fetched(store, target)
     assert store.headers == [None, None]
 
 
-def test_a_video_whose_boxes_announce_more_than_came_is_not_whole(target: Path) -> None:
+def test_a_video_shorter_than_its_boxes_state_is_incomplete(target: Path) -> None:
     cut = FTYP + MOOV + b"\x00\x01\x00\x00mdat" + b"x" * 1000
     store = Store(served(cut), whole())
     assert fetched(store, target) == len(VIDEO)
@@ -309,25 +309,25 @@ VIDEOS = {
 
 
 @pytest.mark.parametrize("video", VIDEOS.values(), ids=VIDEOS.keys())
-def test_a_video_that_is_cut_at_any_place_is_found_without_its_length(video: bytes) -> None:
+def test_a_video_that_is_cut_anywhere_is_detected_without_its_length(video: bytes) -> None:
     assert video_problem(io.BytesIO(video), len(video)) == ""
     mistaken = [at for at in range(len(video)) if not video_problem(io.BytesIO(video[:at]), at)]
     last_needed = max(video.index(b"moov") + 4 + 100, video.index(b"mdat") + 4 + 300)
     assert [at for at in mistaken if at < last_needed] == []
 
 
-def test_a_video_that_is_padded_with_zeros_in_place_of_its_end_is_not_whole() -> None:
+def test_a_video_whose_end_is_replaced_by_zeros_is_incomplete() -> None:
     cut = VIDEOS["index last"][:-130] + bytes(130)
     assert "damaged after its first" in video_problem(io.BytesIO(cut), len(cut))
 
 
-def test_pictures_without_an_announced_length_reach_to_the_end_of_the_file() -> None:
+def test_a_box_without_a_length_extends_to_the_end_of_the_file() -> None:
     video = FTYP + MOOV + b"\x00\x00\x00\x00mdat" + bytes(300)
     assert video_problem(io.BytesIO(video), len(video)) == ""
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_a_last_frame_that_is_cut_is_found(kind: str) -> None:
+def test_a_last_frame_that_is_cut_is_detected(kind: str) -> None:
     image = picture(kind)
     assert image_problem(io.BytesIO(image), len(image)) == ""
     for cut in (len(image) // 2, len(image) - 1 if kind != "GIF" else len(image) - 2):
@@ -364,14 +364,16 @@ def test_a_video_that_is_not_ready_at_the_storage_host_is_waited_for(target: Pat
     assert fake_clock.now() - began > 60
 
 
-def test_a_storage_host_that_asks_for_a_pause_gets_it(target: Path, fake_clock: FakeClock) -> None:
+def test_a_pause_that_a_storage_host_requests_is_respected(target: Path, fake_clock: FakeClock) -> None:
     busy = [httpx.Response(status, headers={"retry-after": "90"}) for status in (429, 503, 429, 429, 503)]
     assert fetched(Store(*busy, whole()), target) == len(VIDEO)
     assert fake_clock.sleeps == [90.0] * 5
 
 
 @pytest.mark.parametrize("life", [600.0, 30 * 3600.0, None])
-def test_patience_ends_with_the_link_or_after_an_hour(target: Path, fake_clock: FakeClock, life: float | None) -> None:
+def test_retries_of_a_busy_host_end_with_the_link_or_after_an_hour(
+    target: Path, fake_clock: FakeClock, life: float | None
+) -> None:
     began = fake_clock.now()
     busy = [httpx.Response(429) for _ in range(1000)]
     with pytest.raises(DownloadError, match="HTTP 429") as caught:
@@ -380,7 +382,7 @@ def test_patience_ends_with_the_link_or_after_an_hour(target: Path, fake_clock: 
     assert 0 <= fake_clock.now() - began - min(life or PATIENCE, PATIENCE) <= 30
 
 
-def test_a_body_that_is_compressed_although_nobody_asked_for_it_is_unpacked(target: Path) -> None:
+def test_a_body_that_is_compressed_without_being_requested_is_decompressed(target: Path) -> None:
     packed = gzip.compress(VIDEO)
     headers = {"content-encoding": "gzip", "content-length": str(len(packed)), "etag": ETAG}
     broken = httpx.Response(200, stream=Parts(packed[:500], httpx.ReadError("reset")), headers=headers)
@@ -390,7 +392,7 @@ def test_a_body_that_is_compressed_although_nobody_asked_for_it_is_unpacked(targ
     assert store.headers == [None, None], "places in a compressed body are no places in the file"
 
 
-def test_a_body_that_unpacks_to_more_than_any_video_is_broken_off(
+def test_a_body_that_decompresses_to_more_than_any_video_is_aborted(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files_download, "LARGEST", 10**6)
@@ -408,7 +410,9 @@ GONE = (401, 403, 404, 410)
 
 @pytest.mark.parametrize("status", GONE)
 @pytest.mark.parametrize("age", [0.0, 1.0, 1e9])
-def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: float, fake_clock: FakeClock) -> None:
+def test_a_link_refused_after_its_expiry_has_expired(
+    target: Path, status: int, age: float, fake_clock: FakeClock
+) -> None:
     store = Store(served(status=status))
     with pytest.raises(LinkExpiredError, match="has expired") as caught:
         fetched(store, target, expires_at=fake_clock.now() - age)
@@ -419,20 +423,20 @@ def test_a_link_refused_after_its_end_is_dead(target: Path, status: int, age: fl
     assert only(target.parent)
 
 
-def test_one_refusal_past_the_end_of_a_link_proves_nothing(target: Path, fake_clock: FakeClock) -> None:
+def test_a_single_refusal_after_the_expiry_of_a_link_is_retried(target: Path, fake_clock: FakeClock) -> None:
     store = Store(served(status=403), whole())
     assert fetched(store, target, expires_at=fake_clock.now() - 1) == len(VIDEO)
 
 
 @pytest.mark.parametrize("status", GONE)
-def test_a_link_refused_at_an_unknown_age_is_not_given_up_and_may_have_expired(target: Path, status: int) -> None:
+def test_a_refused_link_of_unknown_age_is_retried_and_may_have_expired(target: Path, status: int) -> None:
     with pytest.raises(DownloadError, match="Its link may have expired") as caught:
         fetched(Store(served(status=status)), target)
     assert caught.value.retryable
 
 
 @pytest.mark.parametrize("status", GONE)
-def test_a_fresh_link_that_is_refused_is_not_given_up(target: Path, status: int, fake_clock: FakeClock) -> None:
+def test_a_refused_fresh_link_is_retried(target: Path, status: int, fake_clock: FakeClock) -> None:
     end = fake_clock.now() + 23 * 3600
     assert fetched(Store(served(status=status), whole()), target, expires_at=end) == len(VIDEO)
     target.unlink()
@@ -449,7 +453,7 @@ def test_an_old_link_that_still_works_is_used(target: Path, fake_clock: FakeCloc
 # Disks.
 
 
-def test_a_full_disk_leaves_nothing(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_partial_file(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -475,13 +479,13 @@ def small_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_files")
-def test_a_file_larger_than_allowed_leaves_nothing(target: Path) -> None:
+def test_a_file_larger_than_allowed_leaves_no_partial_file(target: Path) -> None:
     with pytest.raises(DownloadError, match="File too large"):
         fetched(Store(whole()), target)
     assert only(target.parent)
 
 
-def test_a_file_in_the_place_of_the_folder_is_a_download_error(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_a_download_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(OLD)
     store = Store(whole())
     with pytest.raises(DownloadError, match="could not be written"):
@@ -490,7 +494,7 @@ def test_a_file_in_the_place_of_the_folder_is_a_download_error(tmp_path: Path) -
     assert store.asked == []
 
 
-def test_a_folder_in_the_place_of_the_video_is_a_download_error(target: Path) -> None:
+def test_a_folder_in_place_of_the_video_is_a_download_error(target: Path) -> None:
     target.mkdir()
     with pytest.raises(DownloadError, match="could not be written"):
         fetched(Store(whole()), target)
@@ -498,7 +502,7 @@ def test_a_folder_in_the_place_of_the_video_is_a_download_error(target: Path) ->
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
-def test_a_download_that_is_stopped_leaves_nothing(target: Path, end: type[BaseException]) -> None:
+def test_a_stopped_download_leaves_no_partial_file(target: Path, end: type[BaseException]) -> None:
     class Stopping(Parts):
         def __iter__(self) -> Iterator[bytes]:
             yield VIDEO[:5000]
@@ -509,7 +513,7 @@ def test_a_download_that_is_stopped_leaves_nothing(target: Path, end: type[BaseE
     assert only(target.parent)
 
 
-def test_two_downloads_of_one_video_do_not_meet(target: Path) -> None:
+def test_two_downloads_of_one_video_do_not_interfere(target: Path) -> None:
     inner = Store(whole())
 
     class During(Parts):
@@ -526,7 +530,7 @@ def test_two_downloads_of_one_video_do_not_meet(target: Path) -> None:
 # Before anything is paid.
 
 
-def test_a_folder_is_made_and_proven_writable(tmp_path: Path) -> None:
+def test_a_folder_is_created_and_checked_to_be_writable(tmp_path: Path) -> None:
     check_target(tmp_path / "a" / "b" / "video.mp4")
     assert only(tmp_path / "a" / "b")
 
@@ -573,7 +577,7 @@ def test_a_target_that_cannot_be_written_is_refused_before_anything_is_paid(tmp_
 
 
 @pytest.mark.parametrize("trouble", [errno.ESTALE, errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_a_file_system_that_has_failed_is_no_wrong_path(
+def test_a_failed_file_system_is_not_reported_as_a_wrong_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int
 ) -> None:
     def fail(*_args: object, **_options: object) -> None:
@@ -585,7 +589,7 @@ def test_a_file_system_that_has_failed_is_no_wrong_path(
     assert caught.value.retryable
 
 
-def test_what_a_killed_attempt_left_behind_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_leftovers_of_killed_attempts_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".video[1].mp4.0a1b2c3d.part").write_bytes(b"half")
     others = {
         tmp_path / ".video.mp4.0a1b2c3d.part",

@@ -133,7 +133,7 @@ HOSTILE: dict[str, Callable[[Visitor], None]] = {
 
 
 @pytest.mark.parametrize("behave", HOSTILE.values(), ids=HOSTILE.keys())
-def test_no_hostile_host_holds_a_download_or_leaves_a_part_of_a_file(
+def test_a_hostile_host_neither_blocks_a_download_nor_leaves_a_partial_file(
     tmp_path: Path, behave: Callable[[Visitor], None]
 ) -> None:
     with host(behave) as link, pytest.raises(DownloadError) as caught:
@@ -148,7 +148,7 @@ EDGES = sorted({edge + off for edge in (0, 8, 24, 32, 132, 140, len(SMALL)) for 
 
 
 @pytest.mark.parametrize("at", [edge for edge in EDGES if 0 < edge < len(SMALL)])
-def test_a_body_of_unknown_length_that_is_cut_at_the_edge_of_a_box_is_fetched_again(tmp_path: Path, at: int) -> None:
+def test_a_body_of_unknown_length_that_is_cut_between_two_boxes_is_downloaded_again(tmp_path: Path, at: int) -> None:
     def cut_once(visitor: Visitor) -> None:
         visitor.send(HEAD + b"Connection: close\r\n\r\n" + (SMALL[:at] if visitor.number == 0 else SMALL))
 
@@ -157,7 +157,7 @@ def test_a_body_of_unknown_length_that_is_cut_at_the_edge_of_a_box_is_fetched_ag
     assert (tmp_path / "video.mp4").read_bytes() == SMALL
 
 
-def test_a_large_video_arrives_whole_and_goes_on_where_its_line_broke(tmp_path: Path) -> None:
+def test_a_large_video_arrives_whole_and_resumes_where_the_connection_broke(tmp_path: Path) -> None:
     asked: list[bytes] = []
 
     def break_twice(visitor: Visitor) -> None:
@@ -177,7 +177,7 @@ def test_a_large_video_arrives_whole_and_goes_on_where_its_line_broke(tmp_path: 
     assert [b"Range" in request for request in asked] == [False, True, True]
 
 
-def test_a_slow_but_honest_line_is_not_broken_off(tmp_path: Path) -> None:
+def test_a_slow_but_steady_transfer_is_not_aborted(tmp_path: Path) -> None:
     def slowly(visitor: Visitor) -> None:
         visitor.send(with_length(b"", len(SMALL)))
         for start in range(0, len(SMALL), 256):
@@ -188,7 +188,7 @@ def test_a_slow_but_honest_line_is_not_broken_off(tmp_path: Path) -> None:
         assert fetch(link, tmp_path / "video.mp4") == len(SMALL)
 
 
-def test_a_video_is_fetched_as_often_as_it_is_worth_it_and_no_more(tmp_path: Path) -> None:
+def test_a_download_without_progress_is_tried_a_limited_number_of_times(tmp_path: Path) -> None:
     visits: list[int] = []
 
     def refuse(visitor: Visitor) -> None:

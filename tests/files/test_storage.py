@@ -65,7 +65,7 @@ def test_a_video_and_its_last_frame_are_saved_in_object_storage(
     assert sandbox.billed.generations == 1
 
 
-def test_a_last_frame_lies_beside_a_local_video(runner: TaskRunner, tmp_path: Path) -> None:
+def test_a_last_frame_is_saved_in_the_folder_of_a_local_video(runner: TaskRunner, tmp_path: Path) -> None:
     result = runner.attempt(video(output_path=str(tmp_path / "boat.mp4"), return_last_frame=True)).result
     assert sorted(file.name for file in tmp_path.iterdir()) == ["boat.last_frame.png", "boat.mp4"]
     assert result["last_frame_path"] == str(tmp_path / "boat.last_frame.png")
@@ -80,7 +80,7 @@ def test_a_last_frame_lies_beside_a_local_video(runner: TaskRunner, tmp_path: Pa
         ("teleport://videos/x.mp4", ("teleport",)),
     ],
 )
-def test_a_place_that_can_never_be_written_is_found_before_anything_is_paid(
+def test_a_path_that_can_never_be_written_is_detected_before_anything_is_billed(
     s3_runner: TaskRunner, sandbox: SandboxHandle, path: str, phrases: tuple[str, ...]
 ) -> None:
     attempt = s3_runner.attempt(video(output_path=path))
@@ -90,7 +90,7 @@ def test_a_place_that_can_never_be_written_is_found_before_anything_is_paid(
     assert sandbox.requests() == []
 
 
-def test_a_worker_without_a_temporary_folder_is_found_before_anything_is_paid(
+def test_a_worker_without_a_temporary_folder_is_detected_before_anything_is_billed(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
@@ -101,7 +101,7 @@ def test_a_worker_without_a_temporary_folder_is_found_before_anything_is_paid(
     assert sandbox.requests() == []
 
 
-def test_storage_that_is_away_for_a_while_costs_a_retry_and_nothing_else(
+def test_temporarily_unavailable_storage_costs_only_a_retry(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = AioBaseClient._make_api_call
@@ -143,7 +143,7 @@ def content_of(path: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["s3", "local"])
-def test_a_whole_video_that_is_there_is_kept_and_none_is_paid(
+def test_a_complete_existing_video_is_kept_and_no_new_one_is_billed(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, tmp_path: Path, kind: str
 ) -> None:
     path = place(kind, s3, tmp_path)
@@ -155,7 +155,7 @@ def test_a_whole_video_that_is_there_is_kept_and_none_is_paid(
 
 
 @pytest.mark.parametrize("kind", ["s3", "local"])
-def test_a_broken_video_that_is_there_is_replaced(
+def test_a_broken_existing_video_is_replaced(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, tmp_path: Path, kind: str
 ) -> None:
     path = place(kind, s3, tmp_path)
@@ -167,7 +167,7 @@ def test_a_broken_video_that_is_there_is_replaced(
     assert sandbox.billed.generations == 2
 
 
-def test_a_retry_after_the_download_keeps_the_file_and_tells_all_about_it(
+def test_a_retry_after_the_download_keeps_the_file_and_returns_the_full_result(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     make = video(output_path=str(tmp_path / "boat.mp4"), overwrite=False)
@@ -183,7 +183,7 @@ def test_a_retry_after_the_download_keeps_the_file_and_tells_all_about_it(
     assert sandbox.billed.generations == 1
 
 
-def test_a_download_that_is_not_to_overwrite_fetches_nothing_twice(
+def test_a_download_without_overwrite_downloads_nothing_twice(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, fake_clock: Any
 ) -> None:
     id_ = s3_runner.attempt(video(wait_for_completion=False)).result["generation_id"]
@@ -205,7 +205,7 @@ def group(runner: TaskRunner) -> str:
 
 
 @pytest.mark.parametrize("upload", ["auto", "data_uri", "multipart"])
-def test_a_stored_picture_becomes_an_asset_that_is_paid_once(
+def test_a_stored_picture_becomes_an_asset_that_is_billed_once(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, group: str, upload: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forms: list[bool] = []
@@ -228,7 +228,7 @@ def test_a_stored_picture_becomes_an_asset_that_is_paid_once(
 
 
 @pytest.mark.parametrize("key", ["nothing.png", "small.png", "large.mp4"])
-def test_what_anyfast_would_refuse_never_leaves_the_bucket(
+def test_a_file_that_anyfast_would_refuse_is_never_uploaded(
     s3_runner: TaskRunner, sandbox: SandboxHandle, s3: S3, key: str
 ) -> None:
     s3.put("small.png", picture(299))
@@ -251,7 +251,7 @@ def test_a_folder_and_a_pattern_name_their_files_in_order(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", ["", "/nothing-*.png", "/nowhere"])
-def test_a_folder_without_files_is_a_mistake(tmp_path: Path, place: str) -> None:
+def test_a_folder_without_files_is_refused(tmp_path: Path, place: str) -> None:
     with pytest.raises(errors.InvalidRequestError, match="there is no file"):
         files_in(f"{tmp_path}{place}")
 
@@ -259,7 +259,7 @@ def test_a_folder_without_files_is_a_mistake(tmp_path: Path, place: str) -> None
 # Lineage.
 
 
-def test_outlets_get_the_files_uri_and_facts_and_no_link(s3_runner: TaskRunner, s3: S3) -> None:
+def test_outlets_get_the_uri_and_facts_of_the_file_but_no_link(s3_runner: TaskRunner, s3: S3) -> None:
     outlets = [Asset("videos"), AssetAlias("all-videos")]
     attempt = s3_runner.attempt(video(output_path=s3.path("{generation_id}.mp4"), outlets=outlets, deferrable=True))
     assert attempt.state == "success", attempt.log_text

@@ -46,7 +46,7 @@ def airflow_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_any_name_is_written_read_and_told_apart(airflow_s3: S3, key: str) -> None:
+def test_any_name_can_be_written_read_and_distinguished(airflow_s3: S3, key: str) -> None:
     file = stored_file(airflow_s3.path(key))
     file.check_writable()
     assert file.size() is None
@@ -57,7 +57,7 @@ def test_any_name_is_written_read_and_told_apart(airflow_s3: S3, key: str) -> No
     assert file.sibling("z").path == airflow_s3.path(key.rpartition("/")[0] + "/z" if "/" in key else "z")
 
 
-def test_a_folder_of_objects_names_its_files_and_nothing_else(airflow_s3: S3) -> None:
+def test_a_folder_of_objects_lists_only_its_files(airflow_s3: S3) -> None:
     s3, names = airflow_s3, ["a b.png", "c#1.png", "d?.jpg", "e[1].png"]
     for name in (*names, "", ".hidden.png", "deeper/x.png"):
         s3.put(f"pictures/{name}", b"x")
@@ -82,19 +82,19 @@ def test_a_folder_of_files_may_have_any_name(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("place", ["", " ", "\n", "None"])
-def test_a_template_that_rendered_nothing_is_not_the_folder_where_a_worker_happens_to_be(place: str) -> None:
+def test_a_path_that_rendered_to_nothing_is_not_the_working_directory(place: str) -> None:
     with pytest.raises(errors.InvalidRequestError, match="is empty"):
         files_in(place)
     with pytest.raises(errors.InvalidRequestError, match="is empty"):
         stored_file(place)
 
 
-def test_a_home_that_nobody_has_is_a_mistake() -> None:
+def test_the_home_folder_of_an_unknown_user_is_refused() -> None:
     with pytest.raises(errors.InvalidRequestError, match="home directory"):
         stored_file("~nobody-of-that-name/x.mp4")
 
 
-def test_what_does_not_exist_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> None:
+def test_a_missing_file_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> None:
     for path in (airflow_s3.path("no.png"), str(tmp_path / "no.png")):
         file = stored_file(path)
         assert file.read_text() is None
@@ -102,7 +102,7 @@ def test_what_does_not_exist_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> N
             pass
 
 
-def test_a_text_replaces_what_a_killed_worker_has_left_beside_it(tmp_path: Path) -> None:
+def test_writing_a_text_removes_the_leftovers_of_a_killed_worker(tmp_path: Path) -> None:
     (tmp_path / ".manifest.jsonl.0a1b2c3d.part").write_text("half")
     other = tmp_path / ".rows.csv.0a1b2c3d.part"
     other.write_text("another file's")
@@ -114,9 +114,7 @@ def test_a_text_replaces_what_a_killed_worker_has_left_beside_it(tmp_path: Path)
 # Temporary folders.
 
 
-def test_what_a_killed_task_has_left_in_the_temporary_folder_is_swept_away_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_temporary_folders_of_killed_tasks_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names = ("airflow-anyfast-left", "airflow-anyfast-fresh", "foreign", "airflow-anyfast-busy")
     left, fresh, foreign, busy = (tmp_path / name for name in names)
@@ -141,7 +139,7 @@ def test_what_a_killed_task_has_left_in_the_temporary_folder_is_swept_away_and_n
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_worker_without_a_temporary_folder_is_told_apart_from_a_bucket_without_one(
+def test_a_worker_without_a_temporary_folder_is_distinguished_from_a_missing_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not mounted"))
@@ -194,7 +192,7 @@ def readable() -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("nobody")
-def test_a_folder_that_may_only_be_read_is_told_before_anything_is_paid(readable: Path) -> None:
+def test_a_read_only_folder_is_reported_before_anything_is_billed(readable: Path) -> None:
     for path in (readable / "x.mp4", readable / "new" / "{generation_id}.mp4"):
         with pytest.raises(errors.InvalidRequestError, match="Permission denied"):
             VideoOutput(path).check()
@@ -218,7 +216,7 @@ def kept_beside(folder: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("letter", ["x", "\u4e2d"], ids=["Latin", "Chinese"])
-def test_a_name_that_is_let_pass_before_the_payment_can_be_written_after_it(tmp_path: Path, letter: str) -> None:
+def test_a_name_that_passes_the_check_can_be_written_after_the_payment(tmp_path: Path, letter: str) -> None:
     passed = []
     for length in range(1, 256 // len(letter.encode())):
         folder = tmp_path / str(length)
@@ -233,7 +231,7 @@ def test_a_name_that_is_let_pass_before_the_payment_can_be_written_after_it(tmp_
     assert max(passed) >= 180
 
 
-def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> None:
+def test_a_name_is_checked_without_writing_anything(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     for name in ("x" * 250, "folder.mp4", "half an emoji \ud83d"):
         with pytest.raises(errors.InvalidRequestError, match="cannot be written"):
@@ -245,12 +243,14 @@ def test_a_name_is_looked_at_without_anything_being_written(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("key", "phrase"), [("x" * 1021 + ".mp4", "1,025 bytes"), ("half an emoji \ud83d.mp4", "not valid text")]
 )
-def test_a_key_that_no_storage_takes_is_told_before_anything_is_paid(airflow_s3: S3, key: str, phrase: str) -> None:
+def test_a_key_that_no_storage_accepts_is_reported_before_anything_is_billed(
+    airflow_s3: S3, key: str, phrase: str
+) -> None:
     with pytest.raises(errors.InvalidRequestError, match=phrase):
         stored_file(airflow_s3.path(key)).check_writable()
 
 
-def test_an_object_whose_ending_is_longer_than_a_name_on_a_disk_is_written(airflow_s3: S3) -> None:
+def test_an_object_with_a_suffix_longer_than_a_file_name_is_written(airflow_s3: S3) -> None:
     key = f"No. {'5' * 250}"
     stored_file(airflow_s3.path(key)).write_text("new")
     assert airflow_s3.keys() == [key]
@@ -287,7 +287,9 @@ def _raise(error: Exception | None) -> None:
         raise error
 
 
-def test_a_last_frame_whose_link_has_expired_gives_up_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_link_of_a_last_frame_does_not_fail_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def download(_open_link: Any, link: str, path: Path, **_: Any) -> None:
         if link.endswith(".png"):
             raise errors.LinkExpiredError("The link of the last frame has expired.")
@@ -315,7 +317,7 @@ FORBIDDEN = OSError("Forbidden: b/videos/o\nno permission storage.objects.list")
     [Bucket(None), Bucket(PermissionError()), Bucket(MISSING), Bucket(MISSING, PermissionError()), Bucket(FORBIDDEN)],
     ids=["seen", "not to be looked at", "empty at Google", "not to be listed", "not to be listed at Google"],
 )
-def test_a_key_that_can_only_write_is_enough(bucket: Bucket) -> None:
+def test_credentials_that_may_only_write_are_sufficient(bucket: Bucket) -> None:
     remote(bucket).check_writable()
 
 
@@ -325,12 +327,12 @@ def test_a_bucket_is_missing_only_if_it_cannot_be_listed_either() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError("503 Slow Down"), TimeoutError(), RuntimeError("token")])
-def test_a_storage_that_does_not_answer_says_nothing_about_the_bucket(error: Exception) -> None:
+def test_a_bucket_is_not_reported_missing_if_the_storage_does_not_respond(error: Exception) -> None:
     with pytest.raises(errors.StorageError):
         remote(Bucket(error)).check_writable()
 
 
-def test_a_storage_that_replaces_only_what_it_is_told_to_replace_is_told_so() -> None:
+def test_a_storage_that_needs_an_option_to_replace_an_object_gets_it() -> None:
     class Azure:
         def put_file(self, local: str, remote: str, *, overwrite: bool = False, max_concurrency: int = 8) -> None:
             assert (overwrite, max_concurrency) == (True, 2)
@@ -338,7 +340,7 @@ def test_a_storage_that_replaces_only_what_it_is_told_to_replace_is_told_so() ->
     remote(Azure()).write_text("new")
 
 
-def test_a_bucket_that_has_gone_after_the_payment_costs_a_retry_and_is_no_mistake_in_the_request() -> None:
+def test_a_bucket_deleted_after_the_payment_costs_a_retry_and_is_not_an_invalid_request() -> None:
     class Gone:
         def put_file(self, local: str, remote: str) -> None:
             raise FileNotFoundError("The specified bucket does not exist")
@@ -347,7 +349,7 @@ def test_a_bucket_that_has_gone_after_the_payment_costs_a_retry_and_is_no_mistak
         remote(Gone()).write_text("new")
 
 
-def test_a_secret_in_what_a_storage_says_stays_there() -> None:
+def test_a_secret_in_an_error_of_the_storage_is_redacted() -> None:
     class Loud:
         def put_file(self, local: str, remote: str) -> None:
             raise OSError("PUT https://host/x.mp4?X-Amz-Signature=ab12 failed")
@@ -371,11 +373,11 @@ def test_a_path_that_is_almost_a_url_is_refused(path: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["12:30.mp4", "C:/x.mp4", "scene:1.mp4", "./s3:videos/x.mp4", "/data/s3:/x.mp4"])
-def test_a_local_path_may_hold_a_colon(path: str) -> None:
+def test_a_local_path_may_contain_a_colon(path: str) -> None:
     assert stored_file(path).path == str(Path(path))
 
 
-def test_blanks_around_a_url_are_not_part_of_it(s3: S3) -> None:
+def test_whitespace_around_a_url_is_ignored(s3: S3) -> None:
     assert stored_file(" s3://videos/x.mp4\n").path == "s3://videos/x.mp4"
 
 

@@ -146,7 +146,7 @@ def test_every_guide_and_recipe_has_an_example(folder: str) -> None:
     assert guides <= {snippet.page for snippet in WITH_DAGS}
 
 
-def test_only_rows_without_a_file_are_made(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+def test_only_rows_without_a_file_are_generated(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
     run = GuideRun(Place(tmp_path), snippet_of("only_new_rows", "nightly"), runner)
     list(run.dag("nightly"))
     assert sandbox.billed.generations == 2
@@ -189,7 +189,7 @@ def test_the_contact_sheet_plays_the_videos_beside_it(runner: TaskRunner, tmp_pa
         ("drop_answer", ["Check the AnyFast console", "LostSubmissionError", "A video may have been billed."]),
     ],
 )
-def test_a_failure_is_told_in_chat(
+def test_a_failure_is_posted_to_chat(
     fault: str,
     phrases: list[str],
     runner: TaskRunner,
@@ -214,7 +214,7 @@ def test_a_failure_is_told_in_chat(
         assert phrase in text
 
 
-def test_a_consumer_finds_the_videos_whose_events_it_has_missed(
+def test_a_consumer_finds_the_videos_whose_events_it_missed(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
     run = GuideRun(Place(tmp_path), snippet_of("new_video_events", "make_catalogue"), runner)

@@ -74,7 +74,7 @@ def frames_of(content: bytes) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def test_each_picture_in_a_bucket_becomes_one_video_in_a_bucket_and_one_that_has_its_video_is_not_paid_again(
+def test_each_picture_in_a_bucket_becomes_one_video_and_an_existing_one_is_not_billed_again(
     airflow: LocalAirflow, sandbox: SandboxHandle, s3: S3, tmp_path: Path
 ) -> None:
     for name in ("red", "green", "blue"):

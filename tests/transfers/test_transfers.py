@@ -62,7 +62,7 @@ def airflow_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 @PLACES
 @pytest.mark.parametrize("size", [5 * MEGABYTE, 200 * MEGABYTE])
-def test_memory_does_not_grow_with_what_is_downloaded(
+def test_memory_does_not_grow_with_the_size_of_a_download(
     workers: Workers,
     host: Callable[[int], VideoHost],
     small_video: str,
@@ -85,7 +85,7 @@ def test_memory_does_not_grow_with_what_is_downloaded(
 
 @PLACES
 @pytest.mark.parametrize("size", [5 * MEGABYTE, 200 * MEGABYTE])
-def test_memory_does_not_grow_with_what_goes_up(
+def test_memory_does_not_grow_with_the_size_of_an_upload(
     workers: Workers,
     sized_video: Callable[[int], Path],
     airflow_s3: S3,
@@ -197,7 +197,7 @@ def remove(target: str, s3: S3) -> None:
 
 
 @PLACES
-def test_a_line_that_breaks_again_and_again_costs_no_byte_twice(
+def test_a_connection_that_breaks_repeatedly_transfers_no_byte_twice(
     workers: Workers,
     host: Callable[[int], VideoHost],
     small_video: str,
@@ -213,7 +213,7 @@ def test_a_line_that_breaks_again_and_again_costs_no_byte_twice(
     assert hosted.sent == hosted.size
 
 
-def test_a_line_that_falls_silent_is_given_up_and_the_rest_is_asked_for(
+def test_a_silent_connection_is_closed_and_the_rest_is_requested(
     workers: Workers, host: Callable[[int], VideoHost], small_video: str, output_folder: Path
 ) -> None:
     hosted, target = host(8 * MEGABYTE), output_folder / "video.mp4"
@@ -225,7 +225,7 @@ def test_a_line_that_falls_silent_is_given_up_and_the_rest_is_asked_for(
     assert 1 < report.seconds < 10
 
 
-def test_a_slow_line_is_no_broken_line(
+def test_a_slow_connection_is_not_aborted(
     workers: Workers, host: Callable[[int], VideoHost], small_video: str, output_folder: Path
 ) -> None:
     hosted, target = host(2 * MEGABYTE), output_folder / "video.mp4"
@@ -236,7 +236,7 @@ def test_a_slow_line_is_no_broken_line(
     assert report.seconds > 2
 
 
-def test_a_line_that_never_gets_anywhere_is_given_up_and_leaves_nothing(
+def test_a_connection_without_progress_is_given_up_and_leaves_no_file(
     workers: Workers,
     host: Callable[[int], VideoHost],
     small_video: str,
@@ -259,7 +259,7 @@ def test_a_line_that_never_gets_anywhere_is_given_up_and_leaves_nothing(
 
 
 @PLACES
-def test_a_full_disk_is_told_and_leaves_what_was_there(
+def test_a_full_disk_is_reported_and_keeps_the_existing_file(
     workers: Workers,
     host: Callable[[int], VideoHost],
     small_video: str,
@@ -279,7 +279,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
     assert len(hosted.ranges) == 1
 
 
-def test_a_folder_that_may_only_be_read_is_told_and_stays_as_it_is(
+def test_a_read_only_folder_is_reported_and_unchanged(
     workers: Workers, host: Callable[[int], VideoHost], small_video: str
 ) -> None:
     hosted = host(1_000_000)
