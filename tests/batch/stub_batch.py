@@ -1,4 +1,4 @@
-"""A batch without Airflow and without a server: a client that answers from memory, and stores that count."""
+"""A batch without Airflow and without a server: a client that responds from memory, and stores that count accesses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rows_of(number: int) -> list[dict[str, Any]]:
 
 
 def written_manifest(folder: Path, entries: Iterable[ManifestEntry]) -> str:
-    """What a manifest of these entries has written into ``folder``."""
+    """Writes a manifest of these entries into ``folder``, and returns its text."""
     file = stored_file(f"{folder}/manifest.jsonl", "manifest_path")
     manifest = Manifest(file, attempt=1)
     for entry in entries:
@@ -51,7 +51,7 @@ def written_manifest(folder: Path, entries: Iterable[ManifestEntry]) -> str:
 
 
 class StubClient:
-    """AnyFast in memory. ``finish`` ends videos; ``answer`` may put itself in place of an answer, or raise."""
+    """AnyFast in memory. ``finish`` ends videos; ``answer`` may replace a response, or raise."""
 
     settings = Settings("key")
     server_ahead = 0.0
@@ -90,7 +90,7 @@ class StubClient:
 
 
 class Shelf:
-    """Stores by name, as JSON, with counts of what is read and written."""
+    """Stores by name, as JSON, that count reads and writes."""
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
@@ -120,7 +120,7 @@ class _Kept:
 
 
 class NoEvents:
-    """Nobody listens."""
+    """Ignores all events."""
 
     def progress(self, runner: BatchRunner) -> None: ...
 
@@ -133,7 +133,7 @@ class NoEvents:
 
 @dataclass
 class StubBatch:
-    """One task instance; every ``segment`` is a worker of its own that knows only what was stored."""
+    """One task instance; every ``segment`` is a separate worker that knows only the stored state."""
 
     folder: Path
     rows: list[dict[str, Any]]
@@ -177,12 +177,12 @@ class StubBatch:
         return runner
 
     def retry(self) -> None:
-        """What Airflow keeps for the next attempt: the ledger and the files, and no XCom."""
+        """Starts the next attempt, for which Airflow keeps the ledger and the files, but no XCom."""
         self.attempt += 1
         self.course = self.index = ""
 
     def clear(self) -> None:
-        """The same after a clear."""
+        """Starts the first attempt after a clear."""
         self.max_tries += 1
         self.retry()
 

@@ -1,4 +1,4 @@
-"""How long a batch still takes: from what is known of it, and nothing where nothing is known."""
+"""The estimate of how long a batch still takes, and None without a basis for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of a manifest, and back."""
+"""Writing and reading the lines of a manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a batch: nothing is lost in the table, nothing breaks out of the page."""
+"""The report of a batch: the table is complete, and text cannot inject markup into the page."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def table(*lines: ManifestEntry) -> list[dict[str, str]]:
 
 
 class Page(HTMLParser):
-    """Its elements, with their attributes, and its text."""
+    """The elements of a page, with their attributes, and its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

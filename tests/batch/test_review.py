@@ -1,4 +1,4 @@
-"""Only what a person named is approved, whatever else has happened to the drafts since."""
+"""Only the videos that a person named are approved, whatever has happened to the drafts since."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row is rendered and checked before the first payment, and each problem is named once."""
+"""Every row is rendered and checked before the first payment, and each problem is listed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Later segments of a batch: what they read, render and ask, and what they do where the world has changed meanwhile."""
+"""Later segments of a batch: what they read, render and query, and how they handle changes in the meantime."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_row_that_renders_differently_in_a_later_segment_is_not_submitted(tmp_
     assert batch.client.calls["POST"] == 2
 
 
-# What ends submissions, and what does not.
+# What stops submissions, and what does not.
 
 
 def only_submissions(error: Exception, after: int) -> StubClient:
@@ -380,13 +380,13 @@ def test_a_success_that_only_a_manifest_of_version_010_lists_is_accepted(tmp_pat
 
 
 def as_version_010(batch: StubBatch) -> StubBatch:
-    """Lets ``batch`` identify its rows as 0.1.0 did, by the address of AnyFast too."""
+    """Makes ``batch`` identify its rows as 0.1.0 did: by AnyFast's address too."""
     batch.billed_to = "anyfast_default https://host"
     return batch
 
 
 def upgraded(batch: StubBatch) -> None:
-    """Leaves what 0.1.0 had stored, without the fields that its records did not have."""
+    """Reduces the stored records to the fields of 0.1.0."""
     batch.billed_to = "anyfast_default"
     for name, text in list(batch.shelf.kept.items()):
         if name != "pages":
@@ -443,11 +443,11 @@ def test_ten_thousand_rows_take_little_memory_and_bounded_work(tmp_path: Path) -
     assert sum(batch.shelf.reads.values()) < 3 * len(batch.shelf.kept)
 
 
-# A task that has to end.
+# A stopped task.
 
 
 class TimeIsUpError(BaseException):
-    """As Airflow raises it in the task's own thread."""
+    """Raised like Airflow's exception in the main thread of the task."""
 
 
 def test_a_stopped_task_waits_only_seconds_for_a_response_and_records_that_none_came(

@@ -1,4 +1,4 @@
-"""Rows from the text of a file: whatever is read is what a reader of the table would expect."""
+"""Rows from the text of a file: the values are those that a reader of the table would expect."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_table_survives_a_round_trip_through_a_csv_file(
     try:
         found = parse_table(text.getvalue(), "rows.csv").rows()
     except InvalidRequestError:
-        return  # nothing is paid for what cannot be told for certain
+        return  # an ambiguous table is refused, so nothing is billed for it
     expected = [dict(zip(header, row, strict=True)) for row in rows if any(map(has_value, row))]
     if all(type(row) is Row and list(row) == header for row in found):
         assert found == expected
@@ -217,5 +217,7 @@ def test_the_garbage_collector_is_off_while_a_table_is_read_and_on_again_afterwa
             parse_table(text, "rows.csv").rows()
     finally:
         gc.callbacks.remove(note)
-    assert len(phases) <= 4  # a pass may follow the parsing and the making of rows, once the collector is on again
+    assert (
+        len(phases) <= 4
+    )  # a collection may follow the parsing and the creation of rows, once the collector is on again
     assert gc.isenabled()

@@ -1,4 +1,4 @@
-"""Text of a table that Airflow renders once more stays what it is."""
+"""Text from a table is unchanged when Airflow renders it once more."""
 
 from __future__ import annotations
 

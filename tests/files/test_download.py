@@ -1,4 +1,4 @@
-"""A video is saved whole or not at all, and its link counts as expired only when it is."""
+"""A video is saved completely or not at all, and its link counts as expired only if it has expired."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ Answer = httpx.Response | Exception
 
 
 class Store:
-    """A storage host that gives one answer after another; the last one goes on for ever."""
+    """A storage host that returns one response after another, and repeats the last one."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -104,7 +104,7 @@ def only(folder: Path, *names: str) -> bool:
     return sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
-# Whole.
+# Complete videos.
 
 
 def test_a_video_is_saved_whole(target: Path) -> None:
@@ -144,7 +144,7 @@ def test_an_incomplete_video_is_never_visible_under_its_name(target: Path) -> No
     assert seen == [False, False]
 
 
-# Again.
+# Retries.
 
 BROKEN: dict[str, Callable[[], Answer]] = {
     "too short": lambda: served(VIDEO[:5000], length=len(VIDEO)),
@@ -200,13 +200,13 @@ def test_an_older_file_survives_a_failed_download(target: Path, make: Callable[[
     assert only(target.parent, "video.mp4")
 
 
-# Going on where it was.
+# Resuming.
 
 ETAG = '"v1"'
 
 
 def begun(etag: str = ETAG) -> httpx.Response:
-    """Half of the video, and then a broken line."""
+    """Half of the video, and then a broken connection."""
     headers = {"content-length": str(len(VIDEO)), "etag": etag}
     return httpx.Response(200, stream=Parts(VIDEO[:5000], httpx.ReadError("reset")), headers=headers)
 
@@ -237,7 +237,7 @@ def test_a_transfer_that_breaks_twice_resumes_twice(target: Path) -> None:
 
 
 def test_tries_with_progress_do_not_count(target: Path) -> None:
-    """A line that breaks every other megabyte still saves a long video."""
+    """A long video is saved although the connection breaks every other megabyte."""
     long, step = FTYP + MOOV + box(b"mdat", bytes(12 * 2**20)), 2**20 + 1
 
     def answer(start: int) -> httpx.Response:
@@ -350,7 +350,7 @@ def test_a_message_shows_no_secret_of_a_broken_link(target: Path) -> None:
     assert "p99" not in str(caught.value)
 
 
-# Hosts that need time.
+# Busy hosts.
 
 
 def test_a_video_that_is_not_ready_at_the_storage_host_is_waited_for(target: Path, fake_clock: FakeClock) -> None:
@@ -403,7 +403,7 @@ def test_a_body_that_decompresses_to_more_than_any_video_is_aborted(
     assert only(target.parent)
 
 
-# Dead links.
+# Expired links.
 
 GONE = (401, 403, 404, 410)
 
@@ -527,7 +527,7 @@ def test_two_downloads_of_one_video_do_not_interfere(target: Path) -> None:
     assert only(target.parent, "video.mp4")
 
 
-# Before anything is paid.
+# Checks before anything is billed.
 
 
 def test_a_folder_is_created_and_checked_to_be_writable(tmp_path: Path) -> None:

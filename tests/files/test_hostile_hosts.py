@@ -1,4 +1,4 @@
-"""Storage hosts that behave as no honest one would, over real sockets: each download ends within a bounded time."""
+"""Misbehaving storage hosts over real sockets: each download ends within a bounded time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT = 15.0
-"""Seconds within which every one of these downloads has to end."""
+"""Seconds within which each of these downloads must end."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n"
 
 
@@ -45,7 +45,7 @@ class Visitor:
         self.asked = asked
 
     def drip(self, data: bytes, pause: float = 0.05) -> None:
-        """Byte for byte, so that no limit of a single read is reached."""
+        """Sends single bytes, so that the limit of a single read is never reached."""
         for byte in data:
             if self.over.wait(pause):
                 return
@@ -54,7 +54,7 @@ class Visitor:
 
 @contextmanager
 def host(behave: Callable[[Visitor], None]) -> Iterator[str]:
-    """A link to a host that treats every connection as ``behave`` does."""
+    """A link to a host that calls ``behave`` for every connection."""
     over = threading.Event()
 
     def serve(connection: socket.socket, number: int) -> None:

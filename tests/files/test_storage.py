@@ -1,4 +1,4 @@
-"""Object storage and local files, through a team's own connection: what is uploaded, and what is saved."""
+"""Object storage and local files through a team's own connection: uploads and saved videos."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def frames_of(content: bytes) -> int:
         return int(container.streams.video[0].frames)
 
 
-# Saved.
+# Saving.
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["on the worker", "deferred"])
@@ -130,7 +130,7 @@ def test_a_broken_download_leaves_nothing_in_the_bucket(s3_runner: TaskRunner, s
     assert s3.keys() == []
 
 
-# What is there already.
+# Existing files.
 
 
 def place(kind: str, s3: S3, folder: Path) -> str:
@@ -196,7 +196,7 @@ def test_a_download_without_overwrite_downloads_nothing_twice(
     assert len(sandbox.requests("download")) == 1
 
 
-# What goes up.
+# Uploads.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Names as people give them, and storages that behave unlike S3."""
+"""File names that people use, and storages that behave differently from S3."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ KEYS = {
     "no folder//x.mp4": "no%20folder//x.mp4",
     f"{'x' * 250}.mp4": f"{'x' * 250}.mp4",
 }
-"""Keys of objects, and the same in a URI."""
+"""Keys of objects, and their form in a URI."""
 
 
 @pytest.fixture
 def airflow_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
-    """An empty bucket, and its connection in the environment."""
+    """Creates an empty bucket, and its connection in the environment."""
     monkeypatch.setenv("AIRFLOW_CONN_S3", s3.connection.as_json())
     return s3
 
@@ -166,12 +166,12 @@ def test_a_temporary_folder_on_a_file_system_without_locks_is_used(
     assert list(tmp_path.iterdir()) == []
 
 
-# Places where nothing can be written.
+# Paths that cannot be written.
 
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """For root alone everything is writable, so the test is run as nobody then."""
+    """Root can write everywhere, so the test then runs as nobody."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -182,8 +182,8 @@ def nobody() -> Iterator[None]:
 
 @pytest.fixture
 def readable() -> Iterator[Path]:
-    """A folder that everybody can look into, in which there is an older video."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # whose parents everybody can look into
+    """A folder that everybody can read, with an older video in it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # everybody can read its parents
         folder = Path(name)
         (folder / "x.mp4").write_bytes(b"older")
         folder.chmod(0o555)
@@ -202,13 +202,13 @@ def test_a_read_only_folder_is_reported_before_anything_is_billed(readable: Path
     assert (readable / "x.mp4").read_bytes() == b"older"
 
 
-# Names that no file can have.
+# Impossible names.
 
 AN_ID = f"asyntask_{'0a' * 16}"
 
 
 def kept_beside(folder: Path, path: str) -> None:
-    """What `VideoOutput` does with a video that has come, and with its last frame."""
+    """Does what ``VideoOutput`` does with a downloaded video and its last frame."""
     video = stored_file(path.replace("{generation_id}", AN_ID))
     for file in (video, video.sibling(f"{Path(video.name).stem}.last_frame.jpeg")):
         file.write_text("whole")
@@ -256,7 +256,7 @@ def test_an_object_with_a_suffix_longer_than_a_file_name_is_written(airflow_s3: 
     assert airflow_s3.keys() == [key]
 
 
-# Storages unlike S3.
+# Storages that differ from S3.
 
 
 def remote(fs: Any) -> RemoteFile:
@@ -268,7 +268,7 @@ def remote(fs: Any) -> RemoteFile:
 
 
 class Bucket:
-    """Answers, or raises what it is given, when it is asked for a bucket."""
+    """Responds to a query for a bucket, or raises the given error."""
 
     def __init__(self, info: Exception | None, listed: Exception | None = None) -> None:
         self._info, self._listed = info, listed
@@ -359,7 +359,7 @@ def test_a_secret_in_an_error_of_the_storage_is_redacted() -> None:
     assert "ab12" not in str(caught.value)
 
 
-# What names a file, and what only seems to.
+# Paths that name a file, and paths that only seem to.
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,13 @@ WITH_DAGS = [snippet for snippet in SNIPPETS if snippet.has_dags]
 NEEDS_3_3 = {"patient"}
 """DAGs whose page says that they need Airflow 3.3."""
 ANSWER = {"chosen_options": ["Approve"], "params_input": {}}
-"""What a person answers to a question that a DAG asks."""
+"""A person's response to a DAG's question."""
 FILLED_BY_EVENTS = {"publish_daily_video"}
-"""DAGs that only events start; they have a test of their own."""
+"""DAGs that only events start; other tests run them."""
 
 
 class Place:
-    """A folder in place of the buckets and folders that the pages name, with the files that they expect there."""
+    """A folder that replaces the buckets and folders of the pages, with the files that they expect."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -82,7 +82,7 @@ class GuideRun:
     number: int = 0
 
     def dag(self, dag_id: str) -> Iterator[Attempt]:
-        """Run every task, each after those upstream."""
+        """Runs every task, each after those upstream."""
         runner = self.runner = self.runner.fresh()
         self.number += 1
         runner.metadata.run_id = f"manual__2026-01-{self.number:02}T00:00:00+00:00"

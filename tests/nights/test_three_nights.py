@@ -1,4 +1,4 @@
-"""A table that grows by ten rows a night, while processes are killed: the bill of ``make nights``."""
+"""A table that grows by ten rows a night while processes are killed: ``make nights`` checks the bill."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ NOTHING = Bill(0, 0, 0)
 
 @dataclass
 class Team:
-    """Everything that a team has: an Airflow, a bucket and an account, and a table that somebody exports."""
+    """The setup of a team: Airflow, a bucket, an account, and a table that somebody exports."""
 
     airflow: LocalAirflow
     anyfast: LocalSandbox
@@ -209,7 +209,7 @@ def test_each_night_is_billed_for_its_new_rows_alone(team: Team, capsys: pytest.
 
     prompts = Counter(str(made["prompt"]) for made in team.anyfast.account()["generations"])
     assert set(prompts.values()) == {1}, "no row is billed twice"
-    finished = [key for key in team.s3.keys() if key.startswith("finished/")]  # noqa: SIM118 - it is no dictionary
+    finished = [key for key in team.s3.keys() if key.startswith("finished/")]  # noqa: SIM118 - not a dictionary
     assert len(finished) == len(prompts) == len(table) - 1
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(lines) + "\n")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SETTINGS = {
     **MISSED_SOON,
-    # The first request of a worker makes the API server build its models, which takes it long on a busy machine.
+    # At the first request of a worker, the API server builds its models, which takes long on a busy machine.
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "90",
 }
 

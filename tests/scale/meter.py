@@ -1,4 +1,4 @@
-"""What processes use while something runs: CPU, and memory at its highest."""
+"""Measures the CPU time and the peak memory of processes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 EVERY = 0.5
-"""Seconds between two looks; a process that ends between them takes the CPU since the last one with it."""
+"""Seconds between two samples; if a process ends, its CPU time since the last sample is not counted."""
 MIB = 1024**2
 
 
 @dataclass
 class Usage:
-    """Of a group of processes.
+    """The usage of a group of processes.
 
     Attributes:
         cpu: seconds, by process id.
         peak: bytes of the largest process at its largest.
-        memory: bytes of the largest process at each look, in the order of time.
+        memory: bytes of the largest process at each sample, in chronological order.
     """
 
     cpu: dict[int, float] = field(default_factory=dict)
@@ -35,15 +35,15 @@ class Usage:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all of them."""
+        """CPU seconds of all processes."""
         return sum(self.cpu.values())
 
 
 class Meter:
-    """A context manager that looks at groups of processes, whose ids are asked for each time.
+    """A context manager that samples groups of processes, whose ids are read each time.
 
     Args:
-        groups: by name, what gives the ids of the processes whose children count too.
+        groups: by name, a function that returns the ids of processes; their children count too.
     """
 
     def __init__(self, groups: Mapping[str, Callable[[], list[int]]]) -> None:
@@ -63,10 +63,10 @@ class Meter:
     def _look_on(self) -> None:
         while not self._ended.wait(EVERY):
             for name, roots in self._groups.items():
-                self._look(self.usage[name], roots())
+                self._sample(self.usage[name], roots())
 
     @staticmethod
-    def _look(usage: Usage, roots: list[int]) -> None:
+    def _sample(usage: Usage, roots: list[int]) -> None:
         largest = 0
         for root in roots:
             with suppress(psutil.Error):

@@ -29,13 +29,13 @@ STARTED_SECONDS = 60.0
 
 @dataclass
 class Worker:
-    """A process with a piece of work, which has begun."""
+    """A process that has started a piece of work."""
 
     process: ForkServerProcess
     pipe: Connection
 
     def report(self) -> Report:
-        """How the work has ended."""
+        """The outcome of the work."""
         assert self.pipe.poll(STARTED_SECONDS), "the work takes too long"
         found: Report = self.pipe.recv()
         self.process.join()
@@ -44,13 +44,13 @@ class Worker:
 
 @dataclass
 class Workers:
-    """Starts processes from one that has Airflow imported already, and ends them."""
+    """Forks processes from one that has already imported Airflow, and ends them."""
 
     environment: dict[str, str]
     started: list[ForkServerProcess] = field(default_factory=list)
 
     def start(self, what: Callable[..., None], *arguments: Any) -> Worker:
-        """Start a piece of work, and wait until it begins."""
+        """Starts a piece of work, and waits until it begins."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(
             ["tests.transfers.work", "s3fs", "airflow.providers.amazon.aws.fs.s3", "av", "h2"]
@@ -99,7 +99,7 @@ def workers(s3_server: S3, scratch: Path) -> Iterator[Workers]:
 
 @pytest.fixture(scope="session")
 def sized_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Makes an MP4 of exactly so many bytes: a real one, and a box of nothing that anybody needs."""
+    """Makes an MP4 of an exact size: a real video, padded with an unused box."""
     folder = tmp_path_factory.mktemp("videos")
     real = video(size=(1280, 720))
 
@@ -118,7 +118,7 @@ def sized_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
 
 @pytest.fixture
 def host(sized_video: Callable[[int], Path]) -> Iterator[Callable[[int], VideoHost]]:
-    """Serves a video of so many bytes."""
+    """Serves a video of a given size."""
     served: list[AbstractContextManager[VideoHost]] = []
 
     def serve(size: int) -> VideoHost:

@@ -55,7 +55,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxHandle, s3
 
 
 def run(airflow: LocalAirflow, **params: str) -> list[dict[str, Any]]:
-    """Run the DAG, and return what was told of its tasks."""
+    """Runs the DAG, and returns the states of its tasks."""
     command = [sys.executable, "-m", "scripts.dag_run", DAG_ID, json.dumps(params)]
     done = subprocess.run(
         command, env=airflow.environment, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
@@ -65,7 +65,7 @@ def run(airflow: LocalAirflow, **params: str) -> list[dict[str, Any]]:
 
 
 def paths(events: list[dict[str, Any]]) -> list[str]:
-    """Where the videos of a run are."""
+    """The paths of a run's videos."""
     return [event["result"]["path"] for event in events if (event["task"], event["state"]) == ("video", "success")]
 
 
@@ -96,7 +96,7 @@ def test_each_picture_in_a_bucket_becomes_one_video_and_an_existing_one_is_not_b
 
 
 def create_asset(sandbox: SandboxHandle, file: Path) -> str:
-    """As an earlier run has left it."""
+    """A video from an earlier run."""
     with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client, file_source(file) as source:
         group_id = client.send(endpoints.create_asset_group("airflow-products"))
         ledger = Ledger(MemoryStore(), fingerprint="", max_tries=0)

@@ -1,4 +1,4 @@
-"""Large files, killed processes, bad lines and full disks: a video is whole, or there is none."""
+"""Large files, killed processes, bad connections and full disks: a video is complete, or there is none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.files, pytest.mark.timeout(300)]
 
 MEGABYTE = 10**6
 MEMORY = {"local": 10 * MEGABYTE, "s3": 50 * MEGABYTE}
-"""By which a process may grow; s3fs holds two parts of 8 MiB, and each of them twice."""
+"""Bytes by which a process may grow; s3fs holds two parts of 8 MiB, each of them twice."""
 PLACES = pytest.mark.parametrize("place", ["local", "s3"])
 
 
@@ -95,7 +95,7 @@ def test_memory_does_not_grow_with_the_size_of_an_upload(
     place: str,
     size: int,
 ) -> None:
-    # AnyFast's gateway takes 128 MiB at a time, and so does the sandbox; its library takes videos of 200 MiB.
+    # AnyFast's gateway and the sandbox accept 128 MiB at a time; the library accepts videos of 200 MiB.
     monkeypatch.setattr("airflow_provider_anyfast.sandbox.api.routing._LARGEST_BODY", 300 * MEGABYTE)
     files = [sized_video(1_000_000), sized_video(size)]
     if place == "s3":
@@ -193,7 +193,7 @@ def remove(target: str, s3: S3) -> None:
         Path(target).unlink(missing_ok=True)
 
 
-# Bad lines.
+# Bad connections.
 
 
 @PLACES

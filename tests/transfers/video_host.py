@@ -1,4 +1,4 @@
-"""A storage host for finished videos: it can send parts, and it can be cut off, slow or silent when it is told to."""
+"""A storage host for finished videos that sends ranges, and can hang up, be slow or be silent on request."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PIECE = 64 * 1024
 
 @dataclass
 class Manners:
-    """How one answer is given.
+    """How one response is sent.
 
     Attributes:
-        stops_after: bytes after which it breaks off; None sends all.
-        silent: whether it holds the line then and says nothing, instead of hanging up.
-        rate: bytes a second; None is as fast as can be.
+        stops_after: bytes after which it stops; None sends all.
+        silent: whether it then keeps the connection open without sending, instead of closing it.
+        rate: bytes per second; None is as fast as possible.
     """
 
     stops_after: int | None = None
@@ -34,12 +34,12 @@ class Manners:
 
 @dataclass
 class VideoHost:
-    """A video, and what was sent of it.
+    """A video, and a record of what was sent.
 
     Attributes:
-        manners: of the next answers, the first one first; afterwards every answer is ``usual``.
-        ranges: what was asked for, in order; empty where it was all.
-        sent: bytes of all answers.
+        manners: of the next responses, in order; later responses are ``usual``.
+        ranges: the requested ranges, in order; empty for the whole file.
+        sent: bytes of all responses.
     """
 
     video: Path
@@ -52,7 +52,7 @@ class VideoHost:
 
     @property
     def etag(self) -> str:
-        """It names the content, as storage hosts' do."""
+        """Identifies the content, as with real storage hosts."""
         return f'"{digest(self.video)}"'
 
     @property
@@ -72,7 +72,7 @@ def digest(file: Path) -> str:
 
 @contextmanager
 def video_host(video: Path) -> Iterator[VideoHost]:
-    """Serve a video on a free loopback port for as long as the block lasts."""
+    """Serves a video on a free loopback port within the block."""
     host = VideoHost(video)
     etag, size = host.etag, host.size
 
@@ -93,7 +93,7 @@ def video_host(video: Path) -> Iterator[VideoHost]:
             self.send_header("Content-Length", str(size - start))
             self.send_header("ETag", etag)
             self.end_headers()
-            with suppress(OSError):  # whoever asked is gone
+            with suppress(OSError):  # the client is gone
                 self._send(start, manners)
 
         def _send(self, start: int, manners: Manners) -> None:
@@ -116,7 +116,7 @@ def video_host(video: Path) -> Iterator[VideoHost]:
                     host.closing.wait(30)
 
         def log_message(self, *_: object) -> None:
-            """Not to the terminal."""
+            """Keeps the log out of the terminal."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     server.daemon_threads = True

@@ -28,13 +28,13 @@ NOBODY = 65534
 
 @dataclass(frozen=True)
 class Report:
-    """How a piece of work has ended.
+    """The outcome of a piece of work.
 
     Attributes:
-        seconds: it took.
-        memory: bytes by which the process grew at most.
+        seconds: the duration.
+        memory: maximum growth of the process in bytes.
         result: a path or an id.
-        error: class and message of what was raised.
+        error: class and message of the exception.
     """
 
     seconds: float
@@ -45,12 +45,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a process may do.
+    """The limits of a process.
 
     Attributes:
-        file_size: bytes of a file, as if the disk were full then.
-        timeout: seconds of silence that are taken for a broken line.
-        nobody: whether it goes on without the rights of root.
+        file_size: maximum bytes of a file; beyond them, the disk seems full.
+        timeout: seconds of silence after which a connection counts as broken.
+        nobody: whether it drops the rights of root.
     """
 
     file_size: int | None = None
@@ -63,7 +63,7 @@ class Limits:
 
 
 def save(pipe: Connection, environment: dict[str, str], url: str, small: str, target: str, limits: Limits) -> None:
-    """Save ``url``, after a ``small`` video that has everything imported and connected."""
+    """Saves ``url``, after a ``small`` video that triggers all imports and connections."""
     _settle(environment)
     with AnyFastClient(limits.settings()) as client:
         VideoOutput(f"{target}.first").save(client, _finished(small))
@@ -71,7 +71,7 @@ def save(pipe: Connection, environment: dict[str, str], url: str, small: str, ta
 
 
 def send_up(pipe: Connection, environment: dict[str, str], url: str, key: str, group: str, files: list[str]) -> None:
-    """Make an asset of each file; the last one is told about."""
+    """Makes an asset of each file, and reports on the last one."""
     _settle(environment)
     with AnyFastClient(Limits().settings(url, key)) as client:
 
@@ -87,7 +87,7 @@ def send_up(pipe: Connection, environment: dict[str, str], url: str, key: str, g
 
 def _settle(environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    tempfile.tempdir = environment["TMPDIR"]  # the process that this one was forked from has looked for its own
+    tempfile.tempdir = environment["TMPDIR"]  # the parent process has already cached its own
 
 
 def _finished(url: str) -> Generation:
@@ -104,16 +104,16 @@ def _confine(limits: Limits) -> None:
 
 
 def _report_progress(pipe: Connection, work: Callable[[], str], limits: Limits | None = None) -> None:
-    """Say that the work begins, and how it has ended."""
+    """Reports the start and the outcome of the work."""
     pipe.send(None)
     before = _memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is measured from here
     _confine(limits or Limits())
     begun = time.monotonic()
     facts: dict[str, Any] = {}
     try:
         facts["result"] = work()
-    except Exception as error:  # noqa: BLE001  # whatever it is, the test looks at it
+    except Exception as error:  # noqa: BLE001  # the test checks any error
         known = next(kind.__name__ for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
         facts["error"] = f"{known}: {error}"
     seconds = time.monotonic() - begun
