@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import stat
 import time
-from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Protocol
 
 import httpx
@@ -18,17 +15,17 @@ from airflow_provider_anyfast.client.error_parsing import ErrorResponse, parse_e
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     DownloadError,
-    InvalidRequestError,
     LinkExpiredError,
-    StorageError,
 )
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.files.atomic import atomic_path, begin_writeback, lock, partial_path
+from airflow_provider_anyfast.files.atomic import atomic_path, begin_writeback, lock
 from airflow_provider_anyfast.files.body import LARGEST, is_encoded, pieces_of
 from airflow_provider_anyfast.files.mp4 import video_problem
+from airflow_provider_anyfast.files.target import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 TRIES = 4
@@ -53,18 +50,6 @@ _REFUSED = (401, 403, 404, 410)
 _REFUSALS_OF_AN_EXPIRED_LINK = 2
 """One refusal proves nothing, even after the link's expiry."""
 _PARTIAL, _TOO_MANY_REQUESTS = 206, 429
-_PERMANENT = {
-    errno.EACCES,
-    errno.EEXIST,
-    errno.EINVAL,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-}
-"""Errors that make a path permanently unusable. Others, such as a stale handle or a full disk, may be temporary."""
 
 
 class OpenLink(Protocol):
@@ -72,47 +57,6 @@ class OpenLink(Protocol):
 
     def __call__(self, url: str, *, headers: dict[str, str] | None = None) -> AbstractContextManager[httpx.Response]:
         """The response, before its body is read."""
-
-
-def check_name(target: Path) -> None:
-    """Checks that a file may have this name and the name that it has while incomplete. Writes nothing.
-
-    If the folder does not exist, names in it cannot be checked.
-
-    Raises:
-        InvalidRequestError: naming the path and what is in the way.
-    """
-    with _refused(target):
-        if target.is_dir():
-            raise IsADirectoryError("it is a folder; add a file name such as {generation_id}.mp4")
-        if is_special(target):
-            raise FileExistsError("it is a device, a pipe or a socket, and only an ordinary file is replaced")
-        with suppress(FileNotFoundError):
-            partial_path(target).lstat()
-
-
-def is_special(target: Path) -> bool:
-    """Whether ``target`` is neither an ordinary file nor a folder, but for example a device or a named pipe."""
-    try:
-        mode = target.stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def check_target(target: Path) -> None:
-    """Creates the folder of ``target`` and checks that a file can be written there, before anything is billed.
-
-    Raises:
-        InvalidRequestError: naming the path and what is in the way.
-        StorageError: the file system failed, which may be temporary.
-    """
-    check_name(target)
-    with _refused(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        probe = partial_path(target)
-        probe.touch()
-        probe.unlink()
 
 
 def download(
@@ -153,7 +97,7 @@ def download(
             )
             return tries(transfer.fetch, problem)
     except OSError as error:
-        raise DownloadError(f"{what} could not be written to {target} ({_reason(error)}).") from error
+        raise DownloadError(f"{what} could not be written to {target} ({reason_of(error)}).") from error
 
 
 class _Transfer:
@@ -301,18 +245,3 @@ def _range_of(response: httpx.Response) -> tuple[int, int | None]:
         return int(found[1]), int(found[2]) if found[2] != "*" else None
     length = None if is_encoded(response) else response.headers.get("content-length")
     return 0, int(length) if length is not None else None
-
-
-@contextmanager
-def _refused(target: Path) -> Iterator[None]:
-    """Converts an error of the file system to one that names ``target``."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None and error.errno not in _PERMANENT:
-            raise StorageError(f"{target}: the storage failed ({_reason(error)}).") from error
-        raise InvalidRequestError(f"{target} cannot be written ({_reason(error)}).") from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -18,10 +18,11 @@ from PIL import Image
 
 from airflow_provider_anyfast.client.errors import DownloadError, InvalidRequestError, LinkExpiredError, StorageError
 from airflow_provider_anyfast.files import download as files_download
-from airflow_provider_anyfast.files.download import PATIENCE, TRIES, check_target, download
+from airflow_provider_anyfast.files.download import PATIENCE, TRIES, download
 from airflow_provider_anyfast.files.images import image_problem
 from airflow_provider_anyfast.files.local_file import LocalFile
 from airflow_provider_anyfast.files.mp4 import video_problem
+from airflow_provider_anyfast.files.target import check_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
