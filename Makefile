@@ -43,8 +43,11 @@ check: $(VENV)/stamp ## lint, formatting, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/stamp ## every test except those of the targets below, on two cores; COV=--cov measures the branch coverage
-	$(BIN)/pytest --numprocesses 2 $(addprefix --ignore tests/,crash_points guides e2e transfers scale nights browser distributed compat) $(COV)
+# More processes than cores, since many tests wait: for threads, servers and other processes.
+PROCESSES ?= 4
+
+test: $(VENV)/stamp ## every test except those of the targets below, in 5 minutes; COV=--cov measures the branch coverage
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist worksteal $(addprefix --ignore tests/,crash_points guides e2e transfers scale nights browser distributed compat) $(COV)
 
 guides: $(VENV)/stamp ## every DAG in the README and the docs against the sandbox, task by task; a minute
 	$(BIN)/pytest --numprocesses 2 tests/guides
