@@ -187,7 +187,8 @@ def _stage(session: nox.Session) -> None:
     shutil.rmtree(stage, ignore_errors=True)
     for folder in ("tests", "scripts", "example_dags", "docs"):
         shutil.copytree(ROOT / folder, stage / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", stage)
+    for file in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / file, stage)
     session.chdir(stage)
 
 
