@@ -45,7 +45,7 @@ def asset_uris(references: Sequence[str], base_url: str) -> list[str]:
     """A request's references as URIs: assets with their AnyFast host, links without secrets, and files."""
     from airflow_provider_anyfast.client.asset_ids import bare_asset_id  # noqa: PLC0415 - not while a DAG is parsed
     from airflow_provider_anyfast.client.errors import AnyFastError  # noqa: PLC0415 - likewise
-    from airflow_provider_anyfast.files.storage import stored_file  # noqa: PLC0415 - likewise
+    from airflow_provider_anyfast.files.paths import stored_file  # noqa: PLC0415 - likewise
 
     named = []
     for reference in references:

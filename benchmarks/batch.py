@@ -187,7 +187,7 @@ async def _first_event(attempt: Attempt) -> TriggerEvent:
 def _flush(folder: Path) -> float:
     """CPU seconds of one more write of the whole manifest."""
     from airflow_provider_anyfast.batch.manifest import Manifest, Tally, from_text  # noqa: PLC0415 - once its home is known
-    from airflow_provider_anyfast.files.storage import stored_file  # noqa: PLC0415 - once its home is known
+    from airflow_provider_anyfast.files.paths import stored_file  # noqa: PLC0415 - once its home is known
     from airflow_provider_anyfast.ledger.fingerprint import short_digest  # noqa: PLC0415 - once its home is known
 
     file = stored_file(f"{folder}/manifest.jsonl", "manifest_path")
@@ -226,7 +226,7 @@ def _anyfast(client: StubClient) -> Iterator[None]:
 
 @contextmanager
 def _counting(counted: _Counted) -> Iterator[None]:
-    from airflow_provider_anyfast.files.stored_file import StoredFile  # noqa: PLC0415 - once its home is known
+    from airflow_provider_anyfast.files.base import StoredFile  # noqa: PLC0415 - once its home is known
 
     write = StoredFile.write_text
 

@@ -18,7 +18,7 @@ import airflow_provider_anyfast
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.assets.source import file_source
 from airflow_provider_anyfast.client import errors
-from airflow_provider_anyfast.files.storage import files_in
+from airflow_provider_anyfast.files.paths import files_in
 from airflow_provider_anyfast.hooks.anyfast import settings_of
 from airflow_provider_anyfast.provider_info import PROVIDER_INFO
 from tests.support.installed_airflow import DagBag

@@ -22,7 +22,7 @@ from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.endpoints import Upload
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.media.file import ASSET_TYPES, MediaFile, read_media
 from airflow_provider_anyfast.media.limits import RULES, Measure
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
-    from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.files.paths import Place
 
 UploadMethod = Literal["auto", "data_uri", "multipart"]
 

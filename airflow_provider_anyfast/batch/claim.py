@@ -9,7 +9,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.files.base import StoredFile
 
 CLAIM_KEY = "manifest"
 """The XCom that names this batch's manifest, for the other batches of the run and for the page that shows the run."""

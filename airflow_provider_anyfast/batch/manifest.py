@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.client.responses import Generation
-    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.files.base import StoredFile
     from airflow_provider_anyfast.seedance.saved import SavedVideo
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from airflow_provider_anyfast.batch.report import contact_sheet, report_csv
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from airflow_provider_anyfast.batch.manifest import Manifest, ManifestEntry
-    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.files.base import StoredFile
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from airflow_provider_anyfast.batch.manifest import SKIPPED, SUCCEEDED, from_text
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.seedance.request import LEFT_OUT
 from airflow_provider_anyfast.values import decode

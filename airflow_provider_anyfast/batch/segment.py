@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.batch.source import RowSource
-    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.files.base import StoredFile
     from airflow_provider_anyfast.ledger.record import Record, Store
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from airflow_provider_anyfast.batch.table import check_required
 from airflow_provider_anyfast.batch.table_file import is_file, read_content, read_table
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.checkpoint import RowIndex
     from airflow_provider_anyfast.batch.options import DuplicateRows
     from airflow_provider_anyfast.batch.table import Row, Table
-    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.files.base import StoredFile
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from airflow_provider_anyfast.batch.table import (
     without_collector,
 )
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

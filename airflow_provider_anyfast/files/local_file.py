@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_anyfast.client.errors import StorageError
-from airflow_provider_anyfast.files.stored_file import Made, StoredFile, storage_errors
+from airflow_provider_anyfast.files.base import Made, StoredFile, storage_errors
 from airflow_provider_anyfast.files.target import check_name, check_target, is_special
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.files.base import Made, StoredFile, storage_errors
 from airflow_provider_anyfast.files.scratch import scratch_folder
-from airflow_provider_anyfast.files.stored_file import Made, StoredFile, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

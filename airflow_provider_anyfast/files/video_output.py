@@ -14,7 +14,7 @@ from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.files.download import download
 from airflow_provider_anyfast.files.images import image_problem
 from airflow_provider_anyfast.files.local_file import LocalFile
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.media.finished import check_installed, opened_video
 from airflow_provider_anyfast.seedance.result import LINK_LIFETIME
 from airflow_provider_anyfast.seedance.saved import SavedVideo
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.files.storage import Place
-    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.files.base import StoredFile
+    from airflow_provider_anyfast.files.paths import Place
     from airflow_provider_anyfast.seedance.saved import VideoFacts
 
 log = subject_logger(__name__)

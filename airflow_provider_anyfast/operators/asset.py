@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.assets.source import UploadMethod
     from airflow_provider_anyfast.client.responses import Asset
-    from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.files.paths import Place
     from airflow_provider_anyfast.values import Duration, Templated, TemplatedText
 
 __all__ = [

@@ -11,7 +11,7 @@ from airflow_provider_anyfast.assets.parameters import BulkParameters
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.files.storage import files_in
+from airflow_provider_anyfast.files.paths import files_in
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.parameters import check_literals, read
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE, Schedule
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.assets.source import UploadMethod
-    from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.files.paths import Place
     from airflow_provider_anyfast.values import Duration, Templated, TemplatedText
 
 

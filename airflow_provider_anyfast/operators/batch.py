@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_anyfast.batch.queue import BatchLifecycle
-    from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.files.paths import Place
     from airflow_provider_anyfast.tasks.batch import BatchTask
     from airflow_provider_anyfast.values import Duration, OnLostSubmission, Templated, TemplatedText
 

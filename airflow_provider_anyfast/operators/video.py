@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.files.paths import Place
     from airflow_provider_anyfast.seedance.catalog import KnownModel, Ratio, Resolution
     from airflow_provider_anyfast.tasks.video import GenerateVideoTask
     from airflow_provider_anyfast.values import Duration, Templated, TemplatedText

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.files.storage import Place
+    from airflow_provider_anyfast.files.paths import Place
     from airflow_provider_anyfast.values import TemplatedText
 
 

@@ -12,7 +12,7 @@ from airflow_provider_anyfast.batch.manifest import LOST, SKIPPED, SUCCEEDED, Ma
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.files.local_file import LocalFile
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.links.page import served_as
 from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.plugins.airflow_records import RETURN_VALUE, TaskRecord

@@ -20,7 +20,7 @@ from airflow_provider_anyfast.batch.segment import SegmentStart
 from airflow_provider_anyfast.batch.source import RowSource, identity_of_rows
 from airflow_provider_anyfast.client import billing_pages, clock
 from airflow_provider_anyfast.client.errors import AnyFastError, WaitInterruptedError
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.stores import batch_store_of
 from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.files.base import StoredFile
     from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 
 MAX_DEFERRAL = 600.0

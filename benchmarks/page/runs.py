@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from airflow_provider_anyfast.batch.manifest import SUCCEEDED, Manifest, ManifestEntry
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 from benchmarks.measured import Measured
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from airflow_provider_anyfast.batch.source import RowSource
 from airflow_provider_anyfast.client.errors import NotFoundError
 from airflow_provider_anyfast.client.responses import Generation, Outcome, Usage
 from airflow_provider_anyfast.client.settings import Settings
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

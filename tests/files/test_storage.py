@@ -15,7 +15,7 @@ from PIL import Image
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import endpoints, errors
-from airflow_provider_anyfast.files.storage import files_in, stored_file
+from airflow_provider_anyfast.files.paths import files_in, stored_file
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import DownloadVideoOperator, GenerateVideoOperator
 

@@ -15,8 +15,8 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.responses import Generation, Outcome
+from airflow_provider_anyfast.files.paths import files_in, stored_file
 from airflow_provider_anyfast.files.remote_file import RemoteFile
-from airflow_provider_anyfast.files.storage import files_in, stored_file
 from airflow_provider_anyfast.files.video_output import VideoOutput
 
 if TYPE_CHECKING:

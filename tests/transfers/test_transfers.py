@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
-from airflow_provider_anyfast.files.storage import stored_file
+from airflow_provider_anyfast.files.paths import stored_file
 from tests.support.sandbox import running_sandbox
 from tests.transfers import work
 from tests.transfers.video_host import Manners, digest

@@ -1,4 +1,4 @@
-"""Resolves the file that a user names: a local path, or any ``ObjectStoragePath`` with its own Airflow connection."""
+"""Which file a path names: a local one, or any ``ObjectStoragePath`` with its own Airflow connection."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.files.base import storage_errors
 from airflow_provider_anyfast.files.local_file import LocalFile
 from airflow_provider_anyfast.files.remote_file import SAME_SCHEME, RemoteFile
-from airflow_provider_anyfast.files.stored_file import storage_errors
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import ObjectStoragePath
 
-    from airflow_provider_anyfast.files.stored_file import StoredFile
+    from airflow_provider_anyfast.files.base import StoredFile
 
     Place: TypeAlias = str | PathLike[str] | ObjectStoragePath
 
