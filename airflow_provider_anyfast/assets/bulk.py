@@ -1,4 +1,4 @@
-"""Many files in one group: all inspected before the first creation, then created in parallel and polled together."""
+"""Many files in one group: all inspected before the first creation, then created in parallel."""
 
 from __future__ import annotations
 
@@ -6,35 +6,30 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
-from airflow_provider_anyfast.assets.creation import AssetCreation
+from airflow_provider_anyfast.assets.creation import asset_of_file
 from airflow_provider_anyfast.assets.source import file_source
-from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
+from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     AssetFailedError,
     AssetTimeoutError,
     InvalidRequestError,
-    LostAnswerError,
     Scope,
     WaitInterruptedError,
 )
-from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.paths import stored_file
-from airflow_provider_anyfast.ledger.ledger import Ledger
-from airflow_provider_anyfast.ledger.stores import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from airflow_provider_anyfast.assets.source import UploadMethod
-    from airflow_provider_anyfast.client.responses import Asset
+    from airflow_provider_anyfast.assets.parameters import UploadMethod
+    from airflow_provider_anyfast.assets.waiting import AssetProblem
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.polling.schedule import Timing
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +79,8 @@ class BulkCreation:
             by_name = dict(zip(names, files, strict=True))
             missing = [name for name in by_name if name not in usable]
             log.info("%d of %d assets exist. Creating %d.", len(by_name) - len(missing), len(by_name), len(missing))
-            created = pool.map(lambda name: self._create(name, by_name[name]), missing)
+            create = partial(asset_of_file, self.client, self.group_id, asset_type=self.asset_type, upload=self.upload)
+            created = pool.map(lambda name: create(by_name[name], name=name), missing)
             ids = {name: asset.id for name, asset in usable.items()} | dict(zip(missing, created, strict=True))
         active = {asset.id for asset in usable.values() if asset.outcome is Outcome.SUCCEEDED}
         assets = [
@@ -113,17 +109,6 @@ class BulkCreation:
                 + " ".join(problems)
             )
         return [name for name, _ in inspected]
-
-    def _create(self, name: str, file: str) -> str:
-        # AnyFast keeps the names in a group unique, so this ledger need not outlive the attempt.
-        ledger = Ledger(MemoryStore(), fingerprint=name, max_tries=0)
-        creation = AssetCreation(self.client, self.group_id)
-        with file_source(file, name=name, asset_type=self.asset_type, upload=self.upload) as source:
-            try:
-                return creation.get_or_create(ledger, source)[0]
-            except LostAnswerError as error:
-                log.warning("%s Looking for the asset now.", error.what)
-                return creation.get_or_create(ledger, source)[0]
 
 
 class CreationThreads(ThreadPoolExecutor):
@@ -167,75 +152,30 @@ def creation_threads(most: int) -> Iterator[CreationThreads]:
     pool.shutdown()
 
 
-@dataclass(frozen=True)
-class BulkWait:
-    """Waiting for assets of one group, with one request for all of them.
+def conclude(
+    problems: Mapping[str, AssetProblem], asset_ids: Collection[str], timeout: float, reason: str = ""
+) -> None:
+    """Returns if all assets are Active.
 
     Args:
-        started_at: Unix seconds of the creation.
-        timeout: seconds from ``started_at`` until the wait ends.
+        problems: of the assets that are not.
+        asset_ids: of all.
+        timeout: seconds after which the wait ended.
+        reason: why the wait in the triggerer ended early, if it did.
+
+    Raises:
+        AssetFailedError: AnyFast could not use some of the files, each of which is named.
+        AssetTimeoutError: some are not Active.
+        WaitInterruptedError: some are not Active, and there was time left.
     """
-
-    client: AnyFastClient
-    group_id: str
-    started_at: float
-    timeout: float
-
-    def wait(self, asset_ids: Sequence[str], schedule: Timing) -> None:
-        """Returns when all assets are Active.
-
-        Raises:
-            AnyFastError: as ``conclude``.
-        """
-        deadline = self.started_at + self.timeout
-        while True:
-            now = clock.now()
-            clock.sleep(max(0.0, min(schedule.wait(now - self.started_at), deadline - now)))
-            assets = self._query(asset_ids)
-            ended = sum(asset.outcome is not Outcome.PENDING for asset in assets)
-            if ended == len(asset_ids) or clock.now() >= deadline:
-                self._conclude(asset_ids, assets)
-                return
-            log.info("%d of %d assets have finished processing.", ended, len(asset_ids))
-
-    def conclude(self, asset_ids: Sequence[str], reason: str = "") -> None:
-        """Returns if all assets are Active now.
-
-        Args:
-            asset_ids: of the assets.
-            reason: why the wait in the triggerer ended early, if it did.
-
-        Raises:
-            AssetFailedError: AnyFast could not use some of the files, each of which is named.
-            AssetTimeoutError: some are not Active.
-            WaitInterruptedError: some are not Active, and there was time left.
-            AnyFastError: AnyFast could not be queried.
-        """
-        self._conclude(asset_ids, self._query(asset_ids), reason)
-
-    def _query(self, asset_ids: Sequence[str]) -> list[Asset]:
-        """The assets that AnyFast knows. Those missing from the list although it should contain them are polled singly.
-
-        Raises:
-            AssetNotFoundError: there is no such asset.
-        """
-        listed = {asset.id: asset for asset in self.client.run(endpoints.list_assets(group_ids=[self.group_id]))}
-        if clock.now() < self.started_at + LISTS_CATCH_UP:
-            return [listed[asset_id] for asset_id in asset_ids if asset_id in listed]
-        return [listed.get(asset_id) or self.client.send(endpoints.get_asset(asset_id)) for asset_id in asset_ids]
-
-    def _conclude(self, asset_ids: Sequence[str], assets: Sequence[Asset], reason: str = "") -> None:
-        failures = [asset_failure(asset) for asset in assets if asset.outcome is Outcome.FAILED]
-        if failures:
-            raise AssetFailedError(" ".join(failure.what for failure in failures), code=failures[0].code)
-        active = {asset.id for asset in assets if asset.outcome is Outcome.SUCCEEDED}
-        waiting = [asset_id for asset_id in asset_ids if asset_id not in active]
-        if not waiting:
-            return
-        what = f"{len(waiting)} of {len(asset_ids)} assets were not Active"
-        if reason:
-            raise WaitInterruptedError(f"{what}: {_named(waiting)}. The wait ended early: {reason}")
-        raise AssetTimeoutError(f"{what} within the timeout of {self.timeout:g} s: {_named(waiting)}.")
+    if failures := [problem for problem in problems.values() if isinstance(problem, AssetFailedError)]:
+        raise AssetFailedError(" ".join(failure.what for failure in failures), code=failures[0].code)
+    if not problems:
+        return
+    what = f"{len(problems)} of {len(asset_ids)} assets were not Active"
+    if reason:
+        raise WaitInterruptedError(f"{what}: {_named([*problems])}. The wait ended early: {reason}")
+    raise AssetTimeoutError(f"{what} within the timeout of {timeout:g} s: {_named([*problems])}.")
 
 
 def _named(asset_ids: Sequence[str]) -> str:

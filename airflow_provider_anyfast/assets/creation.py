@@ -5,36 +5,38 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from airflow_provider_anyfast.assets.source import file_source
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
 from airflow_provider_anyfast.client.errors import (
     AssetGroupNotFoundError,
+    AssetTimeoutError,
+    Cost,
     InvalidRequestError,
     LedgerError,
     LostAnswerError,
 )
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.purchase import submit_once
 from airflow_provider_anyfast.ledger.record import Attach, Unconfirmed
+from airflow_provider_anyfast.ledger.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
+    from airflow_provider_anyfast.assets.parameters import IfAssetExists, IfGroupExists, UploadMethod
     from airflow_provider_anyfast.assets.source import AssetSource
     from airflow_provider_anyfast.client.responses import Asset, AssetGroup
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
-    from airflow_provider_anyfast.ledger.ledger import Ledger
 
     FoundT = TypeVar("FoundT")
 
 log = subject_logger(__name__)
-
-IfAssetExists = Literal["reuse", "fail"]
-IfGroupExists = Literal["reuse", "fail", "create"]
 
 CLOCK_SKEW = 120.0
 """Seconds by which AnyFast's clock and this one may differ."""
@@ -187,6 +189,41 @@ class AssetCreation:
             f"This key's list contains no group {self.group_id}, and none appeared within {LISTS_CATCH_UP:.0f} s.",
             advice="Check the group's id, and that the connection's key is the one that created the group.",
         )
+
+
+def asset_of_file(
+    client: AnyFastClient,
+    group_id: str,
+    file: str,
+    *,
+    name: str,
+    asset_type: str | None,
+    upload: UploadMethod = "auto",
+) -> str:
+    """The id of a file's asset, found by its name or created. Raises as ``AssetCreation.get_or_create`` does.
+
+    AnyFast keeps the names in a group unique, so the ledger of this purchase need not outlive the attempt.
+    """
+    ledger, creation = Ledger(MemoryStore(), fingerprint=name, max_tries=0), AssetCreation(client, group_id)
+    with file_source(file, name=name, asset_type=asset_type, upload=upload) as source:
+        return found_if_lost(lambda: creation.get_or_create(ledger, source)[0])
+
+
+def found_if_lost(get_or_create: Callable[[], FoundT]) -> FoundT:
+    """Calls ``get_or_create`` again if the response was lost, which finds what was created.
+
+    Raises:
+        AssetTimeoutError: the response was lost again. The next attempt finds what was created. This is not a
+            ``LostAnswerError``, since no submission of a video was lost.
+    """
+    try:
+        return get_or_create()
+    except LostAnswerError as error:
+        log.warning("%s Looking for it now.", error.what)
+    try:
+        return get_or_create()
+    except LostAnswerError as error:
+        raise AssetTimeoutError(error.what, cost=Cost.MAYBE) from error
 
 
 def create_once(ledger: Ledger, send: Callable[[Guard], str]) -> str:

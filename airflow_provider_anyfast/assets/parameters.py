@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
 
-from airflow_provider_anyfast.assets.creation import IfAssetExists, IfGroupExists
-from airflow_provider_anyfast.assets.source import (
-    AssetName,
-    AssetSource,
-    OptionalName,
-    OptionalType,
-    UploadMethod,
-    file_source,
-    url_source,
-)
 from airflow_provider_anyfast.parameters import Problem, TaskParameters
 from airflow_provider_anyfast.values import (
     FilePath,
+    FilledText,
     Flag,
     GivenIds,
     Id,
@@ -31,12 +22,45 @@ from airflow_provider_anyfast.values import (
     OptionalText,
     Seconds,
     Switch,
+    absent_if_blank,
     decode,
     is_path,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+IfAssetExists = Literal["reuse", "fail"]
+IfGroupExists = Literal["reuse", "fail", "create"]
+UploadMethod = Literal["auto", "data_uri", "multipart"]
+
+MAX_NAME_LENGTH = 64
+"""Maximum number of characters in a name."""
+
+
+def _known_name(name: str) -> str:
+    if len(name) > MAX_NAME_LENGTH:
+        raise PydanticCustomError(
+            "anyfast", f"it has {len(name)} characters, but AnyFast accepts 1 to {MAX_NAME_LENGTH}"
+        )
+    if not _is_text(name):
+        raise PydanticCustomError("anyfast", "it contains bytes that are not text")
+    return name
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+AssetName = Annotated[FilledText, AfterValidator(_known_name)]
+"""The name of an asset or a group."""
+OptionalName = Annotated[AssetName | None, BeforeValidator(absent_if_blank)]
+AssetType = Literal["Image", "Video", "Audio"]
+OptionalType = Annotated[AssetType | None, BeforeValidator(absent_if_blank)]
 
 
 def _files(value: Any) -> Any:
@@ -80,12 +104,6 @@ class AssetParameters(WaitParameters):
         """Two sources, or none."""
         if (self.url is None) == (self.file is None):
             yield Problem(frozenset({"url", "file"}), "give either url or file, and not both")
-
-    def source(self) -> AbstractContextManager[AssetSource]:
-        """The inspected source of the asset."""
-        if self.file is not None:
-            return file_source(self.file, name=self.name, asset_type=self.asset_type, upload=self.upload)
-        return nullcontext(url_source(self.url or "", name=self.name, asset_type=self.asset_type))
 
 
 class DeletionParameters(TaskParameters):

@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.assets import GROUP_KEY
 from airflow_provider_anyfast.assets.bulk import creation_threads
-from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreation
+from airflow_provider_anyfast.assets.creation import GroupCreation, asset_of_file, found_if_lost
 from airflow_provider_anyfast.assets.source import file_source
+from airflow_provider_anyfast.assets.waiting import GroupWait
 from airflow_provider_anyfast.client import clock, endpoints
-from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
     AssetFailedError,
     AssetGroupNotFoundError,
     AssetNotReadyError,
-    AssetTimeoutError,
     Cost,
     InvalidRequestError,
-    LostAnswerError,
     Scope,
 )
 from airflow_provider_anyfast.client.job_failures import asset_failure
@@ -33,7 +31,7 @@ from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.ledger import Ledger
-from airflow_provider_anyfast.ledger.stores import MemoryStore, store_for
+from airflow_provider_anyfast.ledger.stores import store_for
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
 from airflow_provider_anyfast.seedance.submission import submit
 
@@ -62,6 +60,7 @@ def library_for(
     group: str | None,
     billed_to: str,
     *,
+    is_stopped: Callable[[], bool],
     max_in_flight: int = 8,
     durable: bool = True,
 ) -> ReferenceLibrary | None:
@@ -73,7 +72,7 @@ def library_for(
         fingerprint=fingerprint_of({"group": group}, billed_to),
         max_tries=context["ti"].max_tries,
     )
-    return ReferenceLibrary(client, group, ledger, max_in_flight)
+    return ReferenceLibrary(client, group, ledger, is_stopped, max_in_flight)
 
 
 def submit_with_assets(
@@ -83,10 +82,11 @@ def submit_with_assets(
     billed_to: str,
     guard: Guard,
     *,
+    is_stopped: Callable[[], bool],
     durable: bool,
 ) -> str:
     """Turns the files of a request into assets and submits it; raises as ``submit`` and ``ReferenceLibrary.obtain``."""
-    library = library_for(context, client, request.asset_group, billed_to, durable=durable)
+    library = library_for(context, client, request.asset_group, billed_to, is_stopped=is_stopped, durable=durable)
     if library is not None:
         library.obtain(request.files, is_strict=True)
         request = library.put_into(request)
@@ -101,6 +101,7 @@ class ReferenceLibrary:
         client: of the account that pays.
         group: its name or its id. If no group has that name, it is created, which is billed.
         ledger: records that creation.
+        is_stopped: whether Airflow is ending the task.
         max_in_flight: files inspected, and creations in progress, at the same time.
 
     Attributes:
@@ -110,6 +111,7 @@ class ReferenceLibrary:
     client: AnyFastClient
     group: str
     ledger: Ledger
+    is_stopped: Callable[[], bool]
     max_in_flight: int = 8
     found: dict[str, str | AnyFastError] = field(default_factory=dict)
     _group_id: str = ""
@@ -175,7 +177,7 @@ class ReferenceLibrary:
 
     def _create_group(self) -> str:
         """Creates the group, unless the ledger shows that this task has just created it and it is not listed yet."""
-        return _found_if_lost(lambda: GroupCreation(self.client).get_or_create(self.ledger, self.group))
+        return found_if_lost(lambda: GroupCreation(self.client).get_or_create(self.ledger, self.group))
 
     def _inspect(self, files: Mapping[str, str]) -> tuple[dict[str, str], dict[str, AnyFastError]]:
         """The name of each file's asset, or its error. Two tasks with the same content use the same name."""
@@ -201,7 +203,8 @@ class ReferenceLibrary:
         created, failures = self._each(lambda name: self._create(name, file_of[name], files[file_of[name]]), missing)
         usable = {name: asset.id for name, asset in known.items() if asset.outcome is not Outcome.FAILED} | created
         pending = {asset.id for asset in known.values() if asset.outcome is Outcome.PENDING} | {*created.values()}
-        problems = self._wait(pending)
+        wait = GroupWait(self.client, self._group_id, clock.now(), _LONGEST_WAIT, self.is_stopped)
+        problems = wait.wait(pending, ASSET_SCHEDULE) if pending else {}
         found: dict[str, str | AnyFastError] = {name: problems.get(id_, id_) for name, id_ in usable.items()}
         found |= {name: _failed_before(asset) for name, asset in known.items() if name not in usable}
         found |= failures
@@ -216,29 +219,8 @@ class ReferenceLibrary:
         }
 
     def _create(self, name: str, file: str, asset_type: str) -> str:
-        # AnyFast keeps the names in a group unique, so this ledger need not outlive the attempt.
-        ledger = Ledger(MemoryStore(), fingerprint=name, max_tries=0)
-        with log_about(PurePosixPath(file).name), file_source(file, name=name, asset_type=asset_type) as source:
-            creation = AssetCreation(self.client, self._group_id)
-            return _found_if_lost(lambda: creation.get_or_create(ledger, source)[0])
-
-    def _wait(self, asset_ids: Iterable[str]) -> dict[str, AnyFastError]:
-        """Waits until the assets can be used, with one request for all of them; returns why some cannot be."""
-        waiting, problems, started_at = set(asset_ids), dict[str, AnyFastError](), clock.now()
-        while waiting:
-            clock.sleep(ASSET_SCHEDULE.wait(clock.now() - started_at))
-            listed = {asset.id: asset for asset in self.client.run(endpoints.list_assets(group_ids=[self._group_id]))}
-            waited = clock.now() - started_at
-            for asset_id in sorted(waiting):
-                problem = _problem(asset_id, listed.get(asset_id), waited)
-                if problem is not None:
-                    problems[asset_id] = problem
-                elif asset_id not in listed or listed[asset_id].outcome is Outcome.PENDING:
-                    continue
-                waiting.discard(asset_id)
-            if waiting:
-                log.info("%d new assets cannot be used yet.", len(waiting))
-        return problems
+        with log_about(PurePosixPath(file).name):
+            return asset_of_file(self.client, self._group_id, file, name=name, asset_type=asset_type)
 
     def _each(
         self, do: Callable[[str], FoundT], given: Iterable[str]
@@ -269,19 +251,6 @@ def _content(name: str) -> str:
     return name.rpartition("-")[2]
 
 
-def _problem(asset_id: str, asset: Asset | None, waited: float) -> AnyFastError | None:
-    """Why a new asset cannot be used, ``waited`` seconds after its creation; None if it can, or may soon."""
-    if asset is not None and asset.outcome is Outcome.FAILED:
-        return asset_failure(asset)
-    if asset is None and waited > LISTS_CATCH_UP:
-        return AssetFailedError(
-            f"Asset {asset_id} was created, but AnyFast still does not list it after {waited:.0f} s."
-        )
-    if asset is not None and asset.outcome is Outcome.PENDING and waited > _LONGEST_WAIT:
-        return AssetTimeoutError(f"Asset {asset_id} was not Active after {waited:.0f} s.")
-    return None
-
-
 def _refuse(failures: Mapping[str, AnyFastError], files: int, needed_by: Mapping[str, str]) -> None:
     refused = [
         f"{error.what} Needed by {needed_by[file]}." if file in needed_by else error.what
@@ -302,20 +271,3 @@ def _failed_before(asset: Asset) -> AssetFailedError:
     error = asset_failure(asset)
     what = f"{error.what} That happened in an earlier attempt or run."
     return AssetFailedError(what, cost=Cost.NOTHING, advice=_FAILED_ADVICE, code=error.code)
-
-
-def _found_if_lost(get_or_create: Callable[[], FoundT]) -> FoundT:
-    """Calls ``get_or_create`` again if the response was lost, which finds what was created.
-
-    Raises:
-        AssetTimeoutError: the response was lost again. The next attempt finds what was created. This is not a
-            ``LostAnswerError``, since no submission of a video was lost.
-    """
-    try:
-        return get_or_create()
-    except LostAnswerError as error:
-        log.warning("%s Looking for it now.", error.what)
-    try:
-        return get_or_create()
-    except LostAnswerError as error:
-        raise AssetTimeoutError(error.what, cost=Cost.MAYBE) from error

@@ -12,11 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-
-from pydantic import AfterValidator, BeforeValidator
-from pydantic_core import PydanticCustomError
 
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.endpoints import Upload
@@ -26,45 +23,16 @@ from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.media.file import ASSET_TYPES, MediaFile, read_media
 from airflow_provider_anyfast.media.limits import RULES, Measure
-from airflow_provider_anyfast.values import FilledText, absent_if_blank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_anyfast.assets.parameters import UploadMethod
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.files.paths import Place
 
-UploadMethod = Literal["auto", "data_uri", "multipart"]
-
-MAX_NAME_LENGTH = 64
-"""Maximum number of characters in a name."""
 _LARGEST_FILE = max(rules.limits[Measure.SIZE].highest for rules in RULES.values())
 _DATA_URI = re.compile(r"data:(?P<type>[\w.+/-]*)(?:;[\w.+=-]+)*;base64,(?P<content>.*)", re.DOTALL | re.IGNORECASE)
-
-
-def _known_name(name: str) -> str:
-    if len(name) > MAX_NAME_LENGTH:
-        raise PydanticCustomError(
-            "anyfast", f"it has {len(name)} characters, but AnyFast accepts 1 to {MAX_NAME_LENGTH}"
-        )
-    if not _is_text(name):
-        raise PydanticCustomError("anyfast", "it contains bytes that are not text")
-    return name
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-AssetName = Annotated[FilledText, AfterValidator(_known_name)]
-"""The name of an asset or a group."""
-OptionalName = Annotated[AssetName | None, BeforeValidator(absent_if_blank)]
-AssetType = Literal["Image", "Video", "Audio"]
-OptionalType = Annotated[AssetType | None, BeforeValidator(absent_if_blank)]
 
 
 @dataclass(frozen=True)

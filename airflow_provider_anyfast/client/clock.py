@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 import pendulum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SLICE = 1.0
+"""Seconds for which a thread sleeps at a time, so that it ends within a second once its task is stopped."""
 
 
 def now() -> float:
@@ -16,6 +23,12 @@ def now() -> float:
 def sleep(seconds: float) -> None:
     """Blocks this thread for ``seconds``."""
     time.sleep(seconds)
+
+
+def sleep_until(moment: float, is_stopped: Callable[[], bool]) -> None:
+    """Blocks this thread until ``moment`` (Unix seconds), or until Airflow stops the task."""
+    while (left := moment - now()) > 0 and not is_stopped():
+        sleep(min(left, _SLICE))
 
 
 async def sleep_async(seconds: float) -> None:

@@ -135,8 +135,7 @@ class Lookup:
         return None
 
     def _wait_until(self, moment: float) -> None:
-        while (left := moment - clock.now()) > 0 and not self._is_stopped():
-            clock.sleep(min(left, 1.0))
+        clock.sleep_until(moment, self._is_stopped)
         if self._is_stopped():
             raise WaitInterruptedError(
                 "The task was stopped while it looked for a submission whose response was lost.",

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
-from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreation, IfAssetExists, IfGroupExists
-from airflow_provider_anyfast.assets.parameters import AssetParameters, GroupParameters, WaitParameters
-from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.consistency import LISTS_CATCH_UP
-from airflow_provider_anyfast.client.errors import AssetNotFoundError, Cost
-from airflow_provider_anyfast.client.job_failures import asset_failure
-from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.assets import ASSET_KEY
+from airflow_provider_anyfast.assets.parameters import AssetParameters, GroupParameters
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
-from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
-from airflow_provider_anyfast.ledger.ledger import Ledger
-from airflow_provider_anyfast.ledger.stores import after_success, store_for
+from airflow_provider_anyfast.ledger.stores import after_success
 from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_listing import ListAssetGroupsOperator, ListAssetsOperator
 from airflow_provider_anyfast.parameters import check_literals, read
-from airflow_provider_anyfast.tasks.waiting import JobWait
-from airflow_provider_anyfast.triggers.asset import AssetTrigger
-from airflow_provider_anyfast.xcoms import own_xcom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.assets.source import UploadMethod
-    from airflow_provider_anyfast.client.responses import Asset
+    from airflow_provider_anyfast.assets.parameters import IfAssetExists, IfGroupExists, UploadMethod
     from airflow_provider_anyfast.files.paths import Place
+    from airflow_provider_anyfast.tasks.asset import CreateAssetTask
     from airflow_provider_anyfast.values import Duration, Templated, TemplatedText
 
 __all__ = [
@@ -45,8 +34,6 @@ __all__ = [
     "ListAssetGroupsOperator",
     "ListAssetsOperator",
 ]
-
-LEDGER_KEY = "anyfast_asset"
 
 
 class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
@@ -77,16 +64,15 @@ class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         self.name = name
         self.if_exists = if_exists
         self.anyfast_conn_id = anyfast_conn_id
-        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
+        self.on_success_callback = [*(self.on_success_callback or ()), after_success(ASSET_KEY)]
         check_literals(self, GroupParameters)
 
     def execute(self, context: Context) -> str:
         """Looks for the group, and creates it if there is none."""
+        from airflow_provider_anyfast.tasks.asset import create_group  # noqa: PLC0415 - not while a DAG is parsed
+
         with fail_fast(context, self.anyfast_conn_id):
-            group = read(self, GroupParameters)
-            ledger = _ledger(context, {"group": group.name}, self.hook)
-            with self.hook.get_conn() as client:
-                return GroupCreation(client, group.if_exists).get_or_create(ledger, group.name)
+            return create_group(self, read(self, GroupParameters), context)
 
 
 class CreateAssetOperator(DeferrableJobMixin):
@@ -162,79 +148,20 @@ class CreateAssetOperator(DeferrableJobMixin):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.anyfast_conn_id = anyfast_conn_id
-        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
+        self.on_success_callback = [*(self.on_success_callback or ()), after_success(ASSET_KEY)]
         check_literals(self, AssetParameters)
 
     def execute(self, context: Context) -> str:
         """Looks for the asset, creates it if there is none, and waits until it can be used."""
         with fail_fast(context, self.anyfast_conn_id):
-            asset = read(self, AssetParameters)
-            with self.hook.get_conn() as client:
-                with asset.source() as source:
-                    ledger = _ledger(context, {"group": asset.group_id, "name": source.name}, self.hook)
-                    creation = AssetCreation(client, asset.group_id, asset.if_exists)
-                    asset_id, active = creation.get_or_create(ledger, source)
-                context["ti"].xcom_push("asset_id", asset_id)
-                if asset.wait_until_active and not active:
-                    trigger = self._trigger(asset, asset_id, clock.now())
-                    with _closed_if_unknown(ledger, trigger):
-                        _conclude(JobWait(self).wait(client, trigger), ledger)
-            return asset_id
+            return self._task(context).run()
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Resumes after the deferral: polls AnyFast once more."""
         with fail_fast(context, self.anyfast_conn_id):
-            event = event or {}
-            asset_id = event.get("job_id") or own_xcom(context, "asset_id")
-            ledger = _ledger(context, {}, self.hook)
-            started_at = float(event.get("started_at") or ledger.submitted_at(asset_id) or clock.now())
-            trigger = self._trigger(read(self, WaitParameters), asset_id, started_at)
-            with self.hook.get_conn() as client, _closed_if_unknown(ledger, trigger):
-                _conclude(JobWait(self).resume(client, trigger, event), ledger)
-            return str(asset_id)
+            return self._task(context).resume(event or {})
 
-    def _trigger(self, wait: WaitParameters, asset_id: str, created_at: float) -> AssetTrigger:
-        return AssetTrigger(
-            job_id=asset_id,
-            anyfast_conn_id=self.anyfast_conn_id,
-            started_at=created_at,
-            deadline=max(created_at, clock.now()) + wait.timeout,
-            poll_interval=wait.poll_interval,
-        )
+    def _task(self, context: Context) -> CreateAssetTask:
+        from airflow_provider_anyfast.tasks.asset import CreateAssetTask  # noqa: PLC0415 - not while a DAG is parsed
 
-
-def _ledger(context: Context, identity: dict[str, str], hook: AnyFastHook) -> Ledger:
-    return Ledger(
-        store_for(context, LEDGER_KEY),
-        fingerprint=fingerprint_of(identity, hook.anyfast_conn_id),
-        former_fingerprints=[fingerprint_of(identity, f"{hook.anyfast_conn_id} {hook.settings.base_url}")],
-        max_tries=context["ti"].max_tries,
-    )
-
-
-@contextmanager
-def _closed_if_unknown(ledger: Ledger, trigger: AssetTrigger) -> Iterator[None]:
-    """Closes the record of an asset that AnyFast should list by now and does not, so that a clear creates a new one."""
-    try:
-        yield
-    except AssetNotFoundError as error:
-        if clock.now() - trigger.started_at <= LISTS_CATCH_UP:
-            raise
-        ledger.mark_closed(trigger.job_id)
-        raise AssetNotFoundError(
-            f"Asset {trigger.job_id} was created and billed, and AnyFast does not know it (request id "
-            f"{error.request_id or 'none'}): it could not use the file, or the asset was deleted, or belongs to "
-            "another key than the connection's.",
-            cost=Cost.PAID,
-            advice="Clear the task to look for an asset of this name and, if there is none, to create, and pay for, a "
-            "new one. If upload='multipart' gave the id, use 'data_uri' or a URL.",
-            status=error.status,
-            code=error.code,
-            request_id=error.request_id,
-        ) from error
-
-
-def _conclude(asset: Asset, ledger: Ledger) -> None:
-    if asset.outcome is Outcome.FAILED:
-        ledger.mark_closed(asset.id)
-        raise asset_failure(asset)
+        return CreateAssetTask(self, context)

@@ -6,25 +6,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_anyfast.assets.bulk import BulkCreation, BulkWait
 from airflow_provider_anyfast.assets.parameters import BulkParameters
-from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.files.paths import files_in
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.parameters import check_literals, read
-from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE, Schedule
-from airflow_provider_anyfast.triggers.asset import AssetsTrigger
-from airflow_provider_anyfast.xcoms import own_xcom
+from airflow_provider_anyfast.parameters import check_literals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.assets.source import UploadMethod
+    from airflow_provider_anyfast.assets.parameters import UploadMethod
     from airflow_provider_anyfast.files.paths import Place
+    from airflow_provider_anyfast.tasks.asset import CreateAssetsTask
     from airflow_provider_anyfast.values import Duration, Templated, TemplatedText
 
 
@@ -92,37 +87,14 @@ class CreateAssetsOperator(DeferrableJobMixin):
     def execute(self, context: Context) -> list[str]:
         """Checks every file, creates the missing assets, and waits until all can be used."""
         with fail_fast(context, self.anyfast_conn_id):
-            bulk = read(self, BulkParameters)
-            files = files_in(bulk.files) if isinstance(bulk.files, str) else bulk.files
-            with self.hook.get_conn() as client:
-                creation = BulkCreation(client, bulk.group_id, bulk.asset_type, bulk.upload, bulk.max_in_flight)
-                assets, pending = creation.get_or_create(files)
-                asset_ids = [asset.id for asset in assets]
-                created_at = clock.now()
-                context["ti"].xcom_push("asset_ids", asset_ids)
-                context["ti"].xcom_push("assets", [asset._asdict() for asset in assets])
-                context["ti"].xcom_push("assets_created_at", created_at)
-                if bulk.wait_until_active and pending:
-                    if self.deferrable:
-                        self.defer_until(self._trigger(bulk, pending, created_at))
-                    schedule = Schedule.fixed(bulk.poll_interval) if bulk.poll_interval else ASSET_SCHEDULE
-                    BulkWait(client, bulk.group_id, created_at, bulk.timeout).wait(pending, schedule)
-            return asset_ids
+            return self._task(context).run()
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
         """Resumes after the deferral: polls AnyFast once more."""
         with fail_fast(context, self.anyfast_conn_id):
-            bulk = read(self, BulkParameters)
-            asset_ids = list(own_xcom(context, "asset_ids"))
-            created_at = float(own_xcom(context, "assets_created_at") or 0.0)
-            with self.hook.get_conn() as client:
-                wait = BulkWait(client, bulk.group_id, created_at, bulk.timeout)
-                wait.conclude(list(dict.fromkeys(asset_ids)), (event or {}).get("reason", ""))
-            return asset_ids
+            return self._task(context).resume(event or {})
 
-    def _trigger(self, bulk: BulkParameters, asset_ids: Sequence[str], created_at: float) -> AssetsTrigger:
-        return AssetsTrigger(
-            jobs=[(asset_id, created_at, created_at + bulk.timeout) for asset_id in asset_ids],
-            anyfast_conn_id=self.anyfast_conn_id,
-            poll_interval=bulk.poll_interval,
-        )
+    def _task(self, context: Context) -> CreateAssetsTask:
+        from airflow_provider_anyfast.tasks.asset import CreateAssetsTask  # noqa: PLC0415 - not while a DAG is parsed
+
+        return CreateAssetsTask(self, context)

@@ -1,1 +1,1 @@
-"""How tasks wait, and what the operators of videos do on a worker, which no DAG file has to import."""
+"""How tasks wait, and what operators do on a worker, which no DAG file has to import."""

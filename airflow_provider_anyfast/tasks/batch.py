@@ -138,6 +138,7 @@ class BatchTask:
                 client,
                 given.asset_group,
                 self._operator.anyfast_conn_id,
+                is_stopped=lambda: self._operator.stopped,
                 max_in_flight=given.max_in_flight,
             ),
         )

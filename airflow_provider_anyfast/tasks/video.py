@@ -132,8 +132,15 @@ class GenerateVideoTask:
         )
 
     def _submit(self, client: AnyFastClient, guard: Guard) -> str:
-        conn_id, durable = self._operator.anyfast_conn_id, self._options.durable
-        return submit_with_assets(self._context, client, self._request, conn_id, guard, durable=durable)
+        return submit_with_assets(
+            self._context,
+            client,
+            self._request,
+            self._operator.anyfast_conn_id,
+            guard,
+            is_stopped=lambda: self._operator.stopped,
+            durable=self._options.durable,
+        )
 
     def _announce(self, paid: PaidGeneration) -> None:
         """Publishes the id before anything else can fail, and on every attempt, since a retry clears XComs."""
