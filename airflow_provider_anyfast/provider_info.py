@@ -47,6 +47,7 @@ PROVIDER_INFO: dict[str, Any] = {
                 "airflow_provider_anyfast.operators.batch",
                 "airflow_provider_anyfast.operators.report",
                 "airflow_provider_anyfast.operators.review",
+                "airflow_provider_anyfast.operators.rows",
                 "airflow_provider_anyfast.operators.video",
                 "airflow_provider_anyfast.operators.video_download",
             ],

@@ -19,6 +19,8 @@ REVIEW_KEY, REJECTED_KEY = "review", "rejected"
 """The videos under review with the manifests that hold them, and those that were not approved; for the Videos page."""
 FAILURE_KEY = "failure"
 """The XCom from which a report reads why a task failed."""
+ROWS_KEY = "rows"
+"""The rows that a ``CheckRowsOperator`` has checked, for a report."""
 
 PUBLISHED = ("generation_id", "path", "video_url", "seed", "last_frame_path", "poster_path")
 """Fields of the result that are also pushed as separate XComs."""

@@ -36,7 +36,8 @@ from typing import Any
 from airflow.sdk import DAG, Asset, Param
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.operators.report import CheckRowsOperator, WriteReportOperator
+from airflow_provider_anyfast.operators.report import WriteReportOperator
+from airflow_provider_anyfast.operators.rows import CheckRowsOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
 RETRIES: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(minutes=1)}

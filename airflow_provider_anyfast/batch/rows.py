@@ -19,7 +19,7 @@ from airflow_provider_anyfast.seedance.request import VideoRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from airflow_provider_anyfast.batch.options import DuplicateRows
+    from airflow_provider_anyfast.batch.options import BatchParameters, DuplicateRows
     from airflow_provider_anyfast.batch.table import Row
     from airflow_provider_anyfast.batch.template import RowTemplate
 
@@ -86,14 +86,10 @@ def prepare(
     rows: Sequence[Row],
     template: RowTemplate,
     context: Mapping[str, Any],
-    billed_to: str,
+    given: BatchParameters,
     *,
+    billed_to: str = "",
     formerly_billed_to: str = "",
-    key_column: str | None = None,
-    duplicate_rows: DuplicateRows = "keep",
-    overwrite: bool = True,
-    asset_group: str | None = None,
-    save_poster: bool = False,
 ) -> list[BatchRow]:
     """Renders and checks every row.
 
@@ -101,24 +97,20 @@ def prepare(
         rows: the rows of the table.
         template: renders a row's parameters.
         context: Airflow's context, for the template.
+        given: the parameters of the batch.
         billed_to: the connection that the requests are billed to.
         formerly_billed_to: what version 0.1.0 used in its place.
-        key_column: the column whose value names a row in messages; None uses the first column.
-        duplicate_rows: what to do with a row that makes the same request as an earlier one: ``keep`` it (two videos
-            are generated and billed), ``skip`` it, or ``fail``.
-        overwrite: False keeps complete videos that already exist, so each row must name its own file.
-        asset_group: the asset group that receives files which rows name as references; None refuses files.
-        save_poster: whether to save a picture of each video in the same folder.
 
     Raises:
         InvalidRequestError: lists every problem once, with the affected rows.
     """
+    overwrite = given.if_exists == "overwrite"
     prepared: list[BatchRow] = []
     problems = _Problems()
     seen, repeated, outputs = Counter[str](), list[str](), dict[str, str]()
     for row in rows:
-        label = row.label(key_column)
-        request, output_path, found = _rendered(row, template, context, asset_group)
+        label = row.label(given.key_column)
+        request, output_path, found = _rendered(row, template, context, given.asset_group)
         if output_path and PLACEHOLDER not in output_path:
             first = outputs.setdefault(posixpath.normpath(output_path), label)
             if first != label:
@@ -131,14 +123,14 @@ def prepare(
         fingerprint = fingerprint_of(request.body(), billed_to)
         if seen[fingerprint]:
             repeated.append(label)
-            if duplicate_rows == "skip":
+            if given.duplicate_rows == "skip":
                 continue
         key = _key(fingerprint, seen[fingerprint])
         seen[fingerprint] += 1
-        output = VideoOutput(output_path, overwrite, save_poster) if output_path else None
+        output = VideoOutput(output_path, overwrite, given.save_poster) if output_path else None
         prepared.append(BatchRow(row.number, row, request, fingerprint, key, output, label, formerly_billed_to))
     problems.refuse(len(rows))
-    _mention(repeated, duplicate_rows)
+    _mention(repeated, given.duplicate_rows)
     return prepared
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.assets.references import connect
 from airflow_provider_anyfast.batch.checkpoint import RowIndex
 from airflow_provider_anyfast.batch.manifest import (
     SUCCEEDED,
@@ -221,8 +222,6 @@ class SegmentStart:
         """
         if self.library is None:
             return None
-        from airflow_provider_anyfast.assets.references import connect  # noqa: PLC0415 - not imported while a DAG is parsed
-
         submitted = [row for row in rows if _is_to_submit(ledger.record(row.key), options)]
         labels = defaultdict[str, list[str]](list)
         for row in submitted:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from airflow_provider_anyfast.batch.checkpoint import RowIndex
-    from airflow_provider_anyfast.batch.options import DuplicateRows
+    from airflow_provider_anyfast.batch.options import BatchParameters
     from airflow_provider_anyfast.batch.table import Row, Table
     from airflow_provider_anyfast.files.base import StoredFile
 
@@ -47,33 +47,19 @@ class RowSource:
 
     Args:
         rows: the rows as given to the task.
-        template: the template as given to the task.
+        given: the other parameters of the task.
         environment: Airflow's Jinja environment.
         context: Airflow's context, for the template.
         billed_to: the connection's id. Its host is not part of a request, since it has many spellings.
         formerly_billed_to: the connection and its host, which version 0.1.0 made part of a request.
-        key_column: the column whose value names a row in messages.
-        duplicate_rows: what to do with rows that make the same request.
-        required: columns that must have a value in every row.
-        max_tokens: limit of estimated tokens; a more expensive batch is refused.
-        overwrite: False keeps complete videos that already exist.
-        asset_group: the asset group that receives files which rows name as references.
-        save_poster: whether to save a picture of each video in the same folder.
     """
 
     rows: Any
-    template: Mapping[str, Any]
+    given: BatchParameters
     environment: Environment
     context: Mapping[str, Any]
     billed_to: str
     formerly_billed_to: str = ""
-    key_column: str | None = None
-    duplicate_rows: DuplicateRows = "keep"
-    required: Sequence[str] = ()
-    max_tokens: float | None = None
-    overwrite: bool = True
-    asset_group: str | None = None
-    save_poster: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -81,9 +67,10 @@ class RowSource:
 
         A file is digested as bytes, so that a segment that renders no row need not parse it.
         """
-        rows = self._given if self._content is None else [self.rows, hashlib.sha256(self._content).hexdigest()]
-        given = [rows, self.template, self.billed_to, self.duplicate_rows, self.asset_group]
-        return short_digest(json.dumps(given, sort_keys=True, default=str))
+        rows = self._all_rows if self._content is None else [self.rows, hashlib.sha256(self._content).hexdigest()]
+        given = self.given
+        inputs = [rows, given.template, self.billed_to, given.duplicate_rows, given.asset_group]
+        return short_digest(json.dumps(inputs, sort_keys=True, default=str))
 
     def all(self) -> list[BatchRow]:
         """Renders and checks every row.
@@ -91,8 +78,8 @@ class RowSource:
         Raises:
             InvalidRequestError: AnyFast would refuse some, or they render differently each time.
         """
-        rows = self._prepare(self._given)
-        again = self._prepare(self._given[:_SAMPLE])
+        rows = self._prepare(self._all_rows)
+        again = self._prepare(self._all_rows[:_SAMPLE])
         if [row.fingerprint for row in again] != [row.fingerprint for row in rows[: len(again)]]:
             raise InvalidRequestError(
                 "template renders differently each time (it uses the time or something random), so a retry could not "
@@ -127,27 +114,23 @@ class RowSource:
         return read_table(self.rows, self._content)
 
     @cached_property
-    def _given(self) -> list[Row]:
+    def _all_rows(self) -> list[Row]:
         rows = self._table.rows()
-        check_required(rows, self.required, self.key_column)
+        check_required(rows, self.given.required, self.given.key_column)
         return rows
 
     @cached_property
     def _compiled(self) -> RowTemplate:
-        return RowTemplate(self.template, self.environment)
+        return RowTemplate(self.given.template, self.environment)
 
     def _prepare(self, rows: Sequence[Row]) -> list[BatchRow]:
         return prepare(
             rows,
             self._compiled,
             self.context,
-            self.billed_to,
+            self.given,
+            billed_to=self.billed_to,
             formerly_billed_to=self.formerly_billed_to,
-            key_column=self.key_column,
-            duplicate_rows=self.duplicate_rows,
-            overwrite=self.overwrite,
-            asset_group=self.asset_group,
-            save_poster=self.save_poster,
         )
 
     def refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:
@@ -156,10 +139,11 @@ class RowSource:
         tokens = sum(estimate or 0 for estimate in estimates)
         unknown = sum(estimate is None for estimate in estimates)
         log.info("%d rows cost about %s tokens; no estimate for %d of them.", len(rows), f"{tokens:,}", unknown)
-        if self.max_tokens is not None and (tokens > self.max_tokens or unknown):
+        limit = self.given.max_tokens
+        if limit is not None and (tokens > limit or unknown):
             raise InvalidRequestError(
                 f"{len(rows)} rows would cost about {tokens:,} tokens, with no estimate for {unknown} of them, and "
-                f"max_tokens={self.max_tokens:,.0f}. This attempt has submitted nothing.",
+                f"max_tokens={limit:,}. This attempt has submitted nothing.",
                 advice="Raise max_tokens, or give fewer or cheaper rows, and clear the task.",
             )
 

@@ -159,7 +159,13 @@ class StubBatch:
         )
         start = SegmentStart(
             source=_CountingSource(
-                self.rows, self.template, Environment(), {}, self.billed_to, "anyfast_default https://host", batch=self
+                self.rows,
+                self.options().given,
+                Environment(),
+                {},
+                self.billed_to,
+                "anyfast_default https://host",
+                batch=self,
             ),
             store_of=self.shelf,
             manifest=stored_file(self.manifest, "manifest_path"),
@@ -196,7 +202,12 @@ class StubBatch:
 
     def options(self) -> BatchOptions:
         return BatchOptions(
-            given=BatchParameters(timeout=self.timeout, max_in_flight=self.max_in_flight, max_active=self.max_active),
+            given=BatchParameters(
+                template=self.template,
+                timeout=self.timeout,
+                max_in_flight=self.max_in_flight,
+                max_active=self.max_active,
+            ),
             identity="dag run task -1",
             attempt=self.attempt,
             max_tries=self.max_tries,

@@ -9,6 +9,7 @@ import pytest
 from jinja2 import Environment
 
 from airflow_provider_anyfast.batch import rows as batch_rows
+from airflow_provider_anyfast.batch.options import BatchParameters
 from airflow_provider_anyfast.batch.rows import prepare
 from airflow_provider_anyfast.batch.table import Row, table_of
 from airflow_provider_anyfast.batch.table_file import read_table
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 def prepared(rows: Any, template: dict[str, Any], **options: Any) -> list[batch_rows.BatchRow]:
     made = rows if isinstance(rows[0], Row) else table_of(rows).rows()
-    return prepare(made, RowTemplate(template, Environment()), {}, "anyfast_default", **options)
+    given = BatchParameters(**options)
+    return prepare(made, RowTemplate(template, Environment()), {}, given, billed_to="anyfast_default")
 
 
 def refusal(rows: Any, template: dict[str, Any], **options: Any) -> str:

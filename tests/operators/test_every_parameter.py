@@ -34,8 +34,9 @@ from airflow_provider_anyfast.operators.asset import (
 )
 from airflow_provider_anyfast.operators.asset_deletion import DeleteAssetGroupOperator, DeleteAssetOperator
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
-from airflow_provider_anyfast.operators.report import CheckRowsOperator, WriteReportOperator
+from airflow_provider_anyfast.operators.report import WriteReportOperator
 from airflow_provider_anyfast.operators.review import ReviewVideosOperator
+from airflow_provider_anyfast.operators.rows import CheckRowsOperator
 from airflow_provider_anyfast.operators.video import DownloadVideoOperator, GenerateVideoOperator
 from airflow_provider_anyfast.sensors.asset import AssetStatusSensor
 from airflow_provider_anyfast.sensors.video import VideoStatusSensor

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from airflow_provider_anyfast.assets.bulk import creation_threads
 from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreation
 from airflow_provider_anyfast.assets.references import ReferenceLibrary
+from airflow_provider_anyfast.batch.options import BatchParameters
 from airflow_provider_anyfast.batch.source import RowSource
 from airflow_provider_anyfast.exceptions import AuthenticationError, QuotaError
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetsOperator
@@ -298,7 +299,8 @@ def test_paid_videos_are_saved_before_an_error_of_the_account_ends_the_batch(
 def test_another_group_needs_a_new_index_of_the_rows() -> None:
     def digest(group: str) -> str:
         rows = [{"name": "boat"}]
-        return RowSource(rows, {}, Environment(autoescape=True), {}, "anyfast_default", asset_group=group).digest
+        given = BatchParameters(asset_group=group)
+        return RowSource(rows, given, Environment(autoescape=True), {}, "anyfast_default").digest
 
     assert digest("products") != digest("lamps")
     assert digest("products") == digest("products")
