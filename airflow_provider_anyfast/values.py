@@ -168,8 +168,6 @@ Share = Annotated[float, BeforeValidator(_not_a_flag), Field(ge=0, le=1)]
 """A number from 0 to 1."""
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 """A duration above 0 in seconds."""
-Flag = bool
-"""True or False, also as text."""
 Switch = Annotated[bool, Strict()]
 """True or False, of a parameter that is not a template field, so that text is refused."""
 OnLostSubmission = Literal["fail", "resubmit"]

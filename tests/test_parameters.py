@@ -10,7 +10,6 @@ from airflow.sdk import DAG, BaseOperator
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.parameters import Parameters, Problem, check_literals, read
 from airflow_provider_anyfast.values import (
-    Flag,
     Id,
     Ids,
     OptionalSeconds,
@@ -33,7 +32,7 @@ class Everything(Parameters):
     most: OptionalWhole = None
     share: Share = 0.0
     policy: Literal["fail", "resubmit"] = "fail"
-    overwrite: Flag = True
+    overwrite: bool = True
     generation_id: Id = "g"
     group_ids: Ids = ()
     files: Texts = ()

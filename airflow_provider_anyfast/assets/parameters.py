@@ -12,7 +12,6 @@ from airflow_provider_anyfast.parameters import Problem, TaskParameters
 from airflow_provider_anyfast.values import (
     FilePath,
     FilledText,
-    Flag,
     GivenIds,
     Id,
     InFlight,
@@ -82,7 +81,7 @@ class WaitParameters(TaskParameters):
     """How to wait until assets are Active."""
 
     deferrable: Switch = False
-    wait_until_active: Flag = True
+    wait_until_active: bool = True
     poll_interval: OptionalSeconds = None
     timeout: Seconds = 600.0
 

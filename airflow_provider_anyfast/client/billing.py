@@ -12,12 +12,10 @@ from typing import Any
 
 from airflow_provider_anyfast.client.error_parsing import decode
 from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
-from airflow_provider_anyfast.client.responses import is_id
+from airflow_provider_anyfast.client.responses import integer_of, is_id, seconds_of
 
 CONSUME = 2
 """The type of a row that charges the key. A top-up is 1, a refund 6; the other types do not concern single requests."""
-_EARLIEST, _LATEST = 1_577_836_800.0, 4_102_444_800.0
-"""The years 2020 and 2100 in Unix seconds."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +107,11 @@ def parse_key_usage(body: Any) -> KeyUsage:
         raise UnexpectedAnswerError("read the balance: AnyFast's response contains none.")
     return KeyUsage(
         name=_text(data.get("name")),
-        granted=_integer(data.get("total_granted")),
-        used=_integer(data.get("total_used")),
-        available=_integer(data.get("total_available")),
+        granted=integer_of(data.get("total_granted")) or 0,
+        used=integer_of(data.get("total_used")) or 0,
+        available=integer_of(data.get("total_available")) or 0,
         is_unlimited=data.get("unlimited_quota") is True,
-        expires_at=_timestamp(data.get("expires_at")),
+        expires_at=seconds_of(data.get("expires_at")),
     )
 
 
@@ -140,7 +138,7 @@ def _data(body: Any, call: str) -> Any:
 
 
 def _row(item: Any) -> LogRow | None:
-    created_at = _timestamp(item.get("created_at")) if isinstance(item, dict) else None
+    created_at = seconds_of(item.get("created_at")) if isinstance(item, dict) else None
     if created_at is None:
         return None
     other = item.get("other")
@@ -148,9 +146,9 @@ def _row(item: Any) -> LogRow | None:
     named = [part.get("task_id") for part in (other, item) if isinstance(part, dict)]
     return LogRow(
         created_at=created_at,
-        type=_integer(item.get("type")),
+        type=integer_of(item.get("type")) or 0,
         model=_text(item.get("model_name")),
-        quota=_integer(item.get("quota")),
+        quota=integer_of(item.get("quota")) or 0,
         request_id=_text(item.get("request_id")),
         task_id=next((str(id_) for id_ in named if is_id(id_)), ""),
     )
@@ -168,18 +166,6 @@ def _rules(item: dict[str, Any]) -> list[PriceRule]:
 
 def _text(value: Any) -> str:
     return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-
-def _integer(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0
-
-
-def _timestamp(value: Any) -> float | None:
-    seconds = float(_integer(value))
-    return seconds if _EARLIEST <= seconds <= _LATEST else None
 
 
 def _price(value: Any) -> Decimal | None:

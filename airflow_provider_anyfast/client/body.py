@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-LARGEST_BODY = 16 * 1024**2
+LARGEST_RESPONSE = 16 * 1024**2
 """Bytes of a response, also after decompression. A page of 100 assets has about 100 kB."""
 ENCODINGS = "gzip, deflate"
 """The accepted encodings: the standard library can decode them up to a limit."""
@@ -21,10 +21,10 @@ _MAX_DIGITS = 30
 
 
 class BodyTooLargeError(httpx.DecodingError):
-    """The response is larger than ``LARGEST_BODY``."""
+    """The response is larger than ``LARGEST_RESPONSE``."""
 
     def __init__(self) -> None:
-        super().__init__(f"the response is larger than {LARGEST_BODY // 1024**2} MiB")
+        super().__init__(f"the response is larger than {LARGEST_RESPONSE // 1024**2} MiB")
 
 
 class Body:
@@ -38,10 +38,10 @@ class Body:
         """Adds the next chunk.
 
         Raises:
-            BodyTooLargeError: there are more than ``LARGEST_BODY`` bytes.
+            BodyTooLargeError: there are more than ``LARGEST_RESPONSE`` bytes.
         """
         self._raw += chunk
-        if len(self._raw) > LARGEST_BODY:
+        if len(self._raw) > LARGEST_RESPONSE:
             raise BodyTooLargeError
 
     def whole(self) -> httpx.Response:
@@ -71,11 +71,11 @@ def _inflated(body: bytes, encoding: str) -> bytes:
     for window in windows:
         decoder = zlib.decompressobj(window)
         try:
-            inflated = decoder.decompress(body, LARGEST_BODY + 1)
+            inflated = decoder.decompress(body, LARGEST_RESPONSE + 1)
         except zlib.error as error:
             problem = str(error)
             continue
-        if len(inflated) > LARGEST_BODY:
+        if len(inflated) > LARGEST_RESPONSE:
             raise BodyTooLargeError
         if decoder.eof:
             return inflated

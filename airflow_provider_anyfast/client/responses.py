@@ -43,7 +43,7 @@ def _validated_id(value: str) -> str:
     return value
 
 
-Id = Annotated[str, AfterValidator(_validated_id)]
+_ValidId = Annotated[str, AfterValidator(_validated_id)]
 
 
 class _Response(BaseModel):
@@ -60,7 +60,7 @@ class _Response(BaseModel):
 class AssetGroup(_Response):
     """A group of assets. ``name`` is as the service shows it, sometimes with its prefix ``[u-…]-[t-…]``."""
 
-    id: Id = Field(alias="Id")
+    id: _ValidId = Field(alias="Id")
     name: str = Field(default="", alias="Name")
     group_type: str = Field(default="", alias="GroupType")
     description: str = Field(default="", alias="Description")
@@ -69,7 +69,7 @@ class AssetGroup(_Response):
     @property
     def created(self) -> float:
         """Unix seconds of its creation; 0 if AnyFast does not report it."""
-        return _seconds(self.created_at) or 0.0
+        return seconds_of(self.created_at) or 0.0
 
     @property
     def plain_name(self) -> str:
@@ -90,7 +90,7 @@ class Asset(_Response):
     ``url`` is a signed link of 12 hours that changes with every read: refer to the asset as ``asset://<id>``.
     """
 
-    id: Id = Field(alias="Id")
+    id: _ValidId = Field(alias="Id")
     name: str = Field(default="", alias="Name")
     group_id: str = Field(default="", alias="GroupId")
     asset_type: str = Field(default="", alias="AssetType")
@@ -114,7 +114,7 @@ class Asset(_Response):
     @property
     def changed_at(self) -> float:
         """Unix seconds of the last change, such as becoming Active; 0 if AnyFast does not report it."""
-        return _seconds(self.updated_at or self.created_at) or 0.0
+        return seconds_of(self.updated_at or self.created_at) or 0.0
 
     @property
     def uri(self) -> str:
@@ -274,14 +274,14 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
         last_frame_url=_link(content.get("last_frame_url")) if succeeded else None,
         failure_code=code,
         failure_message=message,
-        duration=_integer(upstream.get("duration")),
+        duration=integer_of(upstream.get("duration")),
         resolution=_text(upstream.get("resolution")),
         ratio=_text(upstream.get("ratio")),
-        seed=_integer(upstream.get("seed")),
+        seed=integer_of(upstream.get("seed")),
         prompt=_text(_dict(task.get("properties")).get("input") or task.get("prompt") or upstream.get("prompt")),
         usage=_usage(upstream.get("usage")),
-        submitted_at=_seconds(task.get("submit_time") or task.get("created_at") or upstream.get("created_at")),
-        finished_at=_seconds(task.get("finish_time") or task.get("completed_at")),
+        submitted_at=seconds_of(task.get("submit_time") or task.get("created_at") or upstream.get("created_at")),
+        finished_at=seconds_of(task.get("finish_time") or task.get("completed_at")),
         request_id=_text(task.get("request_id")) or "",
     )
 
@@ -338,7 +338,7 @@ def _page(model: type[ModelT], body: Any, call: str) -> Page[ModelT]:
         items = []
     if not isinstance(items, list):
         raise UnexpectedAnswerError(f"{call}: AnyFast's response contains no Items (it has {_shape(body)}).")
-    return Page(tuple(_validated(model, item, call) for item in items), _integer(result.get("TotalCount")))
+    return Page(tuple(_validated(model, item, call) for item in items), integer_of(result.get("TotalCount")))
 
 
 def _shape(body: Any) -> str:
@@ -356,7 +356,8 @@ def _text(value: Any) -> str | None:
     return str(value) if value not in (None, "") else None
 
 
-def _integer(value: Any) -> int | None:
+def integer_of(value: Any) -> int | None:
+    """A whole number, also as text; None if it is none."""
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
@@ -364,14 +365,14 @@ def _integer(value: Any) -> int | None:
 
 
 def _percent(value: Any) -> int | None:
-    return _integer(value.strip().removesuffix("%")) if isinstance(value, str) else _integer(value)
+    return integer_of(value.strip().removesuffix("%")) if isinstance(value, str) else integer_of(value)
 
 
 _EARLIEST, _LATEST = 1_577_836_800.0, 4_102_444_800.0
 """The years 2020 and 2100 in Unix seconds. Go writes an unset time as the year 1."""
 
 
-def _seconds(value: Any) -> float | None:
+def seconds_of(value: Any) -> float | None:
     """Unix seconds of a number or of an ISO 8601 text; None if it cannot be a time at AnyFast."""
     try:
         if isinstance(value, str) and not value.strip().isdigit():

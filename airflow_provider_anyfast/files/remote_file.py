@@ -121,9 +121,8 @@ class RemoteFile(StoredFile):
     def write_atomically(self, make: Callable[[Path], Made]) -> Made:
         """Calls ``make``, which writes a temporary file, and uploads that file in a single put."""
         with scratch_folder() as folder:
-            made = (
-                folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"
-            )  # an object's name may be longer than a file's
+            # An object's name may be longer than a file's.
+            made = folder / f"made{self.remote.suffix[:_LONGEST_ENDING]}"
             result = make(made)
             with storage_errors(self.path):
                 put = self.remote.fs.put_file
@@ -166,9 +165,8 @@ def _look_for_bucket(fs: Any, bucket: str) -> None:
         try:
             fs.info(bucket)
         except FileNotFoundError:
-            fs.ls(
-                bucket
-            )  # gcsfs reports an empty bucket as missing if the credentials may not read its settings, but lists it
+            # gcsfs reports an empty bucket as missing if the credentials may not read its settings, but lists it.
+            fs.ls(bucket)
     except OSError as error:
         if not (isinstance(error, PermissionError) or str(error).startswith("Forbidden")):  # gcsfs raises the latter
             raise

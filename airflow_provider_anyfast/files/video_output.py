@@ -165,7 +165,7 @@ class VideoOutput:
 
     @contextmanager
     def _kept_if(self, is_there: Callable[[], object]) -> Iterator[None]:
-        """Whether an earlier attempt downloaded the file and then failed; only a path with the id can show this."""
+        """Ignores an expired link if an earlier attempt has saved the file, which only a path with the id can show."""
         try:
             yield
         except LinkExpiredError:

@@ -34,7 +34,7 @@ class UnsatisfiableRangeError(Exception):
 
 
 @dataclass(frozen=True)
-class MediaFile:
+class ServedFile:
     """An existing video, picture or report."""
 
     file: StoredFile
@@ -50,7 +50,7 @@ class MediaFile:
                 yield chunk
 
 
-def find_media(path: str) -> MediaFile:
+def find_media(path: str) -> ServedFile:
     """The video, picture or report at ``path``. The content decides, so that no other kind of file is ever served.
 
     Raises:
@@ -65,7 +65,7 @@ def find_media(path: str) -> MediaFile:
         raise NotMediaError(path) from error
     if not size or not media_type:
         raise NotMediaError(path)
-    return MediaFile(file, size, media_type)
+    return ServedFile(file, size, media_type)
 
 
 @lru_cache(maxsize=4096)
@@ -73,11 +73,14 @@ def _media_type(path: str, size: int) -> str:
     """Cached by path and ``size``, since a new file can replace one at the same path."""
     del size
     with stored_file(path, "path").open() as opened:
-        return media_type_of(opened.read(_HEAD))
+        return _served_type(opened.read(_HEAD))
 
 
-def media_type_of(head: bytes) -> str:
-    """The media type of a file with these first bytes; empty if this provider saves no such file."""
+def _served_type(head: bytes) -> str:
+    """The media type of a file with these first bytes; empty if this provider saves no such file.
+
+    ``media.sniff`` also knows types that a browser must not get from this server, such as SVG.
+    """
     if head[4:8] == b"ftyp":
         return "video/mp4"  # browsers also play a QuickTime file under this type
     if head.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -43,7 +43,7 @@ _CACHED = {"Cache-Control": "private, max-age=3600"}
 _REVALIDATED = {"Cache-Control": "private, no-cache"}
 
 
-class _Memory:
+class _Cache:
     """Caches the videos of the latest runs. Every request is authorized before."""
 
     def __init__(self, load: Callable[[str, str], RunVideos]) -> None:
@@ -85,7 +85,7 @@ def make_app() -> FastAPI:
             for entity in (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
         ],
     )
-    memory = _Memory(lambda dag_id, run_id: videos_of(task_records(dag_id, run_id)))
+    cache = _Cache(lambda dag_id, run_id: videos_of(task_records(dag_id, run_id)))
 
     @app.get(f"{_RUN}/")
     def page() -> Response:
@@ -104,7 +104,7 @@ def make_app() -> FastAPI:
         state = run_state(dag_id, run_id)
         if state is None:
             raise HTTPException(404, "There is no such DAG run.")
-        found = memory.videos(dag_id, run_id)
+        found = cache.videos(dag_id, run_id)
         content: dict[str, Any] = {
             "state": state,
             "videos": [video.to_json() for video in found.videos],
@@ -116,17 +116,17 @@ def make_app() -> FastAPI:
 
     @app.get(f"{_RUN}/videos/{{video_id}}/file")
     def file(dag_id: str, run_id: str, video_id: str, request: Request) -> Response:
-        video = memory.video(dag_id, run_id, video_id)
+        video = cache.video(dag_id, run_id, video_id)
         return _media(video.path if video else "", request, kind="video/")
 
     @app.get(f"{_RUN}/videos/{{video_id}}/poster")
     def poster(dag_id: str, run_id: str, video_id: str, request: Request) -> Response:
-        video = memory.video(dag_id, run_id, video_id)
+        video = cache.video(dag_id, run_id, video_id)
         return _media(video.poster if video else "", request, kind="image/")
 
     @app.get(f"{_RUN}/files/{{place:path}}")
     def document(dag_id: str, run_id: str, place: str, request: Request) -> Response:
-        found = (memory.videos(dag_id, run_id, at_most=age).path_of(place) for age in (_KNOWN, 0.0))
+        found = (cache.videos(dag_id, run_id, at_most=age).path_of(place) for age in (_KNOWN, 0.0))
         response = _media(next(filter(None, found), ""), request, kind="")
         if response.media_type and response.media_type.startswith("text/"):
             response.headers.update(

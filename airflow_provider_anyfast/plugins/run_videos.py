@@ -17,6 +17,7 @@ from airflow_provider_anyfast.links.page import served_as
 from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.plugins.airflow_records import RETURN_VALUE, TaskRecord
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
+from airflow_provider_anyfast.seedance.request import REFERENCES
 from airflow_provider_anyfast.xcoms import CHECKPOINT_KEY, PROGRESS_KEY, REJECTED_KEY, REVIEW_KEY
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 READY, UNSAVED, RENDERING, FAILED, UNKNOWN = "ready", "unsaved", "rendering", "failed", "unknown"
 """Kinds of status, by which the page colors and filters."""
-_REFERENCES = ("first_frame", "last_frame", "reference_images", "reference_videos", "reference_audios")
 _REQUESTED = ("model", "resolution", "ratio", "duration", "seed")
 _ACTUAL = ("resolution", "ratio", "duration", "seed", "width", "height", "seconds", "has_sound")
 _LONGEST_CELL = 200
@@ -194,7 +194,7 @@ def _of_result(
     requested = requested if isinstance(requested, dict) else {}
     usage = result.get("usage")
     references = sum(
-        len(value) if isinstance(value, list) else 1 for name in _REFERENCES if (value := requested.get(name))
+        len(value) if isinstance(value, list) else 1 for name in REFERENCES if (value := requested.get(name))
     )
     return Video(
         record.task_id,

@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.seedance.catalog import ModelSpec
 
-LARGEST_BODY = 64 * 1024 * 1024
+LARGEST_REQUEST = 64 * 1024 * 1024
 """Bytes of a request body that AnyFast's clients have sent successfully."""
 LARGEST_SEED = 2**32 - 1
 """The models' documentation: "-1 to 2^32-1"."""
 LEFT_OUT = "data:left-out"
 """Replaces a data URI in a task's result, which Airflow would store with every copy of the result."""
-_ASSET_TYPES = {
+_TYPES = {
     "first_frame": "Image",
     "last_frame": "Image",
     "reference_images": "Image",
     "reference_videos": "Video",
     "reference_audios": "Audio",
 }
-REFERENCES = frozenset(_ASSET_TYPES)
+REFERENCES = frozenset(_TYPES)
 """Parameters that name images, videos and audios."""
 
 
@@ -138,12 +138,12 @@ class VideoRequest(Parameters):
         """The references that are files, and the asset type that each must have."""
         if not self.asset_group:
             return {}
-        return {reference: _ASSET_TYPES[name] for name, reference in self._named_references() if _is_file(reference)}
+        return {reference: _TYPES[name] for name, reference in self._named_references() if _is_file(reference)}
 
     def with_assets(self, ids: Mapping[str, str]) -> VideoRequest:
         """This request with assets in place of files."""
         changed: dict[str, Any] = {}
-        for name in _ASSET_TYPES:
+        for name in _TYPES:
             given = getattr(self, name)
             changed[name] = tuple(ids.get(each, each) for each in given) if isinstance(given, tuple) else given
             if isinstance(given, str):
@@ -151,7 +151,7 @@ class VideoRequest(Parameters):
         return self.model_copy(update=changed)
 
     def _named_references(self) -> Iterator[tuple[str, str]]:
-        for name in _ASSET_TYPES:
+        for name in _TYPES:
             given = getattr(self, name)
             for reference in given if isinstance(given, tuple) else (given,):
                 if reference:
@@ -189,9 +189,10 @@ class VideoRequest(Parameters):
         except (TypeError, ValueError, RecursionError) as error:
             yield _problem(f"the request is not JSON ({error})")
         else:
-            if size > LARGEST_BODY:
+            if size > LARGEST_REQUEST:
                 yield _problem(
-                    f"the request has {size:,} bytes, but AnyFast accepts {LARGEST_BODY:,}: upload references as assets"
+                    f"the request has {size:,} bytes, but AnyFast accepts {LARGEST_REQUEST:,}: "
+                    "upload references as assets"
                 )
 
     def _items(self) -> Iterator[dict[str, Any]]:
@@ -222,7 +223,7 @@ class VideoRequest(Parameters):
         for name, reference in self._named_references():
             if self.asset_group and _is_file(reference):
                 continue
-            if sentence := _reference_problem(name, reference, _ASSET_TYPES[name].lower()):
+            if sentence := _reference_problem(name, reference, _TYPES[name].lower()):
                 yield _problem(sentence, name, "asset_group")
 
     def _model_problems(self, spec: ModelSpec) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from airflow_provider_anyfast.parameters import TaskParameters, check_literals
 from airflow_provider_anyfast.polling.poller import Ended, FailedPolls, Finished, GaveUp, JobT, Poller, TimedOut, Wait
 from airflow_provider_anyfast.sensors.memory import Memory
 from airflow_provider_anyfast.tasks.waiting import JobWait
-from airflow_provider_anyfast.values import Flag, Seconds
+from airflow_provider_anyfast.values import Seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,7 +33,7 @@ class SensorParameters(TaskParameters):
 
     poke_interval: Seconds = 15.0
     timeout: Seconds = 3600.0
-    deferrable: Flag = False
+    deferrable: bool = False
 
 
 class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):

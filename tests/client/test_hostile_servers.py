@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_anyfast.client import endpoints, errors, network
-from airflow_provider_anyfast.client.body import LARGEST_BODY
+from airflow_provider_anyfast.client.body import LARGEST_RESPONSE
 from airflow_provider_anyfast.client.endpoints import Call, Upload
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import FIRST_REQUESTS, AnyFastClient, AsyncAnyFastClient
@@ -44,8 +44,8 @@ CALLS: dict[str, Call[Any]] = {
     "list models": endpoints.list_models(),
 }
 BILLED = {"submit", "create a group", "create an asset", "upload"}
-ZLIB_BOMB = zlib.compress(bytes(LARGEST_BODY + 1))
-BOMB = gzip.compress(bytes(2 * LARGEST_BODY), 1)
+ZLIB_BOMB = zlib.compress(bytes(LARGEST_RESPONSE + 1))
+BOMB = gzip.compress(bytes(2 * LARGEST_RESPONSE), 1)
 """Small on the wire, but above the limit after decompression."""
 GOOD = json.dumps({"id": "asyntask_1", "Id": "asset-1", "status": "QUEUED", "Items": [], "data": []}).encode()
 
@@ -327,4 +327,4 @@ def test_the_limits_apply_to_every_connection_of_a_client(monkeypatch: pytest.Mo
 
 def test_the_limit_of_a_body_exceeds_any_real_response() -> None:
     item = {"Id": "asset-20260320120147-pqwhc", "Name": "n" * 64, "URL": "https://h/" + "u" * 2000}
-    assert len(json.dumps({"Items": [item] * 100})) * 10 < LARGEST_BODY
+    assert len(json.dumps({"Items": [item] * 100})) * 10 < LARGEST_RESPONSE

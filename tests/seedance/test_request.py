@@ -283,8 +283,8 @@ def test_a_message_shortens_a_long_value_and_omits_a_secret() -> None:
 def test_a_request_may_have_at_most_64_mb_as_sent(monkeypatch: pytest.MonkeyPatch, spare: int, *, fits: bool) -> None:
     prompt = "纸船" * 1000
     sent = json.dumps(checked(prompt=prompt).body(), ensure_ascii=False, separators=(",", ":")).encode()
-    assert seedance.LARGEST_BODY == 64 * 1024**2
-    monkeypatch.setattr(seedance, "LARGEST_BODY", len(sent) + spare)
+    assert seedance.LARGEST_REQUEST == 64 * 1024**2
+    monkeypatch.setattr(seedance, "LARGEST_REQUEST", len(sent) + spare)
     if fits:
         checked(prompt=prompt)
     else:
