@@ -79,10 +79,7 @@ class Parameters(BaseModel):
 
 
 class TaskParameters(Parameters):
-    """The parameters of every operator.
-
-    ``anyfast_conn_id`` defaults to the hook's default.
-    """
+    """The parameters of an operator with a connection, which defaults to the hook's default."""
 
     anyfast_conn_id: Id = "anyfast_default"
 

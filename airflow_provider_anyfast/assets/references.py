@@ -33,14 +33,13 @@ from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.stores import store_for
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
-from airflow_provider_anyfast.seedance.submission import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import TypeVar
 
     from airflow_provider_anyfast.client.responses import Asset
-    from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
+    from airflow_provider_anyfast.client.transport import AnyFastClient
     from airflow_provider_anyfast.seedance.request import VideoRequest
 
     FoundT = TypeVar("FoundT")
@@ -73,24 +72,6 @@ def library_for(
         max_tries=context["ti"].max_tries,
     )
     return ReferenceLibrary(client, group, ledger, is_stopped, max_in_flight)
-
-
-def submit_with_assets(
-    context: Mapping[str, Any],
-    client: AnyFastClient,
-    request: VideoRequest,
-    billed_to: str,
-    guard: Guard,
-    *,
-    is_stopped: Callable[[], bool],
-    durable: bool,
-) -> str:
-    """Turns the files of a request into assets and submits it; raises as ``submit`` and ``ReferenceLibrary.obtain``."""
-    library = library_for(context, client, request.asset_group, billed_to, is_stopped=is_stopped, durable=durable)
-    if library is not None:
-        library.obtain(request.files, is_strict=True)
-        request = library.put_into(request)
-    return submit(client, request, guard)
 
 
 @dataclass

@@ -70,32 +70,32 @@ class Card:
     warnings: Sequence[str] = field(default=())
 
 
-def report_csv(lines: Sequence[ManifestEntry]) -> str:
+def report_csv(entries: Sequence[ManifestEntry]) -> str:
     """One line per row: its own columns as ``input_…``, its status, its cost and the path of its file."""
-    columns = dict.fromkeys(f"input_{name}" for line in lines for name in line.input)
+    columns = dict.fromkeys(f"input_{name}" for entry in entries for name in entry.input)
     text = io.StringIO()
     writer = csv.DictWriter(
         text, ["row", "status", *columns, *_FACTS, "tokens", "cost", "file", "error", "warnings"], lineterminator="\n"
     )
     writer.writeheader()
-    for line in lines:
+    for entry in entries:
         cells = {
-            "row": line.row,
-            "status": line.status,
-            **{f"input_{name}": value for name, value in line.input.items()},
-            **{name: line.result.get(name) for name in _FACTS},
-            "tokens": line.tokens,
-            "cost": line.result.get("cost"),
-            "file": line.result.get("path") or line.result.get("video_url"),
-            "error": line.error,
-            "warnings": " ".join(_warnings_of(line)),
+            "row": entry.row,
+            "status": entry.status,
+            **{f"input_{name}": value for name, value in entry.input.items()},
+            **{name: entry.result.get(name) for name in _FACTS},
+            "tokens": entry.tokens,
+            "cost": entry.result.get("cost"),
+            "file": entry.result.get("path") or entry.result.get("video_url"),
+            "error": entry.error,
+            "warnings": " ".join(_warnings_of(entry)),
         }
         writer.writerow({name: _cell(value) for name, value in cells.items()})
     return text.getvalue()
 
 
 def contact_sheet(
-    lines: Sequence[ManifestEntry],
+    entries: Sequence[ManifestEntry],
     *,
     title: str,
     folder: str,
@@ -108,7 +108,7 @@ def contact_sheet(
     """An HTML page that plays the videos. It loads nothing from other sites, and can be moved together with the videos.
 
     Args:
-        lines: the rows, in the order of the page.
+        entries: the rows, in the order of the page.
         title: its heading.
         folder: the folder of the page; links to videos in the same bucket or file system are relative to it.
         subtitle: a line below the heading.
@@ -117,18 +117,18 @@ def contact_sheet(
         key_column: the column that names a row; None takes the first one.
         log_of: returns the URL of the log of a row's task.
     """
-    cards = [_card(line, folder, key_column, log_of(line) if log_of else "") for line in lines]
+    cards = [_card(entry, folder, key_column, log_of(entry) if log_of else "") for entry in entries]
     counts = Counter((card.kind, card.words) for card in cards)
-    ready, total = counts[_KINDS[SUCCEEDED]] + counts[_KINDS[SKIPPED]], max(total or 0, len(lines))
+    ready, total = counts[_KINDS[SUCCEEDED]] + counts[_KINDS[SKIPPED]], max(total or 0, len(entries))
     others = [f"{count:,} {words.lower()}" for (kind, words), count in counts.items() if kind != "ready"]
-    missing = [f"{total - len(lines):,} not ended"] if total > len(lines) else []
+    missing = [f"{total - len(entries):,} not ended"] if total > len(entries) else []
     odd = sum(bool(card.warnings) for card in cards)
     unlike = [f"{odd:,} not as asked for"] if odd else []
     page: str = _template().render(
         title=title,
         subtitle=subtitle,
         table=quote(table),
-        summary=" · ".join([f"{ready:,} of {total:,} videos are ready", *others, *missing, *unlike, *_bill(lines)]),
+        summary=" · ".join([f"{ready:,} of {total:,} videos are ready", *others, *missing, *unlike, *_bill(entries)]),
         kinds=[(kind, words, count) for (kind, words), count in counts.items()],
         cards=cards,
     )
@@ -161,46 +161,46 @@ def _hash_of(name: str) -> str:
     return f"'sha256-{base64.b64encode(sha256(_text_of(name).encode()).digest()).decode()}'"
 
 
-def _card(line: ManifestEntry, folder: str, key_column: str | None, log: str) -> Card:
-    kind, words = _KINDS.get(line.status, _OPEN)
-    result = line.result
+def _card(entry: ManifestEntry, folder: str, key_column: str | None, log: str) -> Card:
+    kind, words = _KINDS.get(entry.status, _OPEN)
+    result = entry.result
     link = str(result.get("video_url") or "")
     return Card(
-        row=line.row,
-        key=_key_of(line, key_column),
+        row=entry.row,
+        key=_key_of(entry, key_column),
         kind=kind,
         words=words,
         prompt=str(result.get("prompt") or ""),
-        error=line.error or "",
+        error=entry.error or "",
         video=_relative(result.get("path"), folder) or (link if link.startswith(("http://", "https://")) else ""),
         poster=_relative(result.get("poster_path") or result.get("last_frame_path"), folder),
         log=log,
-        facts=list(_facts(line)),
-        warnings=_warnings_of(line),
+        facts=list(_facts(entry)),
+        warnings=_warnings_of(entry),
     )
 
 
-def _warnings_of(line: ManifestEntry) -> list[str]:
+def _warnings_of(entry: ManifestEntry) -> list[str]:
     """How the video differs from the request."""
-    return [str(warning) for warning in line.result.get("warnings") or ()]
+    return [str(warning) for warning in entry.result.get("warnings") or ()]
 
 
-def _key_of(line: ManifestEntry, key_column: str | None) -> str:
+def _key_of(entry: ManifestEntry, key_column: str | None) -> str:
     """The name of a row: the value of its key column, or else its file or its number."""
-    column = key_column if key_column is not None else next(iter(line.input), "")
-    key = str(line.input.get(column) or "").strip()
-    return key or PurePosixPath(str(line.result.get("path") or "")).stem or f"Row {line.row}"
+    column = key_column if key_column is not None else next(iter(entry.input), "")
+    key = str(entry.input.get(column) or "").strip()
+    return key or PurePosixPath(str(entry.result.get("path") or "")).stem or f"Row {entry.row}"
 
 
-def _facts(line: ManifestEntry) -> Iterator[tuple[str, str]]:
-    result = line.result
+def _facts(entry: ManifestEntry) -> Iterator[tuple[str, str]]:
+    result = entry.result
     asked = result.get("parameters")
     found = {
         "Requested": _described(asked) if isinstance(asked, dict) else "",
         "Actual": _described(result),
         "Model": result.get("model"),
         "Seed": result.get("seed"),
-        "Billed": ", ".join(_bill([line])),
+        "Billed": ", ".join(_bill([entry])),
         "Generation": result.get("generation_id"),
         "File": result.get("path"),
     }
@@ -220,12 +220,12 @@ def _described(facts: Mapping[str, Any]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def _bill(lines: Iterable[ManifestEntry]) -> Iterator[str]:
+def _bill(entries: Iterable[ManifestEntry]) -> Iterator[str]:
     """Tokens, and the price if known."""
-    lines = list(lines)
-    if tokens := sum(line.tokens for line in lines):
+    entries = list(entries)
+    if tokens := sum(entry.tokens for entry in entries):
         yield f"{tokens:,} tokens"
-    if costs := [Decimal(str(line.result["cost"])) for line in lines if line.result.get("cost") is not None]:
+    if costs := [Decimal(str(entry.result["cost"])) for entry in entries if entry.result.get("cost") is not None]:
         yield f"cost {sum(costs)}"
 
 

@@ -72,7 +72,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             the next run continues with the rest.
         report_path: HTML file, local or in object storage, that shows the rows as they end and plays their videos, with
             a CSV file of the same name next to it.
-        save_poster: saves the first picture of each video next to it, as ``….poster.jpg``, for the report and the
+        save_poster: saves the first frame of each video next to it, as ``….poster.jpg``, for the report and the
             Videos page. Needs the extra ``media``.
         anyfast_conn_id: the connection.
 

@@ -98,7 +98,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
             checked to exist, before anything is billed. A last frame is saved next to it, as ``….last_frame.png``.
         overwrite: False keeps a complete video that is already there. If ``output_path`` does not contain
             ``{generation_id}``, nothing is submitted then: the result has its ``path``, and no ``generation_id``.
-        save_poster: saves the first picture of the video next to it, as ``….poster.jpg``. Needs the extra ``media``.
+        save_poster: saves the first frame of the video next to it, as ``….poster.jpg``. Needs the extra ``media``.
         wait_for_completion: False returns as soon as the video is submitted; a ``VideoStatusSensor`` can wait for it.
         deferrable: waits in the triggerer, without holding a worker.
         poll_interval: seconds between polls; None uses the default schedule, which starts when a video may be finished.

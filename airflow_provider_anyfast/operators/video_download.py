@@ -40,7 +40,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         output_path: local file, ``file://`` URL or any ``ObjectStoragePath``; ``{generation_id}`` is filled in, and a
             local folder is created. A last frame is saved next to it.
         overwrite: False keeps a complete video that is already there, and downloads nothing.
-        save_poster: saves the first picture of the video next to it, as ``….poster.jpg``. Needs the extra ``media``.
+        save_poster: saves the first frame of the video next to it, as ``….poster.jpg``. Needs the extra ``media``.
         anyfast_conn_id: a connection of the account that submitted the video.
 
     Returns:

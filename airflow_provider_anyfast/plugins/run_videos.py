@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,7 @@ def _of_entry(record: TaskRecord, entry: ManifestEntry, *, is_local: bool) -> Vi
         name: path if is_local or "://" in path else ""  # a writer of the bucket must not choose local files
         for name, path in (("path", found.path), ("poster", found.poster))
     }
-    return Video(**{**found.__dict__, **allowed, "input": cells})
+    return replace(found, input=cells, **allowed)
 
 
 def _of_task(record: TaskRecord) -> Iterator[Video]:

@@ -17,22 +17,14 @@ class JobsEvent:
         ended: the ids of the jobs that have ended or are no longer waited for; None for an event of version 0.1.0,
             which only counts them.
         reason: why polling one of them failed permanently; empty if none did.
-        started_at, deadline: Unix seconds, of the earliest creation and of the latest deadline; None where unknown.
     """
 
     ended: frozenset[str] | None = None
     reason: str = ""
-    started_at: float | None = None
-    deadline: float | None = None
 
     @classmethod
     def parse(cls, event: Mapping[str, Any] | None) -> JobsEvent:
         """Parses the event that Airflow passes to ``execute_complete``; None if the trigger sent none."""
         event = event or {}
         ended = event.get("ended")
-        return cls(
-            ended=frozenset(ended) if isinstance(ended, list) else None,
-            reason=event.get("reason") or "",
-            started_at=event.get("started_at"),
-            deadline=event.get("deadline"),
-        )
+        return cls(frozenset(ended) if isinstance(ended, list) else None, event.get("reason") or "")

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_anyfast.assets.references import submit_with_assets
+from airflow_provider_anyfast.assets.references import library_for
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import Cost, GenerationTimeoutError, LinkExpiredError
 from airflow_provider_anyfast.client.job_failures import generation_failure
@@ -25,6 +25,7 @@ from airflow_provider_anyfast.links.video import task_log_page
 from airflow_provider_anyfast.metrics import count_obtained
 from airflow_provider_anyfast.seedance.pricing import check_budget, describe_estimate
 from airflow_provider_anyfast.seedance.result import describe_result, video_result
+from airflow_provider_anyfast.seedance.submission import submit
 from airflow_provider_anyfast.tasks.waiting import JobWait
 from airflow_provider_anyfast.triggers.video import VideoTrigger
 from airflow_provider_anyfast.xcoms import mapped_xcoms, own_xcom, publish
@@ -132,15 +133,20 @@ class GenerateVideoTask:
         )
 
     def _submit(self, client: AnyFastClient, guard: Guard) -> str:
-        return submit_with_assets(
+        """Turns the files of the request into assets and submits it."""
+        request = self._request
+        library = library_for(
             self._context,
             client,
-            self._request,
+            request.asset_group,
             self._operator.anyfast_conn_id,
-            guard,
             is_stopped=lambda: self._operator.stopped,
             durable=self._options.durable,
         )
+        if library is not None:
+            library.obtain(request.files, is_strict=True)
+            request = library.put_into(request)
+        return submit(client, request, guard)
 
     def _announce(self, paid: PaidGeneration) -> None:
         """Publishes the id before anything else can fail, and on every attempt, since a retry clears XComs."""

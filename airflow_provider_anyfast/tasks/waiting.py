@@ -86,10 +86,6 @@ class JobWait:
 
     def wait_for_some(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> JobsEvent:
         """Which jobs have ended when the trigger would fire; or defers the task, as ``wait`` does."""
-        watch = self._wait_for(client, trigger)
-        return JobsEvent(frozenset(watch.ended), watch.gave_up_on, trigger.started_at, trigger.deadline)
-
-    def _wait_for(self, client: AnyFastClient, trigger: JobsTrigger[JobT]) -> Watch[JobT]:
         _use_sandbox_schedule(client, trigger)
         if self._task.deferrable:
             self._task.defer_until(trigger)
@@ -97,7 +93,7 @@ class JobWait:
         for job_id, poller in trigger.pollers():
             watch.add(job_id, poller, clock.now())
         self._wait_here(client, watch, trigger.call, lambda: trigger.is_over(watch, clock.now()))
-        return watch
+        return JobsEvent(frozenset(watch.ended), watch.gave_up_on)
 
     def _wait_here(
         self,
@@ -127,9 +123,10 @@ class JobWait:
         """The error for a wait that ended before its job."""
         subject = f"{trigger.label} {trigger.job_id}"
         if error is not None:
-            return self._with_cost(_with_subject(error, subject))
+            return self._with_cost(error.with_context(f"This ended the wait for {subject[:1].lower()}{subject[1:]}."))
         seconds = trigger.deadline - trigger.started_at
-        return self._with_cost(trigger.timeout_error(_timeout_message(subject, trigger.creation, seconds)))
+        what = f"{subject} had not ended by the deadline, {seconds:,.0f} s after the {trigger.creation} (timeout)."
+        return self._with_cost(trigger.timeout_error(what))
 
     def _with_cost(self, error: AnyFastError) -> AnyFastError:
         """The error with the cost of the job, since most classes state only that of the failed request.
@@ -159,11 +156,3 @@ def _use_sandbox_schedule(client: AnyFastClient, trigger: JobTrigger[Any] | Jobs
 def _may_be_transient(error: AnyFastError | None) -> bool:
     """Whether a failed poll is worth repeating."""
     return error is None or error.retryable or isinstance(error, NotFoundError)
-
-
-def _with_subject(error: AnyFastError, subject: str) -> AnyFastError:
-    return error.with_context(f"This ended the wait for {subject[:1].lower()}{subject[1:]}.")
-
-
-def _timeout_message(subject: str, creation: str, seconds: float) -> str:
-    return f"{subject} had not ended by the deadline, {seconds:,.0f} s after the {creation} (timeout)."

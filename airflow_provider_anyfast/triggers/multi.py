@@ -79,11 +79,6 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         self._logged_at = 0.0
 
     @property
-    def started_at(self) -> float:
-        """Unix seconds of the earliest creation."""
-        return min((started_at for _, started_at, _ in self.jobs), default=clock.now())
-
-    @property
     def deadline(self) -> float:
         """Unix seconds after which the wait for every job is over."""
         return max((deadline for _, _, deadline in self.jobs), default=clock.now())
@@ -138,14 +133,7 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
         async with shared_client(self.anyfast_conn_id) as client:
             watch = await self.watch(client)
         await hold_until_reaped(self.deferred_at)
-        yield TriggerEvent(
-            {
-                "ended": list(watch.ended),
-                "reason": watch.gave_up_on,
-                "started_at": self.started_at,
-                "deadline": self.deadline,
-            }
-        )
+        yield TriggerEvent({"ended": list(watch.ended), "reason": watch.gave_up_on})
 
     async def watch(self, client: AsyncAnyFastClient) -> Watch[JobT]:
         """Polls the jobs until the task has something to do."""

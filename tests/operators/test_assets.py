@@ -656,6 +656,36 @@ def test_assets_that_are_not_active_in_time_are_named_with_the_timeout(
     assert sandbox.billed.assets == 12
 
 
+def test_a_task_that_is_stopped_while_its_assets_are_processed_ends_within_a_second(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, pictures: Path
+) -> None:
+    sandbox.reset(clock=fake_clock.now, asset_seconds=300)
+    group = str(runner.fresh().attempt(group_of()).result)
+    make = assets_of(group_id=group, files=str(pictures), deferrable=False, retries=1)
+    fake_clock.stop_task_at(fake_clock.now() + 45)
+    attempt = runner.attempt(make)
+    assert attempt.state == "up_for_retry", attempt.log_text
+    assert isinstance(attempt.error, exceptions.WaitInterruptedError)
+    assert "stopped while it waited for 12 new assets" in str(attempt.error)
+    assert fake_clock.stopped_at is not None
+    assert fake_clock.now() - fake_clock.stopped_at < 1
+    assert runner.retry(make).state == "success"
+    assert sandbox.billed.assets == 12
+
+
+def test_created_assets_that_anyfast_never_shows_are_reported_as_paid(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, pictures: Path
+) -> None:
+    sandbox.reset(clock=fake_clock.now, asset_seconds=300)
+    group = str(runner.fresh().attempt(group_of()).result)
+    sandbox.fault("asset_not_found", on="GetAsset", times=0)
+    sandbox.fault("patch", on="ListAssets", body={"Items": [], "TotalCount": 0}, times=0)
+    attempt = runner.attempt(assets_of(group_id=group, files=str(pictures), deferrable=False))
+    assert isinstance(attempt.error, exceptions.AssetFailedError)
+    assert str(attempt.error).count("AnyFast still does not know it") == 12
+    assert "The asset's creation is billed." in str(attempt.error)
+
+
 def test_a_wrong_group_ends_a_folder_after_one_wait(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, pictures: Path
 ) -> None:

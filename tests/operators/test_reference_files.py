@@ -19,7 +19,7 @@ from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreatio
 from airflow_provider_anyfast.assets.references import ReferenceLibrary
 from airflow_provider_anyfast.batch.options import BatchParameters
 from airflow_provider_anyfast.batch.source import RowSource
-from airflow_provider_anyfast.exceptions import AuthenticationError, QuotaError
+from airflow_provider_anyfast.exceptions import AuthenticationError, QuotaError, WaitInterruptedError
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_deletion import DeleteAssetGroupOperator
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
@@ -28,6 +28,7 @@ from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.clock import FakeClock
     from tests.support.s3 import S3
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import TaskRunner
@@ -189,6 +190,25 @@ def test_paid_videos_are_saved_even_if_a_picture_has_been_deleted_since(
     assert (tmp_path / "boat.mp4").exists(), again.log_text
     assert "lamp.png' cannot be read" in str(again.error)
     assert sandbox.billed.generations == 1
+
+
+@pytest.mark.parametrize("kind", ["video", "batch"])
+def test_a_task_that_is_stopped_while_its_pictures_are_processed_ends_within_a_second(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path, kind: str
+) -> None:
+    sandbox.reset(clock=fake_clock.now, asset_seconds=300)
+    boat = picture(tmp_path / "boat.png")
+    rows = [{"name": "boat", "picture": boat}]
+    make = batch(tmp_path, rows) if kind == "batch" else video(first_frame=boat, retries=2)
+    fake_clock.stop_task_at(fake_clock.now() + 45)
+    attempt = runner.attempt(make)
+    assert attempt.state == "up_for_retry", attempt.log_text
+    assert isinstance(attempt.error, WaitInterruptedError)
+    assert fake_clock.stopped_at is not None
+    assert fake_clock.now() - fake_clock.stopped_at < 1
+    assert billed(sandbox) == (1, 1, 0)
+    assert runner.run_to_end(make).state == "success"
+    assert billed(sandbox) == (1, 1, 1)
 
 
 def test_the_reason_why_a_picture_has_no_asset_survives_a_deferral(

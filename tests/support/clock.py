@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import mmap
+import signal
 
 START = 1_780_000_000.0
 """Unix seconds, in May 2026, at which a fake clock starts."""
@@ -23,6 +24,9 @@ class FakeClock:
         self._deadlines: list[float] = []
         self.sleeps: list[float] = []
         """Every sleep of this process in seconds, in the order in which they started."""
+        self._stop_at = float("inf")
+        self.stopped_at: float | None = None
+        """When `stop_task_at` stopped the task."""
 
     def now(self) -> float:
         """Unix seconds."""
@@ -36,6 +40,13 @@ class FakeClock:
         """Replace ``time.sleep``."""
         self.sleeps.append(seconds)
         self._pass_until(self.now() + seconds)
+        if self.now() >= self._stop_at:
+            self._stop_at, self.stopped_at = float("inf"), self.now()
+            signal.raise_signal(signal.SIGTERM)
+
+    def stop_task_at(self, moment: float) -> None:
+        """Stop the task, as Airflow does, at the end of the first sleep that lasts until ``moment``."""
+        self._stop_at = moment
 
     async def sleep_async(self, seconds: float) -> None:
         """Replace ``asyncio.sleep``."""

@@ -190,8 +190,7 @@ def test_a_trigger_row_of_version_0_1_0_still_makes_a_trigger() -> None:
 
 
 def test_the_event_names_the_jobs_that_have_ended_and_an_old_one_only_counts_them() -> None:
-    event = {"ended": ["g0", "g2"], "reason": "", "started_at": START, "deadline": START + HOUR}
-    assert JobsEvent.parse(event) == JobsEvent(frozenset({"g0", "g2"}), "", START, START + HOUR)
+    assert JobsEvent.parse({"ended": ["g0", "g2"], "reason": ""}) == JobsEvent(frozenset({"g0", "g2"}))
     assert JobsEvent.parse({"ended": 2, "reason": "g0: no"}) == JobsEvent(None, "g0: no")
     assert JobsEvent.parse(None) == JobsEvent()
 
