@@ -72,7 +72,7 @@ class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         from airflow_provider_anyfast.tasks.asset import create_group  # noqa: PLC0415 - not while a DAG is parsed
 
         with fail_fast(context, self.anyfast_conn_id):
-            return create_group(self, read(self, GroupParameters), context)
+            return create_group(self.hook, read(self, GroupParameters), context)
 
 
 class CreateAssetOperator(DeferrableJobMixin):

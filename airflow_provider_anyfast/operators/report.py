@@ -69,4 +69,4 @@ class WriteReportOperator(BaseOperator):
         from airflow_provider_anyfast.tasks.mapped import write_report  # noqa: PLC0415 - not while a DAG is parsed
 
         with fail_fast(context):
-            return write_report(self, read(self, MappedReportParameters), context)
+            return write_report(self.rows, read(self, MappedReportParameters), context)

@@ -62,4 +62,4 @@ class CheckRowsOperator(BaseOperator):
         from airflow_provider_anyfast.tasks.mapped import check_rows  # noqa: PLC0415 - not while a DAG is parsed
 
         with fail_fast(context):
-            return check_rows(self, read(self, RowsParameters), context)
+            return check_rows(self.rows, read(self, RowsParameters), self.get_template_env(), context)

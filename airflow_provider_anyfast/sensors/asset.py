@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_anyfast.client.asset_ids import bare_asset_id
 from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Asset, Outcome
-from airflow_provider_anyfast.parameters import read
 from airflow_provider_anyfast.seedance.result import asset_facts
 from airflow_provider_anyfast.sensors.base import JobSensor, SensorParameters
 from airflow_provider_anyfast.triggers.asset import AssetTrigger
@@ -47,6 +46,7 @@ class AssetStatusSensor(JobSensor[Asset]):
     ui_color = "#f0ffe8"
 
     parameters = _Parameters
+    trigger_class = AssetTrigger
 
     def __init__(
         self,
@@ -60,16 +60,9 @@ class AssetStatusSensor(JobSensor[Asset]):
         self.asset_id = asset_id
         self.check_parameters()
 
-    def trigger(self, started_at: float) -> AssetTrigger:
-        """The wait for the asset."""
-        given = read(self, _Parameters)
-        return AssetTrigger(
-            job_id=bare_asset_id(given.asset_id),
-            anyfast_conn_id=given.anyfast_conn_id,
-            started_at=started_at,
-            deadline=started_at + given.timeout,
-            poll_interval=given.poke_interval,
-        )
+    def job_id(self, given: _Parameters) -> str:
+        """The id of the asset."""
+        return bare_asset_id(given.asset_id)
 
     def conclude(self, job: Asset) -> dict[str, Any]:
         """The asset's result; raises if AnyFast could not use it."""

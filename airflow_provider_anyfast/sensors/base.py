@@ -14,7 +14,7 @@ from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.parameters import TaskParameters, check_literals
+from airflow_provider_anyfast.parameters import TaskParameters, check_literals, read
 from airflow_provider_anyfast.polling.poller import Ended, FailedPolls, Finished, GaveUp, JobT, Poller, TimedOut, Wait
 from airflow_provider_anyfast.sensors.memory import Memory
 from airflow_provider_anyfast.tasks.waiting import JobWait
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class SensorParameters(TaskParameters):
-    """The parameters of both sensors."""
+    """The parameters of both sensors. A subclass adds the id of the job."""
 
     poke_interval: Seconds = 15.0
     timeout: Seconds = 3600.0
@@ -49,6 +49,7 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
     """
 
     parameters: ClassVar[type[SensorParameters]]
+    trigger_class: ClassVar[type[JobTrigger[Any]]]
     pays = False
 
     def __init__(
@@ -80,12 +81,23 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         self.poke_interval, self.timeout, self.deferrable = given.poke_interval, given.timeout, given.deferrable
 
     @abstractmethod
+    def job_id(self, given: Any) -> str:
+        """AnyFast's id of the job, from the rendered ``parameters``."""
+
     def trigger(self, started_at: float) -> JobTrigger[JobT]:
         """The wait for the job from ``started_at`` (Unix seconds) on.
 
         Raises:
             InvalidRequestError: a template rendered to an invalid value.
         """
+        given = read(self, self.parameters)
+        return self.trigger_class(
+            job_id=self.job_id(given),
+            anyfast_conn_id=given.anyfast_conn_id,
+            started_at=started_at,
+            deadline=started_at + given.timeout,
+            poll_interval=given.poke_interval,
+        )
 
     @abstractmethod
     def conclude(self, job: JobT) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from airflow_provider_anyfast.client.errors import AnyFastError, WatchedGenerati
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.links.video import AnyFastVideoLink, task_log_page
-from airflow_provider_anyfast.parameters import read
 from airflow_provider_anyfast.seedance.result import video_result
 from airflow_provider_anyfast.sensors.base import JobSensor, SensorParameters
 from airflow_provider_anyfast.triggers.video import VideoTrigger
@@ -53,6 +52,7 @@ class VideoStatusSensor(JobSensor[Generation]):
     ui_color = "#e8f0ff"
 
     parameters = _Parameters
+    trigger_class = VideoTrigger
 
     def __init__(self, *, generation_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,16 +67,9 @@ class VideoStatusSensor(JobSensor[Generation]):
         self.video_link = task_log_page(client.settings.base_url, str(self.generation_id))
         return client
 
-    def trigger(self, started_at: float) -> VideoTrigger:
-        """The wait for the generation."""
-        given = read(self, _Parameters)
-        return VideoTrigger(
-            job_id=given.generation_id,
-            anyfast_conn_id=given.anyfast_conn_id,
-            started_at=started_at,
-            deadline=started_at + given.timeout,
-            poll_interval=given.poke_interval,
-        )
+    def job_id(self, given: _Parameters) -> str:
+        """The id of the generation."""
+        return given.generation_id
 
     def conclude(self, job: Generation) -> dict[str, Any]:
         """The result of the generation; raises if it failed."""

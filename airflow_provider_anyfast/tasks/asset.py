@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.assets import ASSET_KEY
@@ -32,84 +34,76 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.responses import Asset
     from airflow_provider_anyfast.client.transport import AnyFastClient
+    from airflow_provider_anyfast.deferral import DeferrableJobMixin
     from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-    from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
-    from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
 
 
-def create_group(operator: CreateAssetGroupOperator, given: GroupParameters, context: Context) -> str:
+def create_group(hook: AnyFastHook, given: GroupParameters, context: Context) -> str:
     """Looks for the group, and creates it if there is none."""
-    ledger = _ledger(operator.hook, context, {"group": given.name})
-    with operator.hook.get_conn() as client:
+    ledger = _ledger(hook, context, {"group": given.name})
+    with hook.get_conn() as client:
         return GroupCreation(client, given.if_exists).get_or_create(ledger, given.name)
 
 
+@dataclass
 class CreateAssetTask:
-    """One attempt of a ``CreateAssetOperator``, or one part of it before or after a deferral.
+    """One attempt of a ``CreateAssetOperator``, or one part of it before or after a deferral."""
 
-    Args:
-        operator: with rendered parameters.
-        context: Airflow's context.
-    """
-
-    def __init__(self, operator: CreateAssetOperator, context: Context) -> None:
-        self._operator = operator
-        self._context = context
+    operator: DeferrableJobMixin
+    context: Context
 
     def run(self) -> str:
         """Looks for the asset, creates it if there is none, and waits until it can be used."""
-        given = read(self._operator, AssetParameters)
-        with self._operator.hook.get_conn() as client:
+        given = read(self.operator, AssetParameters)
+        with self.operator.hook.get_conn() as client:
             with _source_of(given) as source:
                 identity = {"group": given.group_id, "name": source.name}
-                ledger = _ledger(self._operator.hook, self._context, identity)
+                ledger = _ledger(self.operator.hook, self.context, identity)
                 creation = AssetCreation(client, given.group_id, given.if_exists)
                 asset_id, is_active = creation.get_or_create(ledger, source)
-            self._context["ti"].xcom_push("asset_id", asset_id)
+            self.context["ti"].xcom_push("asset_id", asset_id)
             if given.wait_until_active and not is_active:
                 trigger = self._trigger(given, asset_id, clock.now())
                 with _closed_if_unknown(ledger, trigger):
-                    _conclude(JobWait(self._operator).wait(client, trigger), ledger)
+                    _conclude(JobWait(self.operator).wait(client, trigger), ledger)
         return asset_id
 
     def resume(self, event: Mapping[str, Any]) -> str:
         """Continues after a deferral: polls AnyFast once more."""
-        asset_id = event.get("job_id") or own_xcom(self._context, "asset_id")
-        ledger = _ledger(self._operator.hook, self._context, {})
+        asset_id = event.get("job_id") or own_xcom(self.context, "asset_id")
+        ledger = _ledger(self.operator.hook, self.context, {})
         started_at = float(event.get("started_at") or ledger.submitted_at(asset_id) or clock.now())
-        trigger = self._trigger(read(self._operator, WaitParameters), asset_id, started_at)
-        with self._operator.hook.get_conn() as client, _closed_if_unknown(ledger, trigger):
-            _conclude(JobWait(self._operator).resume(client, trigger, event), ledger)
+        trigger = self._trigger(read(self.operator, WaitParameters), asset_id, started_at)
+        with self.operator.hook.get_conn() as client, _closed_if_unknown(ledger, trigger):
+            _conclude(JobWait(self.operator).resume(client, trigger, event), ledger)
         return str(asset_id)
 
     def _trigger(self, given: WaitParameters, asset_id: str, created_at: float) -> AssetTrigger:
         return AssetTrigger(
             job_id=asset_id,
-            anyfast_conn_id=self._operator.anyfast_conn_id,
+            anyfast_conn_id=self.operator.anyfast_conn_id,
             started_at=created_at,
             deadline=max(created_at, clock.now()) + given.timeout,
             poll_interval=given.poll_interval,
         )
 
 
+@dataclass
 class CreateAssetsTask:
-    """One attempt of a ``CreateAssetsOperator``, or one part of it before or after a deferral.
+    """One attempt of a ``CreateAssetsOperator``, or one part of it before or after a deferral."""
 
-    Args:
-        operator: with rendered parameters.
-        context: Airflow's context.
-    """
+    operator: DeferrableJobMixin
+    context: Context
 
-    def __init__(self, operator: CreateAssetsOperator, context: Context) -> None:
-        self._operator = operator
-        self._context = context
-        self._given = read(operator, BulkParameters)
+    @cached_property
+    def _given(self) -> BulkParameters:
+        return read(self.operator, BulkParameters)
 
     def run(self) -> list[str]:
         """Checks every file, creates the missing assets, and waits until all can be used."""
-        given, ti = self._given, self._context["ti"]
+        given, ti = self._given, self.context["ti"]
         files = files_in(given.files) if isinstance(given.files, str) else given.files
-        with self._operator.hook.get_conn() as client:
+        with self.operator.hook.get_conn() as client:
             creation = BulkCreation(client, given.group_id, given.asset_type, given.upload, given.max_in_flight)
             assets, pending = creation.get_or_create(files)
             asset_ids = [asset.id for asset in assets]
@@ -118,19 +112,19 @@ class CreateAssetsTask:
             ti.xcom_push("assets", [asset._asdict() for asset in assets])
             ti.xcom_push("assets_created_at", created_at)
             if given.wait_until_active and pending:
-                if self._operator.deferrable:
-                    self._operator.defer_until(self._trigger(pending, created_at))
-                timing = AssetTrigger.timing_for(self._operator.anyfast_conn_id, "", given.poll_interval)
+                if self.operator.deferrable:
+                    self.operator.defer_until(self._trigger(pending, created_at))
+                timing = AssetTrigger.timing_for(self.operator.anyfast_conn_id, "", given.poll_interval)
                 problems = self._group_wait(client, created_at).wait(pending, timing)
                 conclude(problems, pending, given.timeout)
         return asset_ids
 
     def resume(self, event: Mapping[str, Any]) -> list[str]:
         """Continues after a deferral: asks AnyFast once more for all assets."""
-        asset_ids = list(own_xcom(self._context, "asset_ids"))
+        asset_ids = list(own_xcom(self.context, "asset_ids"))
         different = list(dict.fromkeys(asset_ids))
-        created_at = float(own_xcom(self._context, "assets_created_at") or 0.0)
-        with self._operator.hook.get_conn() as client:
+        created_at = float(own_xcom(self.context, "assets_created_at") or 0.0)
+        with self.operator.hook.get_conn() as client:
             problems = self._group_wait(client, created_at).problems(different)
         conclude(problems, different, self._given.timeout, event.get("reason", ""))
         return asset_ids
@@ -138,13 +132,13 @@ class CreateAssetsTask:
     def _trigger(self, asset_ids: Sequence[str], created_at: float) -> AssetsTrigger:
         return AssetsTrigger(
             jobs=[(asset_id, created_at, created_at + self._given.timeout) for asset_id in asset_ids],
-            anyfast_conn_id=self._operator.anyfast_conn_id,
+            anyfast_conn_id=self.operator.anyfast_conn_id,
             poll_interval=self._given.poll_interval,
         )
 
     def _group_wait(self, client: AnyFastClient, created_at: float) -> GroupWait:
         given = self._given
-        return GroupWait(client, given.group_id, created_at, given.timeout, lambda: self._operator.stopped)
+        return GroupWait(client, given.group_id, created_at, given.timeout, lambda: self.operator.stopped)
 
 
 def _source_of(given: AssetParameters) -> AbstractContextManager[AssetSource]:

@@ -19,27 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
+    from jinja2 import Environment
 
     from airflow_provider_anyfast.batch.options import MappedReportParameters, RowsParameters
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.batch.table import Row
-    from airflow_provider_anyfast.operators.report import WriteReportOperator
-    from airflow_provider_anyfast.operators.rows import CheckRowsOperator
 
 
-def check_rows(operator: CheckRowsOperator, given: RowsParameters, context: Context) -> list[dict[str, Any]]:
+def check_rows(rows: Any, given: RowsParameters, environment: Environment, context: Context) -> list[dict[str, Any]]:
     """Reads, renders and checks every row, and returns the parameters of its video."""
     prompt = _prompt_of(context, given.prompt_param)
-    template = RowTemplate({**given.template, **prompt}, operator.get_template_env())
-    rows = prepare(read_rows(operator.rows), template, dict(context), BatchParameters(key_column=given.key_column))
-    context["ti"].xcom_push(ROWS_KEY, [dict(row.data) for row in rows])
-    return [verbatim(_keywords(row)) for row in rows]
+    template = RowTemplate({**given.template, **prompt}, environment)
+    prepared = prepare(read_rows(rows), template, dict(context), BatchParameters(key_column=given.key_column))
+    context["ti"].xcom_push(ROWS_KEY, [dict(row.data) for row in prepared])
+    return [verbatim(_keywords(row)) for row in prepared]
 
 
-def write_report(operator: WriteReportOperator, given: MappedReportParameters, context: Context) -> str:
+def write_report(rows: Any, given: MappedReportParameters, context: Context) -> str:
     """Puts together what the mapped tasks have left, writes it, and fails if too many of them failed."""
     ti = context["ti"]
-    entries = _entries(context, given.videos, _given_rows(operator.rows, context))
+    entries = _entries(context, given.videos, _given_rows(rows, context))
     run = str(ti.log_url).rpartition("/tasks/")[0]
     report = ReportFile(
         given.report_path,
