@@ -71,8 +71,6 @@ class GroupWait:
         Raises:
             AnyFastError: AnyFast could not be queried.
         """
-        if not asset_ids:
-            return {}
         listed = {asset.id: asset for asset in self.client.run(endpoints.list_assets(group_ids=[self.group_id]))}
         found = {asset_id: self._problem(asset_id, listed.get(asset_id)) for asset_id in asset_ids}
         return {asset_id: problem for asset_id, problem in found.items() if problem is not None}
