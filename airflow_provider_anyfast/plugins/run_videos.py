@@ -154,11 +154,11 @@ def _of_entry(record: TaskRecord, entry: ManifestEntry, *, is_local: bool) -> Vi
         kind, status = UNSAVED, "Ready, not saved to a file"
     found = _of_result(record, entry.result, kind, status, row=entry.row, error=entry.error or "")
     cells = {str(name): str(value)[:_LONGEST_CELL] for name, value in entry.input.items() if value is not None}
-    allowed = {
-        name: path if is_local or "://" in path else ""  # a writer of the bucket must not choose local files
-        for name, path in (("path", found.path), ("poster", found.poster))
-    }
-    return replace(found, input=cells, **allowed)
+
+    def allowed(path: str) -> str:
+        return path if is_local or "://" in path else ""  # a writer of the bucket must not choose local files
+
+    return replace(found, path=allowed(found.path), poster=allowed(found.poster), input=cells)
 
 
 def _of_task(record: TaskRecord) -> Iterator[Video]:
