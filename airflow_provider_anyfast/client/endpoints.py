@@ -13,7 +13,13 @@ from urllib.parse import quote
 
 from airflow_provider_anyfast.client import responses
 from airflow_provider_anyfast.client.asset_ids import bare_asset_id
-from airflow_provider_anyfast.client.errors import InvalidRequestError, UnexpectedAnswerError
+from airflow_provider_anyfast.client.errors import (
+    AssetNotFoundError,
+    GenerationNotFoundError,
+    InvalidRequestError,
+    NotFoundError,
+    UnexpectedAnswerError,
+)
 from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.client.responses import Asset, AssetGroup, Generation, Page
 
@@ -51,6 +57,7 @@ class Call(Generic[ResultT]):
         long_poll: whether the gateway may take minutes to respond, as it does to a submission.
         limited_apart: whether the gateway limits its rate separately, so that its 429 does not slow down other calls.
         refused_by_5xx: whether a 5xx can also mean that the gateway refused a file or a group before doing anything.
+        unknown: the class of every refusal that concerns the request, of a call whose only parameter is an id.
         parse: converts the decoded body to the typed result.
     """
 
@@ -64,6 +71,7 @@ class Call(Generic[ResultT]):
     long_poll: bool = False
     limited_apart: bool = False
     refused_by_5xx: bool = False
+    unknown: type[NotFoundError] | None = None
 
 
 Flow = Generator[Call[Any], Any, ResultT]
@@ -98,7 +106,9 @@ def create_asset(
 
 def get_asset(asset_id: str) -> Call[Asset]:
     """One asset. Not billed."""
-    return _asset_call("GetAsset", {"Id": bare_asset_id(asset_id)}, responses.parse_asset)
+    asset_id = bare_asset_id(asset_id)
+    call = _asset_call("GetAsset", {"Id": asset_id}, partial(responses.parse_queried_asset, asset_id=asset_id))
+    return replace(call, unknown=AssetNotFoundError)
 
 
 def list_assets(
@@ -109,7 +119,9 @@ def list_assets(
     ``group_type=None`` omits the filter; AnyFast sometimes refuses such a call.
     """
     filters = _filters(GroupIds=list(group_ids), Name=name, GroupType=group_type)
-    return _all_pages("ListAssets", filters, responses.parse_assets)
+    assets = yield from _all_pages("ListAssets", filters, responses.parse_assets)
+    # AnyFast has been seen to ignore filters, and another group may have an asset of the same name.
+    return [asset for asset in assets if not group_ids or asset.group_id in ("", *group_ids)]
 
 
 def list_asset_groups(
@@ -165,6 +177,7 @@ def query_generation(generation_id: str) -> Call[Generation]:
         method="GET",
         path=f"/v1/video/generations/{quote(generation_id, safe='')}",
         parse=partial(responses.parse_generation, generation_id=generation_id),
+        unknown=GenerationNotFoundError,
     )
 
 

@@ -25,6 +25,7 @@ from airflow_provider_anyfast.client.errors import (
     QuotaError,
     RateLimitError,
     RequestTooLargeError,
+    Scope,
     ServerError,
 )
 from airflow_provider_anyfast.client.redact import redact
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """The content of an error response, in any of AnyFast's formats."""
+    """The content of an error response, in any of AnyFast's formats.
+
+    Attributes:
+        is_json: whether it is JSON in one of these formats, and not that of something in between.
+    """
 
     status: int
     code: str
@@ -110,7 +115,8 @@ def is_known_refusal(error: ErrorResponse, call: Call[Any]) -> bool:
     if not error.is_json:
         return False
     by_words = _at_any_status(error, call) or (None if error.status >= _SERVER_ERRORS else _by_words(error))
-    return by_words is not None
+    # A gateway that does not find its new task may have submitted it all the same.
+    return by_words not in (None, GenerationNotFoundError)
 
 
 def parse_error_response(response: httpx.Response) -> ErrorResponse:
@@ -123,7 +129,7 @@ def parse_error_response(response: httpx.Response) -> ErrorResponse:
         message=message,
         request_id=response.headers.get("x-oneapi-request-id", ""),
         retry_after=_retry_after(response.headers.get("retry-after", "")),
-        is_json=isinstance(body, dict),
+        is_json=isinstance(body, dict) and bool(code or message),
     )
 
 
@@ -175,7 +181,9 @@ _BAD_PARAMETER = re.compile(
 _BAD_FILE = re.compile(
     rf"{_UNUSABLE_MEDIA}|DownloadFailed|TranscodingFailed|Face consistency verification failed", re.IGNORECASE
 )
-_HTML = re.compile(r"(?is)<(?:style|script)\b.*?</(?:style|script)>|<[^>]+>")
+_HTML = re.compile(r"(?is)<(?:style|script)\b.*?</(?:style|script)>|<[^<>]+>")
+_LONGEST_PAGE = 16 * 1024
+"""Characters of a page that are read; the pattern above takes quadratic time on a hostile one."""
 
 
 _SERVER_ERRORS = 500
@@ -195,6 +203,15 @@ _NO_MONEY = (
 
 
 def _class_of(error: ErrorResponse, call: Call[Any]) -> type[APIError]:
+    """The class of the exception. Whatever is wrong with a request that is only an id, is wrong with the id."""
+    found = _class_of_any(error, call)
+    concerns_request = found is NotFoundError or (found.scope is Scope.ROW and not found.retryable)
+    if call.unknown is None or found is ModerationError or not concerns_request:
+        return found
+    return call.unknown
+
+
+def _class_of_any(error: ErrorResponse, call: Call[Any]) -> type[APIError]:
     """By the words of AnyFast's own JSON, or by the status alone where there are none or they prove nothing."""
     status = error.status
     if not error.is_json or status in _STATUS_DECIDES:
@@ -260,7 +277,7 @@ _BY_STATUS: dict[int, type[APIError]] = {
 
 
 def _plain_text(response: httpx.Response) -> str:
-    text = response.text.strip()
+    text = response.text.strip()[:_LONGEST_PAGE]
     if "html" not in response.headers.get("content-type", "").lower() and not text.startswith("<"):
         return text
     words = _HTML.sub(" ", text).split()

@@ -315,25 +315,27 @@ class QuotaError(APIError):
 class NotFoundError(APIError):
     """Absent, or invisible to this key."""
 
-    scope = Scope.ROW
-    advice = "Check the id, and that the connection's key is the one that created it."
+    advice = "Check the connection's host and, if an id is given, that the connection's key is the one that created it."
 
 
 class AssetGroupNotFoundError(NotFoundError):
     """No such asset group for this key. AnyFast returns the same for a name already taken in the group."""
 
+    scope = Scope.ROW
     advice = "Check the group's id. Groups belong to the key that created them, and names are unique in a group."
 
 
 class AssetNotFoundError(NotFoundError):
     """No such asset for this key, or one that was created a moment ago."""
 
+    scope = Scope.ROW
     advice = "Check the asset's id. Assets belong to the key that created them, and can be deleted."
 
 
 class GenerationNotFoundError(NotFoundError):
     """No such generation, or one that was submitted a moment ago."""
 
+    scope = Scope.ROW
     advice = (
         "Check the generation's id, and whether the connection's key has changed. AnyFast keeps generations for 7 "
         "days, for the account that submitted them."

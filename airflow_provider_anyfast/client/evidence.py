@@ -5,7 +5,8 @@ Received                  What it proves about a billed call                    
 ========================= ============================================================== =========================
 2xx with an id            accepted                                                       the id
 connection never made     certainly not accepted: no byte of the request was sent        ConnectionFailedError
-3xx, 4xx                  certainly not accepted                                         the refusal's own class
+4xx with AnyFast's JSON   certainly not accepted                                         the refusal's own class
+3xx, other 4xx            certainly not accepted: something in between sent it           ConfigurationError
 5xx, 2xx with an error    certainly not accepted if the contract knows the words as a    the refusal's own class
                           refusal (``error_parsing.is_known_refusal``)
 anything else, nothing    unknown: it may have been accepted and billed                  LostAnswerError
@@ -49,8 +50,8 @@ log = subject_logger(__name__)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 _PROVE_NOTHING = (303, 408, 499)
-_SENT_BY_OTHERS = (403, 404)
-"""HTTP statuses that prove nothing about AnyFast when they come without its JSON."""
+_DECISIVE = (401, 413)
+"""HTTP statuses that are taken for AnyFast's even without its JSON."""
 
 
 def read_response(call: Call[ResultT], response: httpx.Response, settings: Settings) -> ResultT:
@@ -68,13 +69,7 @@ def read_response(call: Call[ResultT], response: httpx.Response, settings: Setti
         refused = isinstance(error, APIError) and is_known_refusal(parse_error_response(response), call)
         if refused or not call.billed:
             raise
-        log.warning(
-            "%s: HTTP %d without a usable id. Its body, in case it names what was accepted: %s",
-            call.name,
-            response.status_code,
-            redact(response.text, settings.api_key),
-        )
-        raise _lost(error) from error
+        raise _lost(error, call, response, settings) from error
     if call.billed:
         # Before anything else can fail: this line is enough to find what was paid for.
         log.info("%s: AnyFast accepted it as %s (request id %s).", call.name, result, _request_id(response) or "none")
@@ -103,7 +98,7 @@ def _tls_hint(base_url: str) -> str:
 def _parsed(call: Call[ResultT], response: httpx.Response, settings: Settings) -> ResultT:
     request_id = _request_id(response)
     try:
-        body = decode_json(response.content)
+        body = _decoded(response)
     except (ValueError, RecursionError):
         kind = "a response that is not JSON" if response.content.strip() else "an empty response"
         raise UnexpectedAnswerError(
@@ -115,31 +110,40 @@ def _parsed(call: Call[ResultT], response: httpx.Response, settings: Settings) -
     return call.parse(body)
 
 
+def _decoded(response: httpx.Response) -> Any:
+    """The JSON of a response. Its ids and links are ASCII, so a text in another encoding does not make it unusable.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON.
+    """
+    try:
+        return decode_json(response.content)
+    except UnicodeDecodeError:
+        return decode_json(response.text)
+
+
 def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> AnyFastError:
     """The error for a response whose status is not 2xx.
 
-    Sites under maintenance, ingresses and firewalls send redirects, 404 and 403 for a while. A free call is retried
-    until that ends; a billed one was not accepted, and fails.
+    Sites under maintenance, ingresses and firewalls send redirects and pages for a while. A free call is retried until
+    that ends; a billed one was not accepted, and fails.
     """
-    key, base_url = settings.api_key, settings.base_url
+    base_url = settings.base_url
     refusal = parse_error_response(response)
-    error: AnyFastError = error_from_response(response, call, key)
+    error: AnyFastError = error_from_response(response, call, settings.api_key)
+    if call.billed and not _was_refused(call, refusal):
+        return _lost(error, call, response, settings)
     if response.is_redirect:
-        to = redact(response.headers.get("location", ""), key) or "an address that it does not name"
-        what = f"{call.name}: {base_url} redirects to {to}."
-        advice = "Set the connection's host to that address."
-        if call.billed:
-            return ConfigurationError(what, advice=advice) if _was_refused(call, refusal) else _lost(error)
-        return NoAnswerError(what, advice=f"If the error persists: {advice}", **_facts(error))
+        to = _location(response, settings) or "an address that it does not name"
+        what, advice = f"{call.name}: {base_url} redirects to {to}.", "Set the connection's host to that address."
+    elif refusal.is_json or error.retryable or refusal.status in _DECISIVE:
+        return error
+    else:
+        what = f"{error.what} That is not AnyFast's JSON: something in between sent it, or {base_url} is not AnyFast."
+        advice = "Check the connection's host and proxy, and clear the task."
     if call.billed:
-        return error if _was_refused(call, refusal) else _lost(error)
-    if refusal.status in _SENT_BY_OTHERS and not refusal.is_json:
-        return NoAnswerError(
-            f"{error.what} That is not AnyFast's JSON: something in between sent it, or {base_url} is not AnyFast.",
-            advice="If the error persists, check the connection's host.",
-            **_facts(error),
-        )
-    return error
+        return ConfigurationError(what, advice=advice, **_facts(error))
+    return NoAnswerError(what, advice=f"If the error persists: {advice}", **_facts(error))
 
 
 def _was_refused(call: Call[Any], refusal: ErrorResponse) -> bool:
@@ -149,17 +153,37 @@ def _was_refused(call: Call[Any], refusal: ErrorResponse) -> bool:
 
 
 def _holds_error(body: Any) -> bool:
-    """Whether a response with HTTP 200 contains an error, as the upstream's asset service sends it."""
+    """Whether a response with HTTP 200 contains an error, as the upstream or the gateway sends it."""
     if not isinstance(body, dict) or body.keys() & {"Id", "id", "task_id", "status", "Items"}:
         return False
-    metadata = body.get("ResponseMetadata")
-    return bool(body.get("error") or (isinstance(metadata, dict) and metadata.get("Error")))
+    metadata, code = body.get("ResponseMetadata"), body.get("code")
+    has_failed = body.get("success") is False or (isinstance(code, str) and code.lower() not in _SUCCESS_CODES)
+    return bool(
+        body.get("error")
+        or (isinstance(metadata, dict) and metadata.get("Error"))
+        or (has_failed and not body.get("data"))
+    )
 
 
-def _lost(error: AnyFastError) -> LostAnswerError:
+_SUCCESS_CODES = ("", "success", "ok")
+
+
+def _lost(error: AnyFastError, call: Call[Any], response: httpx.Response, settings: Settings) -> LostAnswerError:
+    """The error for a billed call of which it is unknown whether it was accepted; logs all that may name an id."""
+    log.warning(
+        "%s: HTTP %d without a usable id. Its body, in case it names what was accepted: %s%s",
+        call.name,
+        response.status_code,
+        redact(response.text, settings.api_key),
+        f" Its location: {location}" if (location := _location(response, settings)) else "",
+    )
     lost = LostAnswerError(f"{error.what} That does not prove that AnyFast refused it.", **_facts(error))
     lost.__cause__ = error
     return lost
+
+
+def _location(response: httpx.Response, settings: Settings) -> str:
+    return redact(response.headers.get("location", ""), settings.api_key)
 
 
 def _facts(error: AnyFastError) -> dict[str, Any]:

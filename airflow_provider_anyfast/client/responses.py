@@ -140,8 +140,8 @@ class Usage(BaseModel):
     super_resolution_tokens: int | None = None
 
 
-_SUCCESS = frozenset({"success", "succeeded", "completed"})
-_FAILURE = frozenset({"failure", "failed", "error", "cancelled", "canceled", "expired"})
+_SUCCESS = frozenset({"success", "succeeded", "succeed", "completed", "complete", "finished", "done"})
+_FAILURE = frozenset({"failure", "failed", "fail", "error", "cancelled", "canceled", "expired"})
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,14 @@ def _parts(body: Any) -> list[Any]:
 def parse_asset(body: Any) -> Asset:
     """An asset, flat or inside ``Result``."""
     return _validated(Asset, _result(body), "GetAsset")
+
+
+def parse_queried_asset(body: Any, asset_id: str) -> Asset:
+    """The asset with this id; a cache may return another one."""
+    asset = parse_asset(body)
+    if asset.id != asset_id:
+        raise UnexpectedAnswerError(f"GetAsset: AnyFast's response about {asset_id} is about {asset.id}.")
+    return asset
 
 
 def parse_assets(body: Any) -> Page[Asset]:

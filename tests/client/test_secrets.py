@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 import httpx
 import pytest
@@ -75,6 +76,14 @@ def test_an_empty_secret_removes_nothing() -> None:
 
 def test_a_long_text_is_cut() -> None:
     assert redact("ab " * MAX_LENGTH) == ("ab " * MAX_LENGTH)[:MAX_LENGTH] + "…"
+
+
+@pytest.mark.parametrize("text", ["a" * 50_000, "http://" * 7_000, "<" * 50_000, "data:" * 10_000])
+def test_a_hostile_text_is_cleaned_in_time(text: str) -> None:
+    started = time.monotonic()
+    redact(text, KEY)
+    error_from_response(httpx.Response(502, html=text), Call("the call", "GET", "/", parse=str), KEY)
+    assert time.monotonic() - started < 3.0
 
 
 def test_settings_show_neither_the_key_nor_the_proxy() -> None:

@@ -59,6 +59,11 @@ def an_upload() -> Call[str]:
     return endpoints.create_asset(group_id="group-1", name="a", asset_type="Video", upload=upload)
 
 
+QUERIES: dict[str, Callable[[], Call[Any]]] = {
+    "query": lambda: endpoints.query_generation("asyntask_1"),
+    "get an asset": lambda: endpoints.get_asset("asset-1"),
+}
+"""Calls whose only parameter is an id."""
 BILLED: dict[str, Callable[[], Call[Any]]] = {
     "submit": lambda: endpoints.submit_generation(BODY),
     "create a group": lambda: endpoints.create_asset_group("g"),
@@ -67,16 +72,23 @@ BILLED: dict[str, Callable[[], Call[Any]]] = {
     ),
     "upload an asset": an_upload,
 }
-FREE: dict[str, Callable[[], Call[Any]]] = {
-    "query": lambda: endpoints.query_generation("asyntask_1"),
-    "get an asset": lambda: endpoints.get_asset("asset-1"),
+OTHERS: dict[str, Callable[[], Call[Any]]] = {
     "list assets": lambda: next(endpoints.list_assets()),
     "list groups": lambda: next(endpoints.list_asset_groups()),
     "delete an asset": lambda: endpoints.delete_asset("asset-1"),
 }
+FREE = {**QUERIES, **OTHERS}
 billed = pytest.mark.parametrize("make", BILLED.values(), ids=BILLED.keys())
 free = pytest.mark.parametrize("make", FREE.values(), ids=FREE.keys())
 both = pytest.mark.parametrize("make", [*BILLED.values(), *FREE.values()], ids=[*BILLED.keys(), *FREE.keys()])
+queries = pytest.mark.parametrize(
+    ("make", "unknown"),
+    [
+        (QUERIES["query"], errors.GenerationNotFoundError),
+        (QUERIES["get an asset"], errors.AssetNotFoundError),
+    ],
+    ids=QUERIES.keys(),
+)
 
 NEVER_SENT: dict[str, Exception] = {
     "no connection": httpx.ConnectError("refused"),
@@ -105,6 +117,8 @@ SERVER_ERRORS: dict[str, Step] = {
 ERRORS_IN_2XX_RESPONSES: dict[str, Step] = {
     "200 with an error": response(200, {"error": {"message": "no"}}),
     "200 with a gateway error": response(200, {"error": {"code": "do_request_failed", "message": "no"}}),
+    "200 with a task's error": response(200, {"code": "do_request_failed", "message": "no", "data": None}),
+    "200 without success": response(200, {"success": False, "message": "no"}),
 }
 UNPARSABLE: dict[str, Step] = {
     "empty 200": response(200),
@@ -132,14 +146,24 @@ REFUSED: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
         response(200, {"ResponseMetadata": {"Error": {"Code": "InvalidParameter", "Message": "no"}}}),
         errors.BadRequestError,
     ),
+    "200 with a task's refusal": (
+        response(200, {"code": "insufficient_user_quota", "message": "no", "data": None}),
+        errors.QuotaError,
+    ),
 }
 FROM_OTHERS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
     "301": (response(301, Location="https://www.anyfast.test/"), errors.ConfigurationError),
     "302 during maintenance": (response(302, "<html>Back soon</html>"), errors.ConfigurationError),
     "307": (response(307, Location="https://www.anyfast.test/"), errors.ConfigurationError),
-    "403 of a firewall": (response(403, "<html>Attention required</html>"), errors.PermissionDeniedError),
-    "404 of an ingress": (response(404, "default backend - 404"), errors.NotFoundError),
-    "404 with an empty body": (response(404), errors.NotFoundError),
+    "304": (response(304), errors.ConfigurationError),
+    "400 of a proxy": (response(400, "<html>400 Bad Request</html>"), errors.ConfigurationError),
+    "403 of a firewall": (response(403, "<html>Attention required</html>"), errors.ConfigurationError),
+    "404 of an ingress": (response(404, "default backend - 404"), errors.ConfigurationError),
+    "404 of an ingress in JSON": (response(404, {"detail": "Not Found"}), errors.ConfigurationError),
+    "404 with an empty body": (response(404), errors.ConfigurationError),
+    "405 of a proxy": (response(405, "<html>405 Not Allowed</html>"), errors.ConfigurationError),
+    "407 of a proxy": (response(407, "<html>Proxy Authentication Required</html>"), errors.ConfigurationError),
+    "421": (response(421, "Misdirected Request"), errors.ConfigurationError),
 }
 """What sites under maintenance, ingresses and firewalls send, and the error of a billed call."""
 NOT_ACCEPTED: dict[str, Step] = {
@@ -207,7 +231,7 @@ def test_an_unparsable_response_to_a_free_call_is_an_error(make: Callable[[], Ca
     assert type(run.error) is errors.UnexpectedAnswerError
 
 
-@both
+@pytest.mark.parametrize("make", [*BILLED.values(), *OTHERS.values()], ids=[*BILLED.keys(), *OTHERS.keys()])
 @pytest.mark.parametrize(("step", "kind"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_refused_call_is_sent_once(
     make: Callable[[], Call[Any]], step: Step, kind: type[errors.AnyFastError]
@@ -216,6 +240,17 @@ def test_a_refused_call_is_sent_once(
     assert len(run.sent) == 1
     assert type(run.error) is kind
     assert KEY not in str(run.error)
+
+
+@queries
+@pytest.mark.parametrize(("step", "kind"), REFUSED.values(), ids=REFUSED.keys())
+def test_whatever_is_wrong_with_a_query_is_wrong_with_its_id(
+    make: Callable[[], Call[Any]], unknown: type[errors.NotFoundError], step: Step, kind: type[errors.AnyFastError]
+) -> None:
+    run = drive_both(make, [step, GOOD])
+    assert len(run.sent) == 1
+    concerns_the_key = (errors.AuthenticationError, errors.PermissionDeniedError, errors.QuotaError)
+    assert type(run.error) is (kind if kind in (*concerns_the_key, errors.ModerationError) else unknown)
 
 
 @free
@@ -339,6 +374,60 @@ def test_a_lost_response_keeps_the_facts_of_the_one_that_arrived() -> None:
     assert isinstance(error, LostAnswerError)
     assert (error.status, error.code, error.request_id) == (500, "invalid_response", "r1")
     assert isinstance(error.__cause__, errors.ServerError)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        response(500, {"id": "asyntask_9", "error": {"message": "the database is gone"}}),
+        response(502, "<html>asyntask_9</html>"),
+        response(201, Location="/v1/video/generations/asyntask_9"),
+        response(303, Location="https://anyfast.test/v1/video/generations/asyntask_9?sig=secret"),
+        response(200, "callback({'id': 'asyntask_9'})"),
+    ],
+    ids=["500", "502", "201", "303", "not JSON"],
+)
+def test_what_may_name_an_accepted_call_is_logged_when_its_response_is_lost(
+    step: Step, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert isinstance(drive(BILLED["submit"](), [step]).error, LostAnswerError)
+    assert "asyntask_9" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_refusal_of_the_gateway_to_find_a_task_is_no_refusal_of_a_submission() -> None:
+    step = response(200, {"code": "task_not_exist", "message": "task_not_exist", "data": None})
+    assert isinstance(drive_both(BILLED["submit"], [step]).error, LostAnswerError)
+    assert isinstance(drive_both(FREE["query"], [step]).error, errors.GenerationNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "field"),
+    [("gbk", "application/json; charset=gbk"), ("gbk", "application/json"), ("latin-1", ""), ("utf-16", "")],
+)
+def test_a_text_in_another_encoding_hides_neither_an_id_nor_a_status(encoding: str, field: str) -> None:
+    text = "成功" if encoding != "latin-1" else "café"
+    body = json.dumps(
+        {"id": "asyntask_1", "message": text, "data": {"task_id": "asyntask_1", "status": "SUCCESS"}},
+        ensure_ascii=False,
+    )
+    step = httpx.Response(200, content=body.encode(encoding), headers={"Content-Type": field})
+    assert drive_both(BILLED["submit"], [step]).result == "asyntask_1"
+    assert drive_both(FREE["query"], [step]).result.outcome is Outcome.SUCCEEDED
+
+
+def test_an_asset_of_another_id_is_not_the_one_that_was_queried() -> None:
+    step = response(200, {"Id": "asset-2", "Status": "Failed"})
+    error = drive_both(FREE["get an asset"], [step]).error
+    assert isinstance(error, errors.UnexpectedAnswerError)
+    assert "asset-2" in str(error)
+
+
+def test_a_list_that_ignores_its_filter_contains_only_assets_of_the_group() -> None:
+    items = [{"Id": "asset-1", "GroupId": "group-1"}, {"Id": "asset-2", "GroupId": "group-2"}, {"Id": "asset-3"}]
+    step = response(200, {"Items": items, "TotalCount": 3})
+    run = drive_both(lambda: endpoints.list_assets(group_ids=["group-1"]), [step])
+    assert [asset.id for asset in run.result] == ["asset-1", "asset-3"]
 
 
 def test_a_lost_response_keeps_its_cause() -> None:
