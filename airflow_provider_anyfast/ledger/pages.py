@@ -44,10 +44,12 @@ class PagedLedger:
     def __init__(self, store_of: Callable[[str], Store], located: Mapping[str, int] | None = None) -> None:
         self._store_of = store_of
         try:
-            self._index = store_of(_INDEX).get() or {}
+            self._index = _index_in(store_of(_INDEX))
             self._pages = [_Page(number, store) for number, store in enumerate(_page_stores(store_of, self._index))]
             for number in range(len(self._pages)) if located is None else sorted(set(located.values())):
                 self._pages[number].read()
+        except LedgerError:
+            raise
         except Exception as error:
             raise LedgerError(
                 f"The ledger could not be opened ({error}). Videos may be paid for already, so nothing was submitted. "
@@ -118,7 +120,7 @@ class PagedLedger:
     def stores(store_of: Callable[[str], StoreT]) -> list[StoreT]:
         """Every store of a paged ledger, the index last."""
         index = store_of(_INDEX)
-        return [*_page_stores(store_of, index.get() or {}), index]
+        return [*_page_stores(store_of, _index_in(index)), index]
 
     def metadata(self, name: str) -> Any:
         """What ``set_metadata`` stored under ``name``, or None."""
@@ -126,7 +128,7 @@ class PagedLedger:
 
     def set_metadata(self, values: Mapping[str, Any]) -> None:
         """Stores values about the whole ledger, or raises what the store raised. Only for the creating thread."""
-        index = {"pages": len(self._pages), **self._index, **values}
+        index = {**self._index, **values}
         self._store_of(_INDEX).set(index)
         self._index = index
 
@@ -284,5 +286,20 @@ def _is_intent(value: Any) -> bool:
     return bool(value) and value.get("stage") == Stage.INTENT.value
 
 
+def _index_in(store: Store) -> dict[str, Any]:
+    """The stored index; one that counts no pages is damaged, and then nothing proves that nothing is paid for."""
+    index = store.get()
+    if index is None:
+        return {"pages": 0}
+    if not isinstance(index, dict) or not isinstance(index.get("pages"), int):
+        raise LedgerError(
+            "The index of the records of what was paid for cannot be parsed. Videos may be paid for already, so "
+            "nothing was submitted.",
+            advice="Restore the Variables anyfast_ledger_… of this task and clear it, or delete them to submit and pay "
+            "for all rows again.",
+        )
+    return index
+
+
 def _page_stores(store_of: Callable[[str], StoreT], index: dict[str, Any]) -> list[StoreT]:
-    return [store_of(f"page_{page}") for page in range(int(index.get("pages", 0)))]
+    return [store_of(f"page_{page}") for page in range(index["pages"])]

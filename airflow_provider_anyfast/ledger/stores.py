@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -174,10 +175,20 @@ class VariableStore:
 
         response = _send_to_supervisor(GetVariable(key=self.name))
         if isinstance(response, VariableResult):
-            return json.loads(response.value) if response.value else None
+            return self._record_in(response.value)
         if getattr(response, "error", None) == ErrorType.VARIABLE_NOT_FOUND:
             return None
         raise LedgerError(f"Airflow responded {response!r} to a request for the Variable {self.name}.")
+
+    def _record_in(self, text: str | None) -> dict[str, Any]:
+        with suppress(ValueError):
+            if isinstance(value := json.loads(text or ""), dict):
+                return value
+        raise LedgerError(
+            f"The Variable {self.name} contains no record of what was paid for: somebody has emptied or changed it. A "
+            "video may be paid for already, so nothing was submitted.",
+            advice="Restore the Variable and clear the task, or delete it to submit and pay for a new video.",
+        )
 
     def set(self, value: dict[str, Any]) -> None:
         """Stores ``value`` for later attempts."""

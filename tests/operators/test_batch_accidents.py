@@ -71,6 +71,62 @@ def expect_all_saved(attempt: Attempt, sandbox: SandboxHandle, folder: Path, *, 
     assert sandbox.billed.generations == rows
 
 
+@pytest.mark.parametrize("is_index", [True, False])
+@pytest.mark.parametrize("text", ["", "null", '{"pa'])
+def test_records_that_somebody_emptied_or_cut_are_not_absent(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, text: str, *, is_index: bool
+) -> None:
+    runner.attempt(batch(tmp_path), run_trigger=False)
+    variables = runner.metadata.variables
+    name = next(name for name, stored in variables.items() if ('"pages"' in str(stored)) is is_index)
+    stored, variables[name] = variables[name], text
+    runner.clear()
+    error = runner.attempt(batch(tmp_path)).error
+    assert isinstance(error, exceptions.LedgerError)
+    assert "nothing was submitted" in error.what
+    variables[name] = stored
+    expect_all_saved(runner.run_to_end(batch(tmp_path)), sandbox, tmp_path)
+
+
+def test_an_index_that_counts_no_pages_is_not_an_absent_one(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    runner.attempt(batch(tmp_path), run_trigger=False)
+    name = next(name for name, stored in runner.metadata.variables.items() if '"pages"' in str(stored))
+    runner.metadata.variables[name] = '{"max_tries": 2}'
+    runner.clear()
+    assert isinstance(runner.attempt(batch(tmp_path)).error, exceptions.LedgerError)
+    assert sandbox.billed.generations == 6
+
+
+# What something between the task and AnyFast responds.
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(400, "<html>x</html>"), (404, '{"detail": "no route"}'), (405, {"error": {"message": "no"}})]
+)
+def test_an_odd_response_to_each_query_ends_no_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, status: int, body: Any
+) -> None:
+    sandbox.fault("status", on="query", status=status, body=body, times=12)
+    expect_all_saved(runner.attempt(batch(tmp_path, retries=0)), sandbox, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "page"), [(400, "<html>x</html>"), (404, '{"detail": "no route"}'), (407, "<html>x</html>")]
+)
+def test_a_page_in_response_to_a_submission_ends_the_submissions_and_no_row(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, status: int, page: str
+) -> None:
+    sandbox.fault("status", on="submit", status=status, body=page, times=0, skip=2)
+    attempt = runner.attempt(batch(tmp_path))
+    assert isinstance(attempt.error, exceptions.ConfigurationError)
+    assert statuses(tmp_path) == ["SUCCESS", "SUCCESS"], "what is paid for is saved first"
+    sandbox.end_faults()
+    runner.clear()
+    expect_all_saved(runner.run_to_end(batch(tmp_path)), sandbox, tmp_path)
+
+
 # What ends an attempt while responses are pending.
 
 

@@ -100,6 +100,21 @@ def test_an_attempt_that_ends_while_it_is_rate_limited_has_sent_nothing_and_says
     assert sandbox.billed.generations == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(400, "<html>x</html>"), (404, '{"detail": "no route"}'), (405, {"error": {"message": "no"}}), (410, "")],
+)
+def test_one_odd_response_about_a_paid_video_neither_ends_a_retry_nor_buys_another(
+    runner: TaskRunner, sandbox: SandboxHandle, status: int, body: Any
+) -> None:
+    make = video(deferrable=True)
+    runner.attempt(make, run_trigger=False)
+    runner.resume(make, event={"reason": "the triggerer crashed"})
+    sandbox.fault("status", on="query", status=status, body=body)
+    assert runner.retry(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
 def test_a_clear_after_the_message_about_a_lost_response_submits_again(
     runner: TaskRunner, sandbox: SandboxHandle
 ) -> None:
@@ -292,6 +307,22 @@ class TestTheRecord:
         runner.outages.finds_nothing = True
         assert isinstance(runner.attempt(make).error, exceptions.LedgerError)
         runner.outages.finds_nothing = False
+        assert runner.attempt(make).state == "success"
+        assert sandbox.billed.generations == 1
+
+    @pytest.mark.parametrize("text", ["", "null", "[]", '{"stage": "submi'])
+    def test_a_record_that_somebody_emptied_or_cut_is_not_an_absent_one(
+        self, runner: TaskRunner, sandbox: SandboxHandle, text: str
+    ) -> None:
+        make = video(deferrable=True)
+        runner.attempt(make, run_trigger=False)
+        ((name, stored),) = runner.metadata.variables.items()
+        runner.clear()
+        runner.metadata.variables[name] = text
+        error = runner.attempt(make).error
+        assert isinstance(error, exceptions.LedgerError)
+        assert "nothing was submitted" in error.what
+        runner.metadata.variables[name] = stored
         assert runner.attempt(make).state == "success"
         assert sandbox.billed.generations == 1
 
