@@ -6,7 +6,8 @@ the DAG is parsed; ``read`` checks everything before anything is billed. Both li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.values import Id, absent_if_blank, is_blank, is_path, may_be_none
+from airflow_provider_anyfast.values import Id, absent_if_blank, is_blank, is_path, may_be_none, path_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -160,8 +161,8 @@ def _paths_as_text(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _paths_as_text(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [str(item) if is_path(item) else item for item in value] if any(map(is_path, value)) else value
-    return str(value) if is_path(value) else value
+        return list(map(path_as_text, value)) if any(map(is_path, value)) else value
+    return path_as_text(value)
 
 
 def _is_templated(value: Any) -> bool:
@@ -208,8 +209,8 @@ def _is_empty(value: Any, *, meant: bool) -> bool:
         return meant or value is not None
     if isinstance(value, str):
         return value.strip() == "[]"
-    if isinstance(value, list | tuple):
-        return meant if not value else any(map(is_blank, value))
+    if isinstance(value, Sequence | AbstractSet):
+        return meant if not len(value) else any(map(is_blank, value))
     return False
 
 

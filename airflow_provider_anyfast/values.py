@@ -34,13 +34,24 @@ LONGEST_DURATION = timedelta(days=366)
 """A longer wait is a mistake, such as milliseconds; AnyFast itself forgets a generation after 7 days."""
 _IN_NO_ID = ",;[]{}'\""
 """Characters that occur in a list of ids, but never in an id."""
+_NO_VALUE = frozenset(
+    (
+        *("", "None", "null", "NULL", "NaN", "nan", "NaT", "<NA>", "N/A", "n/a"),
+        *("#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#ERROR!"),
+    )
+)
+"""How templates, data frames and spreadsheets write a missing value, or a formula without a result."""
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 def is_blank(value: Any) -> bool:
-    """Whether this is no value: None, or text that a template renders for no value."""
-    return value is None or (isinstance(value, str) and value.strip() in ("", "None", "null"))
+    """Whether this is no value: None, any kind of NaN, blank text, or text that exports and templates write for these.
+
+    A list or an object always is a value.
+    """
+    is_scalar = isinstance(value, str) or not isinstance(value, Iterable)
+    return is_scalar and str(value).strip() in _NO_VALUE
 
 
 def may_be_none(template: Any) -> bool:
@@ -121,10 +132,11 @@ def _texts(value: Any) -> Any:
     """Converts a single text to a list of one, and the text that a template rendered from a list to that list."""
     if is_blank(value):
         return ()
+    value = path_as_text(value)
     if isinstance(value, str):
         return decode(value) if value.lstrip().startswith("[") else (value,)
     if isinstance(value, Iterable) and not isinstance(value, Mapping | bytes):
-        return tuple(value)
+        return tuple(map(path_as_text, value))
     return value
 
 
@@ -140,8 +152,13 @@ def _filled(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
+def path_as_text(value: Any) -> Any:
+    """A path, or an ``ObjectStoragePath``, as text; anything else unchanged."""
+    return str(value) if is_path(value) else value
+
+
 def _file_path(value: Any) -> Any:
-    return str(value) if is_path(value) else _filled(_not_a_number(value))
+    return _filled(_not_a_number(path_as_text(value)))
 
 
 def is_path(value: Any) -> bool:

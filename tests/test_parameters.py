@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import UserList
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -66,6 +67,10 @@ class Everything(Parameters):
         ("group_ids", '["group-1"]', ("group-1",)),
         ("group_ids", None, ()),
         ("files", (each for each in ["a", "b"]), ("a", "b")),
+        ("files", Path("a"), ("a",)),
+        ("files", (each for each in [Path("a"), "b"]), ("a", "b")),
+        ("most", float("nan"), None),
+        ("most", "nan", None),
     ],
 )
 def test_a_value_is_read_as_it_is_or_as_a_template_renders_it(name: str, given: Any, expected: Any) -> None:
@@ -185,8 +190,20 @@ def test_a_template_in_a_field_that_airflow_does_not_render_is_refused() -> None
         PairOperator(task_id="pair", url="u", timeout="{{ 5 }}")
 
 
-@pytest.mark.parametrize("rendered", [None, "", "None"])
-def test_a_given_value_that_renders_to_nothing_is_refused(rendered: str | None) -> None:
+class MappedOutput(UserList[str]):
+    """Like the output of a mapped task: a sequence, but no list."""
+
+
+@pytest.mark.parametrize("rendered", [[], (), MappedOutput(), MappedOutput(["a", ""]), set()])
+def test_a_given_sequence_without_values_is_refused(rendered: Any) -> None:
+    operator = PairOperator(task_id="pair", url="u", files="{{ params.files }}")
+    operator.files = rendered
+    with pytest.raises(InvalidRequestError, match=r"files=.*given but empty"):
+        read(operator, Pair)
+
+
+@pytest.mark.parametrize("rendered", [None, "", "None", "nan", float("nan")])
+def test_a_given_value_that_renders_to_nothing_is_refused(rendered: Any) -> None:
     operator = PairOperator(task_id="pair", url="{{ params.url }}", file="a.png")
     operator.url = rendered
     with pytest.raises(InvalidRequestError, match=r"url=.*given but empty"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.values import decode
+from airflow_provider_anyfast.values import decode, is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,9 +21,6 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 10_000
 """Rows of one batch."""
-_NO_VALUE = frozenset({"", "None", "null", "NULL", "NaN", "nan", "#N/A", "<NA>"})
-"""The texts that spreadsheets and data frames write for a cell without a value."""
-_BLANK = " \t\r\n\xa0"
 
 
 class Row(dict[str, Any]):
@@ -44,16 +40,9 @@ class Row(dict[str, Any]):
         """The row's name in messages and logs: its number, its line in the file, and the value of its key column."""
         line = f"line {self.line}" if self.line is not None else ""
         column = key_column if key_column is not None else next(iter(self), "")
-        key = f"{column} {self[column]!s:.60}" if column in self and has_value(self[column]) else ""
+        key = f"{column} {self[column]!s:.60}" if column in self and not is_blank(self[column]) else ""
         details = ", ".join(detail for detail in (line, key) if detail)
         return f"row {self.number}" + (f" ({details})" if details else "")
-
-
-def has_value(value: Any) -> bool:
-    """Whether a cell has a value: not None, NaN, blank text, or a text that exports write for these."""
-    if isinstance(value, float):
-        return not math.isnan(value)
-    return value is not None and not (isinstance(value, str) and value.strip(_BLANK) in _NO_VALUE)
 
 
 @dataclass(frozen=True)
@@ -76,7 +65,7 @@ class Table:
         """
         with without_collector():
             made = [self.make_row(number) for number in range(1, self.size + 1)]
-            found = [row for row in made if any(map(has_value, row.values()))]
+            found = [row for row in made if not all(map(is_blank, row.values()))]
         if len(found) < len(made):
             log.info("Skipped %d of %d rows: they have no values.", len(made) - len(found), len(made))
         if len(found) > MAX_ROWS:
@@ -139,7 +128,7 @@ def check_required(rows: Sequence[Row], required: Iterable[str], key_column: str
         if all(column not in row for row in rows):
             columns = ", ".join(dict.fromkeys(name for row in rows for name in row))
             problems.append(f"there is no column {column!r}; the columns are {columns}")
-        elif empty := [row.label(key_column) for row in rows if not has_value(row.get(column))]:
+        elif empty := [row.label(key_column) for row in rows if is_blank(row.get(column))]:
             problems.append(f"column {column!r} has no value in {listed(empty)}")
     if problems:
         raise InvalidRequestError(f"Required columns are missing or have no value: {'; '.join(problems)}.")

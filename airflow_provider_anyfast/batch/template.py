@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import StrictUndefined, TemplateError, Undefined, UndefinedError
 
-from airflow_provider_anyfast.batch.table import Row, has_value
+from airflow_provider_anyfast.batch.table import Row
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.seedance.request import REFERENCES
 from airflow_provider_anyfast.values import is_blank, may_be_none
@@ -114,7 +114,7 @@ def _with_columns_first(environment: Environment) -> Environment:
             there_are = ", ".join(map(str, row))
             return StrictUndefined(hint=f"there is no column {name!r}; the columns are {there_are}")
         value = row[name]
-        if not has_value(value):
+        if is_blank(value):
             return MissingValue(hint=f"column {name!r} has no value", exc=MissingValueError)
         # Nested JSON objects are accessed in the same way.
         return Row(value) if isinstance(value, dict) else value

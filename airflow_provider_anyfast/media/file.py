@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.log import subject_logger
+from airflow_provider_anyfast.files.target import is_special
 from airflow_provider_anyfast.media.limits import RULES, Measure
 from airflow_provider_anyfast.media.probe import Measures, NotMeasurableError, UnusableMediaError, measure
 from airflow_provider_anyfast.media.sniff import SNIFFED, media_type_of
@@ -77,6 +78,8 @@ def read_media(path: Path, expected_type: str | None = None, *, shown: str | Non
             AnyFast's limits. The message names every problem.
     """
     name = shown or f"file={str(path)!r}"
+    if is_special(path):
+        raise InvalidRequestError(f"{name} is a device, a pipe or a socket, not a file.")
     try:
         media = _read(path)
         problems = _problems(media, expected_type, name)

@@ -34,7 +34,7 @@ _RENDERED_AT = {"720p": "480p", "1080p": "720p", "2k": "1080p"}
 
 
 def estimate_tokens(body: Mapping[str, Any], *, longest: int, reference_seconds: int) -> int | None:
-    """Estimated tokens of a request as it is sent; None if its resolution is not listed.
+    """Estimated tokens of a request as it is sent; None if its resolution is not listed or its duration is no number.
 
     Where the model decides, this takes the maximum: a ratio of ``adaptive``, a duration of -1, and the length of
     reference videos, which are billed too.
@@ -48,7 +48,10 @@ def estimate_tokens(body: Mapping[str, Any], *, longest: int, reference_seconds:
     pixels = pixels_of(resolution, str(body.get("ratio") or "adaptive"))
     if pixels is None:
         return None
-    duration = int(body.get("duration") or DEFAULT_SECONDS)
+    try:
+        duration = int(body.get("duration") or DEFAULT_SECONDS)
+    except (TypeError, ValueError):  # passed through ``extra_body``
+        return None
     seconds = longest if duration < 0 else duration
     if any(item.get("type") == "video_url" for item in body.get("content", ()) if isinstance(item, dict)):
         seconds += reference_seconds

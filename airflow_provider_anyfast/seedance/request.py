@@ -23,7 +23,7 @@ from airflow_provider_anyfast.values import (
     OptionalInteger,
     OptionalText,
     Texts,
-    is_path,
+    path_as_text,
 )
 
 if TYPE_CHECKING:
@@ -48,15 +48,7 @@ REFERENCES = frozenset(_TYPES)
 """Parameters that name images, videos and audios."""
 
 
-def _path_as_text(value: Any) -> Any:
-    """A path, or an ``ObjectStoragePath``, as text; also in a list."""
-    if isinstance(value, list | tuple):
-        return [_path_as_text(item) for item in value]
-    return str(value) if is_path(value) else value
-
-
-Reference = Annotated[OptionalText, BeforeValidator(_path_as_text)]
-References = Annotated[Texts, BeforeValidator(_path_as_text)]
+Reference = Annotated[OptionalText, BeforeValidator(path_as_text)]
 
 
 class VideoRequest(Parameters):
@@ -73,9 +65,9 @@ class VideoRequest(Parameters):
     prompt: OptionalText = None
     first_frame: Reference = None
     last_frame: Reference = None
-    reference_images: References = ()
-    reference_videos: References = ()
-    reference_audios: References = ()
+    reference_images: Texts = ()
+    reference_videos: Texts = ()
+    reference_audios: Texts = ()
     asset_group: OptionalText = None
     resolution: OptionalText = None
     ratio: OptionalText = None
@@ -183,9 +175,10 @@ class VideoRequest(Parameters):
         return set(self.model_copy(update={"extra_body": {}}).body())
 
     def _encoding_problems(self) -> Iterator[Problem]:
-        """Encodes as httpx does when it sends, so that nothing can fail between recording the intent and sending."""
+        """Encodes as httpx and the ledger do, so that nothing can fail between recording the intent and sending."""
+        encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True).encode
         try:
-            size = len(json.dumps(self.body(), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
+            size = len(encode(self.body()).encode())
         except (TypeError, ValueError, RecursionError) as error:
             yield _problem(f"the request is not JSON ({error})")
         else:

@@ -7,6 +7,8 @@ import gc
 import io
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.batch import table
-from airflow_provider_anyfast.batch.table import Row, check_required, has_value, listed, table_of
+from airflow_provider_anyfast.batch.table import Row, check_required, listed, table_of
 from airflow_provider_anyfast.batch.table_file import MAX_CELL, decode_text, parse_table
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.values import is_blank
 
 
 @pytest.mark.parametrize(
@@ -32,7 +35,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
         ("a.csv", '"a,b";n\n"c,d";1\n', [{"a,b": "c,d", "n": "1"}]),
         ("a.csv", " name , n\nboat, 1\n,\n,,,\n", [{"name": "boat", "n": " 1"}]),
         ("a.json", '[{"n": 1}, {"n": null}]', [{"n": 1}]),
-        ("a.jsonl", '{"n": 1}\r\n \n{"n": "\u2028\u0085"}', [{"n": 1}, {"n": "\u2028\u0085"}]),
+        ("a.jsonl", '{"n": 1}\r\n \n{"n": "a\u2028b\u0085c"}', [{"n": 1}, {"n": "a\u2028b\u0085c"}]),
         ("a.json", '{"n": 1}', [{"n": 1}]),
     ],
 )
@@ -98,14 +101,48 @@ def test_the_label_of_a_row_has_its_number_its_line_and_its_key() -> None:
     assert plain.label("nowhere") == "row 1"
 
 
-@pytest.mark.parametrize("value", [None, "", " ", "\t", "None", "null", "NULL", "NaN", " nan ", "#N/A", float("nan")])
+@dataclass(frozen=True)
+class Scalar:
+    """A value of a data frame, which is no text and no float: numpy's float32, or pandas' NA and NaT."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            None,
+            "",
+            " ",
+            "\t",
+            "\xa0",
+            "None",
+            "null",
+            "NULL",
+            "NaN",
+            " nan ",
+            "#N/A",
+            "N/A",
+            "<NA>",
+            "#REF!",
+            "#DIV/0!",
+        ),
+        *(float("nan"), Decimal("NaN"), Scalar("nan"), Scalar("NaT"), Scalar("<NA>")),
+    ],
+)
 def test_text_that_exports_write_for_an_empty_cell_is_no_value(value: Any) -> None:
-    assert not has_value(value)
+    assert is_blank(value)
 
 
-@pytest.mark.parametrize("value", [0, False, 0.0, "0", "none", "Null Island", [], {}, float("inf")])
+@pytest.mark.parametrize(
+    "value", [0, False, 0.0, "0", "none", "Null Island", "NA", "Nana", [], {}, ["nan"], float("inf"), Scalar("0")]
+)
 def test_anything_else_is_a_value(value: Any) -> None:
-    assert has_value(value)
+    assert not is_blank(value)
 
 
 def test_required_columns_exist_and_have_a_value_in_each_row() -> None:
@@ -191,7 +228,7 @@ def test_a_table_survives_a_round_trip_through_a_csv_file(
         found = parse_table(text.getvalue(), "rows.csv").rows()
     except InvalidRequestError:
         return  # an ambiguous table is refused, so nothing is billed for it
-    expected = [dict(zip(header, row, strict=True)) for row in rows if any(map(has_value, row))]
+    expected = [dict(zip(header, row, strict=True)) for row in rows if not all(map(is_blank, row))]
     if all(type(row) is Row and list(row) == header for row in found):
         assert found == expected
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +192,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match=r"cannot be read \(Is a directory\)"):
         read_media(tmp_path)
+
+
+def test_a_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hero.png")
+    with pytest.raises(InvalidRequestError, match="a pipe"):
+        read_media(tmp_path / "hero.png")
 
 
 def test_the_name_depends_on_the_content(put: Any) -> None:

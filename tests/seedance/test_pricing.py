@@ -55,6 +55,11 @@ def test_an_unknown_model_has_an_estimate_and_an_unknown_resolution_has_none() -
     assert estimate(model="seedance-9", resolution="16k") is None
 
 
+@pytest.mark.parametrize("duration", ["auto", [5], {}])
+def test_a_duration_that_is_no_number_has_no_estimate(duration: Any) -> None:
+    assert estimate(extra_body={"duration": duration or {"seconds": 5}}) is None
+
+
 def test_billed_tokens_include_upscaling() -> None:
     assert billed_tokens(Usage(total_tokens=108_900, super_resolution_tokens=245_025)) == 353_925
     assert billed_tokens(Usage()) is None
