@@ -43,7 +43,7 @@ _KINDS = {
     FAILED: ("failed", "Failed"),
     LOST: ("unknown", "May have been billed"),
 }
-"""The kind of each status, which sets the page's colours and filters, and its label."""
+"""The kind of each status, which sets the page's colors and filters, and its label."""
 _OPEN = ("open", "Not ended")
 
 

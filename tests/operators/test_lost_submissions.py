@@ -91,6 +91,21 @@ def test_a_late_row_is_waited_for(
     assert len(sandbox.requests("billing_log")) <= 6
 
 
+def test_a_task_that_is_stopped_while_it_looks_for_the_row_ends_within_a_second_and_a_retry_finds_it(
+    runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], fake_clock: FakeClock
+) -> None:
+    offered(billing_log_ids=True, billing_log_delay=50)
+    sandbox.fault("drop_answer")
+    fake_clock.stop_task_at(fake_clock.now() + 30)
+    attempt = runner.attempt(video())
+    assert attempt.state == "up_for_retry", attempt.log_text
+    assert isinstance(attempt.error, exceptions.WaitInterruptedError)
+    assert attempt.error.cost is Cost.MAYBE
+    assert fake_clock.stopped_at is not None
+    assert fake_clock.now() - fake_clock.stopped_at < 1
+    expect_found(runner.retry(video()), sandbox)
+
+
 def test_a_clear_finds_a_row_that_appeared_after_the_task_failed(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None], fake_clock: FakeClock
 ) -> None:

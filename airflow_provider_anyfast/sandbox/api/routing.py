@@ -1,4 +1,4 @@
-"""How a request to the AnyFast interface is handled: logged, checked for a fault, authorised, carried out."""
+"""How a request to the AnyFast interface is handled: logged, checked for a fault, authorized, carried out."""
 
 from __future__ import annotations
 

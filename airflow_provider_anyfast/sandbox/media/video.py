@@ -142,8 +142,8 @@ def _draw_still_part(video: Video) -> Image:
     unit = min(video.width, video.height) // 24
     width = video.width - 2 * unit
     prompt = video.prompt or "(no prompt)"
-    top = _write(draw, prompt, (unit, unit), width=width, size=unit * 3 // 2, colour=_TEXT, lines=6)
-    _write(draw, video.caption, (unit, video.height - 5 * unit), width=width, size=unit, colour=_DIM, lines=2)
+    top = _write(draw, prompt, (unit, unit), width=width, size=unit * 3 // 2, color=_TEXT, lines=6)
+    _write(draw, video.caption, (unit, video.height - 5 * unit), width=width, size=unit, color=_DIM, lines=2)
     _draw_pictures(image, video.pictures, top + unit, unit)
     return image
 
@@ -155,7 +155,7 @@ def _write(
     *,
     width: int,
     size: int,
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     lines: int,
 ) -> int:
     """Write ``text`` in at most ``lines`` lines and return where the next line would begin."""
@@ -164,7 +164,7 @@ def _write(
     font = ImageFont.load_default(size)
     left, top = corner
     for line in _wrapped(text, width, lambda part: draw.textlength(part, font=font))[:lines]:
-        draw.text((left, top), line, font=font, fill=colour)
+        draw.text((left, top), line, font=font, fill=color)
         top += size * 5 // 4
     return top
 
@@ -202,7 +202,7 @@ def _draw_pictures(image: Image, pictures: tuple[Picture, ...], top: int, unit: 
                 thumbnail.thumbnail((side, side))
                 image.paste(thumbnail, (left, top))
         below = (left, top + side + 2)
-        _write(draw, picture.name, below, width=across - unit // 2, size=unit // 2, colour=_DIM, lines=1)
+        _write(draw, picture.name, below, width=across - unit // 2, size=unit // 2, color=_DIM, lines=1)
 
 
 def _draw_moving_part(still: Image, number: int) -> Image:
