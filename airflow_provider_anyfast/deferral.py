@@ -27,7 +27,7 @@ class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
 
     Attributes:
         deferrable: whether the triggerer waits, so that no worker is held.
-        stopped: whether Airflow is ending the task; ``JobWait`` then ends within a second.
+        stopped: whether Airflow is ending the task; a wait on the worker then ends within a second.
         pays: whether the task itself created, and pays for, the job that it waits for.
     """
 

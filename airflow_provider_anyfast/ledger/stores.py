@@ -18,7 +18,6 @@ A record is read from the Variable first, and then from the task state, where ve
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.ledger.fingerprint import short_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ def after_batch_success(key: str) -> Callable[[Mapping[str, Any]], None]:
 
 @dataclass
 class MemoryStore:
-    """For ``durable=False``: nothing survives the attempt."""
+    """A store in this process, which does not survive the attempt."""
 
     value: dict[str, Any] | None = None
 
@@ -252,5 +252,5 @@ def _variable_name(context: Mapping[str, Any], key: str) -> str:
     """Readable, and within Airflow's limit of 250 characters however long the names are."""
     ti = context["ti"]
     identity = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index), key)
-    digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
+    digest = short_digest("\0".join(identity))
     return f"anyfast_ledger_{ti.dag_id}_{ti.task_id}"[:200] + f"_{digest}"
