@@ -122,7 +122,7 @@ def airflow(session: nox.Session, version: str) -> None:
     session.install(f"{_wheel(session)}", *beside)
     _stage(session)
     session.run("python", "tests/compat/import_everything.py")
-    session.install(f"{_wheel(session)}[media,sandbox]", *TEST_GROUP, *beside)
+    session.install(f"{_wheel(session)}[excel,media,sandbox]", *TEST_GROUP, *beside)
     _pytest(session, *(name for name in TESTS if version == "3.3" or name not in WITHOUT_AIRFLOW))
 
 
@@ -135,7 +135,7 @@ def lowest(session: nox.Session) -> None:
     bounds = Path(session.create_tmp()) / "bounds.txt"
     pins = [f"{found.name}{found.specifier}".replace(">=", "==") for found in declared]
     bounds.write_text("\n".join([*pins, AIRFLOW_3_1_0]))
-    wheel = f"{_wheel(session)}[media,sandbox]"
+    wheel = f"{_wheel(session)}[excel,media,sandbox]"
     # Not lowest-direct: that takes a version above a bound which cannot be installed, and this must fail then.
     session.install(wheel, *TEST_GROUP, "--constraint", str(bounds), "--exclude-newer", YOUNGEST_BOUND)
     _stage(session)
@@ -146,7 +146,7 @@ def lowest(session: nox.Session) -> None:
 def newest(session: nox.Session) -> None:
     """Install the newest version of everything, pre-releases of Airflow included, and say what breaks."""
     pinned = set(CONSTRAINTS.read_text().split())
-    session.install(f"{_wheel(session)}[media,sandbox]", *TEST_GROUP, *NEWEST_OF_ALL)
+    session.install(f"{_wheel(session)}[excel,media,sandbox]", *TEST_GROUP, *NEWEST_OF_ALL)
     installed = str(session.run("uv", "pip", "freeze", silent=True, external=True)).splitlines()
     changed = [package for package in installed if "==" in package and package not in pinned]
     session.log(f"Not in constraints.txt: {', '.join(changed) or 'nothing'}")
@@ -159,7 +159,7 @@ def e2e(session: nox.Session) -> None:
     """Kill the newest Airflow's tasks at each step and its processes, and clear tasks from everywhere."""
     release = AIRFLOWS["3.4"]
     beside = (*release.requirements, *release.resolution(session))
-    session.install(f"{_wheel(session)}[media,sandbox]", "--group", f"{PYPROJECT}:e2e", *beside)
+    session.install(f"{_wheel(session)}[excel,media,sandbox]", "--group", f"{PYPROJECT}:e2e", *beside)
     _stage(session)
     session.run("pytest", "--numprocesses", "2", "tests/crash_points", *session.posargs)
     session.run("pytest", "tests/e2e", *session.posargs)

@@ -1,7 +1,7 @@
 """### Each row of a table becomes a video, with a report and a page that plays them all.
 
-1. `check` reads the table (CSV, JSON Lines or JSON; local or in object storage), renders the prompt of each row and
-   checks all rows. Invalid rows are reported together, before anything is billed.
+1. `check` reads the table (CSV, Excel, JSON Lines or JSON; local or in object storage), renders the prompt of each row
+   and checks all rows. Invalid rows are reported together, before anything is billed.
 2. `video` makes one video per row, each in its own task instance. A retry continues with the video that is already
    paid for.
 3. `report` writes `report.csv` and `report.html` next to the videos: status, tokens, cost if the connection has a

@@ -140,9 +140,9 @@ def _pip(arguments: list[str], _sandbox: SandboxHandle) -> None:
     assert command == "install"
     for argument in wanted:
         assert "airflow-provider-anyfast" not in argument
-        if wheel := re.fullmatch(r"\./airflow_provider_anyfast-([\d.]+)-py3-none-any\.whl\[(\w+)\]", argument):
+        if wheel := re.fullmatch(r"\./airflow_provider_anyfast-([\d.]+)-py3-none-any\.whl\[([\w,]+)\]", argument):
             assert wheel[1] == __version__
-            assert wheel[2] in (metadata("airflow-provider-anyfast").get_all("Provides-Extra") or ())
+            assert {*wheel[2].split(",")} <= {*(metadata("airflow-provider-anyfast").get_all("Provides-Extra") or ())}
 
 
 def _curl(arguments: list[str], sandbox: SandboxHandle) -> None:

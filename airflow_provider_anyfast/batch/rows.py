@@ -72,8 +72,8 @@ def read_rows(rows: Any) -> list[Row]:
     """The rows that a batch would make of ``rows``, without those that have no value. Not billed.
 
     Args:
-        rows: a list of objects, a text that holds one, or the path of a CSV, JSON or JSON Lines file, local or in
-            object storage.
+        rows: a list of objects, a text that holds one, or the path of a CSV, Excel, JSON or JSON Lines file, local
+            or in object storage.
 
     Raises:
         InvalidRequestError: there are none, or they cannot be read.

@@ -1,4 +1,4 @@
-"""Reads a table from a CSV, JSON or JSON Lines file, local or in object storage."""
+"""Reads a table from a CSV, Excel, JSON or JSON Lines file, local or in object storage."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.batch import workbook
 from airflow_provider_anyfast.batch.table import (
     Row,
     Table,
@@ -20,7 +21,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.paths import stored_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MAX_CELL = 1024**2
 """Maximum characters of one cell of a CSV file."""
@@ -59,7 +60,7 @@ def read_content(rows: str) -> bytes:
 
 
 def read_table(rows: Any, content: bytes | None = None) -> Table:
-    """The table of a list, or of a CSV, JSON or JSON Lines file.
+    """The table of a list, or of a CSV, Excel, JSON or JSON Lines file.
 
     Args:
         rows: a list, a text that contains one, or the path of a file.
@@ -71,8 +72,32 @@ def read_table(rows: Any, content: bytes | None = None) -> Table:
     """
     if not is_file(rows):
         return table_of(rows)
-    text = decode_text(read_content(rows) if content is None else content, rows)
-    return parse_table(text, stored_file(rows, "rows").name)
+    name = stored_file(rows, "rows").name
+    content = read_content(rows) if content is None else content
+    if _kind_of(name) in workbook.KINDS:
+        return parse_workbook(content, name)
+    return parse_table(decode_text(content, rows), name)
+
+
+def parse_workbook(content: bytes, name: str) -> Table:
+    """The table in the first worksheet of a spreadsheet. Its first row that has a value names the columns.
+
+    Args:
+        content: the content of the file.
+        name: the file's name, for messages.
+
+    Raises:
+        InvalidRequestError: it cannot be read, has two columns with the same name, or the extra ``excel`` is missing.
+    """
+    try:
+        with without_collector():
+            records = workbook.cells_of(content, name)
+            header = next((cells for _, cells in records if any(cell != "" for cell in cells)), [])
+            return _of_records([str(cell).strip() for cell in header], list(records))
+    except ValueError as error:
+        if isinstance(error, InvalidRequestError):
+            raise
+        raise InvalidRequestError(f"rows={name!r} cannot be read: {error}.") from None
 
 
 def parse_table(text: str, name: str) -> Table:
@@ -85,7 +110,7 @@ def parse_table(text: str, name: str) -> Table:
     Raises:
         InvalidRequestError: it cannot be read in that format, or has two columns with the same name.
     """
-    kind = name.rpartition(".")[2].lower()
+    kind = _kind_of(name)
     try:
         with without_collector():
             if kind in ("csv", "tsv"):
@@ -99,7 +124,11 @@ def parse_table(text: str, name: str) -> Table:
         if isinstance(error, InvalidRequestError):
             raise
         raise InvalidRequestError(f"rows={name!r} cannot be read: {error}.") from None
-    raise InvalidRequestError(f"rows={name!r} ends in none of .csv, .tsv, .json, .jsonl, .ndjson.")
+    raise InvalidRequestError(f"rows={name!r} ends in none of .csv, .tsv, .xlsx, .json, .jsonl, .ndjson.")
+
+
+def _kind_of(name: str) -> str:
+    return name.rpartition(".")[2].lower()
 
 
 def decode_text(content: bytes, name: str) -> str:
@@ -139,14 +168,24 @@ def _from_csv(text: str) -> Table:
                 f"line {line + lines_before} has {len(fields)} fields, but the header has {len(names)} columns"
             )
         cells.append((line + lines_before, fields))
-    kept = [at for at, name in enumerate(names) if name or any(fields[at : at + 1] != [""] for _, fields in cells)]
+    return _of_records(names, cells)
+
+
+def _of_records(names: Sequence[str], records: Sequence[tuple[int, Sequence[Any]]]) -> Table:
+    """A table of records, each with its line in the file. A column that has neither a name nor a value is left out."""
+    kept = [at for at, name in enumerate(names) if name or any(fields[at : at + 1] != [""] for _, fields in records)]
+    if (nameless := sum(not names[at] for at in kept)) > 1:
+        raise ValueError(
+            f"{nameless} columns have values but no name: its first row must name the columns, and it has only "
+            f"{', '.join(filter(None, names))}"
+        )
     refuse_double_columns([names[at] for at in kept])
 
     def make_row(number: int) -> Row:
-        line, fields = cells[number - 1]
+        line, fields = records[number - 1]
         return Row({names[at]: fields[at] if at < len(fields) else "" for at in kept}, number, line)
 
-    return Table(len(cells), make_row)
+    return Table(len(records), make_row)
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

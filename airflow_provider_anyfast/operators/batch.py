@@ -36,7 +36,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
     billed twice after a crash at any moment. A retry or a clear runs only the rows that have not succeeded.
 
     Args:
-        rows: a list of objects, or a CSV, JSON or JSON Lines file, local or in object storage
+        rows: a list of objects, or a CSV, Excel, JSON or JSON Lines file, local or in object storage
             (``s3://conn@bucket/rows.csv``). Up to 10,000.
         template: parameters of ``GenerateVideoOperator`` that describe the video (``prompt``, ``model``, …,
             ``output_path``), rendered with Jinja for each row: ``{"prompt": "A film about {{ row.name }}"}``. Airflow's

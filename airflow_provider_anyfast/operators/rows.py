@@ -22,7 +22,7 @@ class CheckRowsOperator(BaseOperator):
     """Renders a template for every row of a table and checks them all, for tasks mapped over the rows. Not billed.
 
     Args:
-        rows: a list of objects, or a CSV, JSON or JSON Lines file, local or in object storage.
+        rows: a list of objects, or a CSV, Excel, JSON or JSON Lines file, local or in object storage.
         template: parameters of ``GenerateVideoOperator``, rendered with Jinja for each row, as in
             ``GenerateVideoBatchOperator``.
         prompt_param: the DAG param that contains the prompt's template, if users enter it in the trigger form.

@@ -60,14 +60,14 @@ def test_a_file_without_a_value_is_refused(name: str, text: str) -> None:
         ("a.csv", 'name\n"boat\n', "cannot be read"),
         ("a.json", "[", "cannot be read"),
         ("a.csv", "sku,n,sku\n1,2,3\n", "more than one column 'sku'; the columns are sku, n, sku"),
-        ("a.csv", "sku,,\n1,2,3\n", "more than one column ''"),
+        ("a.csv", "sku,,\n1,2,3\n", "2 columns have values but no name: its first row must name"),
         ("a.csv", "a,b;c\n1,2;3\n", "may be separated by ',' or ';'"),
         ("a.json", '[{"n": 1, "n": 2}]', "more than one column 'n'"),
         ("a.json", "[1]", "row 1 is an int"),
         ("a.json", "[" * 100_000, "cannot be read"),
         ("a.jsonl", '{"n": 1}\n[]\n', "row 2 is a list"),
         ("a.jsonl", "nothing", "cannot be read"),
-        ("a.xlsx", "", "ends in none of"),
+        ("a.txt", "", "ends in none of"),
     ],
 )
 def test_an_error_describes_why_a_file_cannot_be_read(name: str, text: str, phrase: str) -> None:
