@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch import workbook
@@ -138,10 +139,10 @@ def decode_text(content: bytes, name: str) -> str:
         InvalidRequestError: it is neither; the message names the likely encoding.
     """
     encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError:
-        pass
+    with suppress(UnicodeDecodeError):
+        text = content.decode(encoding)
+        if "\0" not in text[:2]:  # in UTF-16 without a mark, or UTF-32, every other character is NUL
+            return text
     from charset_normalizer import from_bytes  # noqa: PLC0415 - only needed for a file that cannot be read
 
     guess = from_bytes(content).best()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ LARGEST_RESPONSE = 16 * 1024**2
 ENCODINGS = "gzip, deflate"
 """The accepted encodings: the standard library can decode them up to a limit."""
 
+_START = 4096
 _MAX_DEPTH = 32
 """Levels of lists and objects that are kept. Not every database stores deeper ones."""
 _MAX_DIGITS = 30
@@ -60,9 +62,19 @@ class Body:
                 body = _inflated(body, encoding)
         return httpx.Response(self._response.status_code, headers=headers, content=body)
 
+    def start(self) -> str:
+        """The beginning of what has arrived, as text, of a response that broke off."""
+        start = bytes(self._raw[:_START])
+        with suppress(zlib.error):  # it is not compressed
+            start = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(start, _START)
+        return start.decode(errors="replace")
+
 
 def _inflated(body: bytes, encoding: str) -> bytes:
+    is_plain = body[:1] == b"{"  # something in between has decompressed it and kept the header
     if encoding not in ("gzip", "x-gzip", "deflate"):
+        if is_plain:
+            return body
         raise httpx.DecodingError(f"the encoding {encoding} was not requested")
     windows = [zlib.MAX_WBITS | 32]  # gzip or zlib, detected by the first bytes
     if encoding == "deflate":
@@ -80,10 +92,12 @@ def _inflated(body: bytes, encoding: str) -> bytes:
         if decoder.eof:
             return inflated
         problem = "it ends too early"
+    if is_plain:
+        return body
     raise httpx.DecodingError(f"the compressed body is damaged: {problem}")
 
 
-def decode_json(content: bytes) -> Any:
+def decode_json(content: bytes | str) -> Any:
     """The JSON in ``content``, cleaned so that it can be stored as JSON again, also in a database.
 
     NaN, infinities and overlong numbers become None, lone surrogates a question mark; NUL characters are removed.

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 log = subject_logger(__name__)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+_LOGGED = 4096
+"""Characters of a response without an id that are logged, before they are shortened further."""
 _PROVE_NOTHING = (303, 408, 499)
 _DECISIVE = (401, 413)
 """HTTP statuses that are taken for AnyFast's even without its JSON."""
@@ -83,6 +85,8 @@ def read_failure(call: Call[Any], failure: Exception, exchange: Exchange, settin
         hint = _tls_hint(settings.base_url) if exchange.failed_in_tls and "CERTIFICATE" not in reason else ""
         return ConnectionFailedError(f"{call.name}: {settings.base_url} could not be reached: {reason}.{hint}")
     if call.billed:
+        if exchange.body is not None:
+            _log_received(call, exchange.body.start(), settings)
         return LostAnswerError(f"{call.name}: the request was sent, but its response was lost: {reason}.")
     return NoAnswerError(f"{call.name}: no response from {settings.base_url}: {reason}.")
 
@@ -170,16 +174,18 @@ _SUCCESS_CODES = ("", "success", "ok")
 
 def _lost(error: AnyFastError, call: Call[Any], response: httpx.Response, settings: Settings) -> LostAnswerError:
     """The error for a billed call of which it is unknown whether it was accepted; logs all that may name an id."""
-    log.warning(
-        "%s: HTTP %d without a usable id. Its body, in case it names what was accepted: %s%s",
-        call.name,
-        response.status_code,
-        redact(response.text, settings.api_key),
-        f" Its location: {location}" if (location := _location(response, settings)) else "",
-    )
+    _log_received(call, f"HTTP {response.status_code} {response.headers.get('location', '')} {response.text}", settings)
     lost = LostAnswerError(f"{error.what} That does not prove that AnyFast refused it.", **_facts(error))
     lost.__cause__ = error
     return lost
+
+
+def _log_received(call: Call[Any], text: str, settings: Settings) -> None:
+    log.warning(
+        "%s: the response has no usable id. All of it, in case it names what was accepted: %s",
+        call.name,
+        redact(text[:_LOGGED], settings.api_key),
+    )
 
 
 def _location(response: httpx.Response, settings: Settings) -> str:

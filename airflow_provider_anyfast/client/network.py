@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import httpcore
 
+    from airflow_provider_anyfast.client.body import Body
+
 ResultT = TypeVar("ResultT")
 
 CANCEL_GRACE = 5.0
@@ -57,12 +59,14 @@ class Exchange:
         ends_at: when that time is over, on the monotonic clock.
         last_step: what httpcore did last, such as ``connection.connect_tcp.started``; empty before the first step.
         sent: whether a byte of the request may have been sent. The CONNECT request to a proxy does not count.
+        body: what has arrived of the response's body; None before its headers.
     """
 
     seconds: float
     ends_at: float
     last_step: str = ""
     sent: bool = False
+    body: Body | None = None
 
     def trace(self, step: str, info: Mapping[str, Any]) -> None:
         """Records a step of httpcore; httpx's ``trace`` extension for a synchronous request."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import ssl
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://www.anyfast.ai"
 CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection; also what clients of AnyFast use."""
+LONGEST_TIMEOUT = 86_400
+"""Seconds. Sockets accept no timeout of some billion seconds, and no response takes a day."""
+HIGHEST_PRICE = 10**9
+"""Of a million tokens, in any currency."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,12 @@ class Settings:
         if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:
             raise ConfigurationError("password: the API key contains a space or a character that no key has.")
         for name in ("timeout", "submit_timeout"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigurationError(f"{name}: {getattr(self, name)!r} is not a number of seconds above 0.")
+            if not 0 < getattr(self, name) <= LONGEST_TIMEOUT:
+                raise ConfigurationError(
+                    f"{name}: {getattr(self, name)!r} is not a number of seconds above 0 and up to {LONGEST_TIMEOUT}."
+                )
         price = self.price_per_million_tokens
-        if price is not None and not (price.is_finite() and price >= 0):
+        if price is not None and not (price.is_finite() and 0 <= price <= HIGHEST_PRICE):
             raise ConfigurationError(f"price_per_million_tokens: {str(price)!r} is not a price.")
         if self.max_retries < 0:
             raise ConfigurationError(f"max_retries: {self.max_retries!r} is below 0.")
@@ -131,6 +136,7 @@ def _url(value: str, name: str, example: str, *, credentials: bool = False) -> h
     """The address in ``value``, which no message quotes where it could contain a password."""
     try:
         url = httpx.URL(value)
+        url.host  # noqa: B018 - decodes an international name, or raises
     except (httpx.InvalidURL, ValueError):
         raise ConfigurationError(f"{name}: not an address such as {example}.") from None
     if (url.userinfo and not credentials) or url.query or url.fragment:

@@ -231,7 +231,7 @@ class AnyFastClient(_Driver):
         with guard(), self._rate_limited(call), self._watched(call, request) as exchange:
             request.extensions["trace"] = exchange.trace
             response = self._http.send(request, stream=True)
-            body = Body(response)
+            exchange.body = body = Body(response)
             try:
                 for chunk in response.iter_raw():
                     body.add(chunk)
@@ -307,7 +307,7 @@ class AsyncAnyFastClient(_Driver):
                 request.extensions["trace"] = exchange.trace_async
                 response = await http.send(request, stream=True)
                 self._raise_limit(response)
-                body = Body(response)
+                exchange.body = body = Body(response)
                 try:
                     async for chunk in response.aiter_raw():
                         body.add(chunk)

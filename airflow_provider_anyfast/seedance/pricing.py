@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FRAME_RATE = 24
 DEFAULT_RESOLUTION, DEFAULT_SECONDS = "720p", 5
 _SMALLEST_MONEY = Decimal("0.0001")
+_MOST_TOKENS = 10**12
 
 _SIZES: dict[str, dict[str, tuple[int, int]]] = {
     "480p": {"16:9": (864, 496), "4:3": (752, 560), "1:1": (640, 640), "21:9": (992, 432)},
@@ -96,8 +97,11 @@ def billed_tokens(usage: Usage) -> int | None:
 
 
 def money(tokens: int | None, price_per_million: Decimal | None) -> str | None:
-    """What ``tokens`` cost, to a hundredth of a cent, as text that keeps every digit; None if either is unknown."""
-    if tokens is None or price_per_million is None:
+    """What ``tokens`` cost, to a hundredth of a cent, as text that keeps every digit; None if either is unknown.
+
+    So is a number of tokens that no video has: a video that is paid for must not fail because of it.
+    """
+    if tokens is None or price_per_million is None or not 0 <= tokens <= _MOST_TOKENS:
         return None
     return str((Decimal(tokens) * price_per_million / 1_000_000).quantize(_SMALLEST_MONEY))
 

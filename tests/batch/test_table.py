@@ -169,6 +169,12 @@ def test_a_file_in_another_encoding_is_refused_and_the_error_names_the_encoding_
     assert "CSV UTF-8" in str(raised.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_in_unicode_without_the_mark_of_utf_16_is_not_read_as_utf_8(encoding: str) -> None:
+    with pytest.raises(InvalidRequestError, match="is not UTF-8"):
+        decode_text("sku,name\nA1,boat\n".encode(encoding), "rows.csv")
+
+
 @pytest.mark.parametrize("text", ['[{"n": 1}]', "[{'n': 1}]", '{"n": 1}'])
 def test_text_that_a_template_rendered_from_a_list_is_read_as_the_list(text: str) -> None:
     assert table_of(text).rows() == [{"n": 1}]

@@ -136,7 +136,9 @@ AT_ONCE: dict[str, Callable[[Peer], None]] = {
     "truncates its body": first(http_response(GOOD[:9], length=len(GOOD)), Peer.reset),
     "closes": Peer.reset,
     "sends garbage": lambda peer: peer.send(b"\x00\xffgarbage\r\n\r\n"),
-    "names an encoding that was not requested": lambda peer: peer.send(http_response(GOOD, "Content-Encoding: br")),
+    "names an encoding that was not requested": lambda peer: peer.send(
+        http_response(b"\x1b\x03", "Content-Encoding: br")
+    ),
     "truncates its compressed body": lambda peer: peer.send(
         http_response(gzip.compress(GOOD)[:-9], "Content-Encoding: gzip")
     ),
@@ -242,8 +244,14 @@ def test_a_slow_response_within_the_limit_is_read() -> None:
         ("gzip, gzip", gzip.compress(gzip.compress(GOOD))),
         ("identity", GOOD),
         ("GZip ", gzip.compress(GOOD)),
+        ("gzip", GOOD),
+        ("br", GOOD),
+        ("utf-8", GOOD),
     ],
-    ids=["gzip", "x-gzip", "deflate", "raw deflate", "twice", "identity", "capitals"],
+    ids=[
+        *("gzip", "x-gzip", "deflate", "raw deflate", "twice", "identity", "capitals"),
+        *("not compressed", "not compressed with Brotli", "a charset"),
+    ],
 )
 def test_a_compressed_response_is_read(encoding: str, packed: Any) -> None:
     if not isinstance(packed, bytes):
@@ -252,6 +260,23 @@ def test_a_compressed_response_is_read(encoding: str, packed: Any) -> None:
     with hostile_server(behave) as address:
         results = outcomes(at(address), {"submit": CALLS["submit"]})
     assert set(results.values()) == {"asyntask_1"}
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_what_arrived_of_a_broken_response_to_a_billed_call_is_logged(
+    caplog: pytest.LogCaptureFixture, encoding: str
+) -> None:
+    packed = gzip.compress(GOOD) if encoding == "gzip" else GOOD
+    cut = http_response(packed[:-9], f"Content-Encoding: {encoding}", length=len(packed))
+
+    def behave(peer: Peer) -> None:
+        peer.request()
+        peer.send(cut)
+
+    with hostile_server(behave) as address:
+        results = outcomes(at(address), {"submit": CALLS["submit"]})
+    assert {type(error) for error in results.values()} == {errors.LostAnswerError}
+    assert caplog.text.count("asyntask_1") == len(results)
 
 
 def test_an_empty_error_may_claim_an_encoding() -> None:

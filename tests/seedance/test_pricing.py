@@ -68,5 +68,10 @@ def test_billed_tokens_include_upscaling() -> None:
 def test_money_is_exact_to_a_hundredth_of_a_cent() -> None:
     assert money(108_900, Decimal(46)) == "5.0094"
     assert money(1, Decimal("0.000001")) == "0.0000"
+
+
+@pytest.mark.parametrize("tokens", [-1, 10**29])
+def test_a_number_of_tokens_that_no_video_has_costs_nothing_known(tokens: int) -> None:
+    assert money(tokens, Decimal(46)) is None
     assert money(None, Decimal(1)) is None
     assert money(1, None) is None
