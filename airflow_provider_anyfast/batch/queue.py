@@ -108,7 +108,7 @@ class RowQueue:
                 rows = self._recorded or (self._new if self._lifecycle.state is BatchState.OPEN else None)
                 if rows and (rows is self._recorded or not self._is_full):
                     return self._taken(rows.popleft())
-                # No row in flight can still be postponed, so one look-up serves all that are.
+                # No row in flight can still be postponed, so one lookup serves all that are.
                 if self._postponed and self._in_flight.keys() <= self._second_time:
                     self._second_time.add(self._postponed[0].key)
                     return self._taken(self._postponed.popleft())

@@ -370,7 +370,7 @@ class BatchRunner:
             raise _NeedsSubmissionError("Submissions have stopped, so this one was not sent.")
 
     def _look_up(self, row: BatchRow, lost: LostSubmission) -> Verdict:
-        """The outcome of a row's lost submission. Such rows are processed last, so that one look-up serves all."""
+        """The outcome of a row's lost submission. Such rows are processed last, so that one lookup serves all."""
         key = f"{row.key} {lost.sent_at}"
         if self._lookup.expect(key, lost):
             raise _LookLaterError(

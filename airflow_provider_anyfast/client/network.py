@@ -96,7 +96,7 @@ _current: ContextVar[Exchange | None] = ContextVar("anyfast_exchange", default=N
 def exchange(seconds: float) -> Iterator[Exchange]:
     """Limits all reads and writes in the block to ``seconds`` together.
 
-    A synchronous client's DNS look-up is not included; the system's resolver has a limit of its own.
+    A synchronous client's DNS lookup is not included; the system's resolver has a limit of its own.
     """
     token = _current.set(one := Exchange(seconds, time.monotonic() + seconds))
     try:

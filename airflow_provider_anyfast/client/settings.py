@@ -77,8 +77,8 @@ class Settings:
         url = _url(self.base_url, "host", DEFAULT_BASE_URL)
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigurationError(f"host: {self.base_url!r} is not an http(s) address such as {DEFAULT_BASE_URL}.")
-        # One spelling for one address: the ledger stores it with what was paid for. Every call's path begins with its
-        # own /v1, which users also add, as clients of OpenAI expect it.
+        # One spelling for one address, since records of version 0.1.0 contain its digest. Every call's path begins with
+        # its own /v1, which users also add, as clients of OpenAI expect it.
         object.__setattr__(self, "base_url", str(url).rstrip("/").removesuffix("/v1"))
 
     def _check_proxy(self) -> None:

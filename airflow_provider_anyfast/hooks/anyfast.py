@@ -180,7 +180,7 @@ async def _look_up(conn_id: str) -> Connection:
     try:
         return await get_async_connection(conn_id)
     except AirflowNotFoundException:
-        # In `airflow dags test`, which runs triggers in its own process, only the synchronous look-up reaches the
+        # In `airflow dags test`, which runs triggers in its own process, only the synchronous lookup reaches the
         # database. If the connection does not exist, it raises the same error.
         return await sync_to_async(BaseHook.get_connection)(conn_id)
 

@@ -61,5 +61,5 @@ def _is_fresh(client: AnyFastClient, asset_id: str) -> bool:
     try:
         asset = client.send(endpoints.get_asset(asset_id))
     except AnyFastError as error:
-        return error.retryable  # a look-up that failed says nothing; the error of the submission is the one to show
+        return error.retryable  # a lookup that failed says nothing; the error of the submission is the one to show
     return asset.outcome is Outcome.SUCCEEDED and clock.now() - asset.changed_at < ACTIVE_ASSET_APPEARS

@@ -1,6 +1,6 @@
 """One client for all triggers of a triggerer process that wait with the same connection.
 
-A separate client for each trigger would cost a connection look-up, a TLS context (25 ms, 0.65 MB) and a socket each.
+A separate client for each trigger would cost a connection lookup, a TLS context (25 ms, 0.65 MB) and a socket each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_CLIENT_AGE = 900.0
 
 @dataclass(eq=False)
 class _Shared:
-    """One client, and the number of triggers that use it. ``client`` is a task, since the look-up takes a moment."""
+    """One client, and the number of triggers that use it. ``client`` is a task, since the lookup takes a moment."""
 
     client: asyncio.Task[AsyncAnyFastClient]
     made_at: float
