@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
@@ -51,18 +56,30 @@ def publish(context: Context, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def publish_failure(context: Context) -> None:
-    """Pushes why the task failed, for a report: ``{"status", "error_type", "error", "prompt"}``."""
+@contextmanager
+def failures_published(context: Context) -> Iterator[None]:
+    """Pushes the reason for an error that passes through: ``{"status", "error_type", "error", "prompt"}``.
+
+    This is not a failure callback. Airflow also runs those for tasks that were killed, in another process, and the
+    scheduler of 3.4.0b2 crashes if such a task has both a failure callback and a retry left.
+    """
+    try:
+        yield
+    except (Exception, AirflowTaskTimeout) as error:
+        _publish_failure(context, error)
+        raise
+
+
+def _publish_failure(context: Context, error: BaseException) -> None:
     from airflow_provider_anyfast.batch.manifest import status_of  # noqa: PLC0415 - not while a DAG is parsed
 
-    error: Any = context.get("exception")
-    failure = {
-        "status": status_of(error),
-        "error_type": type(error).__name__,
-        "error": str(error),
-        "prompt": getattr(context["task"], "prompt", None),
-    }
     try:
+        failure = {
+            "status": status_of(error),
+            "error_type": type(error).__name__,
+            "error": str(error),
+            "prompt": getattr(context["task"], "prompt", None),
+        }
         context["ti"].xcom_push(FAILURE_KEY, failure)
     except Exception as problem:  # noqa: BLE001 - it must not replace the error that the task failed with
         log.warning("Could not store the reason for this task's failure for the report: %s", problem)

@@ -26,7 +26,7 @@ from airflow_provider_anyfast.values import (
     Seconds,
     Switch,
 )
-from airflow_provider_anyfast.xcoms import publish_failure
+from airflow_provider_anyfast.xcoms import failures_published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -207,19 +207,18 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.on_lost_submission = on_lost_submission
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), count_stored_success]
-        self.on_failure_callback = [*(self.on_failure_callback or ()), publish_failure]
         keys = [LEDGER_KEY] if asset_group is None else [LEDGER_KEY, GROUP_KEY]
         self.on_success_callback += [after_success(key) for key in keys if durable]
         check_literals(self, VideoRequest, RunParameters)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or continues with the one that an earlier attempt paid for."""
-        with fail_fast(context, self.anyfast_conn_id), failures_counted():
+        with failures_published(context), fail_fast(context, self.anyfast_conn_id), failures_counted():
             return self._task(context).run()
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Resumes after the deferral: polls AnyFast once more, and saves the video."""
-        with fail_fast(context, self.anyfast_conn_id), failures_counted():
+        with failures_published(context), fail_fast(context, self.anyfast_conn_id), failures_counted():
             return self._task(context).resume(event or {})
 
     def _task(self, context: Context) -> GenerateVideoTask:

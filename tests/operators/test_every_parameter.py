@@ -400,3 +400,12 @@ def test_every_parameter_of_every_operator_has_its_row() -> None:
     public = {kind: names for kind, names in found.items() if not kind.__name__.startswith(("_", "JobSensor"))}
     for kind in public.keys() | PARAMETERS.keys():
         assert public.get(kind) == PARAMETERS.get(kind, {}).keys(), kind
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_no_operator_has_a_failure_or_retry_callback_of_its_own(kind: type[BaseOperator]) -> None:
+    """The scheduler of Airflow 3.4.0b2 crashes when a task that has one is killed and has a retry left."""
+    with DAG("any", schedule=None):
+        operator = kind(task_id="any", **base(kind, ""))
+    assert not operator.on_failure_callback
+    assert not operator.on_retry_callback

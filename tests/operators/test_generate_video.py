@@ -15,11 +15,11 @@ from urllib.parse import quote
 
 import av
 import pytest
-from airflow.providers.common.compat.sdk import Stats
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Stats
 from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.client import errors
+from airflow_provider_anyfast.client import clock, errors
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.metrics import count_stored_success, count_success
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator, CreateAssetsOperator
@@ -27,6 +27,7 @@ from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 from airflow_provider_anyfast.polling.schedule import SANDBOX
 from airflow_provider_anyfast.seedance.result import video_result
 from airflow_provider_anyfast.triggers.video import VideoTrigger
+from airflow_provider_anyfast.xcoms import FAILURE_KEY
 from tests.support import installed_airflow
 
 if TYPE_CHECKING:
@@ -684,6 +685,36 @@ def test_a_failure_is_counted_with_its_cause(
     runner.attempt(video())
     assert ("anyfast.failed", {"cause": "ModerationError"}) in counted
     assert "anyfast.submitted" not in dict(counted)
+
+
+def pushed_failure(runner: TaskRunner) -> Any:
+    (failure,) = [value for key, value in runner.metadata.xcoms.items() if key.name == FAILURE_KEY]
+    return json.loads(failure) if isinstance(failure, str) else failure
+
+
+def test_a_failure_leaves_its_reason_for_the_report(runner: TaskRunner, sandbox: SandboxHandle) -> None:
+    sandbox.fault("moderation")
+    attempt = runner.attempt(video(prompt="a fox"))
+    assert pushed_failure(runner) == {
+        "status": "FAILURE",
+        "error_type": "ModerationError",
+        "error": str(attempt.error),
+        "prompt": "a fox",
+    }
+
+
+def test_a_timeout_leaves_its_reason_for_the_report(runner: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_is_up(_: float) -> None:
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(clock, "sleep", time_is_up)
+    runner.attempt(video(poll_interval=1))
+    assert pushed_failure(runner)["error_type"] == "AirflowTaskTimeout"
+
+
+def test_a_deferral_is_no_failure(runner: TaskRunner) -> None:
+    assert runner.attempt(video(deferrable=True), run_trigger=False).state == "deferred"
+    assert not [key for key in runner.metadata.xcoms if key.name == FAILURE_KEY]
 
 
 @pytest.mark.parametrize("path", ["{{ '' }}", "{{ none }}"])
