@@ -193,10 +193,10 @@ class LocalAirflow:
         killed.kill()
         self._processes.remove(killed)
 
-    def replace_triggerer(self) -> None:
-        """SIGKILL the oldest triggerer, and start another one."""
-        self.kill(self.running("triggerer")[0].name)
-        self.start("triggerer")
+    def replace(self, component: Component) -> None:
+        """SIGKILL the component's oldest process, with the tasks that it runs, and start another one."""
+        self.kill(self.running(component)[0].name)
+        self.start(component)
 
     def __enter__(self) -> Self:
         return self

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 SETTINGS = {
     **MISSED_SOON,
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "ANYFAST_POOL": "anyfast",
 }
 POOL_SLOTS = 2
@@ -113,6 +115,13 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox) -> 
         cluster.start_all()
         cluster.rest.add_pool(SETTINGS["ANYFAST_POOL"], POOL_SLOTS)
         yield cluster
+
+
+@pytest.fixture(autouse=True)
+def _no_component_ends_by_itself(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "airflow" in request.fixturenames:
+        request.getfixturevalue("airflow").expect_running()
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ def test_a_worker_and_a_triggerer_killed_while_videos_are_made_and_fetched(
     batch: Batch, comparison: Comparison
 ) -> None:
     batch.wait_until_waited_for()
-    batch.airflow.replace_triggerer()
+    batch.airflow.replace("triggerer")
     before = len(batch.anyfast.requests("download"))
     batch.anyfast.fault("stall_download", seconds=30, times=IN_FLIGHT)
     wait_until(lambda: len(batch.anyfast.requests("download")) >= before + IN_FLIGHT, "downloads", seconds=90)

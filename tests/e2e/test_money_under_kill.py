@@ -202,7 +202,7 @@ def test_a_task_marked_as_failed_while_it_waits(way: str, while_it_is: str, jobs
 def test_a_killed_triggerer_is_replaced(jobs: Jobs, comparison: Comparison) -> None:
     job = jobs.start(DEFERRED)
     job.wait_for_state("deferred")
-    job.airflow.replace_triggerer()
+    job.airflow.replace("triggerer")
 
     job.expect("success", billed=1)
     comparison.add("triggerer killed, another one started", DEFERRED, billed=job.billed, state="success")
@@ -222,3 +222,25 @@ def test_a_hanging_triggerer_is_replaced(jobs: Jobs, comparison: Comparison) -> 
 
     job.expect("success", billed=1)
     comparison.add("triggerer hangs, another one takes over", DEFERRED, billed=job.billed, state="success")
+
+
+def test_a_scheduler_killed_with_its_task_is_replaced(jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(IN_WORKER)
+    job.wait_until_generation_is_known()
+    job.airflow.replace("scheduler")
+
+    job.expect("success", billed=1)
+    comparison.add("scheduler and worker killed while it waits", IN_WORKER, billed=job.billed, state="success")
+
+
+@pytest.mark.parametrize("way", [IN_WORKER, DEFERRED])
+def test_an_api_server_that_is_killed_comes_back(way: str, jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(way)
+    job.wait_until_generation_is_known()
+    if way == DEFERRED:
+        job.wait_for_state("deferred")
+    job.airflow.replace("api-server")
+    job.airflow.wait_healthy("metadatabase")
+
+    job.expect("success", billed=1)
+    comparison.add(f"API server killed and started again, {way}", way, billed=job.billed, state="success")

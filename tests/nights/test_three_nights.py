@@ -124,7 +124,7 @@ class Night:
         rest = self.team.airflow.rest
         rest.wait_for_task(self.task, "deferred", seconds=300)
         wait_until(lambda: rest.task(self.task).triggerer_id, "a triggerer", seconds=60)
-        self.team.airflow.replace_triggerer()
+        self.team.airflow.replace("triggerer")
 
     def kill_the_worker_while_it_downloads(self) -> None:
         anyfast = self.team.anyfast

@@ -73,7 +73,7 @@ def test_every_row_is_billed_once_and_has_its_line(
         wait_until(lambda: airflow.rest.task(task).state == "deferred", "the first submissions", seconds=900)
         mark("the first rows are submitted")
         wait_until(lambda: airflow.rest.task(task).triggerer_id, "a triggerer", seconds=60)
-        airflow.replace_triggerer()
+        airflow.replace("triggerer")
         mark("the triggerer is killed")
         wait_until(lambda: progress("succeeded") > ROWS / 4, "videos to end", seconds=1200)
         wait_until(kill_task, "a worker to kill", seconds=300)
