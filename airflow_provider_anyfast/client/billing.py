@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from airflow_provider_anyfast.client.body import integer_of
 from airflow_provider_anyfast.client.error_parsing import decode
 from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
-from airflow_provider_anyfast.client.responses import integer_of, is_id, seconds_of
+from airflow_provider_anyfast.client.responses import is_id, seconds_of
 
 CONSUME = 2
 """The type of a row that charges the key. A top-up is 1, a refund 6; the other types do not concern single requests."""

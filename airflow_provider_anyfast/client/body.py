@@ -18,8 +18,8 @@ ENCODINGS = "gzip, deflate"
 _START = 4096
 _MAX_DEPTH = 32
 """Levels of lists and objects that are kept. Not every database stores deeper ones."""
-_MAX_DIGITS = 30
-"""Digits of a whole number; a longer one becomes None."""
+LARGEST_INTEGER = 2**63 - 1
+"""A number beyond it becomes None: Airflow cannot store it as an XCom."""
 
 
 class BodyTooLargeError(httpx.DecodingError):
@@ -117,7 +117,16 @@ def _finite(digits: str) -> float | None:
 
 
 def _whole_number(digits: str) -> int | None:
-    return int(digits) if len(digits) <= _MAX_DIGITS else None
+    return integer_of(digits)
+
+
+def integer_of(value: Any) -> int | None:
+    """A whole number that Airflow can store; None for anything else."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if abs(number) <= LARGEST_INTEGER else None
 
 
 def _storable(value: Any, depth: int) -> Any:

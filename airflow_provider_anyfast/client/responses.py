@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import pendulum
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from airflow_provider_anyfast.client.body import LARGEST_INTEGER, integer_of
 from airflow_provider_anyfast.client.error_parsing import code_and_message
 from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
 
@@ -130,14 +132,17 @@ class Page(Generic[ItemT]):
     total: int | None
 
 
+Tokens = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+
+
 class Usage(BaseModel):
     """What a generation used, in tokens. Fields that AnyFast adds later are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    super_resolution_tokens: int | None = None
+    completion_tokens: Tokens | None = None
+    total_tokens: Tokens | None = None
+    super_resolution_tokens: Tokens | None = None
 
 
 _SUCCESS = frozenset({"success", "succeeded", "succeed", "completed", "complete", "finished", "done"})
@@ -318,7 +323,8 @@ def _outcome(status: str) -> Outcome:
 
 def _failure(task: dict[str, Any], upstream: dict[str, Any]) -> tuple[str, str]:
     code, message = code_and_message({"error": upstream.get("error")} if upstream.get("error") else {})
-    for reason in (task.get("fail_reason"), task.get("result_url"), message, upstream.get("status")):
+    for given in (task.get("fail_reason"), task.get("result_url"), message, upstream.get("status")):
+        reason = json.dumps(given) if isinstance(given, dict) else given  # usually it is JSON as text
         if isinstance(reason, str) and reason.strip() and not _link(reason):
             inner_code, inner_message = code_and_message({"message": reason})
             return code or inner_code, inner_message
@@ -362,14 +368,6 @@ def _dict(value: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return str(value) if value not in (None, "") else None
-
-
-def integer_of(value: Any) -> int | None:
-    """A whole number, also as text; None if it is none."""
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _percent(value: Any) -> int | None:

@@ -187,6 +187,11 @@ def test_the_gateways_success_stands_whatever_the_upstream_says(inner: str) -> N
             "too short",
         ),
         ({"fail_reason": json.dumps({"code": "c", "message": "m"})}, "c", "m"),
+        (
+            {"fail_reason": {"error": {"code": "InvalidParameter", "message": "too short"}}},
+            "InvalidParameter",
+            "too short",
+        ),
         ({"fail_reason": '["odd"]'}, "", '["odd"]'),
         ({"result_url": "任务超时（1440分钟）"}, "", "任务超时（1440分钟）"),
         ({"result_url": "", "fail_reason": None, "data": {"status": "failed"}}, "", "failed"),
@@ -201,6 +206,7 @@ def test_the_gateways_success_stands_whatever_the_upstream_says(inner: str) -> N
         "inner error alone",
         "JSON text",
         "flat JSON text",
+        "JSON",
         "a list as text",
         "in result_url",
         "inner status alone",
@@ -256,7 +262,7 @@ def test_times_are_unix_seconds_or_missing(value: Any, seconds: float | None) ->
 
 
 @pytest.mark.parametrize(
-    "strange", [1e999, -1e999, float("nan"), 10**400, 1777288506000, -(10**15), "9" * 30, "1" * 400]
+    "strange", [1e999, -1e999, float("nan"), 10**400, 10**29, 1e300, 1777288506000, -(10**15), "9" * 30, "1" * 400]
 )
 def test_a_number_out_of_range_is_ignored(strange: Any) -> None:
     task = parsed(
@@ -271,6 +277,8 @@ def test_a_number_out_of_range_is_ignored(strange: Any) -> None:
     )
     result = video_result(task)
     assert result["video_url"] == LINK
+    numbers = (task.progress, result["duration"], result["seed"], result["usage"].get("total_tokens"))
+    assert all(abs(number or 0) < 2**63 for number in numbers), "Airflow stores no larger number as an XCom"
     assert task.submitted_at is None or clock.iso(task.submitted_at)
 
 
