@@ -214,9 +214,17 @@ def _is_empty(value: Any, *, meant: bool) -> bool:
     return False
 
 
+_PLAIN = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "give a whole number, such as 5"),
+    **dict.fromkeys(("float_parsing", "float_type"), "give a number, such as 0.5"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "give true or false"),
+}
+"""Sentences in place of pydantic's, for what a cell of a table often contains."""
+
+
 def _sentence(part: Any) -> str:
     place = ".".join(map(str, part["loc"]))
-    message = part["msg"].replace("Input should", "it should", 1)
+    message = _PLAIN.get(part["type"]) or part["msg"].replace("Input should", "it should", 1)
     return f"{place}={shown(part['input'])}: {message}"
 
 

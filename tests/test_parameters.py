@@ -235,3 +235,18 @@ def test_a_message_shortens_long_values_and_shows_no_credentials() -> None:
         Everything.parse(policy="https://user:password@x.example/?token=secret" + "y" * 500)
     assert "password" not in caught.value.what
     assert len(caught.value.what) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sentence"),
+    [
+        ("count", "5,0", "count='5,0': give a whole number, such as 5"),
+        ("count", 5.5, "count=5.5: give a whole number, such as 5"),
+        ("share", "0,5", "share='0,5': give a number, such as 0.5"),
+        ("overwrite", "ja", "overwrite='ja': give true or false"),
+    ],
+)
+def test_an_error_about_a_cell_says_what_to_write_instead(name: str, given: Any, sentence: str) -> None:
+    with pytest.raises(InvalidRequestError) as raised:
+        Everything.parse(**{name: given})
+    assert sentence in raised.value.what

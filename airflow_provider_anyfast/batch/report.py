@@ -23,6 +23,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader
 
 from airflow_provider_anyfast.batch.manifest import FAILED, LOST, SKIPPED, SUCCEEDED
+from airflow_provider_anyfast.batch.table import named_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -187,9 +188,8 @@ def _warnings_of(entry: ManifestEntry) -> list[str]:
 
 def _key_of(entry: ManifestEntry, key_column: str | None) -> str:
     """The name of a row: the value of its key column, or else its file or its number."""
-    column = key_column if key_column is not None else next(iter(entry.input), "")
-    key = str(entry.input.get(column) or "").strip()
-    return key or PurePosixPath(str(entry.result.get("path") or "")).stem or f"Row {entry.row}"
+    _, name = named_by(entry.input, key_column)
+    return name or PurePosixPath(str(entry.result.get("path") or "")).stem or f"Row {entry.row}"
 
 
 def _facts(entry: ManifestEntry) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_anyfast.batch.manifest import SKIPPED, SUCCEEDED, from_text
+from airflow_provider_anyfast.batch.table import named_by
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
@@ -61,7 +62,9 @@ class Draft:
     @property
     def label(self) -> str:
         """The name of the video in a list."""
-        return f"{self.row}: {_shortened(self.prompt) or self.key}"
+        _, name = named_by(self.input)
+        row = f"{self.row} ({name})" if name else f"{self.row}"
+        return f"{row}: {_shortened(self.prompt) or self.key}"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
+from airflow_provider_anyfast.seedance.pricing import describe_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from decimal import Decimal
 
     from jinja2 import Environment
 
@@ -52,6 +54,7 @@ class RowSource:
         context: Airflow's context, for the template.
         billed_to: the connection's id. Its host is not part of a request, since it has many spellings.
         formerly_billed_to: the connection and its host, which version 0.1.0 made part of a request.
+        price: of a million tokens, for the log; None if unknown.
     """
 
     rows: Any
@@ -60,6 +63,7 @@ class RowSource:
     context: Mapping[str, Any]
     billed_to: str
     formerly_billed_to: str = ""
+    price: Decimal | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -138,12 +142,14 @@ class RowSource:
         estimates = [row.request.estimated_tokens() for row in rows]
         tokens = sum(estimate or 0 for estimate in estimates)
         unknown = sum(estimate is None for estimate in estimates)
-        log.info("%d rows cost about %s tokens; no estimate for %d of them.", len(rows), f"{tokens:,}", unknown)
+        without = f", with no estimate for {unknown} of them" if unknown else ""
+        if rows:
+            log.info("%d rows cost %s%s.", len(rows), describe_estimate(tokens, self.price), without)
         limit = self.given.max_tokens
         if limit is not None and (tokens > limit or unknown):
             raise InvalidRequestError(
-                f"{len(rows)} rows would cost about {tokens:,} tokens, with no estimate for {unknown} of them, and "
-                f"max_tokens={limit:,}. This attempt has submitted nothing.",
+                f"{len(rows)} rows would cost about {tokens:,} tokens{without}, and max_tokens={limit:,}. This attempt "
+                "has submitted nothing.",
                 advice="Raise max_tokens, or give fewer or cheaper rows, and clear the task.",
             )
 

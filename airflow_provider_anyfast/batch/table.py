@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 10_000
 """Rows of one batch."""
+_LONGEST_NAME = 60
+"""Characters of a row's name in messages and on pages."""
 
 
 class Row(dict[str, Any]):
@@ -39,10 +41,22 @@ class Row(dict[str, Any]):
     def label(self, key_column: str | None = None) -> str:
         """The row's name in messages and logs: its number, its line in the file, and the value of its key column."""
         line = f"line {self.line}" if self.line is not None else ""
-        column = key_column if key_column is not None else next(iter(self), "")
-        key = f"{column} {self[column]!s:.60}" if column in self and not is_blank(self[column]) else ""
+        column, name = named_by(self, key_column)
+        key = f"{column} {name}" if name else ""
         details = ", ".join(detail for detail in (line, key) if detail)
         return f"row {self.number}" + (f" ({details})" if details else "")
+
+
+def named_by(row: Mapping[str, Any], key_column: str | None = None) -> tuple[str, str]:
+    """The column that names a row, and the row's name: the value of that column in one line; empty if it has none.
+
+    Args:
+        row: the values by column.
+        key_column: the column; None takes the first one.
+    """
+    column = key_column if key_column is not None else next(iter(row), "")
+    value = row.get(column)
+    return column, "" if is_blank(value) else " ".join(str(value).split())[:_LONGEST_NAME]
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,10 @@ class StorageError(AnyFastError):
     scope = Scope.ROW
     retryable = True
     next_attempt = "The next attempt tries again, and does not pay for anything twice."
-    advice = "Clear the task once the storage responds again. Nothing is paid for twice."
+    advice = (
+        "Clear the task once the storage responds again, or once its path or its permissions are correct. Nothing is "
+        "paid for twice."
+    )
 
 
 class ConnectionFailedError(AnyFastError):

@@ -62,7 +62,8 @@ class AnyFastHook(BaseHook):
         Raises:
             ConfigurationError: a field of the connection is missing or malformed; the message names it.
         """
-        connection = self.get_connection(self.anyfast_conn_id)
+        with _defined(self.anyfast_conn_id):
+            connection = self.get_connection(self.anyfast_conn_id)
         return settings_of(connection, connection.extra_dejson)
 
     def get_conn(self) -> AnyFastClient:
@@ -85,7 +86,8 @@ class AnyFastHook(BaseHook):
         """
         from airflow_provider_anyfast.client.transport import AsyncAnyFastClient  # noqa: PLC0415 - likewise
 
-        connection = await _look_up(self.anyfast_conn_id)
+        with _defined(self.anyfast_conn_id):
+            connection = await _look_up(self.anyfast_conn_id)
         settings = settings_of(connection, await _extra_of(connection))
         with _named(self.anyfast_conn_id):
             return AsyncAnyFastClient(settings, USER_AGENT, as_raised=as_final)
@@ -122,6 +124,7 @@ class AnyFastHook(BaseHook):
                 models = client.send_once(endpoints.list_models())
                 usage = usage_of(client)
         except AnyFastError as error:
+            error.is_last_attempt = True
             return False, str(error)
         balance = f" {usage}" if usage is not None else ""
         return True, f"The key works at {self.settings.base_url}: {len(models)} models are available to it.{balance}"
@@ -162,6 +165,22 @@ def settings_of(connection: Connection, extra: Any) -> Settings:
             proxy=str(extra["proxy"]) if extra.get("proxy") else None,
             price_per_million_tokens=_price(extra.get("price_per_million_tokens")),
         )
+
+
+@contextmanager
+def _defined(conn_id: str) -> Iterator[None]:
+    """Adds how to define the connection to Airflow's error that it is not defined.
+
+    The class stays Airflow's own, so that a retry helps if a secrets backend did not respond.
+    """
+    try:
+        yield
+    except AirflowNotFoundException as error:
+        raise AirflowNotFoundException(
+            f"{str(error).rstrip('.')}, so nothing was sent. Add it in Airflow's UI under Admin, Connections, "
+            f"or with: airflow connections add {conn_id} --conn-type anyfast --conn-password <API key>. If "
+            f"AIRFLOW_CONN_{conn_id.upper()} defines it as a URI, URL-encode each of its parts."
+        ) from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_anyfast.batch.checkpoint import active_in
 from airflow_provider_anyfast.batch.claim import CLAIM_KEY
 from airflow_provider_anyfast.batch.manifest import LOST, SKIPPED, SUCCEEDED, ManifestEntry, from_text
+from airflow_provider_anyfast.batch.table import named_by
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.responses import Usage
 from airflow_provider_anyfast.files.local_file import LocalFile
@@ -38,6 +39,7 @@ class Video:
 
     Attributes:
         row: its number in the table; 0 for a task of one video.
+        name: the value of the first column of its row.
         key: its name in the response to a review.
         kind, status: the kind of its status, and the text.
         warnings: how it differs from the request.
@@ -52,6 +54,7 @@ class Video:
     key: str = ""
     generation_id: str = ""
     prompt: str = ""
+    name: str = ""
     input: Mapping[str, str] = field(default_factory=dict)
     requested: Mapping[str, Any] = field(default_factory=dict)
     actual: Mapping[str, Any] = field(default_factory=dict)
@@ -158,7 +161,8 @@ def _of_entry(record: TaskRecord, entry: ManifestEntry, *, is_local: bool) -> Vi
     def allowed(path: str) -> str:
         return path if is_local or "://" in path else ""  # a writer of the bucket must not choose local files
 
-    return replace(found, path=allowed(found.path), poster=allowed(found.poster), input=cells)
+    _, name = named_by(entry.input)
+    return replace(found, path=allowed(found.path), poster=allowed(found.poster), name=name, input=cells)
 
 
 def _of_task(record: TaskRecord) -> Iterator[Video]:

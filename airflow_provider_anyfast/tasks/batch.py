@@ -65,6 +65,7 @@ class BatchTask:
 
     def run(self) -> dict[str, Any]:
         """Checks every row, and submits them or continues with those that an earlier attempt submitted."""
+        self._warn_of_overlap()
         return self._run(BatchCheckpoint(began_at=clock.now()), JobsEvent())
 
     def resume(self, event: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -74,6 +75,16 @@ class BatchTask:
             BatchCheckpoint.from_xcom(stored) if stored else BatchCheckpoint(began_at=clock.now(), resumed=True)
         )
         return self._run(checkpoint, JobsEvent.parse(event))
+
+    def _warn_of_overlap(self) -> None:
+        """Two runs at the same time see neither each other's files nor each other's records."""
+        runs = self._operator.dag.max_active_runs
+        if self._given.if_exists == "skip" and runs > 1 and self._operator.max_active_tis_per_dag != 1:
+            self._operator.log.warning(
+                "if_exists='skip' does not see the videos that another run is making. This DAG allows %d runs at the "
+                "same time, and each of them pays for the rows that are new. Set max_active_runs=1 on the DAG.",
+                runs,
+            )
 
     @property
     def _identity(self) -> str:
@@ -121,6 +132,7 @@ class BatchTask:
                 context=dict(self._context),
                 billed_to=self._operator.anyfast_conn_id,
                 formerly_billed_to=f"{self._operator.anyfast_conn_id} {client.settings.base_url}",
+                price=client.settings.price_per_million_tokens,
             ),
             store_of=batch_store_of(self._context, self._ledger_key),
             manifest=stored_file(given.manifest_path, "manifest_path"),
@@ -175,19 +187,7 @@ class BatchTask:
         if left is not None:
             progress["seconds_left"] = round(left)
         self._context["ti"].xcom_push(PROGRESS_KEY, progress)
-        self._operator.log.info(  # positional, since Airflow 3.1.0 cannot log a mapping
-            "%d of %d rows have succeeded, %d were skipped, %d failed, %d are unconfirmed. %d videos are rendering, %d "
-            "are being downloaded, %d are polled or downloaded next, %d rows are being submitted, %d are waiting to "
-            "be submitted.%s",
-            *(
-                progress[name]
-                for name in ("succeeded", "rows", "skipped", "failed", "lost", "rendering", "downloading")
-            ),
-            max(0, progress["active"] - progress["rendering"] - progress["downloading"]),
-            progress["submitting"],
-            progress["waiting"] - progress["submitting"],
-            f" About {left:,.0f} s are left." if left is not None else "",
-        )
+        self._operator.log.info("%s", progress_sentence(progress))
 
     def _wait(self, client: AnyFastClient, runner: BatchRunner, kind: str) -> JobsEvent:
         """Defers until there is work to do; without ``deferrable``, waits on the worker in the same way."""
@@ -228,3 +228,25 @@ class _Events:
 
     def failed(self, error: AnyFastError) -> None:
         count_failure(error)
+
+
+def progress_sentence(progress: Mapping[str, int]) -> str:
+    """The numbers of the XCom ``progress`` that are not 0, as a log line.
+
+    Args:
+        progress: what the XCom contains.
+    """
+    next_up = progress["active"] - progress["rendering"] - progress["downloading"]
+    parts = {
+        "skipped": progress["skipped"],
+        "failed": progress["failed"],
+        "unconfirmed": progress["lost"],
+        "rendering": progress["rendering"],
+        "being downloaded": progress["downloading"],
+        "to be polled or downloaded next": max(0, next_up),
+        "being submitted": progress["submitting"],
+        "waiting to be submitted": progress["waiting"] - progress["submitting"],
+    }
+    others = "".join(f", {count:,} {state}" for state, count in parts.items() if count)
+    left = f" About {progress['seconds_left']:,} s are left." if "seconds_left" in progress else ""
+    return f"{progress['succeeded']:,} of {progress['rows']:,} rows have succeeded{others}.{left}"

@@ -159,3 +159,10 @@ def test_markup_in_a_prompt_is_escaped_in_the_question() -> None:
 
 def test_a_long_question_is_shortened() -> None:
     assert "and 950 more" in text_of([draft(number) for number in range(1000)], "")
+
+
+def test_a_reviewer_sees_the_name_of_each_row() -> None:
+    labels = labels_of(
+        [draft(1), Draft(2, {"sku": " A\n1 ", "name": "boat"}, {"generation_id": "g2"}), Draft(3, {}, {"path": "c"})]
+    )
+    assert [*labels.values()] == ["All 3 videos", "1 (boat 1): Film 1", "2 (A 1): g2", "3: c"]

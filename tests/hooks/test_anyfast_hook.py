@@ -182,8 +182,16 @@ def test_the_synchronous_look_up_is_the_fallback(
     monkeypatch.setattr("airflow.providers.common.compat.connection.get_async_connection", nothing)
     connect(json.dumps({"conn_type": "anyfast", "password": KEY}))
     assert asyncio.run(key("anyfast_default")) == KEY
-    with pytest.raises(AirflowNotFoundException):
+    with pytest.raises(AirflowNotFoundException, match="airflow connections add not_there"):
         asyncio.run(key("not_there"))
+
+
+def test_a_connection_that_does_not_exist_is_named_with_the_command_that_adds_it() -> None:
+    with pytest.raises(AirflowNotFoundException) as raised:
+        AnyFastHook("not_there").settings  # noqa: B018 - the property does the work
+    assert "The conn_id `not_there` isn't defined, so nothing was sent." in str(raised.value)
+    assert "airflow connections add not_there --conn-type anyfast --conn-password" in str(raised.value)
+    assert "AIRFLOW_CONN_NOT_THERE" in str(raised.value)
 
 
 def test_secrets_are_not_part_of_any_repr() -> None:
@@ -246,6 +254,7 @@ def test_the_connection_test_says_in_words_what_is_wrong(
     worked, message = connect(json.dumps(fields)).test_connection()
     assert not worked
     assert phrase in message
+    assert "next attempt" not in message
 
 
 @pytest.mark.parametrize("status", [302, 404])

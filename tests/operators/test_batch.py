@@ -509,6 +509,7 @@ def test_a_batch_that_is_over_budget_as_a_whole_is_never_submitted(
     assert sandbox.requests() == []
     just_enough = runner.fresh().attempt(batch(tmp_path, template=template, max_tokens=str(5 * 40_594)))
     assert just_enough.state == "success"
+    assert "5 rows cost about 202,970 tokens.\n" in just_enough.log_text
     assert {line["estimated_tokens"] for line in manifest(tmp_path)} == {40_594}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_anyfast.tasks.batch import progress_sentence
 from tests.operators.test_batch import batch, rows_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,24 @@ def test_each_log_line_about_one_row_names_the_row(runner: TaskRunner, sandbox: 
     for number in (0, 2, 4):
         its = "\n".join(line for line in about_one if f"row {number + 1} (name boat {number}): " in line)
         assert re.search(r"AnyFast accepted it as (asyntask_\w+).*\n.*Saved generation \1", its, re.DOTALL), text
+
+
+@pytest.mark.parametrize(
+    ("counts", "others"),
+    [
+        ({}, "."),
+        ({"skipped": 1, "failed": 2, "lost": 3}, ", 1 skipped, 2 failed, 3 unconfirmed."),
+        ({"waiting": 1200, "submitting": 200}, ", 200 being submitted, 1,000 waiting to be submitted."),
+        (
+            {"active": 9, "rendering": 5, "downloading": 3, "seconds_left": 61},
+            ", 5 rendering, 3 being downloaded, 1 to be polled or downloaded next. About 61 s are left.",
+        ),
+    ],
+)
+def test_the_log_names_what_there_is(counts: dict[str, int], others: str) -> None:
+    names = ("succeeded", "failed", "lost", "skipped", "active", "rendering", "downloading", "submitting", "waiting")
+    progress = {**dict.fromkeys(names, 0), "rows": 3000, "succeeded": 7, **counts}
+    assert progress_sentence(progress) == f"7 of 3,000 rows have succeeded{others}"
 
 
 def test_progress_estimates_the_remaining_time_of_waiting_rows_and_rendering_videos(

@@ -95,6 +95,7 @@ def test_finished_and_rendering_rows_of_a_batch_are_shown(tmp_path: Path) -> Non
         *[(1, "ready"), (2, "failed"), (3, "unknown"), (4, "ready"), (5, "unsaved"), (6, "rendering")],
     ]
     assert found.videos[0].input == {"name": "boat"}
+    assert [video.name for video in found.videos[:2]] == ["boat", ""]
     assert (found.videos[1].prompt, found.videos[1].error) == ("A kettle", "Refused.")
     assert found.batches[0]["progress"] == {"rows": 6, "succeeded": 1}
 

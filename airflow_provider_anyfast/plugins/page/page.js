@@ -192,7 +192,7 @@ function play(item, video, now) {
   item.firstChild.replaceWith(player);
 }
 
-const title = (video) => (video.row ? `${video.row}` : video.map_index >= 0 ? `${video.task_id} ${video.map_index}` : video.task_id);
+const title = (video) => (video.row ? [video.row, video.name].filter(Boolean).join(" · ") : video.map_index >= 0 ? `${video.task_id} ${video.map_index}` : video.task_id);
 
 function facts(values) {
   const { model, resolution, ratio, duration, seed, references, width, height, seconds, has_sound: sound } = values;
