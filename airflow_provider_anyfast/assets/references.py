@@ -10,7 +10,6 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.assets import GROUP_KEY
 from airflow_provider_anyfast.assets.bulk import creation_threads
 from airflow_provider_anyfast.assets.creation import GroupCreation, asset_of_file, found_if_lost
 from airflow_provider_anyfast.assets.source import file_source
@@ -31,7 +30,7 @@ from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.ledger import Ledger
-from airflow_provider_anyfast.ledger.stores import store_for
+from airflow_provider_anyfast.ledger.stores import GROUP_KEY, store_for
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
 
 if TYPE_CHECKING:

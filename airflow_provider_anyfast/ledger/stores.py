@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.ledger.record import Store
 
+GENERATION_KEY, BATCH_KEY, ASSET_KEY = "anyfast_generation", "anyfast_batch", "anyfast_asset"
+"""Keys of the records of a video, of a batch, and of an asset or a group. Keys are parts of stored names: they must not
+change."""
+GROUP_KEY = "anyfast_asset_group"
+"""Key of the record of a group that a task creates for the files of its videos."""
+ANSWER_KEY = "anyfast_review"
+"""Key of the record of a reviewer's answer."""
+POKES_KEY = "anyfast_sensor"
+"""Key of the record of a sensor's failed pokes. An XCom would not do: Airflow clears XComs at every poke."""
 STATE_RETENTION = timedelta(days=30)
 """How long Airflow keeps the task state of a batch that has succeeded."""
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
-from airflow_provider_anyfast.assets import ASSET_KEY
 from airflow_provider_anyfast.assets.parameters import AssetParameters, GroupParameters
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
-from airflow_provider_anyfast.ledger.stores import after_success
+from airflow_provider_anyfast.ledger.stores import ASSET_KEY, after_success
 from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_listing import ListAssetGroupsOperator, ListAssetsOperator
 from airflow_provider_anyfast.parameters import check_literals, read

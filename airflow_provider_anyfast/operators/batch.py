@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_anyfast.assets import GROUP_KEY
 from airflow_provider_anyfast.batch.options import BatchParameters, DuplicateRows, IfExists, OnRowFailure
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.ledger.stores import after_batch_success, after_success
+from airflow_provider_anyfast.ledger.stores import BATCH_KEY, GROUP_KEY, after_batch_success, after_success
 from airflow_provider_anyfast.links.report import AnyFastManifestLink, AnyFastReportLink
 from airflow_provider_anyfast.parameters import check_literals, read
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.files.paths import Place
     from airflow_provider_anyfast.tasks.batch import BatchTask
     from airflow_provider_anyfast.values import Duration, OnLostSubmission, Templated, TemplatedText
-
-LEDGER_KEY = "anyfast_batch"
 
 
 class GenerateVideoBatchOperator(DeferrableJobMixin):
@@ -161,7 +158,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.report_path = report_path
         self.save_poster = save_poster
         self.anyfast_conn_id = anyfast_conn_id
-        self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(LEDGER_KEY)]
+        self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(BATCH_KEY)]
         if asset_group is not None:
             self.on_success_callback.append(after_success(GROUP_KEY))
         check_literals(self, BatchParameters)
@@ -179,7 +176,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
     def _task(self, context: Context) -> BatchTask:
         from airflow_provider_anyfast.tasks.batch import BatchTask  # noqa: PLC0415 - not while a DAG is parsed
 
-        return BatchTask(self, context, LEDGER_KEY)
+        return BatchTask(self, context)
 
     def on_kill(self) -> None:
         """Starts no more rows. AnyFast cannot cancel generations, so this logs what becomes of them."""

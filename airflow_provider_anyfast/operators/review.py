@@ -19,7 +19,7 @@ from airflow_provider_anyfast.batch import review
 from airflow_provider_anyfast.batch.review import Answer
 from airflow_provider_anyfast.batch.rows import verbatim
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.ledger.stores import after_success, store_for
+from airflow_provider_anyfast.ledger.stores import ANSWER_KEY, after_success, store_for
 from airflow_provider_anyfast.links.page import page_address
 from airflow_provider_anyfast.parameters import Parameters, check_literals, read
 from airflow_provider_anyfast.values import FilledText, Object, OptionalSeconds, OptionalText
@@ -40,7 +40,6 @@ except ImportError:
     TaskAwaitingInput = TaskDeferred  # type: ignore[assignment,misc]  # see above
 
 _HAS_AWAITING_STATE: bool = TaskAwaitingInput is not TaskDeferred  # type: ignore[comparison-overlap]  # likewise
-LEDGER_KEY = "anyfast_review"
 _NAMES = inspect.signature(HITLOperator.__init__).parameters
 _TIMEOUT = "response_timeout" if "response_timeout" in _NAMES else "execution_timeout"
 """The installed Airflow's name for the parameter that limits the time for an answer."""
@@ -131,8 +130,8 @@ class ReviewVideosOperator(HITLOperator):
         self.returns = returns
         self.on_none = on_none
         self.response_timeout = timeout[_TIMEOUT]
-        self.on_success_callback = [*(self.on_success_callback or ()), after_success(LEDGER_KEY)]
-        self.on_skipped_callback = [*(self.on_skipped_callback or ()), after_success(LEDGER_KEY)]
+        self.on_success_callback = [*(self.on_success_callback or ()), after_success(ANSWER_KEY)]
+        self.on_skipped_callback = [*(self.on_skipped_callback or ()), after_success(ANSWER_KEY)]
         check_literals(self, ReviewParameters)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -143,7 +142,7 @@ class ReviewVideosOperator(HITLOperator):
             if not drafts:
                 return self._end_without_approval("There is no finished video to review.")
             asked = {"question": review.question_of(drafts), "max_tries": context["ti"].max_tries}
-            record = store_for(context, LEDGER_KEY).get() or {}
+            record = store_for(context, ANSWER_KEY).get() or {}
             is_asked = all(record.get(name) == value for name, value in asked.items())
             if is_asked and record.get("answer"):
                 return self._end(context, drafts, Answer.parse(record["answer"]))
@@ -151,7 +150,7 @@ class ReviewVideosOperator(HITLOperator):
             try:
                 self._ask(context, drafts, again=not is_asked)
             except (TaskDeferred, TaskAwaitingInput):
-                store_for(context, LEDGER_KEY).set(asked)  # only now is there a question that a retry can wait for
+                store_for(context, ANSWER_KEY).set(asked)  # only now is there a question that a retry can wait for
                 raise
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
@@ -161,7 +160,7 @@ class ReviewVideosOperator(HITLOperator):
                 raise AirflowFailException(
                     f"Nobody answered: {event['error']} Nothing was billed. Clear this task to ask again."
                 )
-            store = store_for(context, LEDGER_KEY)
+            store = store_for(context, ANSWER_KEY)
             record = store.get() or {}
             answer = Answer.of_event(event, record.get("question", ""))
             store.set({**record, "answer": answer.to_json()})

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_anyfast.assets import GROUP_KEY
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.ledger.stores import after_success
+from airflow_provider_anyfast.ledger.stores import GENERATION_KEY, GROUP_KEY, after_success
 from airflow_provider_anyfast.lineage import lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink
 from airflow_provider_anyfast.metrics import count_stored_success, failures_counted
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.values import Duration, Templated, TemplatedText
 
 __all__ = ["DownloadVideoOperator", "GenerateVideoOperator"]
-
-LEDGER_KEY = "anyfast_generation"
 
 
 class RunParameters(TaskParameters):
@@ -207,7 +204,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.on_lost_submission = on_lost_submission
         self.anyfast_conn_id = anyfast_conn_id
         self.on_success_callback = [*(self.on_success_callback or ()), count_stored_success]
-        keys = [LEDGER_KEY] if asset_group is None else [LEDGER_KEY, GROUP_KEY]
+        keys = [GENERATION_KEY] if asset_group is None else [GENERATION_KEY, GROUP_KEY]
         self.on_success_callback += [after_success(key) for key in keys if durable]
         check_literals(self, VideoRequest, RunParameters)
 
@@ -224,7 +221,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
     def _task(self, context: Context) -> GenerateVideoTask:
         from airflow_provider_anyfast.tasks.video import GenerateVideoTask  # noqa: PLC0415 - not while a DAG is parsed
 
-        return GenerateVideoTask(self, context, LEDGER_KEY)
+        return GenerateVideoTask(self, context)
 
     def on_kill(self) -> None:
         """Ends a wait in this process. AnyFast cannot cancel a generation, so this logs what becomes of it."""

@@ -6,14 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.ledger.stores import store_for
+from airflow_provider_anyfast.ledger.stores import POKES_KEY, store_for
 from airflow_provider_anyfast.polling.poller import FailedPolls
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-KEY = "anyfast_sensor"
-"""Key of the store. An XCom would not do: Airflow clears XComs at every poke."""
 
 
 class Memory:
@@ -25,7 +22,7 @@ class Memory:
     """
 
     def __init__(self, context: Context) -> None:
-        self._store = store_for(context, KEY, pays=False)
+        self._store = store_for(context, POKES_KEY, pays=False)
         self._attempt = context["ti"].try_number
         stored = self._store.get()
         self._is_stored = stored is not None

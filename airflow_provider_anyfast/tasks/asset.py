@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyfast.assets import ASSET_KEY
 from airflow_provider_anyfast.assets.bulk import BulkCreation, conclude
 from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreation
 from airflow_provider_anyfast.assets.parameters import AssetParameters, BulkParameters, GroupParameters, WaitParameters
@@ -21,7 +20,7 @@ from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.paths import files_in
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.ledger import Ledger
-from airflow_provider_anyfast.ledger.stores import store_for
+from airflow_provider_anyfast.ledger.stores import ASSET_KEY, store_for
 from airflow_provider_anyfast.parameters import read
 from airflow_provider_anyfast.tasks.waiting import JobWait
 from airflow_provider_anyfast.triggers.asset import AssetsTrigger, AssetTrigger

@@ -21,7 +21,7 @@ from airflow_provider_anyfast.batch.source import RowSource, identity_of_rows
 from airflow_provider_anyfast.client import billing_pages, clock
 from airflow_provider_anyfast.client.errors import AnyFastError, WaitInterruptedError
 from airflow_provider_anyfast.files.paths import stored_file
-from airflow_provider_anyfast.ledger.stores import batch_store_of
+from airflow_provider_anyfast.ledger.stores import BATCH_KEY, batch_store_of
 from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.polling.event import JobsEvent
@@ -53,13 +53,11 @@ class BatchTask:
     Args:
         operator: with rendered parameters.
         context: Airflow's context.
-        ledger_key: key of the records of paid videos.
     """
 
-    def __init__(self, operator: GenerateVideoBatchOperator, context: Context, ledger_key: str) -> None:
+    def __init__(self, operator: GenerateVideoBatchOperator, context: Context) -> None:
         self._operator = operator
         self._context = context
-        self._ledger_key = ledger_key
         self._given = operator.parameters
         self._saved_index: RowIndex | None = None
 
@@ -134,7 +132,7 @@ class BatchTask:
                 formerly_billed_to=f"{self._operator.anyfast_conn_id} {client.settings.base_url}",
                 price=client.settings.price_per_million_tokens,
             ),
-            store_of=batch_store_of(self._context, self._ledger_key),
+            store_of=batch_store_of(self._context, BATCH_KEY),
             manifest=stored_file(given.manifest_path, "manifest_path"),
             claim=partial(self._claim_files, report),
             index=self._saved_index,

@@ -18,7 +18,7 @@ from airflow_provider_anyfast.ledger.lookup import Lookup
 from airflow_provider_anyfast.ledger.matching import RequestTraits
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration, get_or_submit
 from airflow_provider_anyfast.ledger.record import Attach, Submit
-from airflow_provider_anyfast.ledger.stores import store_for
+from airflow_provider_anyfast.ledger.stores import GENERATION_KEY, store_for
 from airflow_provider_anyfast.lineage import asset_uris, emit_asset_events
 from airflow_provider_anyfast.links.page import page_of_task
 from airflow_provider_anyfast.links.video import task_log_page
@@ -47,13 +47,11 @@ class GenerateVideoTask:
     Args:
         operator: with rendered parameters. It receives the submitted id, for ``on_kill``, links and lineage.
         context: Airflow's context.
-        ledger_key: key of the record of the paid video.
     """
 
-    def __init__(self, operator: GenerateVideoOperator, context: Context, ledger_key: str) -> None:
+    def __init__(self, operator: GenerateVideoOperator, context: Context) -> None:
         self._operator = operator
         self._context = context
-        self._ledger_key = ledger_key
         self._request = operator.request
         self._options = operator.options
 
@@ -102,7 +100,7 @@ class GenerateVideoTask:
 
     @property
     def _store(self) -> Store:
-        return store_for(self._context, self._ledger_key, durable=self._options.durable)
+        return store_for(self._context, GENERATION_KEY, durable=self._options.durable)
 
     def _ledger_for_request(self) -> Ledger:
         """The ledger. The base URL stays out of the fingerprint, since a host has many spellings; 0.1.0 included it."""
