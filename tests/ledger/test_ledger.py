@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.ledger import stores
 from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.matching import LostSubmission
 from airflow_provider_anyfast.ledger.record import Attach, Decision, Stage, Submit, Unconfirmed
@@ -377,3 +378,9 @@ def test_a_refused_submission_after_a_closed_one_leaves_the_closed_one_closed() 
     attempt.record_intent()
     attempt.clear_intent()
     assert shelf.value["stage"] == Stage.CLOSED.value
+
+
+def test_the_keys_of_stored_records_stay_as_earlier_versions_wrote_them() -> None:
+    keys = (stores.GENERATION_KEY, stores.BATCH_KEY, stores.ASSET_KEY, stores.GROUP_KEY, stores.ANSWER_KEY)
+    assert keys == ("anyfast_generation", "anyfast_batch", "anyfast_asset", "anyfast_asset_group", "anyfast_review")
+    assert stores.POKES_KEY == "anyfast_sensor"
