@@ -19,7 +19,7 @@ from airflow_provider_anyfast.client.errors import (
     LostAnswerError,
 )
 from airflow_provider_anyfast.client.log import subject_logger
-from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.client.responses import Outcome, groups_named
 from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.purchase import submit_once
 from airflow_provider_anyfast.ledger.record import Attach, Unconfirmed
@@ -75,8 +75,8 @@ class GroupCreation:
         """The oldest group with exactly that name."""
         groups = [
             group
-            for group in self.client.run(endpoints.list_asset_groups(name=name))
-            if group.plain_name == name and not 0.0 < group.created < created_since
+            for group in groups_named(self.client.run(endpoints.list_asset_groups(name=name)), name)
+            if not 0.0 < group.created < created_since
         ]
         oldest = min(groups, key=lambda group: (group.created_at, group.id), default=None)
         if oldest is not None and len(groups) > 1:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.files.paths import Place
 
 _LARGEST_FILE = max(rules.limits[Measure.SIZE].highest for rules in RULES.values())
+_SPELLINGS = {"audio/x-wav": "audio/wav", "image/x-ms-bmp": "image/bmp", "video/x-m4v": "video/mp4"}
+"""Other names of media types that AnyFast accepts."""
 _DATA_URI = re.compile(r"data:(?P<type>[\w.+/-]*)(?:;[\w.+=-]+)*;base64,(?P<content>.*)", re.DOTALL | re.IGNORECASE)
 
 
@@ -132,6 +134,12 @@ def _type_of_link(url: str) -> str:
     if asset_type not in ASSET_TYPES:
         raise InvalidRequestError(
             f"asset_type cannot be determined from url={redact(url)[:100]!r}; give one of {', '.join(ASSET_TYPES)}."
+        )
+    formats = RULES[asset_type].formats
+    if _SPELLINGS.get(media_type, media_type) not in formats:
+        raise InvalidRequestError(
+            f"url={redact(url)[:100]!r} seems to be {media_type}, but AnyFast accepts {', '.join(formats.values())} as "
+            f"{asset_type}. If it is one of these, give asset_type={asset_type!r}."
         )
     return asset_type
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any, Generic, TypeVar
@@ -19,7 +19,8 @@ from airflow_provider_anyfast.client.errors import UnexpectedAnswerError
 ItemT = TypeVar("ItemT")
 
 
-_SERVICE_PREFIX = re.compile(r"^\[u-[^\]]*\]-\[t-[^\]]*\][-_ ]?")
+_SERVICE_PREFIX = re.compile(r"^\[u-[^\]]*\]-\[t-[^\]]*\]")
+_SEPARATOR = re.compile(r"^[-_ ]")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@=+~-]{0,199}")
 """What an id may be. It becomes a part of addresses and of file names, so it has no slash, and is not ``..``."""
 _BARE_ID = re.compile(r"(?=.*\d)[A-Za-z0-9_-]{8,200}")
@@ -76,7 +77,18 @@ class AssetGroup(_Response):
     @property
     def plain_name(self) -> str:
         """The name as it was given, without the prefix ``[u-{user}]-[t-{token}]`` that the service adds."""
-        return _SERVICE_PREFIX.sub("", self.name)
+        unprefixed = _SERVICE_PREFIX.sub("", self.name)
+        return unprefixed if unprefixed == self.name else _SEPARATOR.sub("", unprefixed)
+
+
+def groups_named(groups: Iterable[AssetGroup], name: str) -> list[AssetGroup]:
+    """The groups that were given exactly this name.
+
+    It is not documented whether the service separates its prefix from the name, which may begin like a separator.
+    """
+    groups = list(groups)
+    exact = [group for group in groups if _SERVICE_PREFIX.sub("", group.name) == name]
+    return exact or [group for group in groups if group.plain_name == name]
 
 
 class AssetError(_Response):

@@ -45,7 +45,7 @@ class MediaFile:
 
     @property
     def default_name(self) -> str:
-        """From the file's name and its content, so that the same content is never billed twice in a group."""
+        """From the file's name and its content, so that the same file is never billed twice in a group."""
         return f"{_as_text(self.path.stem)[:40]}-{self.digest[:12]}"
 
     @property

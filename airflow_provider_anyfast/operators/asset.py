@@ -77,8 +77,8 @@ class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
 class CreateAssetOperator(DeferrableJobMixin):
     """Puts an image, a video or an audio file into a group, once. Creating is billed, finding is not.
 
-    Names are unique in a group, and a name that is not given comes from the content: the same content in the same
-    group is never billed twice.
+    Names are unique in a group, and a name that is not given comes from the file's name and content: the same file in
+    the same group is never billed twice. The same content under another name is another asset.
 
     Args:
         group_id: the group, as ``CreateAssetGroupOperator`` returns it.

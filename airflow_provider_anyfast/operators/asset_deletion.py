@@ -11,6 +11,7 @@ from airflow_provider_anyfast.assets.parameters import DeletionParameters, Group
 from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.asset_ids import bare_asset_id
 from airflow_provider_anyfast.client.errors import NotFoundError
+from airflow_provider_anyfast.client.responses import groups_named
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.parameters import check_literals, read
@@ -131,7 +132,7 @@ def _groups_of(client: AnyFastClient, given: GroupDeletionParameters) -> list[st
     if given.group_id is not None:
         return [given.group_id]
     groups = client.run(endpoints.list_asset_groups(name=given.name))
-    return [group.id for group in groups if group.plain_name == given.name]
+    return [group.id for group in groups_named(groups, given.name or "")]
 
 
 def _is_deleted(client: AnyFastClient, call: endpoints.Call[str]) -> bool:

@@ -11,6 +11,7 @@ from airflow_provider_anyfast.client.responses import (
     Asset,
     AssetGroup,
     Outcome,
+    groups_named,
     parse_asset,
     parse_asset_groups,
     parse_assets,
@@ -144,6 +145,17 @@ def test_a_field_of_an_unknown_type_does_not_fail_a_listing(value: Any) -> None:
 def test_the_services_prefix_is_not_part_of_a_groups_name(shown: str, plain: str) -> None:
     group = parse_asset_groups({"Items": [{"Id": "group-1", "Name": shown}]}).items[0]
     assert (group.name, group.plain_name) == (shown, plain)
+
+
+@pytest.mark.parametrize("separator", ["", "-", "_", " "])
+@pytest.mark.parametrize("name", ["faces", "-", "_faces", "-faces", " faces"])
+def test_a_group_is_found_by_its_name_whatever_separates_the_prefix(separator: str, name: str) -> None:
+    items = [
+        {"Id": f"group-{number}", "Name": f"[u-12]-[t-34]{separator}{given}"}
+        for number, given in enumerate([name, "other"])
+    ]
+    found = groups_named(parse_asset_groups({"Items": items}).items, name)
+    assert [group.id for group in found] == ["group-0"]
 
 
 @pytest.mark.parametrize("wrap", [lambda body: body, in_envelope], ids=["flat", "in the upstream's envelope"])

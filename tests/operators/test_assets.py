@@ -253,6 +253,8 @@ def test_an_invalid_parameter_of_an_asset_is_refused_while_the_dag_is_parsed(
         ({"file": "nowhere.png"}, "cannot be read"),
         ({"file": __file__}, "neither image, video nor audio"),
         ({"url": "https://example.com/a"}, "asset_type cannot be determined"),
+        ({"url": "https://example.com/a.svg"}, "seems to be image/svg+xml, but AnyFast accepts JPEG"),
+        ({"url": "https://example.com/a.webm?x=1"}, "but AnyFast accepts MP4, MOV as Video"),
         ({"url": "s3://videos/cat.png"}, "is neither a link"),
         ({"url": "/data/cat.png"}, "is neither a link"),
         ({"url": "cat.png"}, "is neither a link"),
