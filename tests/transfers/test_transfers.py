@@ -15,6 +15,7 @@ from airflow_provider_anyfast.client import endpoints
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import AnyFastClient
 from airflow_provider_anyfast.files.paths import stored_file
+from scripts.processes import wait_until
 from tests.support.sandbox import running_sandbox
 from tests.transfers import work
 from tests.transfers.video_host import Manners, digest
@@ -160,6 +161,10 @@ def test_a_process_killed_at_any_moment_leaves_nothing_partial_and_the_next_run_
         assert len(leftovers(output_folder, scratch)) <= (1 if place == "local" else kills), "nothing is swept away"
         remove(target, airflow_s3)
     assert killed_on_the_way >= kills / 2
+    worker = workers.start(work.save, hosted.url, small_video, target, Limits())
+    wait_until(lambda: leftovers(output_folder, scratch), "an incomplete file", seconds=30, pause=0.01)
+    worker.process.kill()
+    worker.process.join()
     assert leftovers(output_folder, scratch)
     for folder in scratch.glob("airflow-anyfast-*"):
         os.utime(folder, (0, 0))  # a minute later
