@@ -34,7 +34,7 @@ STEPS = {
     "picture": "upload the picture once, wait until it is Active",
     "submit": "submit the video: this is what costs money at AnyFast",
     "wait": "wait for it, without holding a worker",
-    "download": "bring the file home",
+    "download": "save the file",
 }
 
 
@@ -59,7 +59,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         with local_sandbox(LOG) as sandbox:
-            console.print(f"A local AnyFast runs on {sandbox.url}: real videos, made-up money.")
+            console.print(f"A local AnyFast server runs on {sandbox.url}. It makes real videos and bills nothing.")
             run = _run(console, sandbox)
             if run.succeeded:
                 console.print("\nWhat was made:", _table(sandbox, run), "", sep="\n")

@@ -99,6 +99,12 @@ class RowsParameters(Parameters):
     template: Annotated[dict[str, Any], AfterValidator(_without_wrong_literals)] = Field(default_factory=dict)
     prompt_param: OptionalText = None
     key_column: OptionalText = None
+    asset_group: OptionalText = None
+
+    def problems(self) -> Iterator[Problem]:
+        """Template references that need an asset group."""
+        for sentence in _literal_problems(self.template, asset_group=self.asset_group):
+            yield Problem(frozenset({"template", "asset_group"}), f"template: {sentence}")
 
 
 class MappedReportParameters(Parameters):

@@ -271,7 +271,7 @@ def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options:
         if orphans:
             log.warning(
                 "%d videos that were paid for before the task was cleared belong to none of the current rows. They "
-                "are not downloaded, and stay billed.",
+                "stay billed, and those that are not saved yet are not downloaded.",
                 len(orphans),
             )
         try:

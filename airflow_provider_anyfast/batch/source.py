@@ -139,14 +139,9 @@ class RowSource:
 
     def refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:
         """Raises an ``InvalidRequestError`` if the estimates of these rows add up to more than ``max_tokens``."""
-        estimates = [row.request.estimated_tokens() for row in rows]
-        tokens = sum(estimate or 0 for estimate in estimates)
-        unknown = sum(estimate is None for estimate in estimates)
-        without = f", with no estimate for {unknown} of them" if unknown else ""
-        if rows:
-            log.info("%d rows cost %s%s.", len(rows), describe_estimate(tokens, self.price), without)
+        tokens, without = log_estimate([row.request.estimated_tokens() for row in rows], self.price)
         limit = self.given.max_tokens
-        if limit is not None and (tokens > limit or unknown):
+        if limit is not None and (tokens > limit or without):
             raise InvalidRequestError(
                 f"{len(rows)} rows would cost about {tokens:,} tokens{without}, and max_tokens={limit:,}. This attempt "
                 "has submitted nothing.",
@@ -201,3 +196,18 @@ def check_poster(rows: Iterable[BatchRow]) -> None:
 def identity_of_rows(given: Any) -> set[str]:
     """The identity of the file of rows, if the rows come from a file."""
     return {stored_file(given, "rows").identity} if is_file(given) else set()
+
+
+def log_estimate(estimates: Sequence[int | None], price: Decimal | None = None) -> tuple[int, str]:
+    """Logs what rows cost, and returns their tokens and, if any of them has no estimate, words that say how many.
+
+    Args:
+        estimates: the tokens of each row; None if there is no estimate.
+        price: of a million tokens; None if unknown.
+    """
+    tokens = sum(estimate or 0 for estimate in estimates)
+    unknown = estimates.count(None)
+    without = f", with no estimate for {unknown} of them" if unknown else ""
+    if estimates:
+        log.info("%d rows cost %s%s.", len(estimates), describe_estimate(tokens, price), without)
+    return tokens, without

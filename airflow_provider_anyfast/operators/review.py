@@ -164,9 +164,7 @@ class ReviewVideosOperator(HITLOperator):
             record = store.get() or {}
             answer = Answer.of_event(event, record.get("question", ""))
             store.set({**record, "answer": answer.to_json()})
-            self.log.info(
-                "%s", "Nobody answered in time." if answer.timed_out else f"Answered by {event['responded_by_user']}."
-            )
+            self.log.info("%s", "Nobody answered in time." if answer.timed_out else f"Answered by {_name_of(event)}.")
             return self._end(context, review.drafts_of(self.videos), answer)
 
     def _ask(self, context: Context, drafts: Sequence[Draft], *, again: bool) -> NoReturn:
@@ -238,3 +236,9 @@ def _form(labels: Mapping[str, str]) -> ParamsDict:
             review.NOTES: Param({}, title="Notes by row", type=["object", "null"]),
         }
     )
+
+
+def _name_of(event: Mapping[str, Any]) -> str:
+    """The user who answered; Airflow's event has the user's id and name."""
+    user = event["responded_by_user"]
+    return str(user.get("name") or user.get("id")) if isinstance(user, dict) else str(user)

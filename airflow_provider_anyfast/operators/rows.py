@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_anyfast.values import Templated
+    from airflow_provider_anyfast.values import Templated, TemplatedText
 
 
 class CheckRowsOperator(BaseOperator):
@@ -27,6 +27,8 @@ class CheckRowsOperator(BaseOperator):
             ``GenerateVideoBatchOperator``.
         prompt_param: the DAG param that contains the prompt's template, if users enter it in the trigger form.
         key_column: the column whose value names a row in messages; None takes the first one.
+        asset_group: name or id of the group in which files that the template names as references become assets. This
+            task does not open the files; each task that makes a video checks its own before anything is billed.
 
     Returns:
         The parameters of each row's video, for ``GenerateVideoOperator.partial(…).expand_kwargs(…)``. The XCom ``rows``
@@ -37,7 +39,7 @@ class CheckRowsOperator(BaseOperator):
         StorageError: the storage does not respond.
     """
 
-    template_fields: Sequence[str] = ("rows", "key_column")
+    template_fields: Sequence[str] = ("rows", "key_column", "asset_group")
     ui_color = "#e8f0ff"
 
     def __init__(
@@ -47,6 +49,7 @@ class CheckRowsOperator(BaseOperator):
         template: dict[str, Any],
         prompt_param: str | None = None,
         key_column: str | None = None,
+        asset_group: TemplatedText | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -55,6 +58,7 @@ class CheckRowsOperator(BaseOperator):
         self.template = template if prompt_param is None else {**template, "prompt": "{{ params[prompt_param] }}"}
         self.prompt_param = prompt_param
         self.key_column = key_column
+        self.asset_group = asset_group
         check_literals(self, RowsParameters)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from airflow_provider_anyfast.batch.manifest import FAILED, SKIPPED, SUCCEEDED, 
 from airflow_provider_anyfast.batch.options import BatchParameters
 from airflow_provider_anyfast.batch.report_file import ReportFile
 from airflow_provider_anyfast.batch.rows import prepare, read_rows, verbatim
+from airflow_provider_anyfast.batch.source import log_estimate
 from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.batch.table_file import is_file
 from airflow_provider_anyfast.batch.template import RowTemplate
@@ -30,7 +31,9 @@ def check_rows(rows: Any, given: RowsParameters, environment: Environment, conte
     """Reads, renders and checks every row, and returns the parameters of its video."""
     prompt = _prompt_of(context, given.prompt_param)
     template = RowTemplate({**given.template, **prompt}, environment)
-    prepared = prepare(read_rows(rows), template, dict(context), BatchParameters(key_column=given.key_column))
+    columns = BatchParameters(key_column=given.key_column, asset_group=given.asset_group)
+    prepared = prepare(read_rows(rows), template, dict(context), columns)
+    log_estimate([row.request.estimated_tokens() for row in prepared])
     context["ti"].xcom_push(ROWS_KEY, [dict(row.data) for row in prepared])
     return [verbatim(_keywords(row)) for row in prepared]
 

@@ -178,6 +178,7 @@ PARAMETERS: dict[type[BaseOperator], dict[str, Kind]] = {
         "template": Kind(set()),
         "prompt_param": Kind({"None"}),
         "key_column": OPTIONAL_TEXT,
+        "asset_group": OPTIONAL_TEXT,
     },
     WriteReportOperator: {
         "videos": ID,

@@ -19,10 +19,12 @@ from airflow_provider_anyfast.assets.creation import AssetCreation, GroupCreatio
 from airflow_provider_anyfast.assets.references import ReferenceLibrary
 from airflow_provider_anyfast.batch.options import BatchParameters
 from airflow_provider_anyfast.batch.source import RowSource
+from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.exceptions import AuthenticationError, QuotaError, WaitInterruptedError
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_deletion import DeleteAssetGroupOperator
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+from airflow_provider_anyfast.operators.rows import CheckRowsOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 
 if TYPE_CHECKING:
@@ -405,3 +407,30 @@ def test_a_file_in_the_template_of_a_batch_needs_a_group_while_the_dag_is_parsed
             make()
     else:
         make()
+
+
+def test_checked_rows_give_mapped_tasks_the_files_of_a_table_and_their_group(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    boat = picture(tmp_path / "boat.png")
+    template = {"prompt": "{{ row.name }}", "resolution": "480p", "ratio": "16:9", "duration": 4}
+    check = partial(
+        CheckRowsOperator,
+        task_id="check",
+        rows=[{"name": "Boat", "picture": boat}, {"name": "Lamp", "picture": ""}],
+        template={**template, "first_frame": "{{ row.picture or none }}"},
+        asset_group="products",
+    )
+    checked = runner.attempt(check)
+    assert "2 rows cost about 81,188 tokens.\n" in checked.log_text
+    assert sandbox.requests() == []
+    for number, keywords in enumerate(checked.result):
+        mapped = partial(GenerateVideoOperator, task_id=f"video{number}", **keywords)
+        assert runner.fresh().attempt(mapped).state == "success"
+    assert billed(sandbox) == (1, 1, 2)
+    assert len(frames(sandbox)) == 1
+
+
+def test_a_template_with_a_file_needs_a_group_when_the_dag_is_parsed() -> None:
+    with pytest.raises(InvalidRequestError, match="set asset_group as well"):
+        CheckRowsOperator(task_id="check", rows=[{}], template={"prompt": "A boat", "first_frame": "/data/boat.png"})

@@ -272,7 +272,7 @@ function choice(item, video) {
 function showReview() {
   element("review").hidden = review === null;
   if (!review) return;
-  element("question").textContent = `${selected.size} of ${review.videos.length} selected. Videos that are not selected are not made.`;
+  element("question").textContent = `${selected.size} of ${review.videos.length} selected. No final is made of the others.`;
   element("approve").textContent = `Approve ${selected.size} video${selected.size === 1 ? "" : "s"}`;
   element("approve").disabled = selected.size === 0;
 }
