@@ -128,8 +128,10 @@ class PagedLedger:
 
     def set_metadata(self, values: Mapping[str, Any]) -> None:
         """Stores values about the whole ledger, or raises what the store raised. Only for the creating thread."""
-        index = {**self._index, **values}
-        self._store_of(_INDEX).set(index)
+        index, store = {**self._index, **values}, self._store_of(_INDEX)
+        if _index_in(store) not in (self._index, index):
+            raise _another_attempt()
+        store.set(index)
         self._index = index
 
     def change(self, key: str, value: dict[str, Any] | None) -> None:
@@ -175,6 +177,12 @@ class PagedLedger:
         return self._pages[-1]
 
     def _write(self, page: _Page, changes: list[_Change]) -> None:
+        if self._has_foreign_records(page):
+            refused = [change for change in changes if _is_intent(change.value)]
+            self._settle(refused, _another_attempt())
+            changes = [change for change in changes if change not in refused]
+            if not changes:
+                return
         ledgers = dict(page.ledgers)
         for change in changes:
             if change.value is None:
@@ -194,6 +202,25 @@ class PagedLedger:
         page.ledgers = ledgers
         page.in_doubt = False
         self._settle(changes)
+
+    def _has_foreign_records(self, page: _Page) -> bool:
+        """Whether another attempt has written the page, whose records are then kept.
+
+        Airflow starts another attempt if it takes this one for dead. Both know the rows that the first one had
+        submitted by then, but not what the other submits afterwards.
+        """
+        if page.in_doubt:
+            return False
+        try:
+            stored = page.store.get() or {}
+        except Exception as error:  # noqa: BLE001 - the write that follows fails as well, or is read back
+            log.warning("A page of the ledger cannot be read: %s", error)
+            return False
+        if stored == page.ledgers:
+            return False
+        page.ledgers = stored
+        page.keys |= stored.keys()
+        return True
 
     def _is_stored(self, page: _Page, ledgers: dict[str, Any]) -> bool:
         """Whether a write that raised an error was stored nevertheless."""
@@ -276,6 +303,12 @@ class _Entry:
     def delete(self) -> None:
         """Deletes the value."""
         self.paged.change(self.key, None)
+
+
+def _another_attempt() -> LedgerError:
+    return LedgerError(
+        "Another attempt of this task is writing the records of what was paid for, so this one submits nothing more."
+    )
 
 
 _INDEX = "pages"

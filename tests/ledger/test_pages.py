@@ -108,6 +108,44 @@ def test_a_ledger_stays_on_its_page_and_new_ones_fill_the_last_one(shelf: Shelf)
     assert pages[0]["first"] == {"n": 1}
 
 
+def intent_of(token: str) -> dict[str, Any]:
+    return {"stage": "intent", "token": token}
+
+
+@pytest.mark.parametrize("own", [{"other": {"n": 1}}, {"key": {"n": 1}}])
+def test_of_two_attempts_at_once_one_may_submit(shelf: Shelf, own: dict[str, Any]) -> None:
+    fill(PagedLedger(shelf), before={"n": 0})
+    taken_for_dead, successor = PagedLedger(shelf), PagedLedger(shelf)
+    fill(successor, **{key: intent_of("successor") for key in own})
+    with threads(taken_for_dead) as pool:
+        (waiting,) = change_in_threads(taken_for_dead, pool, key=intent_of("taken for dead"))
+        taken_for_dead.flush_pending(MOMENT)
+        with pytest.raises(LedgerError, match="Another attempt"):
+            waiting.result(timeout=5)
+    assert shelf.kept["page_0"] == {"before": {"n": 0}, **{key: intent_of("successor") for key in own}}
+
+
+def test_an_id_that_arrives_in_an_attempt_taken_for_dead_replaces_no_record_of_its_successor(shelf: Shelf) -> None:
+    fill(PagedLedger(shelf), before=intent_of("taken for dead"))
+    taken_for_dead, successor = PagedLedger(shelf), PagedLedger(shelf)
+    fill(successor, other=intent_of("successor"))
+    fill(taken_for_dead, before={"stage": "submitted", "id": "asyntask_1"})
+    assert shelf.kept["page_0"] == {
+        "before": {"stage": "submitted", "id": "asyntask_1"},
+        "other": intent_of("successor"),
+    }
+
+
+def test_of_two_attempts_that_begin_a_page_at_once_one_may_submit(shelf: Shelf) -> None:
+    taken_for_dead, successor = PagedLedger(shelf), PagedLedger(shelf)
+    fill(successor, other=intent_of("successor"))
+    with threads(taken_for_dead) as pool:
+        (waiting,) = change_in_threads(taken_for_dead, pool, key=intent_of("taken for dead"))
+        taken_for_dead.flush_pending(MOMENT)
+        with pytest.raises(LedgerError, match="Another attempt"):
+            waiting.result(timeout=5)
+
+
 def test_the_store_of_one_ledger_reads_writes_and_deletes(shelf: Shelf) -> None:
     paged = PagedLedger(shelf)
     with threads(paged) as pool:
