@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.client import billing_pages, clock, endpoints
 from airflow_provider_anyfast.client.asset_ids import bare_asset_id
 from airflow_provider_anyfast.client.consistency import ACTIVE_ASSET_APPEARS, ACTIVE_ASSET_PAUSE
-from airflow_provider_anyfast.client.errors import AnyFastError, AssetNotFoundError, QuotaError
+from airflow_provider_anyfast.client.errors import AnyFastError, AssetNotFoundError, ModelUnavailableError, QuotaError
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.seedance.catalog import MODELS
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
@@ -31,6 +33,7 @@ def submit(client: AnyFastClient, request: VideoRequest, guard: Guard) -> str:
     Raises:
         AssetNotFoundError: this key has no such asset, or the asset did not become Active just now.
         QuotaError: no money is left; it names the balance if that can be read.
+        ModelUnavailableError: this key has no such model; it names a known model that is spelled almost like it.
         AnyFastError: as ``AnyFastClient.send`` does.
     """
     give_up_at = clock.now() + ACTIVE_ASSET_APPEARS
@@ -42,6 +45,11 @@ def submit(client: AnyFastClient, request: VideoRequest, guard: Guard) -> str:
             if usage is None:
                 raise
             raise error.with_context(str(usage)) from error
+        except ModelUnavailableError as error:
+            similar = difflib.get_close_matches(request.model, MODELS, n=1)
+            if request.model in MODELS or not similar:
+                raise
+            raise error.with_context(f"Did you mean model={similar[0]!r}?") from error
         except AssetNotFoundError as error:
             if clock.now() >= give_up_at or not _any_fresh(client, request):
                 raise

@@ -21,8 +21,8 @@ UNKNOWN = httpx.Response(400, json={"error": {"message": "The specified asset as
 ACCEPTED = httpx.Response(200, json={"id": "asyntask_1"})
 
 
-def request() -> VideoRequest:
-    stub: Any = SimpleNamespace(references=["asset://asset-1"], body=lambda: {"model": "seedance"})
+def request(model: str = "seedance") -> VideoRequest:
+    stub: Any = SimpleNamespace(model=model, references=["asset://asset-1"], body=lambda: {"model": model})
     return stub  # type: ignore[no-any-return]  # only the attributes that are used
 
 
@@ -30,11 +30,11 @@ def asset(**fields: Any) -> httpx.Response:
     return httpx.Response(200, json={"Id": "asset-1", "Status": "Active", **fields})
 
 
-def submitted(*steps: Step) -> tuple[str, list[str]]:
+def submitted(*steps: Step, model: str = "seedance") -> tuple[str, list[str]]:
     """The id, and the last part of the path of each request."""
     service = Service(steps)
     with ScriptedClient(service) as client:
-        generation_id = submit(client, request(), nullcontext)
+        generation_id = submit(client, request(model), nullcontext)
     return generation_id, [sent.url.rpartition("/")[2] for sent in service.sent]
 
 
@@ -78,3 +78,15 @@ def test_the_wait_for_an_asset_that_stays_unknown_ends() -> None:
         with pytest.raises(errors.AssetNotFoundError):
             submitted(*[UNKNOWN, asset(UpdateTime=clock.iso(begun + 3600))] * 40)
         assert ACTIVE_ASSET_APPEARS <= sum(time.sleeps) <= ACTIVE_ASSET_APPEARS + 60
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [("seedence-2.0", "Did you mean model='seedance-2.0'?"), ("seedance-2.0", ""), ("another", "")],
+)
+def test_a_model_that_the_key_does_not_have_is_compared_with_the_known_ones(model: str, hint: str) -> None:
+    refusal = httpx.Response(503, json={"error": {"code": "model_not_found", "message": "No available channel"}})
+    with held_clock(), pytest.raises(errors.ModelUnavailableError) as caught:
+        submitted(refusal, model=model)
+    assert caught.value.what.partition("Did you mean")[1:] == hint.partition("Did you mean")[1:]
+    assert "Nothing was billed." in str(caught.value)
