@@ -81,7 +81,7 @@ def read_table(rows: Any, content: bytes | None = None) -> Table:
 
 
 def parse_workbook(content: bytes, name: str) -> Table:
-    """The table in the first worksheet of a spreadsheet. Its first row that has a value names the columns.
+    """The table in the first visible worksheet of a spreadsheet. Its first row that has a value names the columns.
 
     Args:
         content: the content of the file.

@@ -17,12 +17,12 @@ KINDS = frozenset({"xlsx", "xlsm", "xlsb", "xls", "ods"})
 MAX_UNPACKED = 1024**3
 """Maximum bytes of a spreadsheet once it is unpacked; a damaging file of a few kilobytes unpacks to any size."""
 _MIDNIGHT = time()
-_WHOLE_BELOW = 1e15
+_WHOLE_BELOW = 2**53
 """Up to here, every whole number of a spreadsheet is exact."""
 
 
 def cells_of(content: bytes, name: str) -> Iterator[tuple[int, list[Any]]]:
-    """The rows of the first worksheet, each with its number in the sheet. An empty cell and one with an error is "".
+    """The rows of the first visible worksheet, each with its number in the sheet. An empty or erroneous cell is "".
 
     Args:
         content: the content of the file.
@@ -34,7 +34,7 @@ def cells_of(content: bytes, name: str) -> Iterator[tuple[int, list[Any]]]:
     """
     try:
         # Only needed for a spreadsheet, and part of an extra.
-        from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
+        from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
     except ImportError:
         raise InvalidRequestError(
             f"rows={name!r} is a spreadsheet, which needs the extra 'excel', and this worker does not have it.",
@@ -43,9 +43,10 @@ def cells_of(content: bytes, name: str) -> Iterator[tuple[int, list[Any]]]:
     _refuse_bomb(content)
     try:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
-        sheets = [sheet.name for sheet in workbook.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+        kind = (SheetTypeEnum.WorkSheet, SheetVisibleEnum.Visible)
+        sheets = [sheet.name for sheet in workbook.sheets_metadata if (sheet.typ, sheet.visible) == kind]
         if not sheets:
-            raise ValueError("it has no worksheet")
+            raise ValueError("it has no visible worksheet")
         rows = workbook.get_sheet_by_name(sheets[0]).to_python(skip_empty_area=False)
     except CalamineError as error:
         raise ValueError(str(error).rstrip(".")) from None

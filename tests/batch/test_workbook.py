@@ -41,6 +41,7 @@ def sheet(*rows: list[Any]) -> bytes:
         (4.0, 4),
         (12.99, 12.99),
         (4006381333931, 4006381333931),
+        (4006381333931001, 4006381333931001),
         (True, True),
         (date(2026, 11, 2), "2026-11-02"),
         (datetime(2026, 11, 2, 8, 30), "2026-11-02 08:30:00"),  # noqa: DTZ001 - a spreadsheet has no time zones
@@ -63,12 +64,13 @@ def test_the_first_row_with_a_value_names_the_columns_and_empty_rows_are_skipped
     assert [row.label() for row in rows] == ["row 1 (line 3, sku A1)", "row 3 (line 5, sku B2)"]
 
 
-def test_the_first_worksheet_is_read() -> None:
+def test_the_first_visible_worksheet_is_read() -> None:
     made = Workbook()
     made.worksheets[0].append(["sku"])
     made.worksheets[0].append(["A1"])
     made.create_sheet("prices").append(["price"])
     made.create_chartsheet("sales", 0)
+    made.create_sheet("choices", 0).sheet_state = "hidden"
     assert parse_workbook(saved(made), "a.xlsx").rows() == [{"sku": "A1"}]
 
 
