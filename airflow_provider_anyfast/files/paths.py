@@ -41,8 +41,14 @@ def stored_file(path: Place, parameter: str = "output_path") -> StoredFile:
     else:
         _refuse_almost_url(path, parameter)
     if not separator or scheme in ("file", "local"):
+        local = rest.removeprefix("localhost") if separator else path
+        if separator and not local.startswith(("/", "~")):
+            raise InvalidRequestError(
+                f"{parameter}={path} names a file of the host {local.partition('/')[0]!r}. Write file:///{local} for a "
+                "local path, with three slashes."
+            )
         try:
-            return LocalFile(Path(rest.removeprefix("localhost") if separator else path).expanduser())
+            return LocalFile(Path(local).expanduser())
         except RuntimeError as error:
             raise InvalidRequestError(f"{parameter}={path}: {error}") from error
     from airflow.sdk import ObjectStoragePath  # noqa: PLC0415 - imports fsspec's registry; not while a DAG is parsed

@@ -9,7 +9,13 @@ from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_anyfast.client.errors import AnyFastError, Cost, LinkExpiredError, UnexpectedAnswerError
+from airflow_provider_anyfast.client.errors import (
+    AnyFastError,
+    Cost,
+    InvalidRequestError,
+    LinkExpiredError,
+    UnexpectedAnswerError,
+)
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.files.download import download
 from airflow_provider_anyfast.files.images import image_problem
@@ -95,6 +101,8 @@ class VideoOutput:
         Raises:
             InvalidRequestError: a name is not possible; names the obstacle.
         """
+        if str(self.output_path).endswith("/"):  # a local path loses it
+            raise InvalidRequestError(f"{self.output_path} is a folder; add a file name such as {{generation_id}}.mp4.")
         with _as_written():
             video = self._target(_SOME_ID)
             video.check_name()

@@ -76,6 +76,8 @@ def test_a_last_frame_is_saved_in_the_folder_of_a_local_video(runner: TaskRunner
     [
         ("s3://s3@nowhere/x.mp4", ("no bucket 'nowhere'",)),
         ("s3://s3@videos/", ("is a folder",)),
+        ("/tmp/videos-of-this-test/", ("is a folder", "add a file name")),
+        ("file://videos/x.mp4", ("the host 'videos'", "file:///videos/x.mp4")),
         ("gs://videos/x.mp4", ("gs", "-google")),
         ("teleport://videos/x.mp4", ("teleport",)),
     ],
