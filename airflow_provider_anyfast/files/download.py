@@ -139,7 +139,7 @@ class _Transfer:
             with self._open_link(self._url, headers=self._missing_range()) as response:
                 self._check_status(response)
                 total = self._receive(response)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host that is no IDNA name
             reason = redact(f"{type(error).__name__}: {error}")
             raise DownloadError(f"The download of {self._what} broke off ({reason}).") from error
         size = self._received()
@@ -172,8 +172,9 @@ class _Transfer:
                 f"bytes from {start:,} on were sent, but {self._received():,} bytes had been received"
             )
         etag = response.headers.get("etag", "")
-        # A weak ETag does not guarantee the same bytes, and ranges of a compressed body count compressed bytes.
-        self._version = "" if etag.startswith("W/") or is_encoded(response) else etag
+        # A weak ETag does not guarantee the same bytes, ranges of a compressed body count compressed bytes, and httpx
+        # sends only ASCII.
+        self._version = "" if etag.startswith("W/") or is_encoded(response) or not etag.isascii() else etag
         with self.partial.open("ab" if start else "wb") as file:
             lock(file)
             with BackgroundWriter(file) as writer:

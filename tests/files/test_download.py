@@ -155,6 +155,7 @@ BROKEN: dict[str, Callable[[], Answer]] = {
     "read timeout": lambda: httpx.ReadTimeout("slow"),
     "no connection": lambda: httpx.ConnectError("refused"),
     "broken link": lambda: httpx.InvalidURL("Invalid port"),
+    "broken host": lambda: UnicodeError("label empty or too long"),
     "empty": served,
     "HTML": lambda: served(b"<html>Please wait</html>"),
     "XML": lambda: served(b'<?xml version="1.0"?><Error/>'),
@@ -208,7 +209,7 @@ ETAG = '"v1"'
 
 def begun(etag: str = ETAG) -> httpx.Response:
     """Half of the video, and then a broken connection."""
-    headers = {"content-length": str(len(VIDEO)), "etag": etag}
+    headers = {b"content-length": b"%d" % len(VIDEO), b"etag": etag.encode()}
     return httpx.Response(200, stream=Parts(VIDEO[:5000], httpx.ReadError("reset")), headers=headers)
 
 
@@ -259,7 +260,7 @@ def test_a_host_that_cannot_resume_sends_the_whole_file_again(target: Path) -> N
     assert target.read_bytes() == VIDEO
 
 
-@pytest.mark.parametrize("etag", ["", 'W/"v1"'])
+@pytest.mark.parametrize("etag", ["", 'W/"v1"', '"v1 é"'])
 def test_without_a_strong_etag_a_transfer_does_not_resume(target: Path, etag: str) -> None:
     store = Store(begun(etag), whole())
     fetched(store, target)
