@@ -432,6 +432,7 @@ def test_successes_in_a_manifest_of_version_010_are_accepted_if_its_variables_ar
 # Size.
 
 
+@pytest.mark.timeout(300)
 def test_ten_thousand_rows_take_little_memory_and_bounded_work(tmp_path: Path) -> None:
     batch = batch_of(tmp_path, 10_000, max_active=2_000, max_in_flight=100)
     batch.segment()

@@ -91,7 +91,8 @@ def test_four_of_twelve_drafts_in_s3_are_approved_with_a_note_and_become_finals(
     videos = videos_of(page)
     cards = videos.locator("#videos > li")
     expect(cards).to_have_count(12, timeout=30_000)  # Airflow's own page loads first
-    expect(videos.get_by_text(markup)).to_be_visible()
+    expect(videos.get_by_role("heading", name=markup)).to_be_visible()
+    expect(videos.locator("p.prompt", has_text=markup)).to_be_visible()
     expect(videos.locator("img[src=x]")).to_have_count(0)
 
     teapot = cards.filter(has_text="a teapot slowly turns")
@@ -126,7 +127,7 @@ def test_airflows_own_form_also_works_and_a_rejected_draft_costs_no_final(
     rejected = Review(airflow, anyfast, tmp_path / "rejected.csv", str(tmp_path / "rejected"), "spoon", "fork")
     page.goto(by_form.address("tasks/review/required_actions"))
     page.locator("#element_videos").click()
-    page.get_by_text("2: A short film: a candle slowly turns.", exact=True).last.click()
+    page.get_by_text("2 (candle): A short film: a candle slowly turns.", exact=True).last.click()
     picture(page, "review-form")
     page.get_by_role("button", name="Approve the selected videos").click()
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
 
 from scripts.airflow_rest import TaskRef
 from scripts.processes import wait_until
-from tests.e2e.conftest import BEFORE_THE_RESPONSE
+from tests.e2e.conftest import BEFORE_THE_RESPONSE, IS_CRASHED_BY_LOST_TASKS
 from tests.e2e.video_file import describe
 
 if TYPE_CHECKING:
@@ -225,10 +224,7 @@ def test_a_hanging_triggerer_is_replaced(jobs: Jobs, comparison: Comparison) -> 
     comparison.add("triggerer hangs, another one takes over", DEFERRED, billed=job.billed, state="success")
 
 
-@pytest.mark.skipif(
-    version("apache-airflow-core") == "3.4.0b2",
-    reason="its scheduler crashes when it finds a lost task with retries left",
-)
+@pytest.mark.skipif(IS_CRASHED_BY_LOST_TASKS, reason="this version's scheduler crashes when it finds the lost task")
 def test_a_scheduler_killed_with_its_task_is_replaced(jobs: Jobs, comparison: Comparison) -> None:
     job = jobs.start(IN_WORKER)
     job.wait_until_generation_is_known()
