@@ -42,6 +42,19 @@ def lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def begin_writeback(file: IO[bytes], start: int) -> int:
+    """Starts writing the data after ``start`` to disk, so that the final ``fsync`` has less to wait for.
+
+    Returns:
+        Where in the file the next part starts.
+    """
+    file.flush()
+    end = file.tell()
+    if hasattr(os, "posix_fadvise"):  # Linux then writes this part out in the background
+        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
+    return end
+
+
 def _sweep(target: Path) -> None:
     """Removes incomplete files of killed attempts next to ``target``: a lock ends with the process that holds it."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.part"):

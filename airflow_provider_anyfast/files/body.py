@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import time
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 import httpx
@@ -28,10 +27,10 @@ def is_encoded(response: httpx.Response) -> bool:
 
 
 def pieces_of(response: httpx.Response) -> Iterator[bytes | memoryview]:
-    """Yields the decoded body as it arrives. A piece stays valid while the next one is received, and no longer.
+    """Yields the decoded body as it arrives. A piece is valid until the next one is requested.
 
-    A large body is read from the socket into two buffers in turn, since httpx and httpcore copy every 64 KiB of it
-    several times, which halves the speed.
+    A large body is read from the socket into one buffer, since httpx and httpcore copy every 64 KiB of it several
+    times, which halves the speed.
 
     Raises:
         httpx.HTTPError: the body is incomplete, if the response states its length.
@@ -62,10 +61,9 @@ def _plain_socket(response: httpx.Response) -> socket.socket | None:
 
 
 def _read(connection: socket.socket, left: int, timeout: float | None) -> Iterator[memoryview]:
-    buffers = cycle([memoryview(bytearray(_BUFFER)), memoryview(bytearray(_BUFFER))])
+    buffer = memoryview(bytearray(_BUFFER))
     connection.settimeout(timeout)
     while left:
-        buffer = next(buffers)
         count, error = _fill(connection, buffer[: min(left, _BUFFER)])
         if count:
             yield buffer[:count]

@@ -18,14 +18,13 @@ from airflow_provider_anyfast.client.errors import (
     LinkExpiredError,
 )
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.files.atomic import atomic_path, lock
-from airflow_provider_anyfast.files.background_writer import BackgroundWriter
+from airflow_provider_anyfast.files.atomic import atomic_path, begin_writeback, lock
 from airflow_provider_anyfast.files.body import LARGEST, is_encoded, pieces_of
 from airflow_provider_anyfast.files.mp4 import video_problem
 from airflow_provider_anyfast.files.target import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -39,6 +38,8 @@ RATE_WINDOW = 30.0
 """Seconds."""
 _PROGRESS = 1024**2
 """New bytes that count as progress."""
+_WRITEBACK = 8 * 1024**2
+"""Bytes after which writing to disk is started."""
 _LONGEST_PAUSE = 300.0
 """Seconds between two tries, whatever ``Retry-After`` says."""
 _PAGE = 4096
@@ -177,9 +178,18 @@ class _Transfer:
         self._version = "" if etag.startswith("W/") or is_encoded(response) or not etag.isascii() else etag
         with self.partial.open("ab" if start else "wb") as file:
             lock(file)
-            with BackgroundWriter(file) as writer:
-                for piece in _bounded(pieces_of(response), LARGEST - start):
-                    writer.write(piece)
+            left, since, fresh, written_back = LARGEST - start, time.monotonic(), 0, start
+            for piece in pieces_of(response):
+                file.write(piece)
+                left, fresh = left - len(piece), fresh + len(piece)
+                if file.tell() - written_back >= _WRITEBACK:
+                    written_back = begin_writeback(file, written_back)
+                if left < 0:
+                    raise httpx.RemoteProtocolError(f"it is larger than {LARGEST:,} bytes, which no video is")
+                if time.monotonic() - since >= RATE_WINDOW:
+                    if fresh < LEAST_RATE * RATE_WINDOW:
+                        raise httpx.ReadTimeout(f"only {fresh:,} bytes arrived in {RATE_WINDOW:g} s")
+                    since, fresh = time.monotonic(), 0
             file.flush()
             os.fsync(file.fileno())
         return total
@@ -209,24 +219,6 @@ class _Transfer:
 
 
 _backoff = wait_random_exponential(multiplier=1, max=30)
-
-
-def _bounded(pieces: Iterable[bytes | memoryview], left: int) -> Iterator[bytes | memoryview]:
-    """Passes the pieces on, up to ``left`` bytes, as long as they arrive at ``LEAST_RATE`` or faster.
-
-    Raises:
-        httpx.HTTPError: the body is too large or too slow.
-    """
-    since, fresh = time.monotonic(), 0
-    for piece in pieces:
-        yield piece
-        left, fresh = left - len(piece), fresh + len(piece)
-        if left < 0:
-            raise httpx.RemoteProtocolError(f"it is larger than {LARGEST:,} bytes, which no video is")
-        if time.monotonic() - since >= RATE_WINDOW:
-            if fresh < LEAST_RATE * RATE_WINDOW:
-                raise httpx.ReadTimeout(f"only {fresh:,} bytes arrived in {RATE_WINDOW:g} s")
-            since, fresh = time.monotonic(), 0
 
 
 def _error_page(response: httpx.Response) -> ErrorResponse:
