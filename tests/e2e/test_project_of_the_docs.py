@@ -17,6 +17,7 @@ RUN_IN_A_PROJECT = [snippet for snippet in SNIPPETS if snippet.kind == "sh" and 
 
 @pytest.mark.timeout(400)
 def test_the_project_of_a_page_passes_its_own_tests(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").touch()  # so that it is a project of its own wherever the folder is
     for snippet in MADE_OF_FILES:
         file = tmp_path / str(snippet.file)
         file.parent.mkdir(exist_ok=True)
