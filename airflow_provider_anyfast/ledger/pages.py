@@ -307,7 +307,8 @@ class _Entry:
 
 def _another_attempt() -> LedgerError:
     return LedgerError(
-        "Another attempt of this task is writing the records of what was paid for, so this one submits nothing more."
+        "Another attempt of this task is writing the records of what was paid for, so this one submits nothing more.",
+        advice="Let the other attempt end. If none is running, clear the task, which continues from the records.",
     )
 
 
