@@ -33,7 +33,7 @@ class BatchCheckpoint:
         saturated_since: Unix seconds since when AnyFast has accepted no submission although nothing is rendering.
         active: videos that are rendering: the row, the generation's id, and the time of its submission in Unix seconds.
         unanswered: rows that are paid for and whose generation could not be queried.
-        doubted: rows whose generation AnyFast did not find at the last query.
+        doubted: rows whose generation AnyFast did not find, or returned without its link, at the last query.
         located: unfinished rows that have a record: the row, and its page of the ledger.
         manifest: digest of the manifest as last written.
         tally: the manifest in numbers; None in a checkpoint of a version without this field.

@@ -23,6 +23,7 @@ from airflow_provider_anyfast.client.errors import (
     RateLimitError,
     Scope,
 )
+from airflow_provider_anyfast.client.job_failures import missing_link
 from airflow_provider_anyfast.client.log import log_about
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.ledger.ledger import Ledger
@@ -83,7 +84,7 @@ class BatchRunner:
 
     Attributes:
         active: videos that are rendering, by row number.
-        doubted: rows whose generation AnyFast did not find at the last query.
+        doubted: rows whose generation AnyFast did not find, or returned without its link, at the last query.
         progressed: rows with news in this segment: they ended, or AnyFast did not find their generation.
     """
 
@@ -394,6 +395,9 @@ class BatchRunner:
         if generation is not None and generation.outcome is not Outcome.PENDING:
             self._save(row, generation, paid.submitted_at)
             return
+        if generation is not None and generation.lacks_link:
+            self._wait_for_link(row, paid)
+            return
         if paid.reattached and clock.now() >= self.deadline_of(paid):
             waited = clock.now() - max(paid.submitted_at, self.options.began_at)
             timeout = self.options.given.timeout
@@ -401,6 +405,14 @@ class BatchRunner:
                 f"Generation {paid.id} was not ready after {waited:.0f} s (timeout={timeout:.0f}).",
                 generation_id=paid.id,
             )
+        self.active[row.number] = paid
+
+    def _wait_for_link(self, row: BatchRow, paid: PaidGeneration) -> None:
+        """Waits again for a video that lacks its link, unless the last wait was already for the link."""
+        if row.number in self.doubted or clock.now() >= self.deadline_of(paid):
+            raise missing_link(paid.id)
+        self.doubted.add(row.number)
+        self.progressed += 1
         self.active[row.number] = paid
 
     def _save(self, row: BatchRow, generation: Generation, submitted_at: float) -> None:

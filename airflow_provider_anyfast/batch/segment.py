@@ -60,7 +60,7 @@ class Segment:
         is_resumed: whether this attempt has waited before; rows that failed since are then not resubmitted.
         active: videos that are rendering and are not queried, by row number.
         known: generations of the rows to query, as known from an earlier segment of the attempt.
-        doubted: rows whose generation AnyFast did not find at the last query.
+        doubted: rows whose generation AnyFast did not find, or returned without its link, at the last query.
         located: ledger pages of the rows that this segment does not process, by row number.
         left_out: rows beyond the limit of the batch.
         library: the assets of files that rows name as references.

@@ -15,6 +15,13 @@ The gateway responds to a submission before it stores it (new-api, ``controller/
 GENERATION_KEPT = 7 * 24 * 3600.0
 """Seconds for which AnyFast keeps a generation (docs.anyfast.ai, seedance-task-query)."""
 
+LINK_APPEARS = 300.0
+"""Seconds for which a generation may be reported as succeeded without the link to its video.
+
+The gateway can return a success for which it has stored no link (new-api, ``model/task.go``, ``GetResultURL``). The
+length is our guess.
+"""
+
 LISTS_CATCH_UP = 30.0
 """Seconds after which a new group or asset is in the lists, and a new group accepts assets.
 

@@ -40,6 +40,7 @@ helps, and what a person can do. Messages, the batch and the tables in the docs 
     │   └── BatchRejectedError         the same, and a retry helps none of them
     ├── WaitInterruptedError           polling a job failed permanently; the job itself may be fine
     └── DownloadError                  the file did not arrive complete
+        ├── LinkMissingError           AnyFast reports success, but returns no link to the video
         └── LinkExpiredError
 """
 
@@ -477,6 +478,16 @@ class DownloadError(AnyFastError):
     retryable = True
     next_attempt = "The next attempt downloads the same video again, without a new submission."
     advice = "Clear the task within 24 hours of the end of rendering to download the same video."
+
+
+class LinkMissingError(DownloadError):
+    """AnyFast reports that the video has succeeded, but returns no link to it. It may add the link later."""
+
+    next_attempt = "The next attempt asks for the link again, without a new submission."
+    advice = (
+        "Clear the task to ask for the link again, without a new submission. If it is still missing, give AnyFast's "
+        "support the generation's id."
+    )
 
 
 class LinkExpiredError(DownloadError):

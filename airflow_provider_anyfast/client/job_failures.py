@@ -10,6 +10,7 @@ from airflow_provider_anyfast.client.errors import (
     AssetFailedError,
     GenerationFailedError,
     GenerationRejectedError,
+    LinkMissingError,
     ModerationError,
 )
 from airflow_provider_anyfast.client.redact import redact
@@ -32,6 +33,15 @@ def generation_failure(generation: Generation) -> AnyFastError:
         code=code,
         request_id=generation.request_id,
         generation_id=generation.generation_id,
+    )
+
+
+def missing_link(generation_id: str) -> LinkMissingError:
+    """The error for a generation that AnyFast reports as succeeded, without a link to its video."""
+    return LinkMissingError(
+        f"AnyFast reports that generation {generation_id} has succeeded, but its response contains no http(s) link to "
+        "the video.",
+        generation_id=generation_id,
     )
 
 

@@ -126,6 +126,11 @@ class Asset(_Response):
         return {"active": Outcome.SUCCEEDED, "failed": Outcome.FAILED}.get(status, Outcome.PENDING)
 
     @property
+    def lacks_link(self) -> bool:
+        """False: an Active asset is used by its id."""
+        return False
+
+    @property
     def changed_at(self) -> float:
         """Unix seconds of the last change, such as becoming Active; 0 if AnyFast does not report it."""
         return seconds_of(self.updated_at or self.created_at) or 0.0
@@ -170,7 +175,8 @@ class Generation:
         status: as AnyFast spells it (``NOT_START``, ``QUEUED``, ``IN_PROGRESS``, ``SUCCESS``, ``FAILURE``, …); empty
             if AnyFast was not queried.
         progress: percent, 0 to 100.
-        video_url: signed link that expires 24 hours after ``finished_at``; None until then.
+        outcome: a success without a link to the video is still pending.
+        video_url: signed link that expires 24 hours after ``finished_at``; None unless it has succeeded.
         failure_code, failure_message: why it failed; empty unless it did.
         submitted_at, finished_at: Unix seconds.
     """
@@ -194,6 +200,11 @@ class Generation:
     submitted_at: float | None = None
     finished_at: float | None = None
     request_id: str = ""
+
+    @property
+    def lacks_link(self) -> bool:
+        """Whether AnyFast reports success without a link to the video, which it may add a moment later."""
+        return self.outcome is Outcome.PENDING and _outcome(self.status) is Outcome.SUCCEEDED
 
 
 def parse_id(body: Any, call: str) -> str:
@@ -280,7 +291,7 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
     outcome = _outcome(task["status"])
     succeeded, failed = outcome is Outcome.SUCCEEDED, outcome is Outcome.FAILED
     code, message = _failure(task, upstream) if failed else ("", "")
-    links = (
+    places = (
         task.get("result_url"),
         content.get("video_url"),
         upstream.get("video_url"),
@@ -288,13 +299,14 @@ def parse_generation(body: Any, generation_id: str) -> Generation:
         task.get("video_url"),
         task.get("fail_reason"),
     )
+    link = next(filter(None, map(_link, places)), None) if succeeded else None
     return Generation(
         generation_id=generation_id,
         status=task["status"],
-        outcome=outcome,
+        outcome=Outcome.PENDING if succeeded and link is None else outcome,
         progress=_percent(task.get("progress")),
         model=_text(upstream.get("model")),
-        video_url=next(filter(None, map(_link, links)), None) if succeeded else None,
+        video_url=link,
         original_video_url=_link(task.get("original_result_url")) if succeeded else None,
         last_frame_url=_link(content.get("last_frame_url")) if succeeded else None,
         failure_code=code,

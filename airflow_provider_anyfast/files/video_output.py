@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 
 from airflow_provider_anyfast.client.errors import (
     AnyFastError,
-    Cost,
     InvalidRequestError,
     LinkExpiredError,
-    UnexpectedAnswerError,
 )
+from airflow_provider_anyfast.client.job_failures import missing_link
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.files.download import download
 from airflow_provider_anyfast.files.images import image_problem
@@ -209,15 +208,10 @@ def link_of(generation: Generation) -> str:
     """The link to a finished video.
 
     Raises:
-        UnexpectedAnswerError: AnyFast returned none.
+        LinkMissingError: AnyFast returned none.
     """
     if generation.video_url is None:
-        raise UnexpectedAnswerError(
-            f"Generation {generation.generation_id} is finished, but AnyFast's response contains no http(s) link to "
-            "it.",
-            cost=Cost.PAID,
-            generation_id=generation.generation_id,
-        )
+        raise missing_link(generation.generation_id)
     return generation.video_url
 
 

@@ -6,12 +6,13 @@ Worker, trigger and sensors all use the same ``Poller``, so their behavior canno
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS
+from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS, LINK_APPEARS
 from airflow_provider_anyfast.client.errors import AnyFastError, NotFoundError, RateLimitError
+from airflow_provider_anyfast.client.job_failures import missing_link
 from airflow_provider_anyfast.client.responses import Outcome
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ class Job(Protocol):
     @property
     def outcome(self) -> Outcome:
         """How far the job is."""
+
+    @property
+    def lacks_link(self) -> bool:
+        """Whether it is reported as succeeded, but without a link to its result."""
 
 
 JobT = TypeVar("JobT", bound=Job)
@@ -74,17 +79,20 @@ Ended = Finished[JobT] | TimedOut | GaveUp
 
 @dataclass(frozen=True)
 class FailedPolls:
-    """The failed polls since the last successful one, small enough for a sensor to store between pokes.
+    """What earlier polls leave open, small enough for a sensor to store between pokes.
 
     Attributes:
-        polls: how many polls have failed.
+        polls: how many polls have failed since the last successful one.
         failures: how many of them count.
         since: Unix seconds of the first of those that count.
+        lacks_link_since: Unix seconds of the first poll that found the job without its link; None if the last
+            successful one did not.
     """
 
     polls: int = 0
     failures: int = 0
     since: float | None = None
+    lacks_link_since: float | None = None
 
 
 class Poller(Generic[JobT]):
@@ -126,6 +134,8 @@ class Poller(Generic[JobT]):
 
     def on_response(self, job: JobT, now: float) -> Wait | Ended[JobT]:
         """What to do after a successful poll. A job that ended is accepted even after the deadline."""
+        if job.lacks_link:
+            return self._wait_for_link(now)
         self.failed_polls = FailedPolls()
         return Finished(job) if job.outcome is not Outcome.PENDING else self._wait(self._next(now), now)
 
@@ -143,10 +153,18 @@ class Poller(Generic[JobT]):
         pause = max(pause * (1.0 + JITTER * (2.0 * self._draw() - 1.0)), error.retry_after or 0.0)
         return self._wait(min(pause, max(LONGEST_PAUSE, self._schedule.interval)), now)
 
+    def _wait_for_link(self, now: float) -> Wait | GaveUp:
+        since = self.failed_polls.lacks_link_since
+        since = now if since is None else since
+        self.failed_polls = FailedPolls(lacks_link_since=since)
+        if now >= min(self._deadline, since + LINK_APPEARS):
+            return GaveUp(missing_link(self._subject))
+        return Wait(min(self._next(now), self._left(now)))
+
     def _add_failure(self, now: float, *, counts: bool) -> FailedPolls:
         before = self.failed_polls
         since = (before.since if before.since is not None else now) if counts else before.since
-        self.failed_polls = FailedPolls(before.polls + 1, before.failures + counts, since)
+        self.failed_polls = replace(before, polls=before.polls + 1, failures=before.failures + counts, since=since)
         return self.failed_polls
 
     def _wait(self, seconds: float, now: float) -> Wait | TimedOut:

@@ -221,7 +221,7 @@ def download_video(operator: DownloadVideoOperator, given: DownloadParameters, c
         generation = client.send(endpoints.query_generation(given.generation_id))
         if generation.outcome is Outcome.FAILED:
             raise generation_failure(generation)
-        if generation.outcome is Outcome.PENDING:
+        if generation.outcome is Outcome.PENDING and not generation.lacks_link:
             raise GenerationTimeoutError(
                 f"Generation {generation.generation_id} is not finished ({generation.status}).",
                 cost=Cost.NOTHING,

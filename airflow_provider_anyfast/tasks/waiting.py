@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, NotFoundError, WaitInterruptedError
+from airflow_provider_anyfast.client.job_failures import missing_link
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.polling.event import JobsEvent
 from airflow_provider_anyfast.polling.inline import wait_inline
@@ -79,6 +80,8 @@ class JobWait:
         else:
             if job.outcome is not Outcome.PENDING:
                 return job
+            if job.lacks_link:
+                error = missing_link(trigger.job_id)
         if reason or clock.now() >= trigger.deadline or not _may_be_transient(error):
             raise self.wait_error(trigger, error or (WaitInterruptedError(f"{reason}") if reason else None))
         self._task.log.info("%s %s has not finished yet after all; continuing to wait.", trigger.label, trigger.job_id)

@@ -23,7 +23,7 @@ from airflow_provider_anyfast.client.errors import (
     PermissionDeniedError,
     QuotaError,
 )
-from airflow_provider_anyfast.client.responses import Outcome
+from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.files.video_output import VideoOutput
 from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_anyfast.client.endpoints import Call
-    from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import Guard
     from tests.support.clock import FakeClock
 
@@ -277,6 +276,29 @@ def test_a_generation_that_is_not_found_again_ends_its_row(tmp_path: Path, fake_
     batch.segment([first, *others])
     batch.segment([first])
     assert sorted(entry["status"] for entry in batch.entries()) == ["FAILURE", "SUCCESS", "SUCCESS"]
+
+
+@pytest.mark.parametrize("is_filled", [True, False])
+def test_a_video_without_its_link_is_waited_for_once_more(tmp_path: Path, *, is_filled: bool) -> None:
+    batch = batch_of(tmp_path, 3)
+    batch.segment()
+    first, *others = batch.client.finish(3)
+    generations = batch.client.generations
+    batch.client = StubClient(
+        lambda call: Generation(first, "SUCCESS") if call.path.endswith(first) else None  # a success without a link
+    )
+    batch.client.generations = generations
+    runner = batch.segment([first, *others])
+    assert [generation.id for generation in runner.active.values()] == [first]
+    if is_filled:
+        batch.client = StubClient()
+        batch.client.generations = generations
+    batch.segment([first])
+    expected = "SUCCESS" if is_filled else "FAILURE"
+    assert sorted(entry["status"] for entry in batch.entries()) == sorted([expected, "SUCCESS", "SUCCESS"])
+    if not is_filled:
+        (failed,) = (entry for entry in batch.entries() if entry["status"] == "FAILURE")
+        assert (failed["error_type"], failed["generation_id"]) == ("LinkMissingError", first)
 
 
 @pytest.mark.parametrize("rows", [5, 40])

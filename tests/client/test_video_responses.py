@@ -117,14 +117,18 @@ def test_only_an_http_link_is_a_link(no_link: Any) -> None:
     assert task.original_video_url is None
 
 
-def test_a_finished_generation_without_a_link_has_still_succeeded() -> None:
-    task = parsed(wrapped(status="SUCCESS", data=None))
-    assert (task.outcome, task.video_url, task.failure_message) == (Outcome.SUCCEEDED, None, "")
+@pytest.mark.parametrize("no_link", [None, "", "  ", "pending", "ftp://host/video.mp4", "https://a host/x.mp4"])
+def test_a_success_without_a_link_is_still_pending(no_link: Any) -> None:
+    task = parsed(wrapped(status="SUCCESS", result_url=no_link, fail_reason=no_link, data=None))
+    assert (task.outcome, task.lacks_link, task.failure_message) == (Outcome.PENDING, True, "")
+    assert not parsed(wrapped(status="SUCCESS", result_url=LINK)).lacks_link
+    assert not parsed(wrapped(status="IN_PROGRESS")).lacks_link
+    assert not parsed(wrapped(status="FAILURE")).lacks_link
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "SUCCEEDED", "COMPLETED", "success", "succeeded", " completed "])
 def test_every_spelling_of_success_is_success(status: str) -> None:
-    assert parsed(wrapped(status=status)).outcome is Outcome.SUCCEEDED
+    assert parsed(wrapped(status=status, result_url=LINK)).outcome is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize("status", ["FAILURE", "FAILED", "ERROR", "CANCELLED", "CANCELED", "EXPIRED", "failed"])
@@ -165,7 +169,7 @@ def test_the_gateway_decides_and_not_the_upstream(inner: Any) -> None:
 
 @pytest.mark.parametrize("inner", ["cancelled", "expired", "running"])
 def test_the_gateways_success_stands_whatever_the_upstream_says(inner: str) -> None:
-    assert parsed(wrapped(status="SUCCESS", data={"status": inner})).outcome is Outcome.SUCCEEDED
+    assert parsed(wrapped(status="SUCCESS", result_url=LINK, data={"status": inner})).outcome is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize(

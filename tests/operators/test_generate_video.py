@@ -20,6 +20,7 @@ from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import clock, errors
+from airflow_provider_anyfast.client.consistency import LINK_APPEARS
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.metrics import count_stored_success, count_success
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator, CreateAssetsOperator
@@ -102,6 +103,64 @@ def test_the_generation_id_and_the_link_exist_before_the_wait_starts(
     assert attempt.links["_link_AnyFastVideoLink"] == f"{sandbox.url}/console/task#{generation.id}"
     ended = runner.resume(video(deferrable=True))
     assert ended.links["_link_AnyFastVideoLink"] == ended.result["video_url"]
+
+
+def without_link() -> dict[str, Any]:
+    """A change to the response to a query: there is no link to the video."""
+    return {"data": {"result_url": None, "fail_reason": None, "data": {"content": {"video_url": None}}}}
+
+
+@BOTH_WAYS
+def test_a_success_without_a_link_is_polled_until_the_link_is_there(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, deferrable: bool
+) -> None:
+    sandbox.fault("patch", on="query", body=without_link(), times=40)
+    make = video(deferrable=deferrable, output_path=str(tmp_path / "video.mp4"), retries=0)
+    attempt = runner.attempt(make)
+    assert attempt.state == "success", attempt.log_text
+    assert (tmp_path / "video.mp4").exists()
+    assert sandbox.billed.generations == 1
+
+
+@BOTH_WAYS
+def test_a_link_that_stays_missing_ends_the_attempt_after_minutes_and_a_retry_asks_again(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, tmp_path: Path, *, deferrable: bool
+) -> None:
+    sandbox.fault("patch", on="query", body=without_link(), times=0)
+    make = video(deferrable=deferrable, output_path=str(tmp_path / "video.mp4"), timeout=7200)
+    began = fake_clock.now()
+    failed = runner.attempt(make)
+    assert isinstance(failed.error, exceptions.LinkMissingError)
+    assert failed.state == "up_for_retry"
+    assert failed.error.cost is exceptions.Cost.PAID
+    assert LINK_APPEARS <= fake_clock.now() - began < LINK_APPEARS + 120
+    assert list(tmp_path.iterdir()) == []
+    sandbox.end_faults()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 1
+
+
+def test_a_link_that_is_missing_after_the_deferral_is_waited_for_again(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
+) -> None:
+    make = video(deferrable=True, retries=0)
+    runner.attempt(make, run_trigger=False)
+    fake_clock.advance(60)
+    sandbox.fault("patch", on="query", body=without_link(), skip=1, times=3)  # the trigger's poll has the link
+    ended = runner.resume(make)
+    assert ended.state == "success", ended.log_text
+    assert ended.deferrals == 1
+    assert sandbox.billed.generations == 1
+
+
+def test_the_timeout_ends_the_wait_for_a_link_that_is_missing(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
+) -> None:
+    sandbox.fault("patch", on="query", body=without_link(), times=0)
+    began = fake_clock.now()
+    failed = runner.attempt(video(timeout=60, retries=0))
+    assert isinstance(failed.error, exceptions.LinkMissingError)
+    assert fake_clock.now() - began <= 61
 
 
 def test_without_waiting_the_result_names_the_generation_and_nothing_more(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.client import errors
-from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS
+from airflow_provider_anyfast.client.consistency import GENERATION_APPEARS, LINK_APPEARS
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.polling.inline import wait_inline
 from airflow_provider_anyfast.polling.learned import MIN_SAMPLES, LearnedTiming
@@ -42,9 +42,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Job:
     outcome: Outcome = Outcome.PENDING
+    lacks_link: bool = False
 
 
 PENDING, DONE, FAILED = Job(), Job(Outcome.SUCCEEDED), Job(Outcome.FAILED)
+LINKLESS = Job(lacks_link=True)
 STEADY = Schedule.fixed(10.0)
 UNKNOWN = errors.GenerationNotFoundError("task_not_exist")
 BROKEN = errors.ServerError("broken")
@@ -171,6 +173,41 @@ def test_the_wait_for_a_pending_job_ends_at_its_deadline(now: float) -> None:
 
 def test_the_last_poll_is_due_at_the_deadline() -> None:
     assert new_poller(deadline=100.0).on_response(PENDING, 98.0) == Wait(2.0)
+
+
+# Successes without a link.
+
+
+def test_a_success_without_a_link_is_polled_on_schedule_for_some_minutes() -> None:
+    poller = new_poller()
+    for now in (100.0, 150.0, 99.9 + LINK_APPEARS):
+        assert seconds(poller.on_response(LINKLESS, now)) == pytest.approx(STEADY.interval, rel=JITTER)
+    gave_up = poller.on_response(LINKLESS, 100.0 + LINK_APPEARS)
+    assert isinstance(gave_up, GaveUp)
+    assert isinstance(gave_up.error, errors.LinkMissingError)
+    assert poller.on_response(DONE, 500.0) == Finished(DONE)
+
+
+def test_the_wait_for_a_link_ends_at_the_deadline() -> None:
+    poller = new_poller(deadline=105.0)
+    assert poller.on_response(LINKLESS, 100.0) == Wait(5.0)
+    assert isinstance(poller.on_response(LINKLESS, 105.0), GaveUp)
+
+
+def test_failed_polls_neither_lengthen_nor_shorten_the_wait_for_a_link() -> None:
+    poller = new_poller()
+    for number in range(20):
+        assert isinstance(poller.on_response(LINKLESS, 100.0 + 10 * number), Wait)
+        assert isinstance(poller.on_error(BROKEN, 105.0 + 10 * number), Wait)
+    resumed = new_poller(failed_polls=poller.failed_polls)
+    assert isinstance(resumed.on_response(LINKLESS, 100.0 + LINK_APPEARS), GaveUp)
+
+
+def test_the_wait_for_a_link_starts_again_if_the_status_goes_back() -> None:
+    poller = new_poller()
+    poller.on_response(LINKLESS, 100.0)
+    poller.on_response(PENDING, 110.0)
+    assert isinstance(poller.on_response(LINKLESS, 100.0 + LINK_APPEARS), Wait)
 
 
 # Errors.

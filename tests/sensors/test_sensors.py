@@ -10,6 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.client.consistency import LINK_APPEARS
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 from airflow_provider_anyfast.sensors.asset import AssetStatusSensor
@@ -148,6 +149,55 @@ def test_an_unknown_id_fails_after_several_responses_over_two_minutes_and_not_be
     assert isinstance(end.error, exceptions.GenerationNotFoundError)
     assert end.error.cost is exceptions.Cost.NOTHING
     assert 120 <= fake_clock.now() - began <= 300
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{}", '{"attempt": 1, "polls": "x"}', '{"attempt": 1, "began_at": 0, "x": 1}']
+)
+def test_a_rescheduled_sensor_whose_record_was_changed_continues_without_it(
+    runner: TaskRunner, sandbox: SandboxHandle, text: str
+) -> None:
+    make = sensor(submit(runner), mode="reschedule")
+    sandbox.fault("server_error", on="query", times=1)
+    assert runner.attempt(make).state == "up_for_reschedule"
+    (name,) = runner.metadata.variables
+    runner.metadata.variables[name] = text
+    end = runner.run_to_end(make)
+    assert end.state == "success", end.log_text
+    assert runner.metadata.variables == {}
+
+
+def test_a_rescheduled_sensor_continues_while_airflow_cannot_keep_its_record(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    make = sensor(submit(runner), mode="reschedule")
+    sandbox.fault("server_error", on="query", times=2)
+    runner.outages.variable_get = runner.outages.variable_set = True
+    attempt = runner.attempt(make)
+    assert attempt.state == "up_for_reschedule", attempt.log_text
+    assert runner.run_to_end(make).state == "success"
+
+
+@EVERY_WAY
+def test_a_video_without_its_link_is_waited_for_some_minutes(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock, way: dict[str, Any]
+) -> None:
+    generation_id = submit(runner)
+    sandbox.fault("patch", on="query", body={"data": {"result_url": None, "data": None}}, times=0)
+    began = fake_clock.now()
+    end = runner.run_to_end(sensor(generation_id, timeout=3600, retries=0, **way))
+    assert isinstance(end.error, exceptions.LinkMissingError)
+    assert end.error.cost is exceptions.Cost.NOTHING
+    assert LINK_APPEARS <= fake_clock.now() - began <= LINK_APPEARS + 60
+
+
+@EVERY_WAY
+def test_a_link_that_appears_late_is_returned(runner: TaskRunner, sandbox: SandboxHandle, way: dict[str, Any]) -> None:
+    generation_id = submit(runner)
+    sandbox.fault("patch", on="query", body={"data": {"result_url": None, "data": None}}, times=6)
+    end = runner.run_to_end(sensor(generation_id, retries=0, **way))
+    assert end.state == "success", end.log_text
+    assert end.result["video_url"].startswith("http")
 
 
 SENSORS: dict[str, Callable[..., Any]] = {
