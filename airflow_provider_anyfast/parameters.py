@@ -18,7 +18,7 @@ from airflow_provider_anyfast.client.redact import redact
 from airflow_provider_anyfast.values import Id, absent_if_blank, is_blank, is_path, may_be_none, path_as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from typing_extensions import Self
 
@@ -94,10 +94,15 @@ def literal_problems(kind: type[Parameters], values: Mapping[str, Any]) -> list[
     return _parse_known(kind, values, {name for name, value in values.items() if _is_templated(value)})[1]
 
 
-def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
+def check_literals(operator: Any, *kinds: type[Parameters], more: Iterable[str] = ()) -> None:
     """Checks values without a template at the end of an operator's ``__init__``, so that errors show in the DAG list.
 
     Paths become text: Airflow 3.1 tries to resolve a ``Path``, and no version of Airflow renders one.
+
+    Args:
+        operator: with its parameters as attributes.
+        kinds: the parameters to check.
+        more: problems that are no concern of ``kinds``; computed only where the values are checked.
 
     Raises:
         InvalidRequestError: lists every problem.
@@ -119,6 +124,7 @@ def check_literals(operator: Any, *kinds: type[Parameters]) -> None:
     if getattr(operator, "_BaseOperator__from_mapped", False):
         return
     sentences = [sentence for kind in kinds for sentence in _parse_known(kind, _values(operator, kind), templated)[1]]
+    sentences += more
     if sentences:
         raise _refusal(sentences, advice="Correct the DAG file.")
 

@@ -21,6 +21,7 @@ from airflow_provider_anyfast.seedance.saved import VideoFacts, saved_fields
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.files.base import StoredFile
@@ -50,6 +51,7 @@ class ManifestEntry:
             complete video was already there.
         error_type, error: why it failed.
         retryable: whether a retry of the task tries the row again.
+        key_column: the column whose value names the row; None for the first one, and in manifests of version 0.1.0.
         result: as for ``GenerateVideoOperator``; contains a signed link only if no file was requested.
         label: the row's name in messages; not written to the file.
     """
@@ -63,6 +65,7 @@ class ManifestEntry:
     error_type: str | None = None
     error: str | None = None
     retryable: bool | None = None
+    key_column: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
     label: str = ""
 
@@ -205,10 +208,19 @@ class Manifest:
         self._written, self._digest = len(lines), short_digest(text)
 
 
-def new_entry(row: BatchRow, batch: str, attempt: int) -> ManifestEntry:
+def new_entry(row: BatchRow, options: BatchOptions) -> ManifestEntry:
     """The entry of a row that has not ended: what was requested."""
-    parameters = {"parameters": row.request.given()}
-    return ManifestEntry(row.number, row.key, batch, attempt, row.data, status="", result=parameters, label=row.label)
+    return ManifestEntry(
+        row.number,
+        row.key,
+        options.identity,
+        options.attempt,
+        row.data,
+        status="",
+        key_column=options.given.key_column,
+        result={"parameters": row.request.given()},
+        label=row.label,
+    )
 
 
 def success_entry(
@@ -266,7 +278,8 @@ def from_text(text: str) -> list[ManifestEntry]:
         try:
             found = json.loads(part)
             result = {name: value for name, value in found.items() if name not in _OWN_FIELDS}
-            entries.append(ManifestEntry(**{name: found[name] for name in _OWN_FIELDS}, result=result))
+            own = {name: found[name] for name in _OWN_FIELDS if name in found}
+            entries.append(ManifestEntry(**own, result=result))
         except (ValueError, TypeError, KeyError, AttributeError):
             log.warning("Cannot parse line %d of the manifest. Looking up the state of its row again.", number)
     return entries

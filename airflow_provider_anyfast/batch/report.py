@@ -103,7 +103,6 @@ def contact_sheet(
     subtitle: str = "",
     table: str = "",
     total: int | None = None,
-    key_column: str | None = None,
     log_of: Callable[[ManifestEntry], str] | None = None,
 ) -> str:
     """An HTML page that plays the videos. It loads nothing from other sites, and can be moved together with the videos.
@@ -115,10 +114,9 @@ def contact_sheet(
         subtitle: a line below the heading.
         table: the name of the table beside the page.
         total: number of rows, including those that have not ended.
-        key_column: the column that names a row; None takes the first one.
         log_of: returns the URL of the log of a row's task.
     """
-    cards = [_card(entry, folder, key_column, log_of(entry) if log_of else "") for entry in entries]
+    cards = [_card(entry, folder, log_of(entry) if log_of else "") for entry in entries]
     counts = Counter((card.kind, card.words) for card in cards)
     ready, total = counts[_KINDS[SUCCEEDED]] + counts[_KINDS[SKIPPED]], max(total or 0, len(entries))
     others = [f"{count:,} {words.lower()}" for (kind, words), count in counts.items() if kind != "ready"]
@@ -162,13 +160,13 @@ def _hash_of(name: str) -> str:
     return f"'sha256-{base64.b64encode(sha256(_text_of(name).encode()).digest()).decode()}'"
 
 
-def _card(entry: ManifestEntry, folder: str, key_column: str | None, log: str) -> Card:
+def _card(entry: ManifestEntry, folder: str, log: str) -> Card:
     kind, words = _KINDS.get(entry.status, _OPEN)
     result = entry.result
     link = str(result.get("video_url") or "")
     return Card(
         row=entry.row,
-        key=_key_of(entry, key_column),
+        key=_key_of(entry),
         kind=kind,
         words=words,
         prompt=str(result.get("prompt") or ""),
@@ -186,9 +184,9 @@ def _warnings_of(entry: ManifestEntry) -> list[str]:
     return [str(warning) for warning in entry.result.get("warnings") or ()]
 
 
-def _key_of(entry: ManifestEntry, key_column: str | None) -> str:
+def _key_of(entry: ManifestEntry) -> str:
     """The name of a row: the value of its key column, or else its file or its number."""
-    _, name = named_by(entry.input, key_column)
+    _, name = named_by(entry.input, entry.key_column)
     return name or PurePosixPath(str(entry.result.get("path") or "")).stem or f"Row {entry.row}"
 
 

@@ -32,14 +32,12 @@ class ReportFile:
         path: path of the page, local or in object storage.
         title, subtitle: of the page.
         log_of: returns the URL of the log of a row's task.
-        key_column: the column that names a row.
     """
 
     path: str
     title: str
     subtitle: str = ""
     log_of: Callable[[ManifestEntry], str] | None = None
-    key_column: str | None = None
     _file: StoredFile = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +79,6 @@ class ReportFile:
             folder=self.path.rpartition("/")[0],
             table=self.table.name,
             total=total,
-            key_column=self.key_column,
             log_of=self.log_of,
         )
         self._file.write_text(page)

@@ -43,11 +43,13 @@ class Draft:
         row: its number in the table, or its place among the results.
         input: the row of the table; empty for a video that does not come from a table.
         result: as of ``GenerateVideoOperator``.
+        key_column: the column whose value names the row; None takes the first one.
     """
 
     row: int
     input: dict[str, Any]
     result: dict[str, Any]
+    key_column: str | None = None
 
     @property
     def key(self) -> str:
@@ -62,7 +64,7 @@ class Draft:
     @property
     def label(self) -> str:
         """The name of the video in a list."""
-        _, name = named_by(self.input)
+        _, name = named_by(self.input, self.key_column)
         row = f"{self.row} ({name})" if name else f"{self.row}"
         return f"{row}: {_shortened(self.prompt) or self.key}"
 
@@ -280,7 +282,7 @@ def _entries(path: str) -> list[ManifestEntry]:
 
 
 def _of_entry(entry: ManifestEntry) -> Draft:
-    return Draft(entry.row, entry.input, entry.result)
+    return Draft(entry.row, entry.input, entry.result, entry.key_column)
 
 
 def _shortened(text: str) -> str:

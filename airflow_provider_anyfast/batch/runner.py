@@ -465,7 +465,7 @@ class BatchRunner:
             self.lifecycle.advance(BatchState.ABORTED, error)
 
     def _entry(self, row: BatchRow) -> ManifestEntry:
-        return new_entry(row, self.options.identity, self.options.attempt)
+        return new_entry(row, self.options)
 
     def _record_failure(self, row: BatchRow, error: AnyFastError, generation_id: str) -> None:
         log.warning("%s failed: %s", row.label, error)

@@ -303,7 +303,8 @@ def _final_entries(
                 entry = _restored(row, facts, generation_id, options)
         elif entry is None or not _is_final(entry, row, options):
             continue
-        yield replace(entry, row=row.number, input=row.data, label=row.label)
+        key_column = options.given.key_column
+        yield replace(entry, row=row.number, input=row.data, key_column=key_column, label=row.label)
 
 
 def _own_entries(manifest: Manifest, options: BatchOptions) -> dict[str, ManifestEntry]:
@@ -332,7 +333,7 @@ def _has_live_link(facts: dict[str, Any], row: BatchRow) -> bool:
 
 
 def _restored(row: BatchRow, facts: dict[str, Any], generation_id: str, options: BatchOptions) -> ManifestEntry:
-    entry = new_entry(row, options.identity, options.attempt)
+    entry = new_entry(row, options)
     saved = None
     if row.output is not None:
         saved = row.output.saved_before(

@@ -77,7 +77,7 @@ def _existing(rows: Sequence[BatchRow], options: BatchOptions) -> dict[int, Mani
         found = list(pool.map(lambda row: row.output and row.output.existing_video(), rows))
     return {
         row.number: skipped_entry(
-            new_entry(row, options.identity, options.attempt),
+            new_entry(row, options),
             prompt=row.request.prompt,
             saved=video,
         )

@@ -13,7 +13,7 @@ from airflow_provider_anyfast.seedance.request import REFERENCES
 from airflow_provider_anyfast.values import is_blank, may_be_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from jinja2 import Environment
 
@@ -56,18 +56,21 @@ class RowTemplate:
         environment: Airflow's Jinja environment, with the DAG's filters and macros.
 
     Raises:
-        InvalidRequestError: a value is not valid Jinja.
+        InvalidRequestError: names every value that is not valid Jinja.
     """
 
     def __init__(self, template: Mapping[str, Any], environment: Environment) -> None:
         self._environment = _with_columns_first(environment.overlay(undefined=StrictUndefined))
         self._template = template
         self._parts: dict[str, Render] = {}
+        invalid = []
         for name, value in template.items():
             try:
                 self._parts[name] = self._compiled(value, is_reference=name in REFERENCES)
             except TemplateError as error:
-                raise InvalidRequestError(f"template[{name!r}]: {str(error).rstrip('.')}.") from None
+                invalid.append(_invalid(name, error))
+        if invalid:
+            raise InvalidRequestError(f"{'; '.join(invalid)}.")
 
     def render(self, context: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """The parameters for the ``Row`` in ``context["row"]``, and their problems."""
@@ -103,6 +106,36 @@ class RowTemplate:
             fields = {key: self._compiled(item) for key, item in value.items()}
             return lambda context: {key: item(context) for key, item in fields.items()}
         return lambda _context: value
+
+
+def jinja_problems(operator: Any) -> Iterator[str]:
+    """The values of an operator's ``template`` that are not valid Jinja, while the DAG is parsed.
+
+    Only the syntax counts, since a DAG may still get filters after its tasks. It depends on the DAG's extensions of
+    Jinja, so an operator that belongs to no DAG yet is checked when the task runs.
+    """
+    if operator.get_dag() is None or not isinstance(operator.template, dict):
+        return
+    environment = operator.get_template_env()
+    for name, value in operator.template.items():
+        try:
+            for text in _texts_in(value):
+                environment.parse(text)
+        except TemplateError as error:
+            yield _invalid(name, error)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """The parts of ``value`` that are rendered."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(item)
+
+
+def _invalid(name: str, error: TemplateError) -> str:
+    return f"template[{name!r}] is not valid Jinja: {str(error).rstrip('.')}"
 
 
 def _with_columns_first(environment: Environment) -> Environment:

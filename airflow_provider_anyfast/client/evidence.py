@@ -80,7 +80,7 @@ def read_response(call: Call[ResultT], response: httpx.Response, settings: Setti
 
 def read_failure(call: Call[Any], failure: Exception, exchange: Exchange, settings: Settings) -> AnyFastError:
     """The error for ``failure``, which httpx or a library below it raised in place of a response."""
-    reason = redact(f"{type(failure).__name__}: {failure}".rstrip(": "), settings.api_key)
+    reason = redact(f"{type(failure).__name__}: {failure}".rstrip(": ."), settings.api_key)
     if not exchange.sent and (isinstance(failure, _NEVER_SENT) or exchange.certainly_not_sent):
         hint = _tls_hint(settings.base_url) if exchange.failed_in_tls and "CERTIFICATE" not in reason else ""
         return ConnectionFailedError(f"{call.name}: {settings.base_url} could not be reached: {reason}.{hint}")

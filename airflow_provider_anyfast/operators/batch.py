@@ -55,7 +55,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
             submission while nothing is rendering. A retry resumes the row.
         on_lost_submission: for rows whose submission got no response: ``fail`` the row, or ``resubmit`` and perhaps pay
             twice.
-        key_column: the column whose value names a row in messages and logs; None takes the first one.
+        key_column: the column whose value names a row in messages, logs, the report, reviews and the Videos page; None
+            takes the first one.
         duplicate_rows: for a row that makes the same request as an earlier one: ``keep`` makes and bills both, ``skip``
             leaves it out, ``fail`` refuses the batch.
         required: columns that must exist and have a value in every row.
@@ -161,7 +162,9 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(BATCH_KEY)]
         if asset_group is not None:
             self.on_success_callback.append(after_success(GROUP_KEY))
-        check_literals(self, BatchParameters)
+        from airflow_provider_anyfast.batch.template import jinja_problems  # noqa: PLC0415 - only if there is a batch
+
+        check_literals(self, BatchParameters, more=jinja_problems(self))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Checks every row, and submits them or continues with those that an earlier attempt submitted."""

@@ -39,7 +39,7 @@ class Video:
 
     Attributes:
         row: its number in the table; 0 for a task of one video.
-        name: the value of the first column of its row.
+        name: the value of the key column of its row.
         key: its name in the response to a review.
         kind, status: the kind of its status, and the text.
         warnings: how it differs from the request.
@@ -161,7 +161,7 @@ def _of_entry(record: TaskRecord, entry: ManifestEntry, *, is_local: bool) -> Vi
     def allowed(path: str) -> str:
         return path if is_local or "://" in path else ""  # a writer of the bucket must not choose local files
 
-    _, name = named_by(entry.input)
+    _, name = named_by(entry.input, entry.key_column)
     return replace(found, path=allowed(found.path), poster=allowed(found.poster), name=name, input=cells)
 
 

@@ -165,9 +165,9 @@ class BatchTask:
     def _report(self) -> ReportFile | None:
         if (path := self._given.report_path) is None:
             return None
-        ti, key_column = self._context["ti"], self._given.key_column
+        ti = self._context["ti"]
         subtitle = f"Run {ti.run_id} · task {ti.task_id}"
-        return ReportFile(path, ti.dag_id, subtitle, log_of=lambda _: str(ti.log_url), key_column=key_column)
+        return ReportFile(path, ti.dag_id, subtitle, log_of=lambda _: str(ti.log_url))
 
     def _options(self, checkpoint: BatchCheckpoint) -> BatchOptions:
         ti = self._context["ti"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.manifest import FAILED, SKIPPED, SUCCEEDED, ManifestEntry
@@ -41,18 +42,17 @@ def check_rows(rows: Any, given: RowsParameters, environment: Environment, conte
 def write_report(rows: Any, given: MappedReportParameters, context: Context) -> str:
     """Puts together what the mapped tasks have left, writes it, and fails if too many of them failed."""
     ti = context["ti"]
-    entries = _entries(context, given.videos, _given_rows(rows, context))
+    entries = _entries(context, given, _given_rows(rows, context))
     run = str(ti.log_url).rpartition("/tasks/")[0]
     report = ReportFile(
         given.report_path,
         ti.dag_id,
         f"Run {ti.run_id} · task {given.videos}",
         log_of=lambda entry: f"{run}/tasks/{given.videos}/mapped/{entry.row - 1}",
-        key_column=given.key_column,
     )
     ti.xcom_push(REPORT_KEY, report.path)
     report.write(entries)
-    failed = [f"row {entry.row}" for entry in entries if entry.status not in (SUCCEEDED, SKIPPED)]
+    failed = [entry.label for entry in entries if entry.status not in (SUCCEEDED, SKIPPED)]
     if len(failed) > given.failure_threshold * len(entries):
         what = f"{len(failed)} of {len(entries)} rows failed: {listed(failed)}. See {report.path}."
         advice = "Clear the failed tasks of the run. No other row is paid for again."
@@ -84,13 +84,16 @@ def _given_rows(rows: Any, context: Context) -> list[Row]:
     return read_rows(checked)
 
 
-def _entries(context: Context, videos: str, rows: Sequence[dict[str, Any]]) -> list[ManifestEntry]:
+def _entries(context: Context, given: MappedReportParameters, rows: Sequence[Row]) -> list[ManifestEntry]:
     def left(key: str) -> list[Any]:
-        found = context["ti"].xcom_pull(task_ids=videos, key=key, map_indexes=range(len(rows)))
+        found = context["ti"].xcom_pull(task_ids=given.videos, key=key, map_indexes=range(len(rows)))
         return list(found or [None] * len(rows))
 
     everything = zip(rows, left("return_value"), left(FAILURE_KEY), left("generation_id"), strict=True)
-    return [_entry(number, *of_row) for number, of_row in enumerate(everything, start=1)]
+    return [
+        replace(_entry(number, row, *of_task), key_column=given.key_column, label=row.label(given.key_column))
+        for number, (row, *of_task) in enumerate(everything, start=1)
+    ]
 
 
 def _entry(

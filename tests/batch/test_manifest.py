@@ -56,6 +56,12 @@ def test_numbers_that_json_does_not_have_are_written_as_null(tmp_path: Path) -> 
     assert written_manifest(tmp_path, [found]) == text
 
 
+def test_a_manifest_of_a_version_without_key_columns_is_read(tmp_path: Path) -> None:
+    written = json.loads(written_manifest(tmp_path, [line(1, key_column="sku")]))
+    assert written.pop("key_column") == "sku"
+    assert from_text(json.dumps(written)) == [line(1)]
+
+
 @pytest.mark.parametrize("text", ["not JSON", "[]", "1", "null", '{"row": 1}', "{"])
 def test_an_unreadable_line_is_left_out(text: str, tmp_path: Path) -> None:
     assert from_text(f"{text}\n\n{written_manifest(tmp_path, [line(1)])}") == [line(1)]

@@ -200,8 +200,8 @@ def test_a_row_shows_its_key_its_request_its_video_and_its_log() -> None:
         "duration": 4,
         "usage": {"total_tokens": 87300},
     }
-    found = line(3, given={"name": "Boat", "sku": "B-7"}, result=result)
-    shown = Page(contact_sheet([found], title="", folder="", key_column="sku", log_of=lambda row: f"/log/{row.row}"))
+    found = line(3, given={"name": "Boat", "sku": "B-7"}, key_column="sku", result=result)
+    shown = Page(contact_sheet([found], title="", folder="", log_of=lambda row: f"/log/{row.row}"))
     for text in ("B-7", "Row 3", "16:9, 720p, 5 s, no sound", "9:16, 4 s", "87,300 tokens"):
         assert text in shown.text
     assert "/log/3" in shown.values("a", "href")

@@ -40,6 +40,8 @@ def event(*videos: str, option: str = APPROVE, **more: Any) -> dict[str, Any]:
     return {"chosen_options": [option], "params_input": form, "responded_by_user": {"id": "1", "name": "ann"}, **more}
 
 
+OWN = {"request": "r", "batch": "b", "attempt": 1, "status": "SUCCESS"}
+"""Of a manifest entry."""
 DRAFTS = [draft(1), draft(2), draft(3)]
 QUESTION = question_of(DRAFTS)
 ALL = next(iter(labels_of(DRAFTS)))
@@ -120,10 +122,9 @@ def test_a_final_whose_picture_is_not_stored_is_refused() -> None:
 
 def test_drafts_come_from_manifests_results_and_lists_of_both(tmp_path: Path) -> None:
     manifest = tmp_path / "drafts.jsonl"
-    own = {"request": "r", "batch": "b", "attempt": 1, "error_type": None, "error": None, "retryable": None}
     entries = [
-        {**own, "row": 7, "input": {"name": "boat"}, "status": "SUCCESS", "generation_id": "g7", "path": "/v/7.mp4"},
-        {**own, "row": 8, "input": {}, "status": "FAILURE", "generation_id": "g8"},
+        {**OWN, "row": 7, "input": {"name": "boat"}, "generation_id": "g7", "path": "/v/7.mp4"},
+        {**OWN, "row": 8, "input": {}, "status": "FAILURE", "generation_id": "g8"},
     ]
     manifest.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     result = {"generation_id": "g1", "path": "/v/1.mp4"}
@@ -166,3 +167,13 @@ def test_a_reviewer_sees_the_name_of_each_row() -> None:
         [draft(1), Draft(2, {"sku": " A\n1 ", "name": "boat"}, {"generation_id": "g2"}), Draft(3, {}, {"path": "c"})]
     )
     assert [*labels.values()] == ["All 3 videos", "1 (boat 1): Film 1", "2 (A 1): g2", "3: c"]
+
+
+def test_a_reviewer_sees_the_key_that_the_batch_used(tmp_path: Path) -> None:
+    manifest = tmp_path / "drafts.jsonl"
+    manifest.write_text(
+        json.dumps(
+            {**OWN, "row": 1, "input": {"name": "boat", "sku": "B-7"}, "key_column": "sku", "generation_id": "g1"}
+        )
+    )
+    assert [found.label for found in drafts_of(str(manifest))] == ["1 (B-7): g1"]

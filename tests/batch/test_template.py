@@ -5,18 +5,84 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from jinja2 import Environment
 from jinja2.nativetypes import NativeEnvironment
 
 from airflow_provider_anyfast.batch.table import Row
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+from airflow_provider_anyfast.operators.rows import CheckRowsOperator
 
 ROW = Row({"name": "boat", "n": 4, "tags": ["a", "b"]})
 
 
 def render(template: dict[str, Any], environment: Environment | None = None) -> tuple[dict[str, Any], list[str]]:
     return RowTemplate(template, environment or Environment()).render({"row": ROW})
+
+
+OPERATORS: list[type[Any]] = [GenerateVideoBatchOperator, CheckRowsOperator]
+
+
+def in_dag(operator: type[Any], template: dict[str, Any], **options: Any) -> Any:
+    """The operator in a DAG with ``options``."""
+    paths = {"manifest_path": "/m.jsonl"} if operator is GenerateVideoBatchOperator else {}
+    with DAG("templates", schedule=None, **options):
+        return operator(task_id="task", rows=[dict(ROW)], template={"prompt": "A boat", **template}, **paths)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_every_value_that_is_not_valid_jinja_is_named_with_the_other_problems_when_the_dag_is_parsed(
+    operator: type[Any],
+) -> None:
+    template = {
+        "prompt": "A {{ row.name ",
+        "output_path": "/v/{% if row.sku %}x.mp4",
+        "reference_images": ["{{ row.a }}", "{{ row b }}"],
+        "extra_body": {"deep": "{# note"},
+        "duration": 99,
+    }
+    with pytest.raises(InvalidRequestError, match="Correct the DAG file") as caught:
+        in_dag(operator, template)
+    for phrase in (
+        "5 parameters are invalid",
+        "template['prompt'] is not valid Jinja: unexpected end of template",
+        "template['output_path'] is not valid Jinja: Unexpected end of template",
+        "template['reference_images'] is not valid Jinja: expected token",
+        "template['extra_body'] is not valid Jinja: Missing end of comment tag",
+        "duration=99 is outside",
+    ):
+        assert phrase in caught.value.what
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize(
+    ("options", "prompt"),
+    [
+        ({"user_defined_filters": {"shout": str.upper}}, "{{ row.name | shout }}"),
+        ({}, "{{ row.name | a_filter_that_the_dag_gets_later }}"),
+        ({"jinja_environment_kwargs": {"extensions": ["jinja2.ext.do"]}}, "{% do row.tags %}"),
+        ({"jinja_environment_kwargs": {"variable_start_string": "[["}}, "{{ row.name"),
+        ({"template_searchpath": "/nowhere"}, "{% include 'prompt.jinja' %}"),
+        ({"render_template_as_native_obj": True}, "{{ row.tags }} {generation_id}"),
+    ],
+)
+def test_a_template_that_the_environment_of_its_dag_can_render_is_not_refused(
+    operator: type[Any], options: dict[str, Any], prompt: str
+) -> None:
+    in_dag(operator, {"prompt": prompt}, **options)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_template_is_not_judged_before_its_dag_is_known(operator: type[Any]) -> None:
+    paths = {"manifest_path": "/m.jsonl"} if operator is GenerateVideoBatchOperator else {}
+    operator(task_id="task", rows=[], template={"prompt": "{% do row.tags %}"}, **paths)
+
+
+def test_every_value_that_is_not_valid_jinja_is_named_when_the_task_runs() -> None:
+    with pytest.raises(InvalidRequestError, match=r"template\['a'\] .*No filter named 'no'; template\['b'\] "):
+        RowTemplate({"a": "{{ row.name | no }}", "b": "{{ row."}, Environment())
 
 
 def test_templates_are_rendered_at_any_depth_and_other_values_are_unchanged() -> None:
@@ -52,7 +118,7 @@ def test_every_parameter_that_cannot_be_rendered_is_reported() -> None:
 
 @pytest.mark.parametrize("value", ["{{ row.name", ["{% if %}"], {"deep": "{{ row | nofilter }}"}])
 def test_an_invalid_template_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=r"template\['prompt'\]: .*[^.]\.\n"):
+    with pytest.raises(InvalidRequestError, match=r"template\['prompt'\] is not valid Jinja: .*[^.]\.\n"):
         render({"prompt": value})
 
 

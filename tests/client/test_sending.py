@@ -191,6 +191,7 @@ def test_a_billed_call_without_a_clear_response_is_sent_once(make: Callable[[], 
     assert run.waits == ()
     assert type(run.error) is LostAnswerError
     assert "billed" in str(run.error)
+    assert ".." not in str(run.error)
 
 
 @billed

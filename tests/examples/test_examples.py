@@ -167,7 +167,7 @@ def test_failed_rows_are_reported_and_a_clear_makes_only_these(
     ended = batch.task("report")
 
     assert ended.state == "failed", "or the run would be a success"
-    assert "2 of 3 rows failed: row 2, row 3. See " in str(ended.error)
+    assert "2 of 3 rows failed: row 2 (id kettle), row 3 (id bicycle). See " in str(ended.error)
     assert [row["status"] for row in batch.report] == ["SUCCESS", "FAILURE", "LOST"]
     assert "billed" in batch.report[2]["error"]
     page = (batch.folder / "report.html").read_text()

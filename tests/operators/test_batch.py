@@ -168,7 +168,10 @@ def test_every_bad_row_is_named_before_the_first_one_is_billed(
         ({"rows": ["boat"]}, "row 1 is a str"),
         ({"rows": "nowhere.csv"}, "does not exist"),
         ({"rows": __file__}, "ends in none of"),
-        ({"template": {"prompt": "{{ row.name"}}, "template['prompt']"),
+        (
+            {"template": {"prompt": "{{ row.name | uper }}"}},
+            "template['prompt'] is not valid Jinja: No filter named 'uper'",
+        ),
         ({"failure_threshold": "{{ 2 }}"}, "failure_threshold='2'"),
         ({"max_in_flight": "{{ 0 }}"}, "max_in_flight='0'"),
         ({"max_active": "{{ -1 }}"}, "max_active='-1'"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_anyfast.batch import report_file
+from airflow_provider_anyfast.batch.manifest import from_text
 from airflow_provider_anyfast.batch.report_file import LiveReport
 from airflow_provider_anyfast.client.errors import StorageError
 from airflow_provider_anyfast.links.report import AnyFastManifestLink, AnyFastReportLink
@@ -65,6 +66,19 @@ def test_a_row_that_failed_is_ready_in_the_report_of_a_successful_retry(
     page = (tmp_path / "report.html").read_text()
     assert 'data-src="B-1.mp4"' in page
     assert "/tasks/batch" in page, "a link to the log of the task"
+
+
+def test_a_card_and_a_manifest_line_name_the_key_column_of_the_latest_attempt(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rows = [{"name": "Boat", **row} for row in ROWS]
+    sandbox.fault("moderation", match="B-1")
+    assert runner.attempt(batch(tmp_path, rows=rows)).state == "failed"
+    runner.clear()
+    assert runner.attempt(batch(tmp_path, rows=rows, key_column="sku")).state == "success"
+    assert [entry.key_column for entry in from_text((tmp_path / "manifest.jsonl").read_text())] == ["sku"] * 3
+    page = (tmp_path / "report.html").read_text()
+    assert all(f">{row['sku']}<" in page for row in ROWS)
 
 
 def test_the_report_is_written_to_object_storage_too(s3_runner: TaskRunner, s3: S3) -> None:

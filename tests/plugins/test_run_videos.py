@@ -86,7 +86,7 @@ def test_finished_and_rendering_rows_of_a_batch_are_shown(tmp_path: Path) -> Non
         {"row": 2, "status": "FAILURE", "error": "Refused.", "retryable": True, "parameters": {"prompt": "A kettle"}},
         {"row": 3, "status": "LOST"},
         {"row": 4, "status": "SKIPPED", "path": "/v/4.mp4"},
-        {"row": 5, "generation_id": "g5"},
+        {"row": 5, "input": {"name": "kettle", "sku": "K-2"}, "key_column": "sku", "generation_id": "g5"},
     )
     claim, course = {"manifest": path, "batch": "b", "path": path}, {"active": [[1, "g1", 0], [6, "g6", 0]]}
     batch = record("batch", state="deferred", manifest=claim, course=course, progress={"rows": 6, "succeeded": 1})
@@ -95,7 +95,7 @@ def test_finished_and_rendering_rows_of_a_batch_are_shown(tmp_path: Path) -> Non
         *[(1, "ready"), (2, "failed"), (3, "unknown"), (4, "ready"), (5, "unsaved"), (6, "rendering")],
     ]
     assert found.videos[0].input == {"name": "boat"}
-    assert [video.name for video in found.videos[:2]] == ["boat", ""]
+    assert [video.name for video in found.videos[:5]] == ["boat", "", "", "", "K-2"]
     assert (found.videos[1].prompt, found.videos[1].error) == ("A kettle", "Refused.")
     assert found.batches[0]["progress"] == {"rows": 6, "succeeded": 1}
 

@@ -10,10 +10,13 @@ import hashlib
 import io
 import json
 import math
+import unicodedata
 from array import array
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
+
+from text_unidecode import unidecode
 
 from airflow_provider_anyfast.sandbox.generations.catalog import FRAME_RATE
 
@@ -38,6 +41,7 @@ _TEXT = (240, 242, 248)
 _DIM = (150, 158, 180)
 _ACCENT = (255, 153, 51)
 _THUMBNAILS_SHOWN = 6
+_UNKNOWN = "[?]"  # what text_unidecode writes for a character that it does not know
 
 
 @dataclass(frozen=True)
@@ -161,12 +165,28 @@ def _write(
     """Write ``text`` in at most ``lines`` lines and return where the next line would begin."""
     from PIL import ImageFont
 
+    text = in_ascii(text)
     font = ImageFont.load_default(size)
     left, top = corner
     for line in _wrapped(text, width, lambda part: draw.textlength(part, font=font))[:lines]:
         draw.text((left, top), line, font=font, fill=color)
         top += size * 5 // 4
     return top
+
+
+def in_ascii(text: str) -> str:
+    """Write the letters of ``text`` in ASCII, and symbols as their names: Pillow's own font draws little else."""
+    # Composed first, so that a separate accent is part of its letter.
+    return "".join(map(_character_in_ascii, unicodedata.normalize("NFKC", text)))
+
+
+def _character_in_ascii(character: str) -> str:
+    found: str = unidecode(character)
+    if found not in ("", _UNKNOWN):
+        return found
+    # Nothing is drawn for modifiers of other characters.
+    is_drawn = unicodedata.category(character) not in ("Cf", "Cs", "Mn", "Sk")
+    return f"[{unicodedata.name(character, '?').lower()}]" if is_drawn else ""
 
 
 def _wrapped(text: str, width: float, length: Callable[[str], float]) -> list[str]:

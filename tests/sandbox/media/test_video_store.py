@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_anyfast.sandbox.media import video_store
-from airflow_provider_anyfast.sandbox.media.video import Picture, Video
+from airflow_provider_anyfast.sandbox.media.video import Picture, Video, in_ascii
 from airflow_provider_anyfast.sandbox.media.video_store import VideoStore
 
 if TYPE_CHECKING:
@@ -117,6 +117,22 @@ def test_different_videos_have_different_names(other: Video) -> None:
         replace(other, pictures=(Picture("a", b"1"),)).digest()
         != replace(other, pictures=(Picture("a", b"2"),)).digest()
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("Größe: ÄÖÜ äöüß éñłč", "Grosse: AOU aouss enlc"),
+        ("A\N{COMBINING DIAERESIS} e\N{COMBINING ACUTE ACCENT}", "A e"),
+        ("Лодка", "Lodka"),
+        ("Ελλάδα", "Ellada"),
+        ("小船", "Xiao Chuan "),
+        ("a “boat” … 5 €", 'a "boat" ... 5 EUR'),
+        ("🚤👍🏽❤️", "[speedboat][thumbs up sign][heavy black heart]"),
+    ],
+)
+def test_letters_that_the_font_lacks_are_written_so_that_people_can_read_them(text: str, drawn: str) -> None:
+    assert in_ascii(text) == drawn
 
 
 def test_any_prompt_can_be_drawn(store: VideoStore) -> None:
