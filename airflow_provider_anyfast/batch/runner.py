@@ -19,6 +19,7 @@ from airflow_provider_anyfast.client.errors import (
     GenerationNotFoundError,
     GenerationTimeoutError,
     LinkExpiredError,
+    LostAnswerError,
     LostSubmissionError,
     RateLimitError,
     Scope,
@@ -121,6 +122,8 @@ class BatchRunner:
         self._confirmed = 0
         """Rows whose generation AnyFast found."""
         self._consecutive_failures = 0
+        self._consecutive_losses = 0
+        """Submissions since the last accepted one whose response was lost."""
         self._began_at = clock.now()
         self._crashes: list[BaseException] = []
         self._lookup = Lookup(
@@ -340,7 +343,13 @@ class BatchRunner:
                     "What was paid for can no longer be used: the row is submitted again in its turn."
                 )
             request = self._library.put_into(row.request) if self._library is not None else row.request
-            return submit(self._client, request, partial(self._while_open, guard))
+            try:
+                id_ = submit(self._client, request, partial(self._while_open, guard))
+            except LostAnswerError as error:
+                self._count_loss(error)
+                raise
+            self._consecutive_losses = 0
+            return id_
 
         paid = get_or_submit(
             ledger,
@@ -458,6 +467,14 @@ class BatchRunner:
             self.lifecycle.advance(BatchState.CLOSED, error)
             if is_recorded:
                 self._count_failure(error)
+
+    def _count_loss(self, error: LostAnswerError) -> None:
+        """Stops the submissions when many in a row get no response: each of them may be billed."""
+        self._consecutive_losses += 1
+        if self._consecutive_losses >= MAX_CONSECUTIVE_FAILURES and self.lifecycle.state < BatchState.CLOSED:
+            what = f"{MAX_CONSECUTIVE_FAILURES} submissions in a row were lost, so no more are sent."
+            log.warning("%s The last one: %s", what, error.what)
+            self.lifecycle.advance(BatchState.CLOSED, error.with_context(what))
 
     def _count_failure(self, error: AnyFastError) -> None:
         self._consecutive_failures += 1

@@ -129,8 +129,14 @@ def parse_error_response(response: httpx.Response) -> ErrorResponse:
         message=message,
         request_id=response.headers.get("x-oneapi-request-id", ""),
         retry_after=_retry_after(response.headers.get("retry-after", "")),
-        is_json=isinstance(body, dict) and bool(code or message),
+        is_json=isinstance(body, dict) and _is_anyfasts(body) and bool(code or message),
     )
+
+
+def _is_anyfasts(body: dict[str, Any]) -> bool:
+    """Whether a body has one of AnyFast's formats; API gateways, ingresses and firewalls send others."""
+    inner = body.get("error") or body.get("Error") or body.get("ResponseMetadata")
+    return isinstance(inner, dict) or (isinstance(body.get("code"), str) and isinstance(body.get("message"), str))
 
 
 def code_and_message(body: Any) -> tuple[str, str]:

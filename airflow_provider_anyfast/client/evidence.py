@@ -6,14 +6,17 @@ Received                  What it proves about a billed call                    
 2xx with an id            accepted                                                       the id
 connection never made     certainly not accepted: no byte of the request was sent        ConnectionFailedError
 4xx with AnyFast's JSON   certainly not accepted                                         the refusal's own class
-3xx, other 4xx            certainly not accepted: something in between sent it           ConfigurationError
+3xx or 4xx without it     certainly not accepted if HTTP defines the status by the       ConfigurationError, or that
+                          request alone (``_BY_THE_REQUEST_ALONE``)                      of the status (413, 429)
 5xx, 2xx with an error    certainly not accepted if the contract knows the words as a    the refusal's own class
                           refusal (``error_parsing.is_known_refusal``)
 anything else, nothing    unknown: it may have been accepted and billed                  LostAnswerError
 ========================= ============================================================== =========================
 
-303 points to the outcome of something that was done, and 408 and 499 mean that one side stopped waiting: they prove
-nothing.
+What is not AnyFast's JSON comes from something in between: an ingress, a proxy, a firewall. Most of them judge the
+request, before they pass it on. Firewalls and content filters also judge the response, and replace it, usually with
+403, 406, 418 or 451: AnyFast may have accepted the request by then. 408 and 499 mean that one side stopped waiting, and
+303 points to the outcome of something that was done.
 """
 
 from __future__ import annotations
@@ -51,9 +54,13 @@ log = subject_logger(__name__)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 _LOGGED = 4096
 """Characters of a response without an id that are logged, before they are shortened further."""
-_PROVE_NOTHING = (303, 408, 499)
-_DECISIVE = (401, 413)
-"""HTTP statuses that are taken for AnyFast's even without its JSON."""
+_BY_THE_REQUEST_ALONE = frozenset(
+    {301, 302, 307, 308, 400, 401, 404, 405, 407, 411, 413, 414, 415, 417, 421, 426, 429, 431}
+)
+"""HTTP statuses that are about the request's address, method, syntax, size, headers, credentials or rate (RFC 9110,
+RFC 6585), so whatever sends them has not passed the request on."""
+_STOPPED_WAITING = (408, 499)
+_TOO_LARGE = 413
 
 
 def read_response(call: Call[ResultT], response: httpx.Response, settings: Settings) -> ResultT:
@@ -140,7 +147,7 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
     if response.is_redirect:
         to = _location(response, settings) or "an address that it does not name"
         what, advice = f"{call.name}: {base_url} redirects to {to}.", "Set the connection's host to that address."
-    elif refusal.is_json or error.retryable or refusal.status in _DECISIVE:
+    elif refusal.is_json or error.retryable or refusal.status == _TOO_LARGE:
         return error
     else:
         what = f"{error.what} That is not AnyFast's JSON: something in between sent it, or {base_url} is not AnyFast."
@@ -151,8 +158,10 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
 
 
 def _was_refused(call: Call[Any], refusal: ErrorResponse) -> bool:
-    if 300 <= refusal.status < 500:  # noqa: PLR2004 - HTTP's classes of statuses
-        return refusal.status not in _PROVE_NOTHING
+    if refusal.status in _BY_THE_REQUEST_ALONE:
+        return True
+    if 400 <= refusal.status < 500:  # noqa: PLR2004 - HTTP's class of refusals
+        return refusal.is_json and refusal.status not in _STOPPED_WAITING
     return is_known_refusal(refusal, call)
 
 
@@ -175,9 +184,17 @@ _SUCCESS_CODES = ("", "success", "ok")
 def _lost(error: AnyFastError, call: Call[Any], response: httpx.Response, settings: Settings) -> LostAnswerError:
     """The error for a billed call of which it is unknown whether it was accepted; logs all that may name an id."""
     _log_received(call, f"HTTP {response.status_code} {response.headers.get('location', '')} {response.text}", settings)
-    lost = LostAnswerError(f"{error.what} That does not prove that AnyFast refused it.", **_facts(error))
+    is_page = response.is_client_error and not parse_error_response(response).is_json
+    sender = _FROM_A_FILTER.format(base_url=settings.base_url) if is_page else ""
+    lost = LostAnswerError(f"{error.what} That does not prove that AnyFast refused it.{sender}", **_facts(error))
     lost.__cause__ = error
     return lost
+
+
+_FROM_A_FILTER = (
+    " It is not AnyFast's JSON, but comes from a firewall or a proxy, which blocked the request or the response. If it "
+    "blocks all of {base_url}, AnyFast has received nothing."
+)
 
 
 def _log_received(call: Call[Any], text: str, settings: Settings) -> None:

@@ -104,7 +104,8 @@ def test_any_generation_with_a_status_is_parsed_and_has_a_result(
     body = over_the_wire({"data": {**task, "task_id": "asyntask_1", "status": status, "data": upstream}})
     generation = responses.parse_generation(body, "asyntask_1")
     assert isinstance(generation, Generation)
-    assert (generation.outcome is Outcome.SUCCEEDED) == (status == "SUCCESS")
+    assert (generation.outcome is Outcome.SUCCEEDED) == (status == "SUCCESS" and not generation.lacks_link)
+    assert generation.lacks_link == (status == "SUCCESS" and generation.video_url is None)
     assert generation.video_url is None or generation.video_url.startswith("http")
     json.dumps(video_result(generation))
     if generation.outcome is Outcome.FAILED:

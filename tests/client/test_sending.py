@@ -155,9 +155,8 @@ FROM_OTHERS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
     "301": (response(301, Location="https://www.anyfast.test/"), errors.ConfigurationError),
     "302 during maintenance": (response(302, "<html>Back soon</html>"), errors.ConfigurationError),
     "307": (response(307, Location="https://www.anyfast.test/"), errors.ConfigurationError),
-    "304": (response(304), errors.ConfigurationError),
     "400 of a proxy": (response(400, "<html>400 Bad Request</html>"), errors.ConfigurationError),
-    "403 of a firewall": (response(403, "<html>Attention required</html>"), errors.ConfigurationError),
+    "401 of a proxy": (response(401, "<html>Sign in</html>"), errors.ConfigurationError),
     "404 of an ingress": (response(404, "default backend - 404"), errors.ConfigurationError),
     "404 of an ingress in JSON": (response(404, {"detail": "Not Found"}), errors.ConfigurationError),
     "404 with an empty body": (response(404), errors.ConfigurationError),
@@ -165,7 +164,20 @@ FROM_OTHERS: dict[str, tuple[Step, type[errors.AnyFastError]]] = {
     "407 of a proxy": (response(407, "<html>Proxy Authentication Required</html>"), errors.ConfigurationError),
     "421": (response(421, "Misdirected Request"), errors.ConfigurationError),
 }
-"""What sites under maintenance, ingresses and firewalls send, and the error of a billed call."""
+"""What sites under maintenance, ingresses and proxies send, and the error of a billed call."""
+FILTERED: dict[str, Step] = {
+    "304": response(304),
+    "402": response(402, "<html>Deployment paused</html>"),
+    "403 of a firewall": response(403, "<html>Attention required</html>"),
+    "403 with an empty body": response(403),
+    "403 of an API gateway": response(403, {"message": "Forbidden"}),
+    "403 of another service": response(403, {"status": 403, "error": "Forbidden", "path": "/"}),
+    "403 with a number as code": response(403, {"code": 7, "message": "permission denied"}),
+    "406 of a firewall": response(406, "<html>Not Acceptable! Mod_Security</html>"),
+    "418 of a firewall": response(418, "<html>Blocked</html>"),
+    "451 of a proxy": response(451, "<html>Unavailable For Legal Reasons</html>"),
+}
+"""What firewalls send in place of a request or of a response: it proves nothing about a billed call."""
 NOT_ACCEPTED: dict[str, Step] = {
     "429": response(429),
     "429 with a wait": response(429, **{"Retry-After": "7"}),
@@ -175,7 +187,7 @@ NOT_ACCEPTED: dict[str, Step] = {
     "a link not synced": response(400, {"error": {"message": "invalid url scheme"}}),
     "an asset in copying": response(503, {"code": "asset_copy_not_ready", "message": 'asset "x" copy is not ready'}),
 }
-UNKNOWN = {**NO_RESPONSE, **SERVER_ERRORS, **ERRORS_IN_2XX_RESPONSES, **UNPARSABLE}
+UNKNOWN = {**NO_RESPONSE, **FILTERED, **SERVER_ERRORS, **ERRORS_IN_2XX_RESPONSES, **UNPARSABLE}
 AGAIN = {**NEVER_SENT, **NOT_ACCEPTED}
 
 
@@ -285,6 +297,21 @@ def test_a_billed_call_that_something_in_between_refused_is_sent_once(
     run = drive_both(make, [step, GOOD])
     assert len(run.sent) == 1
     assert type(run.error) is kind
+
+
+@billed
+def test_the_error_for_a_page_of_a_firewall_says_that_anyfast_may_have_received_nothing(
+    make: Callable[[], Call[Any]],
+) -> None:
+    error = drive_both(make, [FILTERED["403 of a firewall"]]).error
+    assert "AnyFast has received nothing" in str(error)
+    assert "Attention required" in str(error)
+
+
+@free
+@table(FILTERED)
+def test_the_page_of_a_firewall_does_not_end_a_free_call(make: Callable[[], Call[Any]], step: Step) -> None:
+    assert drive_both(make, [step, step, GOOD]).error is None
 
 
 @pytest.mark.parametrize("make", [BILLED["submit"], FREE["query"]], ids=["billed", "free"])
@@ -409,12 +436,12 @@ def test_a_refusal_of_the_gateway_to_find_a_task_is_no_refusal_of_a_submission()
 def test_a_text_in_another_encoding_hides_neither_an_id_nor_a_status(encoding: str, field: str) -> None:
     text = "成功" if encoding != "latin-1" else "café"
     body = json.dumps(
-        {"id": "asyntask_1", "message": text, "data": {"task_id": "asyntask_1", "status": "SUCCESS"}},
+        {"id": "asyntask_1", "message": text, "data": {"task_id": "asyntask_1", "status": "FAILURE"}},
         ensure_ascii=False,
     )
     step = httpx.Response(200, content=body.encode(encoding), headers={"Content-Type": field})
     assert drive_both(BILLED["submit"], [step]).result == "asyntask_1"
-    assert drive_both(FREE["query"], [step]).result.outcome is Outcome.SUCCEEDED
+    assert drive_both(FREE["query"], [step]).result.outcome is Outcome.FAILED
 
 
 def test_an_asset_of_another_id_is_not_the_one_that_was_queried() -> None:
@@ -650,7 +677,7 @@ def test_a_flow_reads_all_of_its_pages() -> None:
 
 
 def test_an_error_ends_a_flow() -> None:
-    error = drive_both(endpoints.list_asset_groups, [response(401)]).error
+    error = drive_both(endpoints.list_asset_groups, [response(401, {"error": {"message": "Invalid token"}})]).error
     assert isinstance(error, errors.AuthenticationError)
 
 
@@ -711,8 +738,8 @@ def test_a_guard_that_raises_keeps_the_request_from_being_sent() -> None:
 
 
 def test_a_response_is_parsed() -> None:
-    task = drive_both(FREE["query"], [response(200, {"data": {"status": "SUCCESS"}})]).result
-    assert (task.generation_id, task.outcome) == ("asyntask_1", Outcome.SUCCEEDED)
+    task = drive_both(FREE["query"], [response(200, {"data": {"status": "FAILURE"}})]).result
+    assert (task.generation_id, task.outcome) == ("asyntask_1", Outcome.FAILED)
 
 
 def test_the_user_agent_can_be_set() -> None:

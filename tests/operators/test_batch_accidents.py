@@ -127,6 +127,27 @@ def test_a_page_in_response_to_a_submission_ends_the_submissions_and_no_row(
     expect_all_saved(runner.run_to_end(batch(tmp_path)), sandbox, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("fault", "billed"),
+    [({"name": "status", "status": 403, "body": "<html>Blocked</html>"}, 0), ({"name": "bad_gateway_after"}, 1)],
+    ids=["a firewall that blocks", "a gateway that accepts"],
+)
+def test_many_lost_submissions_in_a_row_stop_the_submissions(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fault: dict[str, Any], billed: int
+) -> None:
+    sandbox.fault(on="submit", times=0, **fault)
+    attempt = runner.attempt(batch(tmp_path, rows=rows_of(60)))
+    assert attempt.state == "up_for_retry"
+    assert isinstance(attempt.error, exceptions.LostAnswerError)
+    lost = len(sandbox.requests("submit"))
+    assert batch_run.MAX_CONSECUTIVE_FAILURES <= lost <= batch_run.MAX_CONSECUTIVE_FAILURES + 3
+    assert sandbox.billed.generations == billed * lost
+    sandbox.end_faults()
+    retried = runner.attempt(batch(tmp_path, rows=rows_of(60), failure_threshold=1))
+    assert retried.state == "success", retried.log_text
+    assert sandbox.billed.generations == billed * lost + 60 - lost
+
+
 # What ends an attempt while responses are pending.
 
 
