@@ -42,8 +42,10 @@ class Stream:
 async def http2_server(handle: Callable[[Stream], Awaitable[None]]) -> AsyncIterator[str]:
     """The address (``https://host:port``) of a server that calls ``handle`` in a new task for each stream."""
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         state.initiate_connection()
         writer.write(state.data_to_send())
@@ -66,6 +68,9 @@ async def http2_server(handle: Callable[[Stream], Awaitable[None]]) -> AsyncIter
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 @contextmanager

@@ -196,7 +196,7 @@ def test_the_body_of_a_link_may_take_as_long_as_its_reader_allows() -> None:
 
     with (
         hostile_server(behave) as address,
-        AnyFastClient(Settings("sk-1", timeout=0.4)) as client,
+        AnyFastClient(Settings("sk-1", timeout=1.0)) as client,
         client.open_link(f"http://{address}/x.mp4") as response,
     ):
         assert response.read() == b"x" * 40
