@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from scripts.airflow_rest import AirflowRest, TaskRef
@@ -36,6 +37,9 @@ MISSED_SOON = {
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
 }
 """Settings with which Airflow notices a lost triggerer after 6 s instead of 30."""
+
+_PORTS = range(20_000, 32_000)
+"""Below the ports that Linux and macOS give to clients, so that no client gets one before its server starts."""
 
 READY_SECONDS = 240.0
 """A slow machine with two cores starts everything in about 20 s."""
@@ -216,9 +220,11 @@ def component_name() -> str:
 
 def free_port() -> int:
     """Find a free loopback port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _command(*arguments: str) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ class LocalSandbox:
         return list(self._json("GET", "/sandbox/requests" + (f"?call={call}" if call else "")))
 
     def _json(self, method: str, path: str, body: object = None) -> Any:
-        response = httpx.request(method, self.url + path, json=body, timeout=10)
+        response = httpx.request(method, self.url + path, json=body, timeout=60)
         response.raise_for_status()
         return response.json() if response.content else None
 
