@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from airflow_provider_anyfast.client.settings import _usual_context
 from tests.support.clock import FakeClock
@@ -30,7 +30,7 @@ atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
-settings.register_profile("steady", deadline=None)  # a slow machine is no bug
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no bug
 settings.load_profile("steady")
 
 

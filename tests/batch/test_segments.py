@@ -478,7 +478,7 @@ class TimeIsUpError(BaseException):
 def test_a_stopped_task_waits_only_seconds_for_a_response_and_records_that_none_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runner_module, "DRAIN_SECONDS", 0.3)
+    monkeypatch.setattr(runner_module, "DRAIN_SECONDS", 1.0)
     sent, never = threading.Event(), threading.Event()
 
     class Silent(StubClient):
@@ -487,7 +487,7 @@ def test_a_stopped_task_waits_only_seconds_for_a_response_and_records_that_none_
                 return super().send(call, guard)
             with guard():
                 sent.set()
-                never.wait(timeout=20)
+                never.wait(timeout=60)
                 return super().send(call)
 
     batch = batch_of(tmp_path, 2, client=Silent())
@@ -504,7 +504,7 @@ def test_a_stopped_task_waits_only_seconds_for_a_response_and_records_that_none_
     began = time.monotonic()
     with pytest.raises(TimeIsUpError):
         batch.segment()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert [(entry["row"], entry["status"]) for entry in batch.entries()] == [(2, "LOST")]
     assert "had to end before AnyFast responded" in caplog.text
     never.set()
@@ -527,7 +527,7 @@ def test_a_submission_that_is_still_waiting_when_the_task_ends_is_neither_sent_n
         def send(self, call: Call[Any], guard: Guard = nullcontext) -> Any:
             if "boat 1" in str(call.json):
                 lifecycle.advance(BatchState.ABORTED)
-                turn.wait(timeout=20)
+                turn.wait(timeout=60)
             return super().send(call, guard)
 
     batch = batch_of(tmp_path, 2, client=Throttled(), max_in_flight=1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LIMIT = 15.0
+LIMIT = 60.0
 """Seconds within which each of these downloads must end."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n"
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.ledger.record import Store
 
 MOMENT = 0.01
+PATIENCE = 60.0
+"""Seconds that another thread may take, even on a busy machine."""
 
 
 class Shelf:
@@ -73,7 +75,7 @@ def change_in_threads(
 ) -> list[Future[None]]:
     """Makes each change in a separate thread; returns when all of them wait."""
     waiting = [pool.submit(paged.change, key, value) for key, value in values.items()]
-    wait_until(lambda: len(paged._pending) == len(values), "the changes", seconds=5, pause=MOMENT)
+    wait_until(lambda: len(paged._pending) == len(values), "the changes", seconds=PATIENCE, pause=MOMENT)
     return waiting
 
 
@@ -82,7 +84,7 @@ def fill(paged: PagedLedger, **values: dict[str, Any] | None) -> None:
         waiting = change_in_threads(paged, pool, **values)
         paged.flush_pending(MOMENT)
         for change in waiting:
-            change.result(timeout=5)
+            change.result(timeout=PATIENCE)
 
 
 def test_simultaneous_changes_are_one_write(shelf: Shelf) -> None:
@@ -121,7 +123,7 @@ def test_of_two_attempts_at_once_one_may_submit(shelf: Shelf, own: dict[str, Any
         (waiting,) = change_in_threads(taken_for_dead, pool, key=intent_of("taken for dead"))
         taken_for_dead.flush_pending(MOMENT)
         with pytest.raises(LedgerError, match=r"(?s)Another attempt.*Let the other attempt end"):
-            waiting.result(timeout=5)
+            waiting.result(timeout=PATIENCE)
     assert shelf.kept["page_0"] == {"before": {"n": 0}, **{key: intent_of("successor") for key in own}}
 
 
@@ -143,7 +145,7 @@ def test_of_two_attempts_that_begin_a_page_at_once_one_may_submit(shelf: Shelf) 
         (waiting,) = change_in_threads(taken_for_dead, pool, key=intent_of("taken for dead"))
         taken_for_dead.flush_pending(MOMENT)
         with pytest.raises(LedgerError, match="Another attempt"):
-            waiting.result(timeout=5)
+            waiting.result(timeout=PATIENCE)
 
 
 def test_the_store_of_one_ledger_reads_writes_and_deletes(shelf: Shelf) -> None:
@@ -153,9 +155,9 @@ def test_the_store_of_one_ledger_reads_writes_and_deletes(shelf: Shelf) -> None:
         assert store.get() is None
         for act, kept in ((lambda: store.set({"n": 1}), {"n": 1}), (store.delete, None)):
             done = pool.submit(act)
-            wait_until(lambda: paged._pending, "the change", seconds=5, pause=MOMENT)
+            wait_until(lambda: paged._pending, "the change", seconds=PATIENCE, pause=MOMENT)
             paged.flush_pending(MOMENT)
-            done.result(timeout=5)
+            done.result(timeout=PATIENCE)
             assert store.get() == kept
 
 
@@ -172,7 +174,7 @@ def test_a_doubtful_write_drops_an_intent_and_never_an_id(shelf: Shelf, *, is_st
         paged.flush_pending(MOMENT)
         for change in waiting:
             with pytest.raises(OSError, match="offline"):
-                change.result(timeout=5)
+                change.result(timeout=PATIENCE)
         shelf.error = None
         if is_stored:
             shelf.kept["page_0"] = {"a": submitted, "b": {"stage": "intent"}}
@@ -193,7 +195,7 @@ def test_a_failed_write_raises_in_every_waiting_thread_and_no_intent_counts_as_s
         paged.flush_pending(MOMENT)
         for change in waiting:
             with pytest.raises(OSError, match="offline"):
-                change.result(timeout=5)
+                change.result(timeout=PATIENCE)
         shelf.error = None
     assert PagedLedger(shelf).get("a") == paged.get("a") == (None if is_first else {"n": 0})
 
@@ -209,7 +211,7 @@ def test_what_a_signal_interrupts_is_stored_by_the_next_call(shelf: Shelf) -> No
         assert not any(change.done() for change in waiting)
         paged.flush_pending(MOMENT)
         for change in waiting:
-            change.result(timeout=5)
+            change.result(timeout=PATIENCE)
     assert shelf.kept["page_0"] == {"a": {"n": 1}, "b": {"n": 2}}
 
 
@@ -220,7 +222,7 @@ def test_closing_refuses_pending_and_later_changes(shelf: Shelf) -> None:
         paged.close()
         for change in waiting:
             with pytest.raises(LedgerError, match="ended before this could be stored"):
-                change.result(timeout=5)
+                change.result(timeout=PATIENCE)
         with pytest.raises(LedgerError, match="ended before this could be stored"):
             paged.change("c", {"n": 3})
     assert shelf.kept == {}
@@ -232,7 +234,7 @@ def test_a_change_settled_just_before_a_signal_is_not_settled_again(shelf: Shelf
         (waiting,) = change_in_threads(paged, pool, a={"n": 1})
         paged._pending[0].done.set_exception(OSError("offline"))
         with pytest.raises(OSError, match="offline"):
-            waiting.result(timeout=5)
+            waiting.result(timeout=PATIENCE)
         paged.flush_pending(MOMENT)
         paged.close()
     assert shelf.kept == {}
@@ -273,9 +275,9 @@ def test_an_id_that_has_just_arrived_is_not_overwritten_by_an_older_value(shelf:
     paged = PagedLedger(shelf)
     with ThreadPoolExecutor(1) as pool:
         arriving = pool.submit(paged.change, "row", {"stage": "submitted", "id": "asyntask_1"})
-        wait_until(lambda: bool(paged._pending), "the change of the row's thread is pending", seconds=5, pause=MOMENT)
+        wait_until(lambda: bool(paged._pending), "the change of the row", seconds=PATIENCE, pause=MOMENT)
         paged.put_unless_pending("row", {"stage": "lost", "id": ""})
-        arriving.result(timeout=5)
+        arriving.result(timeout=PATIENCE)
     assert paged.get("row") == {"stage": "submitted", "id": "asyntask_1"}
     paged.put_unless_pending("other", {"stage": "lost", "id": ""})
     assert PagedLedger(shelf).get("other") == {"stage": "lost", "id": ""}

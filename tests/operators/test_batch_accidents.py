@@ -255,7 +255,7 @@ def test_an_execution_timeout_while_the_worker_waits_ends_the_attempt_and_leaves
         if thread.name.startswith(
             "anyfast-poll"
         ):  # a thread that the signal interrupted while it started is not waited for
-            thread.join(timeout=10)
+            thread.join(timeout=60)
             assert not thread.is_alive()
     expect_all_saved(runner.retry(make), sandbox, tmp_path)
 

@@ -64,7 +64,7 @@ def test_a_submission_that_timed_out_is_found_too(
     runner: TaskRunner, sandbox: SandboxHandle, offered: Callable[..., None]
 ) -> None:
     offered(billing_log_ids=True)
-    runner.metadata.connections["anyfast_default"].extra = '{"submit_timeout": 0.3}'
+    runner.metadata.connections["anyfast_default"].extra = '{"submit_timeout": 1}'
     sandbox.fault("slow_answer", seconds=5)
     expect_found(runner.attempt(video()), sandbox)
 

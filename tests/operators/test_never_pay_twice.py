@@ -55,7 +55,7 @@ LOST_RESPONSES = [
 @pytest.fixture
 def impatient(runner: TaskRunner) -> TaskRunner:
     """With a read timeout that is shorter than the slow response."""
-    runner.metadata.connections["anyfast_default"].extra = '{"submit_timeout": 0.3}'
+    runner.metadata.connections["anyfast_default"].extra = '{"submit_timeout": 1}'
     return runner
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from airflow_provider_anyfast.sandbox import __main__ as command
 from airflow_provider_anyfast.sandbox.server import serve_in_thread
+from scripts.processes import wait_until
 from tests.sandbox.client import Client, ok_json
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def test_the_command_serves_until_it_is_stopped_and_leaves_no_files(
             ]
             assert len(list(tmp_path.iterdir())) == 1
         process.send_signal(stop)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,13 +154,18 @@ def test_a_port_in_use_is_an_error_with_the_address() -> None:
 def test_the_command_runs_in_this_process_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own_thread = threading.main_thread().ident
     assert own_thread is not None
-    stopper = threading.Timer(1, signal.pthread_kill, (own_thread, signal.SIGTERM))
-    stopper.start()
+    videos = tmp_path / "cache" / "anyfast-sandbox-videos"
 
+    def stop_when_it_serves() -> None:
+        wait_until(videos.exists, "the sandbox's folder", seconds=60, pause=0.01)
+        signal.pthread_kill(own_thread, signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_when_it_serves)
+    stopper.start()
     command.main(["--port", "0", "--cache-dir", str(tmp_path / "cache")])
     stopper.join()
     assert capsys.readouterr().out.startswith(READY + "http://127.0.0.1:")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["anyfast-sandbox-videos"]
+    assert list((tmp_path / "cache").iterdir()) == [videos]
 
 
 def test_an_ipv6_address_is_written_in_brackets() -> None:

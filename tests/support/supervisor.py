@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tests.support.execution_api import ExecutionApi
     from tests.support.metadata import Deferral
 
-END_OF_TRIGGER_SECONDS = 5.0
+END_OF_TRIGGER_SECONDS = 30.0
 """Real seconds in which a trigger must return after its event, or the test fails."""
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from scripts.processes import wait_until
 from tests.sandbox.client import ok_json, text
 
 if TYPE_CHECKING:
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
 
     from tests.sandbox.client import Client
     from tests.support.sandbox import SandboxHandle
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_dropped_request_did_nothing(anyfast: Client, sandbox: SandboxHandle) -> None:
@@ -66,7 +60,7 @@ def test_a_slow_response_has_been_billed_when_the_client_gives_up(anyfast: Clien
     anyfast.http.timeout = httpx.Timeout(5, read=0.2)
     with pytest.raises(httpx.ReadTimeout):
         anyfast.submit()
-    assert sandbox.billed.generations == 1
+    wait_until(lambda: sandbox.billed.generations == 1, "the bill", seconds=60, pause=0.01)
 
 
 def test_a_slow_response_does_arrive(anyfast: Client, sandbox: SandboxHandle) -> None:
@@ -87,32 +81,32 @@ def test_a_slow_start_acts_for_a_client_that_waits(anyfast: Client, sandbox: San
 
 
 def test_a_slow_start_does_nothing_for_a_client_that_has_disconnected(anyfast: Client, sandbox: SandboxHandle) -> None:
-    sandbox.fault("slow", seconds=0.3)
+    sandbox.fault("slow", seconds=1)
 
     with pytest.raises(httpx.ReadTimeout):
-        anyfast.http.post("/v1/video/generations", json={"model": "seedance", "content": [text()]}, timeout=0.1)
-    wait_until(lambda: sandbox.requests("submit")[0].status == 499)
+        anyfast.http.post("/v1/video/generations", json={"model": "seedance", "content": [text()]}, timeout=0.3)
+    wait_until(lambda: [sent.status for sent in sandbox.requests("submit")] == [499], "its end", seconds=60, pause=0.01)
     assert sandbox.billed.generations == 0
 
 
 def test_slow_requests_do_not_hold_up_others(anyfast: Client, sandbox: SandboxHandle) -> None:
-    sandbox.fault("slow", seconds=3, on="models")
+    sandbox.fault("slow", seconds=10, on="models")
     begun = time.monotonic()
     with pytest.raises(httpx.ReadTimeout):
         anyfast.http.get("/v1/models", timeout=0.05)
 
     ok_json(anyfast.submit())
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 8
 
 
 @pytest.mark.parametrize(("part", "headers_are_whole"), [("headers", False), ("body", True)])
 def test_a_drip_begins_with_the_status_line_or_with_the_body(
     sandbox: SandboxHandle, part: str, *, headers_are_whole: bool
 ) -> None:
-    sandbox.fault("drip", on="models", seconds=0.2, part=part)
+    sandbox.fault("drip", on="models", seconds=1, part=part)
     address = urlsplit(sandbox.url)
     assert address.hostname is not None
-    with socket.create_connection((address.hostname, address.port or 0), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port or 0), timeout=60) as connection:
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
         first, second = connection.recv(10_000), connection.recv(10_000)
 
@@ -138,5 +132,5 @@ def test_a_drip_keeps_a_read_timeout_from_ever_being_reached(anyfast: Client, sa
     ):
         pass
     sandbox.fault("drip", on="models", seconds=0.001, part="body")
-    assert len(ok_json(anyfast.http.get("/v1/models", timeout=httpx.Timeout(5, read=0.5)))["data"]) > 10
-    assert time.monotonic() - begun > 0.5
+    assert len(ok_json(anyfast.http.get("/v1/models", timeout=httpx.Timeout(5, read=1.5)))["data"]) > 10
+    assert time.monotonic() - begun > 1.5
