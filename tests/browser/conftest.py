@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".browser"
 
-PATIENCE = 20_000.0
+PATIENCE = 60_000.0
 """Milliseconds that an action or an expectation may take; a page needs two seconds on two idle cores."""
 QUIET = (
     "--disable-background-networking",

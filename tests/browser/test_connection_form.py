@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scripts.local_airflow import LocalAirflow
     from scripts.local_sandbox import LocalSandbox
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 CONN_ID = "anyfast_studio"
 EXTRAS = {

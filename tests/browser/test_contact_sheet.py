@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scripts.local_airflow import LocalAirflow
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 DAG_ID = "anyfast_batch_from_table"
 
@@ -28,7 +28,7 @@ def test_the_contact_sheet_of_a_table_plays_its_videos(
 ) -> None:
     airflow.wait_for_dag(DAG_ID)
     run_id = airflow.rest.trigger(DAG_ID, {"output_folder": str(tmp_path)})
-    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=180) == "success"
+    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=300) == "success"
 
     page.goto((tmp_path / run_id / "report.html").as_uri())
     expect(page.get_by_role("heading", name=DAG_ID)).to_be_visible()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scripts.local_airflow import LocalAirflow
     from scripts.local_sandbox import LocalSandbox
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "example_dags").glob("*.py"))
 DAG_ID = "anyfast_quickstart"
@@ -55,7 +55,7 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
     with page.expect_response("**/dagRuns") as response:
         form.get_by_role("button", name="Trigger", exact=True).click()
     run_id = response.value.json()["dag_run_id"]
-    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=100) == "success"
+    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=300) == "success"
 
     page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}")
     for task_id in ("group", "picture", "submit", "wait", "download"):
@@ -63,10 +63,10 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
     picture(page, "run")
     # Airflow stores a link a moment after the state, and shows it in the details.
     task = TaskRef(DAG_ID, run_id, "download")
-    wait_until(lambda: airflow.rest.links(task)["Open video"], "the link to the video", seconds=20)
+    wait_until(lambda: airflow.rest.links(task)["Open video"], "the link to the video", seconds=60)
     page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}/tasks/download/details")
     link = page.get_by_role("link", name="Open video")
-    expect(link).to_be_visible(timeout=30_000)  # the page requests a task's links last
+    expect(link).to_be_visible(timeout=60_000)  # the page requests a task's links last
     picture(page, "task-instance")
     link.click()
     _expect_to_play(page.locator("video.player"))

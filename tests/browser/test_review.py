@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scripts.local_sandbox import LocalSandbox
     from tests.support.s3 import S3
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 DAG_ID = "anyfast_draft_review_final"
 DRAFTS, FINALS = "480p", "1080p"
@@ -40,12 +40,12 @@ class Review:
     def address(self, place: str) -> str:
         """The URL of a page about the run, once it waits for a person."""
         review = TaskRef(DAG_ID, self.run_id, "review")
-        self._airflow.rest.wait_for_task(review, "awaiting_input", "deferred", seconds=150)
+        self._airflow.rest.wait_for_task(review, "awaiting_input", "deferred", seconds=300)
         return f"{self._airflow.url}/dags/{DAG_ID}/runs/{quote(self.run_id, safe='')}/{place}"
 
     def end(self) -> str:
         """The final state of the run after its review."""
-        return self._airflow.rest.wait_for_run(DAG_ID, self.run_id, seconds=150)
+        return self._airflow.rest.wait_for_run(DAG_ID, self.run_id, seconds=300)
 
     def billed(self, resolution: str) -> list[str]:
         """The prompts of its billed videos of one resolution."""
@@ -90,7 +90,7 @@ def test_four_of_twelve_drafts_in_s3_are_approved_with_a_note_and_become_finals(
     page.goto(review.address("plugin/anyfast_videos"))
     videos = videos_of(page)
     cards = videos.locator("#videos > li")
-    expect(cards).to_have_count(12, timeout=30_000)  # Airflow's own page loads first
+    expect(cards).to_have_count(12, timeout=60_000)  # Airflow's own page loads first
     expect(videos.get_by_role("heading", name=markup)).to_be_visible()
     expect(videos.locator("p.prompt", has_text=markup)).to_be_visible()
     expect(videos.locator("img[src=x]")).to_have_count(0)
@@ -98,7 +98,7 @@ def test_four_of_twelve_drafts_in_s3_are_approved_with_a_note_and_become_finals(
     teapot = cards.filter(has_text="a teapot slowly turns")
     teapot.get_by_role("button", name="Play 2").click()
     player = teapot.locator("video.player")
-    expect(player).to_have_js_property("readyState", 4, timeout=20_000)
+    expect(player).to_have_js_property("readyState", 4, timeout=60_000)
     player.evaluate("video => { video.pause(); video.currentTime = 3 }")
     expect(player).to_have_js_property("seeking", value=False)
     assert player.evaluate("video => [video.error, video.duration, Math.round(video.currentTime)]") == [None, 4, 3]

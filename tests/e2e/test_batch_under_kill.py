@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scripts.local_sandbox import LocalSandbox
     from tests.e2e.conftest import Comparison
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 DAG_ID = "batch"
 ROWS = 20
@@ -45,15 +45,15 @@ class Batch:
         return sum(prompt.startswith(f"{self.folder.name} ") for prompt in prompts)
 
     def wait_until_billed(self, rows: int) -> None:
-        wait_until(lambda: self.billed >= rows, f"{rows} rows to be submitted", seconds=60, pause=0.05)
+        wait_until(lambda: self.billed >= rows, f"{rows} rows to be submitted", seconds=150, pause=0.05)
 
     def wait_until_waited_for(self) -> None:
-        self.airflow.rest.wait_for_task(self.task, "deferred", seconds=90)
-        wait_until(lambda: self.airflow.rest.task(self.task).triggerer_id, "a triggerer", seconds=30)
+        self.airflow.rest.wait_for_task(self.task, "deferred", seconds=150)
+        wait_until(lambda: self.airflow.rest.task(self.task).triggerer_id, "a triggerer", seconds=90)
 
     def end(self) -> Counter[str]:
         """The number of rows by status, after the task has ended."""
-        self.airflow.rest.wait_for_run(DAG_ID, self.task.run_id, seconds=150)
+        self.airflow.rest.wait_for_run(DAG_ID, self.task.run_id, seconds=300)
         lines = (self.folder / "manifest.jsonl").read_text().split("\n")
         return Counter(str(json.loads(line)["status"]) for line in lines if line)
 
@@ -77,8 +77,8 @@ def batch(airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path) -> Itera
 
 @pytest.fixture
 def slow_responses(anyfast: LocalSandbox) -> None:
-    """Submissions are billed a second before their response. List it before ``batch`` in a test."""
-    anyfast.fault("slow_answer", seconds=1, times=0)
+    """Submissions are billed two seconds before their response. List it before ``batch`` in a test."""
+    anyfast.fault("slow_answer", seconds=2, times=0)
 
 
 def test_a_worker_and_a_triggerer_killed_while_videos_are_made_and_fetched(
@@ -88,7 +88,7 @@ def test_a_worker_and_a_triggerer_killed_while_videos_are_made_and_fetched(
     batch.airflow.replace("triggerer")
     before = len(batch.anyfast.requests("download"))
     batch.anyfast.fault("stall_download", seconds=30, times=IN_FLIGHT)
-    wait_until(lambda: len(batch.anyfast.requests("download")) >= before + IN_FLIGHT, "downloads", seconds=90)
+    wait_until(lambda: len(batch.anyfast.requests("download")) >= before + IN_FLIGHT, "downloads", seconds=180)
     batch.airflow.kill_task(batch.task)
 
     batch.expect_all_saved()
@@ -112,7 +112,7 @@ def test_a_worker_killed_while_it_submits_pays_for_no_row_twice(batch: Batch, co
 def test_a_worker_that_is_stopped_while_it_submits_loses_no_row(batch: Batch, comparison: Comparison) -> None:
     batch.wait_until_billed(ROWS // 2)
     batch.airflow.kill_task(batch.task, signal.SIGTERM)
-    wait_until(lambda: batch.airflow.rest.task(batch.task).try_number > 1, "the retry", seconds=60)
+    wait_until(lambda: batch.airflow.rest.task(batch.task).try_number > 1, "the retry", seconds=150)
     batch.anyfast.clear_faults()
 
     batch.expect_all_saved()

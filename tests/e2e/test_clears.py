@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scripts.local_sandbox import LocalSandbox
     from tests.e2e.conftest import Comparison
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 WAYS = ["task_instances", "one_by_one", "dag_run", "command_line"] + ["keeping_their_state"] * CLEAR_DISCARDS_STATE
 """The ways of clearing; each has its own DAG, since the command line clears every run of a DAG."""
@@ -75,9 +75,9 @@ class Run:
         return self.airflow.rest.tasks(self.dag_id, self.run_id)
 
     def wait_until_all_is_paid_for(self) -> None:
-        self.airflow.rest.wait_for_task(self.ref("marked_as_failed"), "deferred", seconds=120)
+        self.airflow.rest.wait_for_task(self.ref("marked_as_failed"), "deferred", seconds=240)
         self.airflow.rest.mark(self.ref("marked_as_failed"), "failed")
-        wait_until(lambda: len(self.videos) == 8, f"the submissions of {self.dag_id}", seconds=120)
+        wait_until(lambda: len(self.videos) == 8, f"the submissions of {self.dag_id}", seconds=240)
         self._wait_for(lambda view: view.state == WHILE_PAID_FOR[view.ref.task_id])
 
     def wait_until_tried_again(self, *task_ids: str) -> None:
@@ -92,7 +92,7 @@ class Run:
             self.anyfast.advance(COMPLETION_SECONDS)
             return self.airflow.rest.run_state(self.dag_id, self.run_id) in RUN_END_STATES
 
-        wait_until(ended, f"the end of {self.dag_id}", seconds=240, pause=15)
+        wait_until(ended, f"the end of {self.dag_id}", seconds=400, pause=15)
         state = self.airflow.rest.run_state(self.dag_id, self.run_id)
         failed = [view for view in self.views() if view.state != "success"]
         assert (state, failed) == ("success", []), "\n".join(map(self.airflow.rest.log, failed))
@@ -124,7 +124,7 @@ class Run:
 
         missing: list[TaskView] = []
         try:
-            wait_until(there, f"the tasks of {self.dag_id}", seconds=150, pause=0.5)
+            wait_until(there, f"the tasks of {self.dag_id}", seconds=300, pause=0.5)
         except TimeoutError as error:
             raise AssertionError(f"{self.dag_id} still has {missing}") from error
 
@@ -156,7 +156,7 @@ def test_a_clear_pays_for_nothing_again_before_the_success_and_for_a_new_video_a
     comparison.add(f"cleared by {way} while paid for", run.dag_id, billed=sum(run.videos.values()), state="success")
 
     run.clear("deferred")
-    wait_until(lambda: run.videos[f"{run.dag_id} deferred"] == 2, "a new video", seconds=120)
+    wait_until(lambda: run.videos[f"{run.dag_id} deferred"] == 2, "a new video", seconds=240)
     run.expect_success()
     assert run.assets - assets_before == 2
     comparison.add(f"cleared by {way} after success", run.dag_id, billed=sum(run.videos.values()), state="success")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scripts.local_sandbox import LocalSandbox
     from tests.e2e.conftest import Comparison
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 BILLING_PAGES = {"read": ("--billing-pages", "on", "--billing-log-ids"), "off": ()}
 IMPATIENT = {"submit_timeout": 5}
@@ -91,13 +91,13 @@ class Run:
         self.run_id = self.airflow.rest.trigger(self.dag_id, conf={"folder": str(folder)})
 
     def kill_before_its_response(self) -> None:
-        wait_until(lambda: self.sandbox.generations(f"{self.log} killed"), "the submission", seconds=120)
+        wait_until(lambda: self.sandbox.generations(f"{self.log} killed"), "the submission", seconds=240)
         self.airflow.kill_task(TaskRef(self.dag_id, self.run_id, "killed"))
 
     def failed(self) -> set[str]:
         """The tasks that need a person, once all have ended."""
         refs = [TaskRef(self.dag_id, self.run_id, name) for name in (*ACCIDENTS, "batch")]
-        ended = [self.airflow.rest.wait_for_task(ref, *TASK_END_STATES, seconds=240) for ref in refs]
+        ended = [self.airflow.rest.wait_for_task(ref, *TASK_END_STATES, seconds=400) for ref in refs]
         return {view.ref.task_id for view in ended if view.state != "success"}
 
     def billed(self) -> dict[str, int]:

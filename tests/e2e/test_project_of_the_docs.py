@@ -15,7 +15,7 @@ MADE_OF_FILES = [snippet for snippet in SNIPPETS if snippet.file]
 RUN_IN_A_PROJECT = [snippet for snippet in SNIPPETS if snippet.kind == "sh" and "pytest" in snippet.text]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_project_of_a_page_passes_its_own_tests(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").touch()  # so that it is a project of its own wherever the folder is
     for snippet in MADE_OF_FILES:

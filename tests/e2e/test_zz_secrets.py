@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scripts.local_airflow import LocalAirflow
     from scripts.local_sandbox import LocalSandbox
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def test_the_key_and_signed_links_are_in_no_log_and_the_key_in_no_table(
@@ -31,9 +31,9 @@ def test_the_key_and_signed_links_are_in_no_log_and_the_key_in_no_table(
     airflow.wait_for_dag("by_provider_deferred")
     run_id = airflow.rest.trigger("by_provider_deferred", {"prompt": prompt, "folder": str(tmp_path)})
     video = TaskRef("by_provider_deferred", run_id, "video")
-    airflow.rest.wait_for_task(video, "deferred", seconds=60)
+    airflow.rest.wait_for_task(video, "deferred", seconds=150)
     assert CANARY not in database(airflow), "while the trigger waits"
-    assert airflow.rest.wait_for_task(video, "success", "failed", seconds=120).state == "success"
+    assert airflow.rest.wait_for_task(video, "success", "failed", seconds=300).state == "success"
     (generation,) = anyfast.generations(prompt)
 
     logs = [path for path in airflow.home.rglob("*.log") if path.is_file()]

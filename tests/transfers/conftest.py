@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.transfers.video_host import VideoHost
     from tests.transfers.work import Report
 
-STARTED_SECONDS = 60.0
+STARTED_SECONDS = 180.0
 
 
 @dataclass

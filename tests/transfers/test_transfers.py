@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.transfers.conftest import Workers
     from tests.transfers.video_host import VideoHost
 
-pytestmark = [pytest.mark.files, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.files, pytest.mark.timeout(600)]
 
 MEGABYTE = 10**6
 MEMORY = {"local": 10 * MEGABYTE, "s3": 50 * MEGABYTE}
@@ -161,8 +161,9 @@ def test_a_process_killed_at_any_moment_leaves_nothing_partial_and_the_next_run_
         assert len(leftovers(output_folder, scratch)) <= (1 if place == "local" else kills), "nothing is swept away"
         remove(target, airflow_s3)
     assert killed_on_the_way >= kills / 2
+    hosted.usual = Manners(rate=MEGABYTE)  # so slow that it certainly is on the way when it is killed
     worker = workers.start(work.save, hosted.url, small_video, target, Limits())
-    wait_until(lambda: leftovers(output_folder, scratch), "an incomplete file", seconds=30, pause=0.01)
+    wait_until(lambda: leftovers(output_folder, scratch), "an incomplete file", seconds=60, pause=0.01)
     worker.process.kill()
     worker.process.join()
     assert leftovers(output_folder, scratch)
@@ -227,7 +228,7 @@ def test_a_silent_connection_is_closed_and_the_rest_is_requested(
     assert (report.error, digest(target)) == ("", digest(hosted.video))
     assert hosted.ranges == ["", "bytes=5000000-"]
     assert hosted.sent == hosted.size
-    assert 1 < report.seconds < 10
+    assert 1 < report.seconds < 25
 
 
 def test_a_slow_connection_is_not_aborted(
@@ -235,7 +236,7 @@ def test_a_slow_connection_is_not_aborted(
 ) -> None:
     hosted, target = host(2 * MEGABYTE), output_folder / "video.mp4"
     hosted.usual = Manners(rate=0.7 * MEGABYTE)
-    report = workers.start(work.save, hosted.url, small_video, str(target), Limits(timeout=1)).report()
+    report = workers.start(work.save, hosted.url, small_video, str(target), Limits(timeout=2)).report()
     assert (report.error, digest(target)) == ("", digest(hosted.video))
     assert hosted.ranges == [""]
     assert report.seconds > 2
