@@ -22,22 +22,30 @@ _TRIGGER_FAILED = "__fail__"
 """The method name with which Airflow resumes a task whose trigger crashed or did not fire in time."""
 
 
-class DeferrableJobMixin(BaseOperator, AnyFastHookMixin):
-    """Base of the tasks that wait for jobs. A trigger describes the wait; ``tasks.waiting`` waits.
+class StoppableOperator(BaseOperator, AnyFastHookMixin):
+    """Base of the tasks whose waits on the worker end within a second when Airflow ends the task.
 
     Attributes:
-        deferrable: whether the triggerer waits, so that no worker is held.
-        stopped: whether Airflow is ending the task; a wait on the worker then ends within a second.
-        pays: whether the task itself created, and pays for, the job that it waits for.
+        stopped: whether Airflow is ending the task.
     """
 
-    deferrable: bool
     stopped = False
-    pays: ClassVar[bool] = True
 
     def on_kill(self) -> None:
         """Ends a wait in this process. It only sets a flag, since a signal can arrive while any lock is held."""
         self.stopped = True
+
+
+class DeferrableJobMixin(StoppableOperator):
+    """Base of the tasks that wait for jobs. A trigger describes the wait; ``tasks.waiting`` waits.
+
+    Attributes:
+        deferrable: whether the triggerer waits, so that no worker is held.
+        pays: whether the task itself created, and pays for, the job that it waits for.
+    """
+
+    deferrable: bool
+    pays: ClassVar[bool] = True
 
     def defer_until(self, trigger: JobTrigger[Any] | JobsTrigger[Any]) -> NoReturn:
         """Hands the wait to the triggerer and frees the worker."""

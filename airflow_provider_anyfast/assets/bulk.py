@@ -55,6 +55,7 @@ class BulkCreation:
     Args:
         asset_type: the type that all files must have; None detects each.
         max_in_flight: files inspected, and creations in progress, at the same time.
+        is_stopped: whether Airflow is ending the task.
     """
 
     client: AnyFastClient
@@ -62,6 +63,7 @@ class BulkCreation:
     asset_type: str | None
     upload: UploadMethod
     max_in_flight: int
+    is_stopped: Callable[[], bool]
 
     def get_or_create(self, files: Sequence[str]) -> tuple[list[NamedAsset], list[str]]:
         """The assets in the order of the files, and the ids of those that may not be Active yet.
@@ -79,7 +81,14 @@ class BulkCreation:
             by_name = dict(zip(names, files, strict=True))
             missing = [name for name in by_name if name not in usable]
             log.info("%d of %d assets exist. Creating %d.", len(by_name) - len(missing), len(by_name), len(missing))
-            create = partial(asset_of_file, self.client, self.group_id, asset_type=self.asset_type, upload=self.upload)
+            create = partial(
+                asset_of_file,
+                self.client,
+                self.group_id,
+                asset_type=self.asset_type,
+                upload=self.upload,
+                is_stopped=self.is_stopped,
+            )
             created = pool.map(lambda name: create(by_name[name], name=name), missing)
             ids = {name: asset.id for name, asset in usable.items()} | dict(zip(missing, created, strict=True))
         active = {asset.id for asset in usable.values() if asset.outcome is Outcome.SUCCEEDED}

@@ -17,6 +17,7 @@ from airflow_provider_anyfast.client.errors import (
     InvalidRequestError,
     LedgerError,
     LostAnswerError,
+    WaitInterruptedError,
 )
 from airflow_provider_anyfast.client.log import subject_logger
 from airflow_provider_anyfast.client.responses import Outcome, groups_named
@@ -46,9 +47,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 8.0
 
 @dataclass(frozen=True)
 class GroupCreation:
-    """Creates a group, or finds the one with a name."""
+    """Creates a group, or finds the one with a name.
+
+    Args:
+        is_stopped: whether Airflow is ending the task.
+    """
 
     client: AnyFastClient
+    is_stopped: Callable[[], bool]
     if_exists: IfGroupExists = "reuse"
 
     def get_or_create(self, ledger: Ledger, name: str) -> str:
@@ -94,7 +100,7 @@ class GroupCreation:
     def _find_lost(self, name: str, lost_at: float) -> AssetGroup | None:
         """The group that a lost creation may have made; with ``reuse``, any group of that name."""
         since = 0.0 if self.if_exists == "reuse" else lost_at - CLOCK_SKEW - self.client.settings.timeout
-        return find_lost(self.client, lost_at, lambda: self.find(name, since))
+        return find_lost(self.client, lost_at, lambda: self.find(name, since), self.is_stopped)
 
     def _create(self, ledger: Ledger, name: str) -> str:
         """Creates the group, and looks again: another task may have created one with this name at the same moment."""
@@ -110,10 +116,15 @@ class GroupCreation:
 
 @dataclass(frozen=True)
 class AssetCreation:
-    """Creates assets in one group."""
+    """Creates assets in one group.
+
+    Args:
+        is_stopped: whether Airflow is ending the task.
+    """
 
     client: AnyFastClient
     group_id: str
+    is_stopped: Callable[[], bool]
     if_exists: IfAssetExists = "reuse"
 
     def get_or_create(self, ledger: Ledger, source: AssetSource) -> tuple[str, bool]:
@@ -131,7 +142,7 @@ class AssetCreation:
             log.info("Asset %s was created by an earlier attempt.", plan.id)
             return plan.id, False
         if isinstance(plan, Unconfirmed):
-            found = find_lost(self.client, plan.lost.sent_at, lambda: self.find(source.name))
+            found = find_lost(self.client, plan.lost.sent_at, lambda: self.find(source.name), self.is_stopped)
         else:
             found = self.find(source.name)
             if found is not None and self.if_exists == "fail":
@@ -171,7 +182,13 @@ class AssetCreation:
                 if pause is None:
                     raise self._no_group(error) from error
                 log.info("AnyFast does not know the group %s yet. Trying again in %.0f s.", self.group_id, pause)
-                clock.sleep(pause)
+                clock.pause(pause, self.is_stopped)
+                if self.is_stopped():
+                    raise WaitInterruptedError(
+                        f"The task was stopped while it waited for the new group {self.group_id}.",
+                        cost=Cost.NOTHING,
+                        advice="The next attempt, or a clear, creates the asset.",
+                    ) from error
 
     def _name_is_taken(self, found: Asset) -> InvalidRequestError:
         return InvalidRequestError(f"There is already an asset named {found.name!r} in {self.group_id}: {found.id}.")
@@ -198,13 +215,15 @@ def asset_of_file(
     *,
     name: str,
     asset_type: str | None,
+    is_stopped: Callable[[], bool],
     upload: UploadMethod = "auto",
 ) -> str:
     """The id of a file's asset, found by its name or created. Raises as ``AssetCreation.get_or_create`` does.
 
     AnyFast keeps the names in a group unique, so the ledger of this purchase need not outlive the attempt.
     """
-    ledger, creation = Ledger(MemoryStore(), fingerprint=name, max_tries=0), AssetCreation(client, group_id)
+    ledger = Ledger(MemoryStore(), fingerprint=name, max_tries=0)
+    creation = AssetCreation(client, group_id, is_stopped)
     with file_source(file, name=name, asset_type=asset_type, upload=upload) as source:
         return found_if_lost(lambda: creation.get_or_create(ledger, source)[0])
 
@@ -241,10 +260,15 @@ def create_once(ledger: Ledger, send: Callable[[Guard], str]) -> str:
         raise
 
 
-def find_lost(client: AnyFastClient, lost_at: float, find: Callable[[], FoundT | None]) -> FoundT | None:
+def find_lost(
+    client: AnyFastClient, lost_at: float, find: Callable[[], FoundT | None], is_stopped: Callable[[], bool]
+) -> FoundT | None:
     """Looks for what may have been created at ``lost_at`` (Unix seconds of any host), until it would surely be listed.
 
     A task that was killed has recorded the time of its request, which AnyFast may have executed a timeout later.
+
+    Raises:
+        WaitInterruptedError: the task must end. The record of the creation stays as it is.
     """
     longest = client.settings.timeout + LISTS_CATCH_UP
     left = min(max(0.0, lost_at + longest - clock.now()), longest)  # this host's clock may be behind
@@ -252,7 +276,13 @@ def find_lost(client: AnyFastClient, lost_at: float, find: Callable[[], FoundT |
         found = find()
         if found is not None:
             return found
-        clock.sleep(pause)
+        clock.pause(pause, is_stopped)
+        if is_stopped():
+            raise WaitInterruptedError(
+                "The task was stopped while it looked for what it may have created, since the response was lost.",
+                cost=Cost.MAYBE,
+                advice="The next attempt, or a clear, looks for it before it creates anything.",
+            )
     return find()
 
 

@@ -152,12 +152,13 @@ class ReferenceLibrary:
         """The id of the group; empty if the list, which is free, contains none with that name."""
         if _GROUP_ID.fullmatch(self.group):
             return self.group
-        found = GroupCreation(self.client).find(self.group)
+        found = GroupCreation(self.client, self.is_stopped).find(self.group)
         return found.id if found else ""
 
     def _create_group(self) -> str:
         """Creates the group, unless the ledger shows that this task has just created it and it is not listed yet."""
-        return found_if_lost(lambda: GroupCreation(self.client).get_or_create(self.ledger, self.group))
+        creation = GroupCreation(self.client, self.is_stopped)
+        return found_if_lost(lambda: creation.get_or_create(self.ledger, self.group))
 
     def _inspect(self, files: Mapping[str, str]) -> tuple[dict[str, str], dict[str, AnyFastError]]:
         """The name of each file's asset, or its error. Two tasks with the same content use the same name."""
@@ -200,7 +201,9 @@ class ReferenceLibrary:
 
     def _create(self, name: str, file: str, asset_type: str) -> str:
         with log_about(PurePosixPath(file).name):
-            return asset_of_file(self.client, self._group_id, file, name=name, asset_type=asset_type)
+            return asset_of_file(
+                self.client, self._group_id, file, name=name, asset_type=asset_type, is_stopped=self.is_stopped
+            )
 
     def _each(
         self, do: Callable[[str], FoundT], given: Iterable[str]

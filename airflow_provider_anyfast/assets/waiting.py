@@ -56,7 +56,8 @@ class GroupWait:
         deadline = self.started_at + self.timeout
         while True:
             now = clock.now()
-            clock.sleep_until(min(now + schedule.wait(now - self.started_at), deadline), self.is_stopped)
+            age = max(0.0, now - self.started_at)  # the clock may have been set back
+            clock.pause(min(schedule.wait(age), deadline - now), self.is_stopped)
             if self.is_stopped():
                 raise _stopped(len(asset_ids))
             problems = self.problems(asset_ids)

@@ -25,10 +25,14 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def sleep_until(moment: float, is_stopped: Callable[[], bool]) -> None:
-    """Blocks this thread until ``moment`` (Unix seconds), or until Airflow stops the task."""
-    while (left := moment - now()) > 0 and not is_stopped():
-        sleep(min(left, _SLICE))
+def pause(seconds: float, is_stopped: Callable[[], bool]) -> None:
+    """Blocks this thread for ``seconds``, or until Airflow stops the task.
+
+    It counts the seconds that it sleeps, so a clock that is set back does not lengthen it.
+    """
+    while seconds > 0 and not is_stopped():
+        sleep(min(seconds, _SLICE))
+        seconds -= _SLICE
 
 
 async def sleep_async(seconds: float) -> None:

@@ -104,7 +104,7 @@ class Lookup:
                 for one, verdict in zip(lost, verdicts, strict=True)
             ):
                 continue
-            self._wait_until(began + seconds)
+            self._pause(min(began + seconds - clock.now(), seconds))  # the clock may have been set back
             if clock.now() > give_up_at:
                 break
             rows = billing_pages.read_page(self._client, endpoints.billing_log())
@@ -134,8 +134,8 @@ class Lookup:
             return self._client.send_once(endpoints.query_generation(generation_id))
         return None
 
-    def _wait_until(self, moment: float) -> None:
-        clock.sleep_until(moment, self._is_stopped)
+    def _pause(self, seconds: float) -> None:
+        clock.pause(seconds, self._is_stopped)
         if self._is_stopped():
             raise WaitInterruptedError(
                 "The task was stopped while it looked for a submission whose response was lost.",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
-from airflow.sdk import BaseOperator
 
 from airflow_provider_anyfast.assets.parameters import AssetParameters, GroupParameters
-from airflow_provider_anyfast.deferral import DeferrableJobMixin
+from airflow_provider_anyfast.deferral import DeferrableJobMixin, StoppableOperator
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
+from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 from airflow_provider_anyfast.ledger.stores import ASSET_KEY, after_success
 from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_listing import ListAssetGroupsOperator, ListAssetsOperator
@@ -35,7 +34,7 @@ __all__ = [
 ]
 
 
-class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
+class CreateAssetGroupOperator(StoppableOperator):
     """Creates an asset group, or finds the one of that name. Creating is billed, finding is not.
 
     Args:
@@ -71,7 +70,7 @@ class CreateAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         from airflow_provider_anyfast.tasks.asset import create_group  # noqa: PLC0415 - not while a DAG is parsed
 
         with fail_fast(context, self.anyfast_conn_id):
-            return create_group(self.hook, read(self, GroupParameters), context)
+            return create_group(self, read(self, GroupParameters), context)
 
 
 class CreateAssetOperator(DeferrableJobMixin):

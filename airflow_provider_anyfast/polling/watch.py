@@ -30,6 +30,7 @@ class Watch(Generic[JobT]):
         self._pollers: dict[str, Poller[JobT]] = {}
         self._due: list[tuple[float, str]] = []
         self._next_poll = 0.0
+        self._latest = 0.0
 
     def add(self, job_id: str, poller: Poller[JobT], now: float) -> None:
         """Adds a job."""
@@ -46,6 +47,7 @@ class Watch(Generic[JobT]):
 
     def pause(self, now: float) -> float:
         """Seconds until the next job is due; infinite if every job has ended or is being polled."""
+        self._follow_clock(now)
         if not self._due:
             return float("inf")
         return max(0.0, self._due[0][0] - now, self._next_poll - now)
@@ -64,6 +66,13 @@ class Watch(Generic[JobT]):
         unexpected = WaitInterruptedError(f"Polling failed with {type(error).__name__}: {error}.")
         unexpected.__cause__ = error
         return self._apply(job_id, GaveUp(unexpected), now)
+
+    def _follow_clock(self, now: float) -> None:
+        """Keeps a clock that was set back from pausing all polls until it catches up."""
+        if (back := self._latest - now) > 0:
+            self._due = [(at - back, job_id) for at, job_id in self._due]
+            self._next_poll -= back
+        self._latest = now
 
     def describe(self) -> str:
         """The jobs that are waited for, for a log line."""

@@ -33,15 +33,16 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyfast.client.responses import Asset
     from airflow_provider_anyfast.client.transport import AnyFastClient
-    from airflow_provider_anyfast.deferral import DeferrableJobMixin
+    from airflow_provider_anyfast.deferral import DeferrableJobMixin, StoppableOperator
     from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
 
 
-def create_group(hook: AnyFastHook, given: GroupParameters, context: Context) -> str:
+def create_group(operator: StoppableOperator, given: GroupParameters, context: Context) -> str:
     """Looks for the group, and creates it if there is none."""
-    ledger = _ledger(hook, context, {"group": given.name})
-    with hook.get_conn() as client:
-        return GroupCreation(client, given.if_exists).get_or_create(ledger, given.name)
+    ledger = _ledger(operator.hook, context, {"group": given.name})
+    with operator.hook.get_conn() as client:
+        creation = GroupCreation(client, lambda: operator.stopped, given.if_exists)
+        return creation.get_or_create(ledger, given.name)
 
 
 @dataclass
@@ -58,7 +59,7 @@ class CreateAssetTask:
             with _source_of(given) as source:
                 identity = {"group": given.group_id, "name": source.name}
                 ledger = _ledger(self.operator.hook, self.context, identity)
-                creation = AssetCreation(client, given.group_id, given.if_exists)
+                creation = AssetCreation(client, given.group_id, lambda: self.operator.stopped, given.if_exists)
                 asset_id, is_active = creation.get_or_create(ledger, source)
             self.context["ti"].xcom_push("asset_id", asset_id)
             if given.wait_until_active and not is_active:
@@ -103,7 +104,14 @@ class CreateAssetsTask:
         given, ti = self._given, self.context["ti"]
         files = files_in(given.files) if isinstance(given.files, str) else given.files
         with self.operator.hook.get_conn() as client:
-            creation = BulkCreation(client, given.group_id, given.asset_type, given.upload, given.max_in_flight)
+            creation = BulkCreation(
+                client,
+                given.group_id,
+                given.asset_type,
+                given.upload,
+                given.max_in_flight,
+                lambda: self.operator.stopped,
+            )
             assets, pending = creation.get_or_create(files)
             asset_ids = [asset.id for asset in assets]
             created_at = clock.now()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_anyfast.client import clock
+
+if TYPE_CHECKING:
+    from tests.support.clock import FakeClock
 
 
 def test_now_is_the_system_time() -> None:
@@ -28,3 +32,18 @@ def test_sleep_takes_the_given_seconds() -> None:
 )
 def test_a_time_is_written_as_iso_8601_in_utc(timestamp: float | None, text: str | None) -> None:
     assert clock.iso(timestamp) == text
+
+
+@pytest.mark.parametrize("back", [0.0, 3600.0])
+def test_a_pause_lasts_its_seconds_even_if_the_clock_is_set_back(fake_clock: FakeClock, back: float) -> None:
+    def set_back() -> bool:
+        fake_clock.advance(-back)
+        return False
+
+    clock.pause(10.5, set_back)
+    assert sum(fake_clock.sleeps) == pytest.approx(10.5)
+
+
+def test_a_pause_ends_within_a_second_once_the_task_is_stopped(fake_clock: FakeClock) -> None:
+    clock.pause(600.0, lambda: sum(fake_clock.sleeps) >= 3)
+    assert sum(fake_clock.sleeps) == 3

@@ -158,6 +158,44 @@ def test_a_name_that_anyfast_would_refuse_is_never_sent(
     assert sandbox.requests() == []
 
 
+@pytest.mark.parametrize("lost", ["CreateAssetGroup", "CreateAsset"])
+def test_a_task_that_is_stopped_while_it_looks_for_what_it_created_ends_within_a_second(
+    runner: TaskRunner, sandbox: SandboxHandle, group: str, fake_clock: FakeClock, lost: str
+) -> None:
+    make: Any = group_of(name="more", retry_delay=timedelta(0))
+    if lost == "CreateAsset":
+        make = asset_of(group_id=group, url="https://example.com/a.png", retry_delay=timedelta(0))
+    sandbox.fault("drop_request", on=lost)  # so there is nothing to be found
+    assert isinstance(runner.attempt(make).error, exceptions.LostAnswerError)
+    fake_clock.stop_task_at(fake_clock.now() + 10)
+    stopped = runner.retry(make)
+    assert isinstance(stopped.error, exceptions.WaitInterruptedError), stopped.log_text
+    assert fake_clock.stopped_at is not None
+    assert fake_clock.now() - fake_clock.stopped_at < 1
+    billed = (sandbox.billed.asset_groups, sandbox.billed.assets)
+    assert runner.retry(make).state == "success"
+    assert (sandbox.billed.asset_groups, sandbox.billed.assets) == (
+        billed[0] + (lost == "CreateAssetGroup"),
+        billed[1] + (lost == "CreateAsset"),
+    )
+
+
+def test_a_task_that_is_stopped_while_it_waits_for_a_new_group_ends_within_a_second(
+    runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
+) -> None:
+    sandbox.reset(clock=fake_clock.now, group_index_seconds=25)
+    group = str(runner.fresh().attempt(group_of()).result)
+    make = asset_of(group_id=group, url="https://example.com/a.png")
+    fake_clock.stop_task_at(fake_clock.now() + 9)
+    stopped = runner.attempt(make)
+    assert isinstance(stopped.error, exceptions.WaitInterruptedError), stopped.log_text
+    assert stopped.error.cost is exceptions.Cost.NOTHING
+    assert fake_clock.stopped_at is not None
+    assert fake_clock.now() - fake_clock.stopped_at < 1
+    assert runner.retry(make).state == "success"
+    assert sandbox.billed.assets == 1
+
+
 def test_a_group_whose_creation_got_no_response_is_found_even_if_it_is_listed_late(
     runner: TaskRunner, sandbox: SandboxHandle, fake_clock: FakeClock
 ) -> None:

@@ -456,3 +456,16 @@ def test_a_wait_ends_by_its_deadline_with_a_bounded_number_of_polls(
         assert end == Finished(met[-1])
     elif isinstance(end, TimedOut):
         assert polls[-1] >= START + deadline - 1e-6
+
+
+def test_a_clock_that_is_set_back_does_not_pause_the_polls() -> None:
+    watch: Watch[Job] = Watch()
+    for number in range(3):
+        watch.add(f"asyntask_{number}", new_poller(f"asyntask_{number}", started_at=5000.0, deadline=9000.0), 5000.0)
+    assert watch.take_due(5000.0) is None
+    pause = watch.pause(5001.0)
+    assert watch.pause(1401.0) == pytest.approx(pause), "an hour earlier"
+    first = watch.take_due(1401.0 + pause)
+    assert first is not None
+    watch.on_response(first, PENDING, 1401.0 + pause)
+    assert watch.pause(1401.0 + pause) <= STEADY.interval * (1 + JITTER)

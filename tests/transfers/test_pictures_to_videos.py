@@ -98,7 +98,7 @@ def create_asset(sandbox: SandboxHandle, file: Path) -> str:
     with AnyFastClient(Settings(sandbox.api_key, sandbox.url)) as client, file_source(file) as source:
         group_id = client.send(endpoints.create_asset_group("airflow-products"))
         ledger = Ledger(MemoryStore(), fingerprint="", max_tries=0)
-        return AssetCreation(client, group_id).get_or_create(ledger, source)[0]
+        return AssetCreation(client, group_id, lambda: False).get_or_create(ledger, source)[0]
 
 
 def picture(colour: str) -> bytes:

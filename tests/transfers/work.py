@@ -78,7 +78,7 @@ def send_up(pipe: Connection, environment: dict[str, str], url: str, key: str, g
         def create(file: str) -> str:
             ledger = Ledger(MemoryStore(), fingerprint=file, max_tries=0)
             with file_source(file) as source:
-                return AssetCreation(client, group).get_or_create(ledger, source)[0]
+                return AssetCreation(client, group, lambda: False).get_or_create(ledger, source)[0]
 
         for file in files[:-1]:
             create(file)
