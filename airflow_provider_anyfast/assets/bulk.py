@@ -22,6 +22,7 @@ from airflow_provider_anyfast.client.errors import (
 )
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.paths import stored_file
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -80,7 +81,7 @@ class BulkCreation:
             usable = {asset.name: asset for asset in listed if asset.outcome is not Outcome.FAILED}
             by_name = dict(zip(names, files, strict=True))
             missing = [name for name in by_name if name not in usable]
-            log.info("%d of %d assets exist. Creating %d.", len(by_name) - len(missing), len(by_name), len(missing))
+            log.info("Existing assets: %d of %d. Creating %d.", len(by_name) - len(missing), len(by_name), len(missing))
             create = partial(
                 asset_of_file,
                 self.client,
@@ -114,7 +115,7 @@ class BulkCreation:
         problems = [problem for _, problem in inspected if problem]
         if problems:
             raise InvalidRequestError(
-                f"{len(problems)} of {len(files)} files cannot become assets, so none was created: "
+                f"{len(problems)} of {counted(len(files), 'file')} cannot become assets, so none was created: "
                 + " ".join(problems)
             )
         return [name for name, _ in inspected]
@@ -181,7 +182,7 @@ def conclude(
         raise AssetFailedError(" ".join(failure.what for failure in failures), code=failures[0].code)
     if not problems:
         return
-    what = f"{len(problems)} of {len(asset_ids)} assets were not Active"
+    what = f"{len(problems)} of {counted(len(asset_ids), 'asset')} did not become Active"
     if reason:
         raise WaitInterruptedError(f"{what}: {_named([*problems])}. The wait ended early: {reason}")
     raise AssetTimeoutError(f"{what} within the timeout of {timeout:g} s: {_named([*problems])}.")

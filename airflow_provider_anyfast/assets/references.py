@@ -32,6 +32,7 @@ from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.stores import GROUP_KEY, store_for
 from airflow_provider_anyfast.polling.schedule import ASSET_SCHEDULE
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -175,12 +176,7 @@ class ReferenceLibrary:
         file_of = {name: file for file, name in names.items()}
         known = {name: listed[_content(name)] for name in file_of if _content(name) in listed}
         missing = [name for name in file_of if name not in known]
-        log.info(
-            "%d files contain %d different references. New assets: %d.",
-            len(names),
-            len(file_of),
-            len(missing),
-        )
+        log.info("Reference files: %d. Different contents: %d. New assets: %d.", len(names), len(file_of), len(missing))
         created, failures = self._each(lambda name: self._create(name, file_of[name], files[file_of[name]]), missing)
         usable = {name: asset.id for name, asset in known.items() if asset.outcome is not Outcome.FAILED} | created
         pending = {asset.id for asset in known.values() if asset.outcome is Outcome.PENDING} | {*created.values()}
@@ -243,7 +239,7 @@ def _refuse(failures: Mapping[str, AnyFastError], files: int, needed_by: Mapping
     if not refused:
         raise next(iter(failures.values()))
     raise InvalidRequestError(
-        f"{len(refused)} of {files} references cannot become assets, so nothing was created or submitted: "
+        f"{len(refused)} of {counted(files, 'reference')} cannot become assets, so nothing was created or submitted: "
         + " ".join(refused),
         advice="Correct the files or the table, and clear the task.",
     )

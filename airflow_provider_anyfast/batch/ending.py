@@ -58,7 +58,7 @@ def conclude(runner: BatchRunner) -> dict[str, Any]:
     if runner.ends_by_failure or tally.failures > runner.options.given.failure_threshold * runner.total:
         kind = BatchFailedError if tally.retryable else BatchRejectedError
         examples = "\n".join(text for _, text in tally.examples)
-        raise kind(f"{tally.failures} of {runner.total} rows failed.\n{examples}\n{describe_progress(runner)}")
+        raise kind(f"Failed rows ({tally.failures} of {runner.total}):\n{examples}\n{describe_progress(runner)}")
     return runner.summary
 
 
@@ -66,6 +66,6 @@ def describe_progress(runner: BatchRunner) -> str:
     """Describes the progress of the batch, for error messages."""
     done = runner.progress()
     return (
-        f"{done['succeeded']} of {done['rows']} rows are done and {done['active']} videos are still being made; "
-        f"all of them are paid for, and neither a retry nor a clear pays for them again. See {runner.manifest.path}."
+        f"Rows done: {done['succeeded']} of {done['rows']}. Videos still being made: {done['active']}. All of them are "
+        f"paid for, and neither a retry nor a clear pays for them again. See {runner.manifest.path}."
     )

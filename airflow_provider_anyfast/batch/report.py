@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from airflow_provider_anyfast.batch.manifest import FAILED, LOST, SKIPPED, SUCCEEDED
 from airflow_provider_anyfast.batch.table import named_by
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -127,7 +128,9 @@ def contact_sheet(
         title=title,
         subtitle=subtitle,
         table=quote(table),
-        summary=" · ".join([f"{ready:,} of {total:,} videos are ready", *others, *missing, *unlike, *_bill(entries)]),
+        summary=" · ".join(
+            [f"{ready:,} of {counted(total, 'video')} ready", *others, *missing, *unlike, *_bill(entries)]
+        ),
         kinds=[(kind, words, count) for (kind, words), count in counts.items()],
         cards=cards,
     )

@@ -155,7 +155,7 @@ def question_of(drafts: Iterable[Draft]) -> str:
 
 def labels_of(drafts: Sequence[Draft]) -> dict[str, str]:
     """The entries of the form's list: all videos together, and each one separately."""
-    everything = {f"{_ALL}{question_of(drafts)}": f"All {len(drafts)} videos"}
+    everything = {f"{_ALL}{question_of(drafts)}": f"All videos ({len(drafts)})"}
     return everything | {draft.key: draft.label for draft in drafts}
 
 

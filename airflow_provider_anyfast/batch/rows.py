@@ -15,6 +15,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.video_output import PLACEHOLDER, VideoOutput
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.seedance.request import VideoRequest
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -176,9 +177,9 @@ class _Problems:
         found = [f"{problem}: {listed(labels)}" for problem, labels in self._rows.items()]
         for problem in found:
             log.error("%s", problem)
-        more = f" And {len(found) - _SHOWN} more problems, all of them in the log." if len(found) > _SHOWN else ""
+        more = f" And {counted(len(found) - _SHOWN, 'more problem')}; the log has all." if len(found) > _SHOWN else ""
         raise InvalidRequestError(
-            f"{len(self._bad)} of {rows} rows would be refused. {'. '.join(found[:_SHOWN])}.{more}",
+            f"{len(self._bad):,} of {counted(rows, 'row')} would be refused. {'. '.join(found[:_SHOWN])}.{more}",
             advice="Correct the table or the template, and clear the task.",
         )
 
@@ -187,7 +188,7 @@ def _mention(repeated: Sequence[str], duplicate_rows: DuplicateRows) -> None:
     """Reports rows that make the same request as an earlier one, before anything is billed."""
     if not repeated:
         return
-    what = f"{len(repeated)} rows make the same request as an earlier row: {listed(repeated)}"
+    what = f"Rows that make the same request as an earlier row: {listed(repeated)}"
     if duplicate_rows == "fail":
         raise InvalidRequestError(
             f"{what}.", advice="Remove them, or set duplicate_rows to 'keep' or 'skip', and clear the task."

@@ -28,6 +28,7 @@ from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.ledger.purchase import PaidGeneration
 from airflow_provider_anyfast.ledger.record import Submit, decide, record_of
 from airflow_provider_anyfast.seedance.saved import VideoFacts
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -156,7 +157,7 @@ class SegmentStart:
             if row.number in entries:
                 manifest.add(entries[row.number])
         if len(manifest):
-            log.info("%d of %d rows had already ended.", len(manifest), len(chosen))
+            log.info("%d of %s had already ended.", len(manifest), counted(len(chosen), "row"))
         return Segment(
             total=len(chosen),
             left_out=self.index.left_out,
@@ -270,16 +271,16 @@ def _refuse_changed_rows(rows: Sequence[BatchRow], ledger: PagedLedger, options:
     if ledger.metadata("max_tries") != options.max_tries:
         if orphans:
             log.warning(
-                "%d videos that were paid for before the task was cleared belong to none of the current rows. They "
-                "stay billed, and those that are not saved yet are not downloaded.",
-                len(orphans),
+                "No current row asks for %s that was paid for before the task was cleared. What was paid for stays "
+                "billed; a video that is not saved yet is not downloaded.",
+                counted(len(orphans), "video"),
             )
         try:
             ledger.set_metadata({"max_tries": options.max_tries, _ORPHANS: digest})
         except Exception as error:
             raise LedgerError(f"The ledger could not be written ({error}), so this attempt submits nothing.") from error
     elif ledger.metadata(_ORPHANS) != digest:
-        found = f"{len(orphans)} videos that it has paid for belong to none of the current rows"
+        found = f"no current row asks for {counted(len(orphans), 'video')} that it has paid for"
         raise InvalidRequestError(CHANGED.format(rows=found), advice=CHANGED_ADVICE)
 
 
@@ -310,7 +311,7 @@ def _final_entries(
 def _own_entries(manifest: Manifest, options: BatchOptions) -> dict[str, ManifestEntry]:
     entries = manifest.read()
     if foreign := sum(entry.batch != options.identity for entry in entries):
-        log.warning("%s contained %d lines of another batch. Replacing them.", manifest.path, foreign)
+        log.warning("Replacing %s of another batch in %s.", counted(foreign, "line"), manifest.path)
     return {entry.request: entry for entry in entries if entry.batch == options.identity}
 
 

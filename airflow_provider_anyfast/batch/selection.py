@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.batch.manifest import new_entry, skipped_entry
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -60,9 +61,9 @@ def select_rows(
             made.append(row)
     existing = [row for row in rows if row.number in entries]
     if existing:
-        log.info("Skipped %d of %d rows: their complete videos already exist.", len(existing), len(rows))
+        log.info("Skipped %d of %s: their complete videos already exist.", len(existing), counted(len(rows), "row"))
     if left_out := len(rows) - len(made) - len(existing):
-        log.info("limit=%d leaves out %d rows, for which nothing is billed.", options.given.limit, left_out)
+        log.info("limit=%d leaves out %s. Nothing is billed for them.", options.given.limit, counted(left_out, "row"))
     return Selection(made, existing, list(entries.values()))
 
 

@@ -17,6 +17,7 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
 from airflow_provider_anyfast.seedance.pricing import describe_estimate
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -143,8 +144,8 @@ class RowSource:
         limit = self.given.max_tokens
         if limit is not None and (tokens > limit or without):
             raise InvalidRequestError(
-                f"{len(rows)} rows would cost about {tokens:,} tokens{without}, and max_tokens={limit:,}. This attempt "
-                "has submitted nothing.",
+                f"{counted(len(rows), 'row')} would cost about {tokens:,} tokens{without}, and max_tokens={limit:,}. "
+                "This attempt has submitted nothing.",
                 advice="Raise max_tokens, or give fewer or cheaper rows, and clear the task.",
             )
 
@@ -209,5 +210,5 @@ def log_estimate(estimates: Sequence[int | None], price: Decimal | None = None) 
     unknown = estimates.count(None)
     without = f", with no estimate for {unknown} of them" if unknown else ""
     if estimates:
-        log.info("%d rows cost %s%s.", len(estimates), describe_estimate(tokens, price), without)
+        log.info("%s will cost %s%s.", counted(len(estimates), "row"), describe_estimate(tokens, price), without)
     return tokens, without

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.values import decode, is_blank
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ class Table:
             made = [self.make_row(number) for number in range(1, self.size + 1)]
             found = [row for row in made if not all(map(is_blank, row.values()))]
         if len(found) < len(made):
-            log.info("Skipped %d of %d rows: they have no values.", len(made) - len(found), len(made))
+            log.info("Skipped %d of %s: no values.", len(made) - len(found), counted(len(made), "row"))
         if len(found) > MAX_ROWS:
             raise InvalidRequestError(f"The table has {len(found):,} rows, but one batch takes {MAX_ROWS:,}.")
         if not found:

@@ -20,6 +20,7 @@ from airflow_provider_anyfast.batch.table import (
 )
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.paths import stored_file
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -166,7 +167,8 @@ def _from_csv(text: str) -> Table:
     for line, fields in records:
         if len(fields) != len(names) and any(field.strip() for field in fields):
             raise ValueError(
-                f"line {line + lines_before} has {len(fields)} fields, but the header has {len(names)} columns"
+                f"line {line + lines_before} has {counted(len(fields), 'field')}, but the header has "
+                f"{counted(len(names), 'column')}"
             )
         cells.append((line + lines_before, fields))
     return _of_records(names, cells)

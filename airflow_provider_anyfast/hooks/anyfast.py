@@ -20,6 +20,7 @@ from airflow_provider_anyfast.client import errors
 from airflow_provider_anyfast.client.errors import AnyFastError
 from airflow_provider_anyfast.client.settings import DEFAULT_BASE_URL, Settings
 from airflow_provider_anyfast.exceptions import ConfigurationError, as_final
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ class AnyFastHook(BaseHook):
             error.is_last_attempt = True
             return False, str(error)
         balance = f" {usage}" if usage is not None else ""
-        return True, f"The key works at {self.settings.base_url}: {len(models)} models are available to it.{balance}"
+        return True, f"The key works at {self.settings.base_url} and can use {counted(len(models), 'model')}.{balance}"
 
 
 class AnyFastHookMixin:

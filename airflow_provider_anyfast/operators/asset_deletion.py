@@ -15,6 +15,7 @@ from airflow_provider_anyfast.client.responses import groups_named
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.parameters import check_literals, read
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,7 @@ class DeleteAssetGroupOperator(BaseOperator, AnyFastHookMixin):
         mine = [asset.id for asset in assets if asset.group_id == group_id]
         for asset_id in mine:
             _is_deleted(client, endpoints.delete_asset(asset_id))
-        self.log.info("Group %s contained %d assets.", group_id, len(mine))
+        self.log.info("Group %s contained %s.", group_id, counted(len(mine), "asset"))
         return _is_deleted(client, endpoints.delete_asset_group(group_id))
 
 

@@ -23,6 +23,7 @@ from airflow_provider_anyfast.ledger.stores import ANSWER_KEY, after_success, st
 from airflow_provider_anyfast.links.page import page_address
 from airflow_provider_anyfast.parameters import Parameters, check_literals, read
 from airflow_provider_anyfast.values import FilledText, Object, OptionalSeconds, OptionalText
+from airflow_provider_anyfast.wording import counted
 from airflow_provider_anyfast.xcoms import REJECTED_KEY, REVIEW_KEY
 
 if TYPE_CHECKING:
@@ -208,9 +209,9 @@ class ReviewVideosOperator(HITLOperator):
             if draft.key not in taken
         ]
         context["ti"].xcom_push(REJECTED_KEY, rejected)
-        self.log.info("%d of %d videos are approved.", len(approved), len(drafts))
+        self.log.info("Approved %d of %s.", len(approved), counted(len(drafts), "video"))
         if not approved:
-            return self._end_without_approval(f"None of {len(drafts)} videos is approved.")
+            return self._end_without_approval("No video was approved.")
         final = read(self, ReviewParameters).final
         if self.returns == "keywords":
             return [verbatim(review.keywords_of(draft, final)) for draft, _ in approved]

@@ -25,6 +25,7 @@ from airflow_provider_anyfast.values import (
     Texts,
     path_as_text,
 )
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -228,7 +229,9 @@ class VideoRequest(Parameters):
         ):
             if len(given) > most:
                 takes = f"at most {most}" if most else "only first_frame and last_frame"
-                yield _problem(f"{kind} has {len(given)} items, but {self.model} accepts {takes}", "model", kind)
+                yield _problem(
+                    f"{kind} has {counted(len(given), 'item')}, but {self.model} accepts {takes}", "model", kind
+                )
         if spec.items is not None and len(self.references) > spec.items:
             sentence = f"{len(self.references)} references are given, but {self.model} accepts {spec.items} in total"
             yield _problem(sentence, "model", *REFERENCES)

@@ -27,6 +27,7 @@ from airflow_provider_anyfast.metrics import count_failure, count_obtained, coun
 from airflow_provider_anyfast.polling.event import JobsEvent
 from airflow_provider_anyfast.tasks.waiting import JobWait
 from airflow_provider_anyfast.triggers.video import VideosTrigger
+from airflow_provider_anyfast.wording import counted
 from airflow_provider_anyfast.xcoms import CHECKPOINT_KEY, INDEX_KEY, PROGRESS_KEY, own_xcom
 
 if TYPE_CHECKING:
@@ -247,4 +248,4 @@ def progress_sentence(progress: Mapping[str, int]) -> str:
     }
     others = "".join(f", {count:,} {state}" for state, count in parts.items() if count)
     left = f" About {progress['seconds_left']:,} s are left." if "seconds_left" in progress else ""
-    return f"{progress['succeeded']:,} of {progress['rows']:,} rows have succeeded{others}.{left}"
+    return f"{progress['succeeded']:,} of {counted(progress['rows'], 'row')} succeeded{others}.{left}"

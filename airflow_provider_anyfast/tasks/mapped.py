@@ -54,7 +54,7 @@ def write_report(rows: Any, given: MappedReportParameters, context: Context) -> 
     report.write(entries)
     failed = [entry.label for entry in entries if entry.status not in (SUCCEEDED, SKIPPED)]
     if len(failed) > given.failure_threshold * len(entries):
-        what = f"{len(failed)} of {len(entries)} rows failed: {listed(failed)}. See {report.path}."
+        what = f"Failed rows ({len(failed)} of {len(entries)}): {listed(failed)}. See {report.path}."
         advice = "Clear the failed tasks of the run. No other row is paid for again."
         raise BatchRejectedError(what, advice=advice)
     return report.path

@@ -11,6 +11,7 @@ from airflow_provider_anyfast.polling.learned import CompletionTimes
 from airflow_provider_anyfast.polling.schedule import SANDBOX, video_schedule
 from airflow_provider_anyfast.triggers.base import JobTrigger
 from airflow_provider_anyfast.triggers.multi import JobsTrigger
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.polling.schedule import Timing
@@ -59,9 +60,9 @@ class VideosTrigger(JobsTrigger[Generation]):
     async def on_kill(self) -> None:
         """AnyFast cannot cancel a generation, so this only logs what continues."""
         self.log.warning(
-            "This task no longer waits for %d generations. AnyFast cannot cancel them: they will finish and be billed. "
-            "A retry or a clear of the task resumes them.",
-            len(self.jobs),
+            "This task no longer waits for %s. AnyFast cannot cancel a generation: each will finish and be billed. A "
+            "retry or a clear of the task waits for them again.",
+            counted(len(self.jobs), "generation"),
         )
 
 

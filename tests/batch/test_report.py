@@ -113,7 +113,7 @@ def test_the_page_adds_up_tokens_and_money_without_rounding() -> None:
     lines = [
         line(row, result={"usage": {"total_tokens": 600}, "cost": cost}) for row, cost in ((1, "0.10"), (2, "0.20"))
     ]
-    assert "2 of 3 videos are ready · 1 failed · 1,200 tokens · cost 0.30" in page(*lines, failure(3)).text
+    assert "2 of 3 videos ready · 1 failed · 1,200 tokens · cost 0.30" in page(*lines, failure(3)).text
     assert "cost" not in page(line(1)).text
 
 
@@ -230,14 +230,11 @@ def test_a_page_of_thousands_of_rows_loads_no_player_before_its_row_is_visible()
 
 
 def test_a_video_that_already_existed_is_ready_too() -> None:
-    assert (
-        "2 of 3 videos are ready · 1 already there · 1 failed"
-        in page(line(1), line(2, status=SKIPPED), failure(3)).text
-    )
+    assert "2 of 3 videos ready · 1 already there · 1 failed" in page(line(1), line(2, status=SKIPPED), failure(3)).text
 
 
 def test_rows_that_have_not_ended_are_counted() -> None:
-    assert "1 of 5 videos are ready · 4 not ended" in Page(contact_sheet([line(1)], title="", folder="", total=5)).text
+    assert "1 of 5 videos ready · 4 not ended" in Page(contact_sheet([line(1)], title="", folder="", total=5)).text
 
 
 def test_a_failed_row_shows_its_prompt_and_its_error() -> None:

@@ -166,7 +166,7 @@ def test_a_reviewer_sees_the_name_of_each_row() -> None:
     labels = labels_of(
         [draft(1), Draft(2, {"sku": " A\n1 ", "name": "boat"}, {"generation_id": "g2"}), Draft(3, {}, {"path": "c"})]
     )
-    assert [*labels.values()] == ["All 3 videos", "1 (boat 1): Film 1", "2 (A 1): g2", "3: c"]
+    assert [*labels.values()] == ["All videos (3)", "1 (boat 1): Film 1", "2 (A 1): g2", "3: c"]
 
 
 def test_a_reviewer_sees_the_key_that_the_batch_used(tmp_path: Path) -> None:

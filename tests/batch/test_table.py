@@ -54,8 +54,8 @@ def test_a_file_without_a_value_is_refused(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "phrase"),
     [
-        ("a.csv", "name,n\nboat\n", "line 2 has 1 fields, but the header has 2"),
-        ("a.csv", "name\nboat,1\n", "line 2 has 2 fields, but the header has 1"),
+        ("a.csv", "name,n\nboat\n", "line 2 has 1 field, but the header has 2 columns"),
+        ("a.csv", "name\nboat,1\n", "line 2 has 2 fields, but the header has 1 column"),
         ("a.csv", ",name\n0,boat,1\n", "line 2 has 3 fields, but the header has 2"),
         ("a.csv", 'name\n"boat\n', "cannot be read"),
         ("a.json", "[", "cannot be read"),

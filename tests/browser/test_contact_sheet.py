@@ -33,7 +33,7 @@ def test_the_contact_sheet_of_a_table_plays_its_videos(
     page.goto((tmp_path / run_id / "report.html").as_uri())
     expect(page.get_by_role("heading", name=DAG_ID)).to_be_visible()
     expect(page.get_by_text(f"Run {run_id}")).to_be_visible()
-    expect(page.get_by_text("3 of 3 videos are ready")).to_be_visible()
+    expect(page.get_by_text("3 of 3 videos ready")).to_be_visible()
     cards = page.locator("#rows > li")
     expect(cards).to_have_count(3)
     picture(page, "contact-sheet")
@@ -61,12 +61,12 @@ def test_a_report_of_two_thousand_rows_is_searched_and_filtered_also_on_a_phone_
     context = chromium.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark", is_mobile=True)
     page = context.new_page()
     page.goto(report.as_uri())
-    expect(page.get_by_text("1,980 of 2,000 videos are ready")).to_be_visible()
+    expect(page.get_by_text("1,980 of 2,000 videos ready")).to_be_visible()
     assert page.locator("#rows > li:visible").count() <= 120, "the rest is drawn when it is scrolled to"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
     page.get_by_label("Search rows and prompts").fill("product 1234")
-    expect(page.get_by_role("status")).to_have_text("1 of 2000 rows match")
+    expect(page.get_by_role("status")).to_have_text("Found 1 of 2000")
     expect(page.get_by_role("heading", name="P-1234")).to_be_visible()
     page.get_by_label("Search rows and prompts").fill("")
     page.get_by_label("Status").select_option(label="Failed (20)")

@@ -167,12 +167,12 @@ def test_failed_rows_are_reported_and_a_clear_makes_only_these(
     ended = batch.task("report")
 
     assert ended.state == "failed", "or the run would be a success"
-    assert "2 of 3 rows failed: row 2 (id kettle), row 3 (id bicycle). See " in str(ended.error)
+    assert "Failed rows (2 of 3): row 2 (id kettle), row 3 (id bicycle). See " in str(ended.error)
     assert [row["status"] for row in batch.report] == ["SUCCESS", "FAILURE", "LOST"]
     assert "billed" in batch.report[2]["error"]
     page = (batch.folder / "report.html").read_text()
     assert page.count("data-src=") == 1
-    assert "1 of 3 videos are ready" in page
+    assert "1 of 3 videos ready" in page
     assert "copper kettle" in page, "a failed row shows what it was about"
 
     for key in (TaskKey("video", 1), TaskKey("video", 2), TaskKey("report")):

@@ -207,7 +207,7 @@ def test_the_connection_test_is_free_and_counts_the_models(
     worked, message = hook.test_connection()
     assert worked, message
     assert "models" in message
-    assert message.endswith("models are available to it.")
+    assert message.endswith(" models.")
     assert [request.call for request in sandbox.requests()] == ["models", "usage"]
 
 

@@ -202,7 +202,7 @@ def test_each_night_is_billed_for_its_new_rows_alone(team: Team, capsys: pytest.
         assert [entry["row"] for entry in entries] == list(range(1, len(table) + 1))
         assert [entry["input"]["SKU"] for entry in entries if entry["status"] == "FAILURE"] == ["P007"]
         assert Counter(row["status"] for row in night.report()) == counts
-        assert f"{len(table) - 1} of {len(table)} videos are ready" in night.page()
+        assert f"{len(table) - 1} of {len(table)} videos ready" in night.page()
         assert "1 failed" in night.page()
         assert (f"{counts['SKIPPED']} already there" in night.page()) == (number > 0)
         assert team.airflow.rest.task(night.task).try_number == 2

@@ -690,7 +690,7 @@ def test_assets_that_are_not_active_in_time_are_named_with_the_timeout(
     make = assets_of(group_id=group, files=str(pictures), timeout="00:01:30", deferrable=deferrable)
     attempt = runner.attempt(make)
     assert isinstance(attempt.error, exceptions.AssetTimeoutError)
-    assert "12 of 12 assets were not Active within the timeout of 90 s: " in str(attempt.error)
+    assert "12 of 12 assets did not become Active within the timeout of 90 s: " in str(attempt.error)
     fake_clock.advance(1000)
     assert runner.retry(make).state == "success"
     assert sandbox.billed.assets == 12

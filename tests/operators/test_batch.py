@@ -291,7 +291,7 @@ def test_a_row_that_fails_does_not_keep_the_others_from_being_saved(
     attempt = runner.attempt(batch(tmp_path))
     assert attempt.state == "failed", "the content policy refuses them again"
     assert isinstance(attempt.error, exceptions.BatchRejectedError)
-    assert "2 of 5 rows failed" in str(attempt.error)
+    assert "Failed rows (2 of 5):" in str(attempt.error)
     lines = manifest(tmp_path)
     assert [line["status"] for line in lines] == ["SUCCESS", "FAILURE", "SUCCESS", "FAILURE", "SUCCESS"]
     assert {line["error_type"] for line in lines} == {None, "ModerationError"}
@@ -342,7 +342,7 @@ def test_without_credit_the_remaining_rows_are_not_tried_and_paid_videos_are_sav
     attempt = runner.attempt(make)
     assert attempt.state == "failed"
     assert isinstance(attempt.error, exceptions.QuotaError)
-    assert "4 of 10 rows are done" in str(attempt.error)
+    assert "Rows done: 4 of 10." in str(attempt.error)
     assert len(manifest(tmp_path)) == 4
     assert len(sandbox.requests("submit")) < 10
 
@@ -512,7 +512,7 @@ def test_a_batch_that_is_over_budget_as_a_whole_is_never_submitted(
     assert sandbox.requests() == []
     just_enough = runner.fresh().attempt(batch(tmp_path, template=template, max_tokens=str(5 * 40_594)))
     assert just_enough.state == "success"
-    assert "5 rows cost about 202,970 tokens.\n" in just_enough.log_text
+    assert "5 rows will cost about 202,970 tokens.\n" in just_enough.log_text
     assert {line["estimated_tokens"] for line in manifest(tmp_path)} == {40_594}
 
 

@@ -46,7 +46,7 @@ def test_each_log_line_about_one_row_names_the_row(runner: TaskRunner, sandbox: 
 def test_the_log_names_what_there_is(counts: dict[str, int], others: str) -> None:
     names = ("succeeded", "failed", "lost", "skipped", "active", "rendering", "downloading", "submitting", "waiting")
     progress = {**dict.fromkeys(names, 0), "rows": 3000, "succeeded": 7, **counts}
-    assert progress_sentence(progress) == f"7 of 3,000 rows have succeeded{others}"
+    assert progress_sentence(progress) == f"7 of 3,000 rows succeeded{others}"
 
 
 def test_progress_estimates_the_remaining_time_of_waiting_rows_and_rendering_videos(

@@ -59,7 +59,7 @@ def test_a_row_that_failed_is_ready_in_the_report_of_a_successful_retry(
     sandbox.fault("moderation", match="B-1")
     assert runner.attempt(batch(tmp_path)).state == "failed"
     assert statuses(tmp_path) == [("B-0", "SUCCESS"), ("B-1", "FAILURE"), ("B-2", "SUCCESS")]
-    assert "2 of 3 videos are ready · 1 failed" in (tmp_path / "report.html").read_text()
+    assert "2 of 3 videos ready · 1 failed" in (tmp_path / "report.html").read_text()
     runner.clear()
     assert runner.attempt(batch(tmp_path)).state == "success"
     assert statuses(tmp_path) == [(row["sku"], "SUCCESS") for row in ROWS]

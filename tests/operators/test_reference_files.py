@@ -314,7 +314,7 @@ def test_paid_videos_are_saved_before_an_error_of_the_account_ends_the_batch(
     again = runner.attempt(make)
     assert isinstance(again.error, QuotaError)
     assert (tmp_path / "boat.mp4").exists()
-    assert "1 of 2 rows are done" in str(again.error)
+    assert "Rows done: 1 of 2." in str(again.error)
     assert billed(sandbox) == (1, 2, 1)
 
 
@@ -422,7 +422,7 @@ def test_checked_rows_give_mapped_tasks_the_files_of_a_table_and_their_group(
         asset_group="products",
     )
     checked = runner.attempt(check)
-    assert "2 rows cost about 81,188 tokens.\n" in checked.log_text
+    assert "2 rows will cost about 81,188 tokens.\n" in checked.log_text
     assert sandbox.requests() == []
     for number, keywords in enumerate(checked.result):
         mapped = partial(GenerateVideoOperator, task_id=f"video{number}", **keywords)

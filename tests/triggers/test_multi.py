@@ -33,6 +33,7 @@ class Video:
 
     ready_at: float
     error: Exception | None = None
+    lacks_link: bool = False
 
     @property
     def outcome(self) -> Outcome:

@@ -21,7 +21,7 @@ function filter() {
     (kind.value === "" || row.classList.contains(kind.value)) && words.every((word) => texts[at].includes(word)));
   limit = STEP;
   draw();
-  document.getElementById("shown").textContent = matching.length < rows.length ? `${matching.length} of ${rows.length} rows match` : "";
+  document.getElementById("shown").textContent = matching.length < rows.length ? `Found ${matching.length} of ${rows.length}` : "";
   document.getElementById("nothing").hidden = matching.length > 0;
 }
 

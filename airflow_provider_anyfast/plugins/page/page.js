@@ -116,10 +116,10 @@ function summary() {
 
 function progress(batch) {
   const done = batch.progress;
-  const counts = [`${(done.succeeded ?? 0) + (done.skipped ?? 0)} of ${done.rows} rows are ready`];
+  const counts = [`${(done.succeeded ?? 0) + (done.skipped ?? 0)} of ${done.rows} row${done.rows === 1 ? "" : "s"} ready`];
   const failed = (done.failed ?? 0) + (done.lost ?? 0);
   if (failed) counts.push(`${failed} failed`);
-  counts.push(`${done.active ?? 0} are rendering or being downloaded`, `${done.waiting ?? 0} are not submitted yet`);
+  counts.push(`${done.active ?? 0} rendering or being downloaded`, `${done.waiting ?? 0} not submitted yet`);
   const left = done.seconds_left === undefined ? "" : ` At the last count, about ${duration(done.seconds_left)} were left.`;
   return `${batch.task_id}: ${counts.join(", ")}.${left}`;
 }
