@@ -28,6 +28,7 @@ from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 with DAG(
     "anyfast_pictures_to_videos",
     schedule=None,
+    max_active_runs=1,  # two runs at the same time would both make a video that does not exist yet
     params={
         "prompt": "The camera circles slowly around the product.",
         "pictures": Param(str(Path(__file__).parent / "media"), type="string", description="Folder or pattern"),

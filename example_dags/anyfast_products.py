@@ -27,7 +27,6 @@ FOLDER = Path(__file__).parent
 with DAG(
     "anyfast_products",
     schedule=None,
-    max_active_runs=1,
     params={
         "rows": Param(str(FOLDER / "data" / "products.csv"), type="string", description="Table of the products"),
         "pictures": Param(str(FOLDER / "media"), type="string", description="Folder of the pictures"),

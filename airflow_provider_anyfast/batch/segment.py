@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
     from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.rows import BatchRow
+    from airflow_provider_anyfast.batch.run_lock import RunLock
     from airflow_provider_anyfast.batch.source import RowSource
     from airflow_provider_anyfast.files.base import StoredFile
     from airflow_provider_anyfast.ledger.record import Record, Store
@@ -94,6 +95,7 @@ class SegmentStart:
         claim: called with the manifest before the first segment of an attempt; raises if another task writes it.
         index: index of the rows, if an earlier segment made one.
         library: turns files that rows name as references into assets.
+        lock: keeps other runs from making the same rows; None if each run makes all of its rows.
     """
 
     source: RowSource
@@ -102,6 +104,7 @@ class SegmentStart:
     claim: Callable[[StoredFile], None]
     index: RowIndex | None = None
     library: ReferenceLibrary | None = None
+    lock: RunLock | None = None
 
     @property
     def kind(self) -> str:
@@ -120,6 +123,7 @@ class SegmentStart:
             InvalidRequestError: the rows cannot be submitted, or differ from those that were paid for.
             LedgerError: the ledger could not be read or written.
             StorageError: the storage does not respond.
+            HeldByAnotherRunError: another run has to end first.
         """
         if not checkpoint.resumed:
             return self._first(options, is_resumed=False)
@@ -139,6 +143,8 @@ class SegmentStart:
         ledger, manifest = PagedLedger(self.store_of), Manifest(self.manifest, options.attempt)
         if not ledger.items():
             check_poster(rows)
+        if self.lock is not None and not is_resumed:
+            self.lock.acquire(ledger)
         written = _own_entries(manifest, options)
         rows = _as_recorded(rows, {*written, *(key for key, _ in ledger.items())})
         _refuse_changed_rows(rows, ledger, options)

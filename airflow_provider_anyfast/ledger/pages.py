@@ -126,6 +126,12 @@ class PagedLedger:
         """What ``set_metadata`` stored under ``name``, or None."""
         return self._index.get(name)
 
+    @staticmethod
+    def stored_metadata(store_of: Callable[[str], Store]) -> Mapping[str, Any] | None:
+        """The metadata of a ledger that another task instance writes; None if it has none yet."""
+        stored = store_of(_INDEX).get()
+        return None if stored is None else _parse_index(stored)
+
     def set_metadata(self, values: Mapping[str, Any]) -> None:
         """Stores values about the whole ledger, or raises what the store raised. Only for the creating thread."""
         index, store = {**self._index, **values}, self._store_of(_INDEX)
@@ -321,10 +327,13 @@ def _is_intent(value: Any) -> bool:
 
 
 def _index_in(store: Store) -> dict[str, Any]:
-    """The stored index; one that counts no pages is damaged, and then nothing proves that nothing is paid for."""
-    index = store.get()
-    if index is None:
-        return {"pages": 0}
+    """The stored index, or that of an empty ledger."""
+    stored = store.get()
+    return {"pages": 0} if stored is None else _parse_index(stored)
+
+
+def _parse_index(index: Any) -> dict[str, Any]:
+    """Returns ``index``; one that counts no pages is damaged, and then nothing proves that nothing is paid for."""
     if not isinstance(index, dict) or not isinstance(index.get("pages"), int):
         raise LedgerError(
             "The index of the records of what was paid for cannot be parsed. Videos may be paid for already, so "

@@ -75,6 +75,19 @@ def batch_store_of(context: Mapping[str, Any], key: str) -> Callable[[str], Stor
     return lambda name: _task_store(context, f"{key}_{name}", doubts_absence=True)
 
 
+def batch_store_of_run(context: Mapping[str, Any], key: str, *, run_id: str, map_index: int) -> Callable[[str], Store]:
+    """Returns the stores of the same task in another run, while it is unfinished. They are only to be read.
+
+    Args:
+        context: of this task instance.
+        key: the name of the batch's records.
+        run_id: of the other run.
+        map_index: of the task instance in that run; -1 if the task is not mapped.
+    """
+    ti = context["ti"]
+    return lambda name: VariableStore(_variable_name((ti.dag_id, run_id, ti.task_id, map_index), f"{key}_{name}"))
+
+
 def after_batch_success(key: str) -> Callable[[Mapping[str, Any]], None]:
     """The success callback that moves a batch's records to the task state or, if Airflow has none, removes them."""
     return partial(_retire_batch, key=key)
@@ -243,7 +256,9 @@ def _send_to_supervisor(message: Any) -> Any:
 def _task_store(context: Mapping[str, Any], key: str, *, doubts_absence: bool) -> TaskStore:
     accessor = context.get("task_state_store")
     task_state = None if accessor is None else TaskStateStore(accessor, key)
-    return TaskStore(VariableStore(_variable_name(context, key)), task_state, doubts_absence)
+    ti = context["ti"]
+    name = _variable_name((ti.dag_id, ti.run_id, ti.task_id, ti.map_index), key)
+    return TaskStore(VariableStore(name), task_state, doubts_absence)
 
 
 def _remove_record(context: Mapping[str, Any], *, key: str) -> None:
@@ -257,9 +272,13 @@ def _retire_batch(context: Mapping[str, Any], *, key: str) -> None:
         store.retire()
 
 
-def _variable_name(context: Mapping[str, Any], key: str) -> str:
-    """Readable, and within Airflow's limit of 250 characters however long the names are."""
-    ti = context["ti"]
-    identity = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index), key)
-    digest = short_digest("\0".join(identity))
-    return f"anyfast_ledger_{ti.dag_id}_{ti.task_id}"[:200] + f"_{digest}"
+def _variable_name(task_instance: tuple[str, str, str, int], key: str) -> str:
+    """Readable, and within Airflow's limit of 250 characters however long the names are.
+
+    Args:
+        task_instance: the ids of the DAG, the run and the task, and the map index.
+        key: the name of the record.
+    """
+    dag_id, run_id, task_id, map_index = task_instance
+    digest = short_digest("\0".join((dag_id, run_id, task_id, str(map_index), key)))
+    return f"anyfast_ledger_{dag_id}_{task_id}"[:200] + f"_{digest}"

@@ -62,7 +62,8 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         required: columns that must exist and have a value in every row.
         if_exists: for a row whose complete video is already at its ``output_path``: ``overwrite`` makes and bills a new
             one, ``skip`` submits nothing, so that a nightly run pays only for new rows. Each ``output_path`` must then
-            identify its row, without ``{generation_id}``.
+            identify its row, without ``{generation_id}``. Runs of the task then take turns: one that starts while the
+            task of another run is unfinished waits for it.
         asset_group: name or id of the group in which files that the template names as references become assets. Each
             distinct content becomes one asset, which is billed once, whichever rows, runs or DAGs use it. A group that
             does not exist is created, which is billed too.

@@ -15,13 +15,14 @@ from airflow_provider_anyfast.batch.ending import conclude, describe_progress, i
 from airflow_provider_anyfast.batch.options import BatchOptions
 from airflow_provider_anyfast.batch.queue import BatchLifecycle, BatchState
 from airflow_provider_anyfast.batch.report_file import LiveReport, ReportFile
+from airflow_provider_anyfast.batch.run_lock import HeldByAnotherRunError, OtherRun, RunLock
 from airflow_provider_anyfast.batch.runner import BatchRunner
 from airflow_provider_anyfast.batch.segment import SegmentStart
 from airflow_provider_anyfast.batch.source import RowSource, identity_of_rows
 from airflow_provider_anyfast.client import billing_pages, clock
-from airflow_provider_anyfast.client.errors import AnyFastError, WaitInterruptedError
+from airflow_provider_anyfast.client.errors import AnyFastError, Cost, WaitInterruptedError
 from airflow_provider_anyfast.files.paths import stored_file
-from airflow_provider_anyfast.ledger.stores import BATCH_KEY, batch_store_of
+from airflow_provider_anyfast.ledger.stores import BATCH_KEY, batch_store_of, batch_store_of_run
 from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.polling.event import JobsEvent
@@ -31,7 +32,7 @@ from airflow_provider_anyfast.wording import counted
 from airflow_provider_anyfast.xcoms import CHECKPOINT_KEY, INDEX_KEY, PROGRESS_KEY, own_xcom
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow.sdk import Context
 
@@ -46,6 +47,12 @@ REFILL_FRACTION = 4
 """While rows wait to be submitted, the worker resumes when one in this many active videos has ended."""
 SATURATION_PAUSE = 120.0
 """Seconds until a batch with no active videos submits again after AnyFast accepted no submissions."""
+LOCK_PAUSE = 60.0
+"""Seconds until a batch that waits for another run asks again whether that has ended."""
+_UNFINISHED = frozenset(
+    {"scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule"}
+)
+"""States of a task instance that goes on by itself."""
 
 
 class BatchTask:
@@ -64,7 +71,6 @@ class BatchTask:
 
     def run(self) -> dict[str, Any]:
         """Checks every row, and submits them or continues with those that an earlier attempt submitted."""
-        self._warn_of_overlap()
         return self._run(BatchCheckpoint(began_at=clock.now()), JobsEvent())
 
     def resume(self, event: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -74,16 +80,6 @@ class BatchTask:
             BatchCheckpoint.from_xcom(stored) if stored else BatchCheckpoint(began_at=clock.now(), resumed=True)
         )
         return self._run(checkpoint, JobsEvent.parse(event))
-
-    def _warn_of_overlap(self) -> None:
-        """Two runs at the same time see neither each other's files nor each other's records."""
-        runs = self._operator.dag.max_active_runs
-        if self._given.if_exists == "skip" and runs > 1 and self._operator.max_active_tis_per_dag != 1:
-            self._operator.log.warning(
-                "if_exists='skip' does not see the videos that another run is making. This DAG allows %d runs at the "
-                "same time, and each of them pays for the rows that are new. Set max_active_runs=1 on the DAG.",
-                runs,
-            )
 
     @property
     def _identity(self) -> str:
@@ -97,7 +93,11 @@ class BatchTask:
             with self._operator.hook.get_conn() as client:
                 start = self._start(client, live.report, is_resumed=checkpoint.resumed)
                 while True:
-                    segment = start.segment(checkpoint, event.ended, options)
+                    try:
+                        segment = start.segment(checkpoint, event.ended, options)
+                    except HeldByAnotherRunError as held:
+                        self._wait_for_run(client, held.run_id, checkpoint)
+                        continue
                     if segment.new and not segment.is_resumed and lifecycle.state is BatchState.OPEN:
                         self._log_balance(client)
                     runner = BatchRunner(options, segment, client, lifecycle, _Events(self, live))
@@ -145,7 +145,43 @@ class BatchTask:
                 is_stopped=lambda: self._operator.stopped,
                 max_in_flight=given.max_in_flight,
             ),
+            lock=self._lock() if given.if_exists == "skip" else None,
         )
+
+    def _lock(self) -> RunLock:
+        return RunLock(
+            run_id=self._context["ti"].run_id,
+            others=self._other_runs,
+            is_stopped=lambda: self._operator.stopped,
+        )
+
+    def _other_runs(self) -> Iterator[OtherRun]:
+        """The unfinished instances of this task in other runs, mapped ones included."""
+        ti, task_id = self._context["ti"], self._operator.task_id
+        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id])
+        for run_id, by_instance in states.items():
+            for name, state in by_instance.items():
+                if run_id != ti.run_id and state in _UNFINISHED:
+                    map_index = int(name[len(task_id) + 1 :] or -1)
+                    store_of = batch_store_of_run(self._context, BATCH_KEY, run_id=run_id, map_index=map_index)
+                    yield OtherRun(run_id, store_of)
+
+    def _wait_for_run(self, client: AnyFastClient, run_id: str, checkpoint: BatchCheckpoint) -> None:
+        """Waits for some time, or defers, until it is worth asking again whether the other run has ended."""
+        self._operator.log.info(
+            "Run %s is making rows that have no video yet. This run waits until that task has ended, so that no row is "
+            "paid for twice, and then skips the videos that exist.",
+            run_id,
+        )
+        self._save_checkpoint(checkpoint, None)
+        trigger = VideosTrigger(
+            jobs=[], anyfast_conn_id=self._operator.anyfast_conn_id, resume_at=clock.now() + LOCK_PAUSE
+        )
+        try:
+            JobWait(self._operator).wait_for_some(client, trigger)
+        except WaitInterruptedError as error:
+            what = f"It was waiting for the run {run_id}, and had submitted nothing in this attempt."
+            raise error.with_context(what, cost=Cost.NOTHING) from error
 
     def _save_checkpoint(self, checkpoint: BatchCheckpoint, index: RowIndex | None) -> None:
         """Stores the state for the worker that resumes the task; not needed if this one waits itself."""

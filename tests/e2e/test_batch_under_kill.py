@@ -65,13 +65,17 @@ class Batch:
         assert {describe(file).frames for file in self.folder.glob("*.mp4")} == {4 * 24}
 
 
+def start(airflow: LocalAirflow, anyfast: LocalSandbox, folder: Path, **conf: str) -> Batch:
+    rows = folder / "rows.csv"
+    rows.write_text("number,prompt\n" + "".join(f"{n},{folder.name} shot {n}\n" for n in range(ROWS)))
+    airflow.wait_for_dag(DAG_ID)
+    run_id = airflow.rest.trigger(DAG_ID, {"rows": str(rows), "folder": str(folder), **conf})
+    return Batch(airflow, anyfast, folder, TaskRef(DAG_ID, run_id, "videos"))
+
+
 @pytest.fixture
 def batch(airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path) -> Iterator[Batch]:
-    rows = tmp_path / "rows.csv"
-    rows.write_text("number,prompt\n" + "".join(f"{n},{tmp_path.name} shot {n}\n" for n in range(ROWS)))
-    airflow.wait_for_dag(DAG_ID)
-    run_id = airflow.rest.trigger(DAG_ID, {"rows": str(rows), "folder": str(tmp_path)})
-    yield Batch(airflow, anyfast, tmp_path, TaskRef(DAG_ID, run_id, "videos"))
+    yield start(airflow, anyfast, tmp_path)
     anyfast.clear_faults()
 
 
@@ -117,3 +121,15 @@ def test_a_worker_that_is_stopped_while_it_submits_loses_no_row(batch: Batch, co
 
     batch.expect_all_saved()
     comparison.add("worker stopped while it submits", DAG_ID, billed=batch.billed, state="success")
+
+
+def test_of_two_runs_that_start_together_one_waits_and_then_skips_every_row(
+    airflow: LocalAirflow, anyfast: LocalSandbox, tmp_path: Path, comparison: Comparison
+) -> None:
+    runs = [start(airflow, anyfast, tmp_path, if_exists="skip") for _ in range(2)]
+    for run in runs:
+        run.end()
+    results = [airflow.rest.xcom(run.task) for run in runs]
+    assert sorted((result["succeeded"], result["skipped"]) for result in results) == [(0, ROWS), (ROWS, 0)]
+    assert runs[0].billed == ROWS
+    comparison.add("two runs at once, a batch of 20", DAG_ID, billed=runs[0].billed, state="success")

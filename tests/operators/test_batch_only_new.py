@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from airflow.sdk import DAG
 
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 
@@ -153,22 +152,3 @@ def test_rows_beyond_the_limit_are_checked_too(runner: TaskRunner, sandbox: Sand
     attempt = runner.attempt(partial(nightly(tmp_path, limit=1), rows=rows))
     assert "has no value" in str(attempt.error)
     assert sandbox.billed.generations == 0
-
-
-@pytest.mark.parametrize(
-    ("runs", "parameters", "warnings"),
-    [
-        (2, {}, 1),
-        (1, {}, 0),
-        (2, {"max_active_tis_per_dag": 1}, 0),
-        (2, {"if_exists": "overwrite"}, 0),
-    ],
-)
-def test_the_log_warns_of_runs_that_can_overlap_and_pay_for_the_same_new_rows(
-    runner: TaskRunner, tmp_path: Path, runs: int, parameters: dict[str, Any], warnings: int
-) -> None:
-    def make() -> GenerateVideoBatchOperator:
-        with DAG("nightly", schedule=None, max_active_runs=runs):
-            return nightly(tmp_path, rows=1, **parameters)()
-
-    assert runner.attempt(make).log_text.count("Set max_active_runs=1 on the DAG") == warnings

@@ -348,6 +348,9 @@ class _TaskInstance(SimpleNamespace):
 
     def xcom_pull(self, *_: object, **__: object) -> None: ...
 
+    def get_task_states(self, **_: object) -> dict[str, dict[str, str]]:
+        return {}
+
 
 def runs(kind: type[BaseOperator], name: str) -> Iterator[tuple[str, str, dict[str, Any], Any]]:
     """How a parameter can get a value: the way, the value's name, the parameters, and the value.

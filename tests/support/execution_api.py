@@ -30,7 +30,7 @@ STARTED = "2026-01-01T00:00:00Z"
 
 @dataclass
 class Outages:
-    """Which calls to the state store and to Variables fail with 500.
+    """Which calls to the state store, to Variables and about the states of tasks fail with 500.
 
     With ``stored_after_all`` such a write still takes effect; ``finds_nothing`` responds to reads of Variables with the
     404 of an ingress that knows no such path.
@@ -42,6 +42,7 @@ class Outages:
     variable_set: bool = False
     stored_after_all: bool = False
     finds_nothing: bool = False
+    task_states: bool = False
 
 
 class ExecutionApi:
@@ -122,6 +123,18 @@ class ExecutionApi:
             report = OutletReport(body.get("task_outlets") or [], body.get("outlet_events") or [])
             self._metadata.outlet_reports.append(report)
         return sdk_http.Response(HTTPStatus.NO_CONTENT)
+
+    def states(self, call: Call) -> sdk_http.Response:
+        if self._outages.task_states:
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of order")
+        wanted = call.query.get_list("task_ids")
+        found: dict[str, dict[str, str | None]] = {}
+        for run in (self._metadata, *self._metadata.other_runs):
+            for key, row in run.task_instances.items():
+                if key.task_id in wanted:
+                    name = key.task_id if key.map_index < 0 else f"{key.task_id}_{key.map_index}"
+                    found.setdefault(run.run_id, {})[name] = row.state
+        return sdk_http.Response(HTTPStatus.OK, json={"task_states": found})
 
     def ask(self, call: Call) -> sdk_http.Response:
         """Before 3.4 the first question of a task stays, and its answer is deleted."""
@@ -305,6 +318,7 @@ def _route(
 
 
 ROUTES = (
+    _route("GET /task-instances/states", "states of the task", ExecutionApi.states),
     _route("PATCH /task-instances/{ti}/run", "start", ExecutionApi.start),
     _route("PATCH /task-instances/{ti}/state", "state", ExecutionApi.change_state),
     _route("PUT /task-instances/{ti}/rtif", "rendered fields set", ExecutionApi.set_rendered_fields),

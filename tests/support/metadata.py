@@ -163,6 +163,8 @@ class Metadata:
     xcoms: dict[XComKey, JsonValue] = field(default_factory=dict)
     state_store: dict[tuple[TaskKey, str], JsonValue] = field(default_factory=dict)
     outlet_reports: list[OutletReport] = field(default_factory=list)
+    other_runs: list[Metadata] = field(default_factory=list)
+    """Runs of the same DAG at the same time."""
 
     def discard_state(self, task: TaskKey) -> None:
         """Empty the state store of one task instance."""

@@ -8,7 +8,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 
-with DAG("batch", schedule=None, params={"rows": "", "folder": ""}):
+with DAG("batch", schedule=None, params={"rows": "", "folder": "", "if_exists": "overwrite"}):
     GenerateVideoBatchOperator(
         task_id="videos",
         rows="{{ params.rows }}",
@@ -19,6 +19,7 @@ with DAG("batch", schedule=None, params={"rows": "", "folder": ""}):
             "output_path": "{{ params.folder }}/{{ row.number }}.mp4",
         },
         manifest_path="{{ params.folder }}/manifest.jsonl",
+        if_exists="{{ params.if_exists }}",
         deferrable=True,
         max_in_flight=4,
         poll_interval=2,
