@@ -62,6 +62,13 @@ class Body:
                 body = _inflated(body, encoding)
         return httpx.Response(self._response.status_code, headers=headers, content=body)
 
+    def holds_object(self) -> bool:
+        """Whether what has arrived is a whole JSON object, so that it does not matter how the response ended."""
+        try:
+            return isinstance(decode_json(self.whole().content), dict)
+        except (httpx.DecodingError, ValueError, RecursionError):
+            return False
+
     def start(self) -> str:
         """The beginning of what has arrived, as text, of a response that broke off."""
         start = bytes(self._raw[:_START])

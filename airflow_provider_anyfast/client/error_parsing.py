@@ -115,8 +115,27 @@ def is_known_refusal(error: ErrorResponse, call: Call[Any]) -> bool:
     if not error.is_json:
         return False
     by_words = _at_any_status(error, call) or (None if error.status >= _SERVER_ERRORS else _by_words(error))
-    # A gateway that does not find its new task may have submitted it all the same.
-    return by_words not in (None, GenerationNotFoundError)
+    return by_words is not None and not came_after_acceptance(error)
+
+
+def came_after_acceptance(error: ErrorResponse) -> bool:
+    """Whether the gateway may have failed after the upstream had accepted a submission.
+
+    A gateway's settings can replace the HTTP status of an error, so this holds for each of them.
+    """
+    return error.is_json and error.has(*_AFTER_ACCEPTANCE)
+
+
+_AFTER_ACCEPTANCE = (
+    "do_request_failed",
+    "invalid_response",
+    "unmarshal_response_body_failed",
+    "read_response_body_failed",
+    "task_not_exist",
+    "task does not exist",
+    "task not found",
+)
+"""Codes of new-api after which an upstream task may exist, and a new task that the gateway itself does not find."""
 
 
 def parse_error_response(response: httpx.Response) -> ErrorResponse:
@@ -289,7 +308,7 @@ def _plain_text(response: httpx.Response) -> str:
     words = _HTML.sub(" ", text).split()
     half = len(words) // 2
     # A page repeats its title in its heading.
-    return " ".join(words[:half] if words[:half] == words[half : 2 * half] else words)
+    return " ".join(words[:half] if half and words[:half] == words[half : 2 * half] else words)
 
 
 def decode(text: str) -> Any:

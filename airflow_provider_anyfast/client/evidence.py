@@ -5,7 +5,9 @@ Received                  What it proves about a billed call                    
 ========================= ============================================================== =========================
 2xx with an id            accepted                                                       the id
 connection never made     certainly not accepted: no byte of the request was sent        ConnectionFailedError
-4xx with AnyFast's JSON   certainly not accepted                                         the refusal's own class
+connection broke early    certainly not accepted: the request's body is incomplete       ConnectionFailedError
+4xx with AnyFast's JSON   certainly not accepted, unless its code means that the         the refusal's own class
+                          gateway failed later (``error_parsing``)
 3xx or 4xx without it     certainly not accepted if HTTP defines the status by the       ConfigurationError, or that
                           request alone (``_BY_THE_REQUEST_ALONE``)                      of the status (413, 429)
 5xx, 2xx with an error    certainly not accepted if the contract knows the words as a    the refusal's own class
@@ -28,6 +30,7 @@ import httpx
 from airflow_provider_anyfast.client.body import decode_json
 from airflow_provider_anyfast.client.error_parsing import (
     ErrorResponse,
+    came_after_acceptance,
     error_from_response,
     is_known_refusal,
     parse_error_response,
@@ -55,7 +58,7 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 _LOGGED = 4096
 """Characters of a response without an id that are logged, before they are shortened further."""
 _BY_THE_REQUEST_ALONE = frozenset(
-    {301, 302, 307, 308, 400, 401, 404, 405, 407, 411, 413, 414, 415, 417, 421, 426, 429, 431}
+    {301, 302, 307, 308, 400, 401, 404, 405, 407, 411, 413, 414, 415, 417, 421, 426, 429, 431, 511}
 )
 """HTTP statuses that are about the request's address, method, syntax, size, headers, credentials or rate (RFC 9110,
 RFC 6585), so whatever sends them has not passed the request on."""
@@ -91,6 +94,8 @@ def read_failure(call: Call[Any], failure: Exception, exchange: Exchange, settin
     if not exchange.sent and (isinstance(failure, _NEVER_SENT) or exchange.certainly_not_sent):
         hint = _tls_hint(settings.base_url) if exchange.failed_in_tls and "CERTIFICATE" not in reason else ""
         return ConnectionFailedError(f"{call.name}: {settings.base_url} could not be reached: {reason}.{hint}")
+    if exchange.is_cut and exchange.body is None:
+        return ConnectionFailedError(f"{call.name}: the connection broke before the whole request was sent: {reason}.")
     if call.billed:
         if exchange.body is not None:
             _log_received(call, exchange.body.start(), settings)
@@ -158,6 +163,8 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
 
 
 def _was_refused(call: Call[Any], refusal: ErrorResponse) -> bool:
+    if came_after_acceptance(refusal):
+        return False
     if refusal.status in _BY_THE_REQUEST_ALONE:
         return True
     if 400 <= refusal.status < 500:  # noqa: PLR2004 - HTTP's class of refusals
@@ -185,6 +192,7 @@ def _lost(error: AnyFastError, call: Call[Any], response: httpx.Response, settin
     """The error for a billed call of which it is unknown whether it was accepted; logs all that may name an id."""
     _log_received(call, f"HTTP {response.status_code} {response.headers.get('location', '')} {response.text}", settings)
     is_page = response.is_client_error and not parse_error_response(response).is_json
+    is_page &= response.status_code not in _STOPPED_WAITING
     sender = _FROM_A_FILTER.format(base_url=settings.base_url) if is_page else ""
     lost = LostAnswerError(f"{error.what} That does not prove that AnyFast refused it.{sender}", **_facts(error))
     lost.__cause__ = error

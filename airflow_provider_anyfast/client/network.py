@@ -59,6 +59,7 @@ class Exchange:
         ends_at: when that time is over, on the monotonic clock.
         last_step: what httpcore did last, such as ``connection.connect_tcp.started``; empty before the first step.
         sent: whether a byte of the request may have been sent. The CONNECT request to a proxy does not count.
+        is_cut: whether the request's body was not sent to its end, so that no server can have accepted it.
         body: what has arrived of the response's body; None before its headers.
     """
 
@@ -66,6 +67,7 @@ class Exchange:
     ends_at: float
     last_step: str = ""
     sent: bool = False
+    is_cut: bool = False
     body: Body | None = None
 
     def trace(self, step: str, info: Mapping[str, Any]) -> None:
@@ -73,6 +75,8 @@ class Exchange:
         self.last_step = step
         if step.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
             self.sent = True
+        if step.endswith(".send_request_body.failed"):
+            self.is_cut = True
 
     async def trace_async(self, step: str, info: Mapping[str, Any]) -> None:
         """Does the same for an asynchronous request."""

@@ -70,6 +70,9 @@ STREAMS = 100
 
 _KEEP_ALIVE = 60.0
 """Seconds that an idle socket of an asynchronous client is kept; each video is polled every 15 s."""
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
+"""Of a synchronous client. Many servers close a connection that is idle for 5 s, and a submission that is sent at that
+moment gets no response."""
 _SANDBOX_HEADER = "x-anyfast-sandbox"
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
@@ -206,7 +209,7 @@ class AnyFastClient(_Driver):
     def __init__(self, settings: Settings, user_agent: str = "", **options: Any) -> None:
         super().__init__(settings, user_agent, **options)
         with network.explained_environment():
-            self._http = httpx.Client(**self._http_options())
+            self._http = httpx.Client(**self._http_options(), limits=_LIMITS)
         network.watch(self._http)
         self._links = LinkClient(self.settings, self._http_options())
 
@@ -235,6 +238,9 @@ class AnyFastClient(_Driver):
             try:
                 for chunk in response.iter_raw():
                     body.add(chunk)
+            except httpx.TransportError:
+                if not body.holds_object():
+                    raise
             finally:
                 response.close()
             self._read_headers(response)
@@ -311,6 +317,9 @@ class AsyncAnyFastClient(_Driver):
                 try:
                     async for chunk in response.aiter_raw():
                         body.add(chunk)
+                except httpx.TransportError:
+                    if not body.holds_object():
+                        raise
                 finally:
                     await response.aclose()
                 self._read_headers(response)

@@ -51,7 +51,8 @@ def begin_writeback(file: IO[bytes], start: int) -> int:
     file.flush()
     end = file.tell()
     if hasattr(os, "posix_fadvise"):  # Linux then writes this part out in the background
-        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):  # a file system without this
+            os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
     return end
 
 

@@ -95,7 +95,7 @@ class StoredFile(ABC):
         size = self.size()
         if not size:
             return False
-        with self.open() as file:
+        with storage_errors(self.path), self.open() as file:
             return not video_problem(file, size)
 
     def read_text(self) -> str | None:

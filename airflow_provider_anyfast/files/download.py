@@ -166,13 +166,15 @@ class _Transfer:
 
     def _receive(self, response: httpx.Response) -> int | None:
         """Writes the body to ``partial``, and returns the length of the whole file if the host reports it."""
+        known, self._version = self._version, ""
         start, total = _range_of(response)
+        etag = response.headers.get("etag", "")
         if start not in (0, self._received()):
-            self._version = ""
             raise httpx.RemoteProtocolError(
                 f"bytes from {start:,} on were sent, but {self._received():,} bytes had been received"
             )
-        etag = response.headers.get("etag", "")
+        if start and etag not in ("", known):
+            raise httpx.RemoteProtocolError("the rest of another file was sent")
         # A weak ETag does not guarantee the same bytes, ranges of a compressed body count compressed bytes, and httpx
         # sends only ASCII.
         self._version = "" if etag.startswith("W/") or is_encoded(response) or not etag.isascii() else etag

@@ -45,6 +45,10 @@ class Peer:
             missing -= len(chunk)
         return head.decode()
 
+    def receive(self, most: int) -> bytes:
+        """Reads some bytes of a request."""
+        return self._connection.recv(most)
+
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)
 
@@ -71,6 +75,10 @@ class Peer:
     def hang(self) -> None:
         """Neither respond nor close."""
         self._over.wait()
+
+    def close(self) -> None:
+        """Close after all that was sent."""
+        self._connection.close()
 
     def reset(self) -> None:
         """Close with an RST in place of a FIN."""

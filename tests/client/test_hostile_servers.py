@@ -230,12 +230,50 @@ def test_a_request_to_a_forwarding_proxy_may_have_reached_the_host() -> None:
     assert {type(error) for error in results.values()} == {errors.LostAnswerError}
 
 
+def test_a_billed_call_whose_request_was_not_sent_to_its_end_is_never_reported_as_lost() -> None:
+    video = Upload("a.mp4", io.BytesIO(bytes(10_000_000)), "video/mp4")
+    calls = {
+        "submit": endpoints.submit_generation({"prompt": "x" * 10_000_000}),
+        "upload": endpoints.create_asset(group_id="g", name="a", asset_type="Video", upload=video),
+    }
+
+    def behave(peer: Peer) -> None:
+        peer.receive(1000)
+        peer.reset()
+
+    with hostile_server(behave) as address, AnyFastClient(at(address)) as client:
+        for call in calls.values():
+            with pytest.raises(errors.ConnectionFailedError, match="before the whole request was sent"):
+                client.send_once(call)
+
+
+@pytest.mark.parametrize(
+    ("head", "end"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", Peer.close),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(GOOD), Peer.close),
+        (b"HTTP/1.1 200 OK\r\n\r\n", Peer.hang),
+    ],
+    ids=["a wrong length", "no last chunk", "no end"],
+)
+def test_a_response_that_has_arrived_whole_counts_however_it_ends(head: bytes, end: Callable[[Peer], None]) -> None:
+    def behave(peer: Peer) -> None:
+        if peer.request():
+            peer.send(head + GOOD)
+            end(peer)
+
+    with hostile_server(behave) as address:
+        results = outcomes(at(address, limit=1.0), {name: CALLS[name] for name in ("submit", "query")})
+    assert results["submit"] == results["submit, async"] == "asyntask_1"
+    assert results["query"].status == results["query, async"].status == "QUEUED"
+
+
 def test_a_server_that_does_not_read_times_out() -> None:
     video = Upload("a.mp4", io.BytesIO(bytes(30_000_000)), "video/mp4")
     upload = endpoints.create_asset(group_id="g", name="a", asset_type="Video", upload=video)
     with hostile_server(Peer.hang) as address:
         results = outcomes(at(address, limit=LIMIT), {"upload": upload})
-    assert {type(error) for error in results.values()} == {errors.LostAnswerError}
+    assert {type(error) for error in results.values()} == {errors.ConnectionFailedError}
 
 
 def test_a_slow_response_within_the_limit_is_read() -> None:

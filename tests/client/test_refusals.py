@@ -455,6 +455,7 @@ def test_quota_moderation_and_server_errors_are_recognized_by_their_words(
 
 
 def test_a_page_that_repeats_its_title_is_quoted_once() -> None:
+    assert "HTTP 403: Blocked." in str(refused(403, "<html><body>Blocked</body></html>"))
     page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
     assert refused(502, page).what == "the call: AnyFast returned HTTP 502: 502 Bad Gateway."
 

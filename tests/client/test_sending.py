@@ -114,6 +114,15 @@ SERVER_ERRORS: dict[str, Step] = {
     "504": response(504, "<html><body>your request is still processing</body></html>"),
     "504 about an asset": response(504, {"error": {"message": "the asset server was not found"}}),
 }
+LATE_ERRORS: dict[str, Step] = {
+    "400 with a gateway error": response(400, {"code": "do_request_failed", "message": "no", "data": None}),
+    "400 with an odd response of the upstream": response(
+        400, {"code": "invalid_response", "message": "task_id is empty", "data": None}
+    ),
+    "404 with a gateway error": response(404, {"error": {"code": "unmarshal_response_body_failed", "message": "no"}}),
+    "400 about the new task": response(400, {"code": "task_not_exist", "message": "task_not_exist", "data": None}),
+}
+"""Errors of a gateway that may have submitted the request, with another status, as its settings can replace it."""
 ERRORS_IN_2XX_RESPONSES: dict[str, Step] = {
     "200 with an error": response(200, {"error": {"message": "no"}}),
     "200 with a gateway error": response(200, {"error": {"code": "do_request_failed", "message": "no"}}),
@@ -187,7 +196,7 @@ NOT_ACCEPTED: dict[str, Step] = {
     "a link not synced": response(400, {"error": {"message": "invalid url scheme"}}),
     "an asset in copying": response(503, {"code": "asset_copy_not_ready", "message": 'asset "x" copy is not ready'}),
 }
-UNKNOWN = {**NO_RESPONSE, **FILTERED, **SERVER_ERRORS, **ERRORS_IN_2XX_RESPONSES, **UNPARSABLE}
+UNKNOWN = {**NO_RESPONSE, **FILTERED, **LATE_ERRORS, **SERVER_ERRORS, **ERRORS_IN_2XX_RESPONSES, **UNPARSABLE}
 AGAIN = {**NEVER_SENT, **NOT_ACCEPTED}
 
 

@@ -213,8 +213,10 @@ def begun(etag: str = ETAG) -> httpx.Response:
     return httpx.Response(200, stream=Parts(VIDEO[:5000], httpx.ReadError("reset")), headers=headers)
 
 
-def rest(start: int = 5000, *, total: str = str(len(VIDEO)), place: str | None = None) -> httpx.Response:
-    headers = {"content-range": place or f"bytes {start}-{len(VIDEO) - 1}/{total}", "etag": ETAG}
+def rest(
+    start: int = 5000, *, total: str = str(len(VIDEO)), place: str | None = None, etag: str = ETAG
+) -> httpx.Response:
+    headers = {"content-range": place or f"bytes {start}-{len(VIDEO) - 1}/{total}", "etag": etag}
     return httpx.Response(206, stream=Parts(VIDEO[start:]), headers=headers)
 
 
@@ -274,10 +276,11 @@ def test_without_a_strong_etag_a_transfer_does_not_resume(target: Path, etag: st
         lambda: rest(6000),
         lambda: rest(place="bytes 5000"),
         lambda: rest(total="9999999"),
+        lambda: rest(etag='"v2"'),
         lambda: served(status=416),
         lambda: served(status=503),
     ],
-    ids=["another part", "no place", "another length", "416", "503"],
+    ids=["another part", "no place", "another length", "another file", "416", "503"],
 )
 def test_a_range_that_does_not_fit_discards_the_received_bytes_too(
     target: Path, answer: Callable[[], httpx.Response]
@@ -285,6 +288,25 @@ def test_a_range_that_does_not_fit_discards_the_received_bytes_too(
     store = Store(begun(), answer(), whole())
     assert fetched(store, target) == len(VIDEO)
     assert target.read_bytes() == VIDEO
+
+
+@pytest.mark.parametrize("answer", [lambda: rest(6000), lambda: rest(place="bytes 5000"), lambda: rest(etag='"v2"')])
+def test_after_a_range_that_does_not_fit_the_whole_file_is_requested(
+    target: Path, answer: Callable[[], httpx.Response]
+) -> None:
+    store = Store(begun(), answer(), whole())
+    fetched(store, target)
+    assert [headers and "Range" in headers for headers in store.headers] == [None, True, None]
+
+
+def test_a_file_system_that_takes_no_advice_is_written_to(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def advise(*_: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    long = FTYP + MOOV + box(b"mdat", bytes(9 * 2**20))
+    fetched(Store(served(*(long[at : at + 2**20] for at in range(0, len(long), 2**20)))), target)
+    assert target.read_bytes() == long
 
 
 def test_a_transfer_of_something_other_than_a_video_does_not_resume(target: Path) -> None:

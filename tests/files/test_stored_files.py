@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -92,6 +93,21 @@ def test_a_path_that_rendered_to_nothing_is_not_the_working_directory(place: str
 def test_the_home_folder_of_an_unknown_user_is_refused() -> None:
     with pytest.raises(errors.InvalidRequestError, match="home directory"):
         stored_file("~nobody-of-that-name/x.mp4")
+
+
+def test_a_storage_that_fails_while_a_video_is_read_is_a_storage_error(
+    airflow_s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = stored_file(airflow_s3.path("x.mp4"))
+    file.write_text("0000ftyp")
+
+    class Broken(io.BytesIO):
+        def read(self, _: int | None = -1) -> bytes:
+            raise ConnectionResetError("reset by the storage")
+
+    monkeypatch.setattr(RemoteFile, "open", lambda _: Broken())
+    with pytest.raises(errors.StorageError, match="reset by the storage"):
+        file.is_whole_video()
 
 
 def test_a_missing_file_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> None:
