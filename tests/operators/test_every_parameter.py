@@ -9,6 +9,7 @@ import importlib
 import inspect
 import logging
 import pkgutil
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -275,7 +276,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(AnyFastHook, "settings", _Line.settings)
     monkeypatch.setattr(ReviewVideosOperator, "_ask", _Line._contact)
     monkeypatch.setattr(GenerateVideoBatchOperator, "get_template_env", lambda _task: _environment(native=False))
-    monkeypatch.setattr(stores, "_task_store", lambda *_, **__: stores.MemoryStore())
+    monkeypatch.setattr(stores, "_task_store", lambda context, key, **_: context["ti"].stores[key])
     logging.disable()  # of thousands of refusals
     yield tmp_path
     logging.disable(logging.NOTSET)
@@ -343,6 +344,9 @@ def _environment(*, native: bool) -> Any:
 class _TaskInstance(SimpleNamespace):
     dag_id, run_id, task_id, map_index, try_number, max_tries, id = "any", "run", "any", -1, 1, 0, "1"
     log_url = "/dags/any/runs/run/tasks/any"
+
+    def __init__(self) -> None:
+        super().__init__(stores=defaultdict(stores.MemoryStore))
 
     def xcom_push(self, *_: object, **__: object) -> None: ...
 
