@@ -425,4 +425,7 @@ def _usage(value: Any) -> Usage:
 def _link(value: Any) -> str | None:
     """An http(s) link, without the blanks that may stand around it."""
     link = value.strip() if isinstance(value, str) else ""
-    return link if link.lower().startswith(("http://", "https://")) and not re.search(r"\s", link) else None
+    return link if _LINK.fullmatch(link) else None
+
+
+_LINK = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)

@@ -2,7 +2,8 @@
 
 What may be sent twice:
 
-* A free call is retried after connection errors, timeouts, 429 and 5xx, and after a response of an intermediary.
+* A free call is retried after connection errors, timeouts, 429 and 5xx, and after a response of an intermediary or one
+  that cannot be parsed.
 * A billed call is retried only if AnyFast has certainly not accepted it: the connection was never made, AnyFast
   returned 429, or a referenced asset is not ready yet. ``evidence`` decides that. If it is unknown whether AnyFast
   accepted a billed call, the call ends with a ``LostAnswerError``.
@@ -33,6 +34,7 @@ from airflow_provider_anyfast.client.errors import (
     NoAnswerError,
     RateLimitError,
     ServerError,
+    UnexpectedAnswerError,
 )
 from airflow_provider_anyfast.client.evidence import read_failure, read_response
 from airflow_provider_anyfast.client.links import LinkClient
@@ -383,7 +385,17 @@ class AsyncAnyFastClient(_Driver):
 
 def _may_be_sent_again(error: BaseException) -> bool:
     """Whether a call may be retried. A billed call with an unknown outcome has already become a ``LostAnswerError``."""
-    return isinstance(error, ConnectionFailedError | NoAnswerError | RateLimitError | ServerError | AssetNotReadyError)
+    return isinstance(error, _WORTH_ANOTHER_TRY)
+
+
+_WORTH_ANOTHER_TRY = (
+    AssetNotReadyError,
+    ConnectionFailedError,
+    NoAnswerError,
+    RateLimitError,
+    ServerError,
+    UnexpectedAnswerError,
+)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,11 @@ class LocalFile(StoredFile):
     def size(self) -> int | None:
         """Size in bytes; None if the file does not exist."""
         with storage_errors(self.path):
-            return self.local.stat().st_size if self.local.is_file() else None
+            try:
+                found = self.local.stat()  # since Python 3.14, ``is_file`` takes a failing disk for a missing file
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def open(self) -> IO[bytes]:
         """Opens the file for reading."""

@@ -247,9 +247,12 @@ def test_a_free_call_is_sent_again(make: Callable[[], Call[Any]], step: Step) ->
 
 @free
 @table(UNPARSABLE)
-def test_an_unparsable_response_to_a_free_call_is_an_error(make: Callable[[], Call[Any]], step: Step) -> None:
-    run = drive_both(make, [step])
-    assert len(run.sent) == 1
+def test_an_unparsable_response_to_a_free_call_is_an_error_if_it_lasts(
+    make: Callable[[], Call[Any]], step: Step
+) -> None:
+    assert drive_both(make, [step, step, GOOD]).error is None
+    run = drive_both(make, [step], replace(SETTINGS, max_retries=2))
+    assert len(run.sent) == 3
     assert type(run.error) is errors.UnexpectedAnswerError
 
 

@@ -117,7 +117,7 @@ def test_only_an_http_link_is_a_link(no_link: Any) -> None:
     assert task.original_video_url is None
 
 
-@pytest.mark.parametrize("no_link", [None, "", "  ", "pending", "ftp://host/video.mp4", "https://a host/x.mp4"])
+@pytest.mark.parametrize("no_link", [None, "", "  ", "pending", "ftp://host/video.mp4", "https://a host/x", "https://"])
 def test_a_success_without_a_link_is_still_pending(no_link: Any) -> None:
     task = parsed(wrapped(status="SUCCESS", result_url=no_link, fail_reason=no_link, data=None))
     assert (task.outcome, task.lacks_link, task.failure_message) == (Outcome.PENDING, True, "")

@@ -110,6 +110,26 @@ def test_a_storage_that_fails_while_a_video_is_read_is_a_storage_error(
         file.is_whole_video()
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_disk_that_does_not_respond_is_not_a_missing_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Otherwise a video that exists would be made, and billed, again."""
+    file = stored_file(tmp_path / "x.mp4")
+    assert file.size() is None
+    assert stored_file(tmp_path).size() is None
+
+    def fail(*_: object, **__: object) -> os.stat_result:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "stat", fail)
+    monkeypatch.setattr(Path, "stat", fail)
+    monkeypatch.setattr(Path, "is_file", lambda _: False)  # as Python 3.14 does
+    for look in (file.size, file.is_whole_video, VideoOutput(tmp_path / "x.mp4", overwrite=False).existing_video):
+        with pytest.raises(errors.StorageError):
+            look()
+
+
 def test_a_missing_file_cannot_be_read(airflow_s3: S3, tmp_path: Path) -> None:
     for path in (airflow_s3.path("no.png"), str(tmp_path / "no.png")):
         file = stored_file(path)

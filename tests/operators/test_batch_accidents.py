@@ -103,7 +103,14 @@ def test_an_index_that_counts_no_pages_is_not_an_absent_one(
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(400, "<html>x</html>"), (404, '{"detail": "no route"}'), (405, {"error": {"message": "no"}})]
+    ("status", "body"),
+    [
+        (200, "<html>x</html>"),
+        (200, {"data": None}),
+        (400, "<html>x</html>"),
+        (404, '{"detail": "no route"}'),
+        (405, {"error": {"message": "no"}}),
+    ],
 )
 def test_an_odd_response_to_each_query_ends_no_row(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, status: int, body: Any
