@@ -6,6 +6,7 @@ the DAG is parsed; ``read`` checks everything before anything is billed. Both li
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -15,7 +16,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.client.redact import redact
-from airflow_provider_anyfast.values import Id, absent_if_blank, is_blank, is_path, may_be_none, path_as_text
+from airflow_provider_anyfast.values import (
+    PLACEHOLDER,
+    Id,
+    absent_if_blank,
+    is_blank,
+    is_path,
+    may_be_none,
+    path_as_text,
+    without_jinja,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -28,6 +38,7 @@ rendering, a value was intended, which the value alone does not show."""
 _OPTIONAL = "_anyfast_optional"
 """The attribute of an operator that names those of them whose template states that it may render no value."""
 _LONGEST_SHOWN = 80
+_IN_BRACES = re.compile(r"\{[ \w]*\}")
 
 
 @dataclass(frozen=True)
@@ -169,6 +180,21 @@ def _paths_as_text(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return list(map(path_as_text, value)) if any(map(is_path, value)) else value
     return path_as_text(value)
+
+
+def placeholder_problems(name: str, path: Any) -> Iterator[str]:
+    """The problem of a path whose author wrote something else in single braces than ``{generation_id}``.
+
+    It would become part of the file's name, so that each run replaces the video of the one before.
+    """
+    text = path_as_text(path)
+    found = _IN_BRACES.findall(without_jinja(text)) if isinstance(text, str) else []
+    wrong = next((each for each in found if each != PLACEHOLDER), None)
+    if wrong is not None:
+        yield (
+            f"{name} contains {wrong}, but only {PLACEHOLDER} is replaced; Airflow's values stand in two braces, as in "
+            "{{ run_id }}, and in an f-string in four"
+        )
 
 
 def _is_templated(value: Any) -> bool:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LONGEST_DURATION = timedelta(days=366)
 """A longer wait is a mistake, such as milliseconds; AnyFast itself forgets a generation after 7 days."""
+PLACEHOLDER = "{generation_id}"
+"""What AnyFast's id of a video replaces in the path of its file."""
 _IN_NO_ID = ",;[]{}'\""
 """Characters that occur in a list of ids, but never in an id."""
 _NO_VALUE = frozenset(
@@ -61,6 +63,11 @@ def may_be_none(template: Any) -> bool:
     if not isinstance(template, str):
         return False
     return any(re.search(r"\b[nN]one\b", _QUOTED.sub("", found)) for found in _EXPRESSION.findall(template))
+
+
+def without_jinja(text: str) -> str:
+    """What an author wrote outside of Jinja's expressions."""
+    return _EXPRESSION.sub("", text)
 
 
 def decode(text: str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:

@@ -49,6 +49,7 @@ class Job:
     """A video as the poller sees it."""
 
     outcome: Outcome
+    lacks_link: bool = False
 
 
 @dataclass(frozen=True)

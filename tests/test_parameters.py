@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.parameters import Parameters, Problem, check_literals, read
+from airflow_provider_anyfast.parameters import Parameters, Problem, check_literals, placeholder_problems, read
 from airflow_provider_anyfast.values import (
     Id,
     Ids,
@@ -250,3 +250,25 @@ def test_an_error_about_a_cell_says_what_to_write_instead(name: str, given: Any,
     with pytest.raises(InvalidRequestError) as raised:
         Everything.parse(**{name: given})
     assert sentence in raised.value.what
+
+
+@pytest.mark.parametrize(
+    "path", ["v/{generation}.mp4", "v/{ generation_id }.mp4", Path("v/{}.mp4"), "{run_id}/{{ ds }}"]
+)
+def test_what_looks_like_the_placeholder_for_the_generations_id_but_is_none_is_found(path: Any) -> None:
+    (problem,) = placeholder_problems("output_path", path)
+    assert "but only {generation_id} is replaced" in problem
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        None,
+        "v/{generation_id}.mp4",
+        "{{ run_id }}/{% if x %}a{% endif %}{generation_id}",
+        "{{ {'a': 1}['a'] }}",
+        "a{b.mp4",
+    ],
+)
+def test_jinja_and_the_placeholder_itself_are_no_problem(path: Any) -> None:
+    assert list(placeholder_problems("output_path", path)) == []

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.batch.table_file import read_table
 from airflow_provider_anyfast.client.errors import InvalidRequestError
-from airflow_provider_anyfast.files.video_output import PLACEHOLDER, VideoOutput
+from airflow_provider_anyfast.files.video_output import VideoOutput
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
 from airflow_provider_anyfast.seedance.request import VideoRequest
+from airflow_provider_anyfast.values import PLACEHOLDER
 from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:

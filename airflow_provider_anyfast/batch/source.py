@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.rows import BatchRow, prepare
-from airflow_provider_anyfast.batch.table import check_required
+from airflow_provider_anyfast.batch.table import check_required, warn_of_unknown_key_column
 from airflow_provider_anyfast.batch.table_file import is_file, read_content, read_table
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import InvalidRequestError
@@ -122,6 +122,7 @@ class RowSource:
     def _all_rows(self) -> list[Row]:
         rows = self._table.rows()
         check_required(rows, self.given.required, self.given.key_column)
+        warn_of_unknown_key_column(rows, self.given.key_column)
         return rows
 
     @cached_property

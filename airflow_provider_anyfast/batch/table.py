@@ -67,10 +67,12 @@ class Table:
     Attributes:
         size: number of rows, including blank ones.
         make_row: creates the row with a number, from 1.
+        name: where the rows come from, for messages.
     """
 
     size: int
     make_row: Callable[[int], Row]
+    name: str = "rows"
 
     def rows(self) -> list[Row]:
         """All rows that have a value; logs how many have none.
@@ -86,7 +88,7 @@ class Table:
         if len(found) > MAX_ROWS:
             raise InvalidRequestError(f"The table has {len(found):,} rows, but one batch takes {MAX_ROWS:,}.")
         if not found:
-            raise InvalidRequestError("rows is empty, or none of its rows contains a value.")
+            raise InvalidRequestError(f"{self.name} is empty, or none of its rows contains a value.")
         return found
 
 
@@ -147,6 +149,13 @@ def check_required(rows: Sequence[Row], required: Iterable[str], key_column: str
             problems.append(f"column {column!r} has no value in {listed(empty)}")
     if problems:
         raise InvalidRequestError(f"Required columns are missing or have no value: {'; '.join(problems)}.")
+
+
+def warn_of_unknown_key_column(rows: Sequence[Row], key_column: str | None) -> None:
+    """Logs that no row has the column that should name the rows. That is no reason to make no video."""
+    if key_column is not None and all(key_column not in row for row in rows):
+        columns = ", ".join(dict.fromkeys(name for row in rows for name in row))
+        log.warning("key_column=%r: there is no such column, so rows have no name. There are %s.", key_column, columns)
 
 
 def listed(labels: Sequence[str], most: int = 5) -> str:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch import workbook
@@ -30,6 +31,8 @@ MAX_CELL = 1024**2
 MAX_FILE = 64 * 1024**2
 """Maximum bytes of a file of rows."""
 _DELIMITERS = ",;\t|"
+_CSV_AT_ITS_END = "unexpected end of data"
+_UNCLOSED = "a field begins with a quotation mark and has none at its end"
 _SAMPLE = 200
 """Records that are examined to detect the delimiter."""
 _BYTE_ORDER_MARKS = {
@@ -76,9 +79,9 @@ def read_table(rows: Any, content: bytes | None = None) -> Table:
         return table_of(rows)
     name = stored_file(rows, "rows").name
     content = read_content(rows) if content is None else content
-    if _kind_of(name) in workbook.KINDS:
-        return parse_workbook(content, name)
-    return parse_table(decode_text(content, rows), name)
+    is_workbook = _kind_of(name) in workbook.KINDS
+    table = parse_workbook(content, name) if is_workbook else parse_table(decode_text(content, rows), name)
+    return replace(table, name=f"rows={rows!r}")
 
 
 def parse_workbook(content: bytes, name: str) -> Table:
@@ -125,7 +128,8 @@ def parse_table(text: str, name: str) -> Table:
     except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, InvalidRequestError):
             raise
-        raise InvalidRequestError(f"rows={name!r} cannot be read: {error}.") from None
+        reason = _UNCLOSED if str(error) == _CSV_AT_ITS_END else error
+        raise InvalidRequestError(f"rows={name!r} cannot be read: {reason}.") from None
     raise InvalidRequestError(f"rows={name!r} ends in none of .csv, .tsv, .xlsx, .json, .jsonl, .ndjson.")
 
 

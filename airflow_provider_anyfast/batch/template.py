@@ -9,6 +9,7 @@ from jinja2 import StrictUndefined, TemplateError, Undefined, UndefinedError
 
 from airflow_provider_anyfast.batch.table import Row
 from airflow_provider_anyfast.client.errors import InvalidRequestError
+from airflow_provider_anyfast.parameters import placeholder_problems
 from airflow_provider_anyfast.seedance.request import REFERENCES
 from airflow_provider_anyfast.values import is_blank, may_be_none
 
@@ -108,13 +109,20 @@ class RowTemplate:
         return lambda _context: value
 
 
-def jinja_problems(operator: Any) -> Iterator[str]:
+def template_problems(operator: Any) -> Iterator[str]:
+    """What is wrong with an operator's ``template`` in every row, while the DAG is parsed."""
+    if isinstance(operator.template, dict):
+        yield from _jinja_problems(operator)
+        yield from placeholder_problems("template['output_path']", operator.template.get("output_path"))
+
+
+def _jinja_problems(operator: Any) -> Iterator[str]:
     """The values of an operator's ``template`` that are not valid Jinja, while the DAG is parsed.
 
     Only the syntax counts, since a DAG may still get filters after its tasks. It depends on the DAG's extensions of
     Jinja, so an operator that belongs to no DAG yet is checked when the task runs.
     """
-    if operator.get_dag() is None or not isinstance(operator.template, dict):
+    if operator.get_dag() is None:
         return
     environment = operator.get_template_env()
     for name, value in operator.template.items():

@@ -23,6 +23,7 @@ from airflow_provider_anyfast.files.paths import stored_file
 from airflow_provider_anyfast.media.finished import check_installed, opened_video
 from airflow_provider_anyfast.seedance.result import LINK_LIFETIME
 from airflow_provider_anyfast.seedance.saved import SavedVideo
+from airflow_provider_anyfast.values import PLACEHOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = subject_logger(__name__)
 
-PLACEHOLDER = "{generation_id}"
 _SOME_ID = f"asyntask_{'x' * 32}"
 """As long as AnyFast's ids."""
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")

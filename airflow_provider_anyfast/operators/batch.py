@@ -163,9 +163,9 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
         self.on_success_callback = [*(self.on_success_callback or ()), after_batch_success(BATCH_KEY)]
         if asset_group is not None:
             self.on_success_callback.append(after_success(GROUP_KEY))
-        from airflow_provider_anyfast.batch.template import jinja_problems  # noqa: PLC0415 - only if there is a batch
+        from airflow_provider_anyfast.batch.template import template_problems  # noqa: PLC0415 - only if there is a batch
 
-        check_literals(self, BatchParameters, more=jinja_problems(self))
+        check_literals(self, BatchParameters, more=template_problems(self))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Checks every row, and submits them or continues with those that an earlier attempt submitted."""

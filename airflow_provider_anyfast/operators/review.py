@@ -112,7 +112,8 @@ class ReviewVideosOperator(HITLOperator):
         notifiers: Sequence[BaseNotifier] | BaseNotifier | None = None,
         **kwargs: Any,
     ) -> None:
-        seconds = ReviewParameters.parse(response_timeout=response_timeout).response_timeout
+        parsed, _ = ReviewParameters.try_parse(response_timeout=response_timeout)  # check_literals names its problem
+        seconds = parsed.response_timeout if parsed else None
         timeout: dict[str, Any] = {_TIMEOUT: timedelta(seconds=seconds) if seconds else None}
         kwargs.pop("params", None)  # Airflow passes the DAG's params to every operator, and the form has its own
         super().__init__(
@@ -130,10 +131,11 @@ class ReviewVideosOperator(HITLOperator):
         self.final = final
         self.returns = returns
         self.on_none = on_none
-        self.response_timeout = timeout[_TIMEOUT]
         self.on_success_callback = [*(self.on_success_callback or ()), after_success(ANSWER_KEY)]
         self.on_skipped_callback = [*(self.on_skipped_callback or ()), after_success(ANSWER_KEY)]
+        self.response_timeout = response_timeout
         check_literals(self, ReviewParameters)
+        self.response_timeout = timeout[_TIMEOUT]
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Asks, or continues with the answer that an earlier attempt got."""

@@ -59,9 +59,9 @@ class CheckRowsOperator(BaseOperator):
         self.prompt_param = prompt_param
         self.key_column = key_column
         self.asset_group = asset_group
-        from airflow_provider_anyfast.batch.template import jinja_problems  # noqa: PLC0415 - only if there is a batch
+        from airflow_provider_anyfast.batch.template import template_problems  # noqa: PLC0415 - only if there is a batch
 
-        check_literals(self, RowsParameters, more=jinja_problems(self))
+        check_literals(self, RowsParameters, more=template_problems(self))
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Reads, renders and checks."""

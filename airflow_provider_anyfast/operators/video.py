@@ -15,7 +15,7 @@ from airflow_provider_anyfast.lineage import lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink
 from airflow_provider_anyfast.metrics import count_stored_success, failures_counted
 from airflow_provider_anyfast.operators.video_download import DownloadVideoOperator
-from airflow_provider_anyfast.parameters import Problem, TaskParameters, check_literals, read
+from airflow_provider_anyfast.parameters import Problem, TaskParameters, check_literals, placeholder_problems, read
 from airflow_provider_anyfast.seedance.request import VideoRequest
 from airflow_provider_anyfast.values import (
     OnLostSubmission,
@@ -206,7 +206,7 @@ class GenerateVideoOperator(DeferrableJobMixin):
         self.on_success_callback = [*(self.on_success_callback or ()), count_stored_success]
         keys = [GENERATION_KEY] if asset_group is None else [GENERATION_KEY, GROUP_KEY]
         self.on_success_callback += [after_success(key) for key in keys if durable]
-        check_literals(self, VideoRequest, RunParameters)
+        check_literals(self, VideoRequest, RunParameters, more=placeholder_problems("output_path", output_path))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submits the video, or continues with the one that an earlier attempt paid for."""

@@ -10,7 +10,7 @@ from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook, AnyFastHookMixin
 from airflow_provider_anyfast.lineage import lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink
-from airflow_provider_anyfast.parameters import TaskParameters, check_literals, read
+from airflow_provider_anyfast.parameters import TaskParameters, check_literals, placeholder_problems, read
 from airflow_provider_anyfast.values import FilePath, Id, Switch
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class DownloadVideoOperator(BaseOperator, AnyFastHookMixin):
         self.overwrite = overwrite
         self.save_poster = save_poster
         self.anyfast_conn_id = anyfast_conn_id
-        check_literals(self, DownloadParameters)
+        check_literals(self, DownloadParameters, more=placeholder_problems("output_path", output_path))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetches the link and downloads the video."""

@@ -118,8 +118,11 @@ class VideoRequest(Parameters):
     def describe(self) -> str:
         """The requested video, for a log line."""
         size = f"{self.resolution or 'default resolution'}, {self.ratio or 'default ratio'}"
-        seed = "random" if self.seed in (None, -1) else self.seed
-        return f"{self.model}, {size}, {self.duration or 'default'} s, seed {seed}"
+        duration = {None: "default duration", -1: "a duration of its own choice"}.get(
+            self.duration, f"{self.duration} s"
+        )
+        seed = "random seed" if self.seed in (None, -1) else f"seed {self.seed}"
+        return f"{self.model}, {size}, {duration}, {seed}"
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.seedance.pricing import billed_tokens, money
 from airflow_provider_anyfast.seedance.saved import saved_fields
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,8 +67,9 @@ def video_result(
 
 def describe_result(result: Mapping[str, Any]) -> str:
     """A finished video, for a log line."""
-    tokens = result["usage"].get("total_tokens", "an unknown number of")
-    return f"seed {result['seed']}, {tokens} tokens" + (f", {result['cost']}" if result["cost"] else "")
+    tokens = result["usage"].get("total_tokens")
+    billed = "an unknown number of tokens" if tokens is None else counted(tokens, "token")
+    return f"seed {result['seed']}, {billed}" + (f", {result['cost']}" if result["cost"] else "")
 
 
 def asset_facts(asset: Asset) -> dict[str, Any]:

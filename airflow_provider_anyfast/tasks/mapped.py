@@ -10,7 +10,7 @@ from airflow_provider_anyfast.batch.options import BatchParameters
 from airflow_provider_anyfast.batch.report_file import ReportFile
 from airflow_provider_anyfast.batch.rows import prepare, read_rows, verbatim
 from airflow_provider_anyfast.batch.source import log_estimate
-from airflow_provider_anyfast.batch.table import listed
+from airflow_provider_anyfast.batch.table import listed, warn_of_unknown_key_column
 from airflow_provider_anyfast.batch.table_file import is_file
 from airflow_provider_anyfast.batch.template import RowTemplate
 from airflow_provider_anyfast.client.errors import BatchRejectedError, InvalidRequestError
@@ -33,7 +33,9 @@ def check_rows(rows: Any, given: RowsParameters, environment: Environment, conte
     prompt = _prompt_of(context, given.prompt_param)
     template = RowTemplate({**given.template, **prompt}, environment)
     columns = BatchParameters(key_column=given.key_column, asset_group=given.asset_group)
-    prepared = prepare(read_rows(rows), template, dict(context), columns)
+    given_rows = read_rows(rows)
+    warn_of_unknown_key_column(given_rows, given.key_column)
+    prepared = prepare(given_rows, template, dict(context), columns)
     log_estimate([row.request.estimated_tokens() for row in prepared])
     context["ti"].xcom_push(ROWS_KEY, [dict(row.data) for row in prepared])
     return [verbatim(_keywords(row)) for row in prepared]

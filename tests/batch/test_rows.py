@@ -79,7 +79,8 @@ def test_equal_rows_can_be_skipped_or_refused() -> None:
 
 def test_an_empty_table_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("sku,name\n,\n,,\n")
-    for rows, phrase in ((str(tmp_path / "rows.csv"), "none of its rows contains a value"), ([], "rows is empty")):
+    empty = (str(tmp_path / "rows.csv"), r"rows='.*rows\.csv' is empty, or none of its rows contains a value")
+    for rows, phrase in (empty, ([], "rows is empty")):
         with pytest.raises(InvalidRequestError, match=phrase):
             read_table(rows).rows()
     with pytest.raises(InvalidRequestError, match="does not exist"):

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyfast.batch import table
-from airflow_provider_anyfast.batch.table import Row, check_required, listed, table_of
+from airflow_provider_anyfast.batch.table import Row, check_required, listed, table_of, warn_of_unknown_key_column
 from airflow_provider_anyfast.batch.table_file import MAX_CELL, decode_text, parse_table
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.values import is_blank
@@ -57,7 +57,7 @@ def test_a_file_without_a_value_is_refused(name: str, text: str) -> None:
         ("a.csv", "name,n\nboat\n", "line 2 has 1 field, but the header has 2 columns"),
         ("a.csv", "name\nboat,1\n", "line 2 has 2 fields, but the header has 1 column"),
         ("a.csv", ",name\n0,boat,1\n", "line 2 has 3 fields, but the header has 2"),
-        ("a.csv", 'name\n"boat\n', "cannot be read"),
+        ("a.csv", 'name\n"boat\n', "cannot be read: a field begins with a quotation mark and has none at its end"),
         ("a.json", "[", "cannot be read"),
         ("a.csv", "sku,n,sku\n1,2,3\n", "more than one column 'sku'; the columns are sku, n, sku"),
         ("a.csv", "sku,,\n1,2,3\n", "2 columns have values but no name: its first row must name"),
@@ -81,6 +81,15 @@ def test_rows_are_copies() -> None:
     (row,) = table_of((given,)).rows()
     row["n"] = 2
     assert given == {"n": 1}
+
+
+def test_a_key_column_that_does_not_exist_is_mentioned(caplog: pytest.LogCaptureFixture) -> None:
+    rows = table_of([{"sku": "A1"}, {"name": "boat"}]).rows()
+    for known in (None, "sku", "name"):
+        warn_of_unknown_key_column(rows, known)
+    assert caplog.messages == []
+    warn_of_unknown_key_column(rows, "SKU")
+    assert caplog.messages == ["key_column='SKU': there is no such column, so rows have no name. There are sku, name."]
 
 
 def test_rows_without_any_value_are_skipped_and_counted_and_do_not_shift_the_numbers(

@@ -38,7 +38,7 @@ def test_every_value_that_is_not_valid_jinja_is_named_with_the_other_problems_wh
 ) -> None:
     template = {
         "prompt": "A {{ row.name ",
-        "output_path": "/v/{% if row.sku %}x.mp4",
+        "output_path": "/v/{% if row.sku %}{sku}.mp4",
         "reference_images": ["{{ row.a }}", "{{ row b }}"],
         "extra_body": {"deep": "{# note"},
         "duration": 99,
@@ -46,10 +46,11 @@ def test_every_value_that_is_not_valid_jinja_is_named_with_the_other_problems_wh
     with pytest.raises(InvalidRequestError, match="Correct the DAG file") as caught:
         in_dag(operator, template)
     for phrase in (
-        "5 parameters are invalid",
+        "6 parameters are invalid",
         "template['prompt'] is not valid Jinja: unexpected end of template",
         "template['output_path'] is not valid Jinja: Unexpected end of template",
         "template['reference_images'] is not valid Jinja: expected token",
+        "template['output_path'] contains {sku}, but only {generation_id} is replaced",
         "template['extra_body'] is not valid Jinja: Missing end of comment tag",
         "duration=99 is outside",
     ):

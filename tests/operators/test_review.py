@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.review import ReviewVideosOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
@@ -172,3 +173,10 @@ def test_the_operators_of_the_finals_accept_the_output() -> None:
         mapped = GenerateVideoOperator.partial(task_id="mapped").expand_kwargs(asked.output)
     assert set(asked.params) >= {"videos", "notes"}
     assert batch.upstream_task_ids == mapped.upstream_task_ids == {"review"}
+
+
+def test_every_wrong_parameter_of_a_review_is_named_when_the_dag_is_parsed() -> None:
+    with pytest.raises(InvalidRequestError, match="Correct the DAG file") as caught:
+        ReviewVideosOperator(task_id="review", videos="m.jsonl", on_none="stop", response_timeout="tomorrow")  # type: ignore[arg-type] # wrong on purpose
+    assert "on_none='stop'" in caught.value.what
+    assert "response_timeout='tomorrow'" in caught.value.what

@@ -499,3 +499,18 @@ def test_any_parameters_make_a_body_or_one_clear_error(parameters: dict[str, Any
         assert "nothing was sent" in str(error)
     else:
         assert json.dumps(request.body(), ensure_ascii=False, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({}, "seedance, default resolution, default ratio, default duration, random seed"),
+        ({"seed": -1, "duration": 5, "ratio": "16:9"}, "seedance, default resolution, 16:9, 5 s, random seed"),
+        (
+            {"seed": 0, "duration": -1, "resolution": "480p"},
+            "seedance, 480p, default ratio, a duration of its own choice, seed 0",
+        ),
+    ],
+)
+def test_a_log_line_describes_a_request(given: dict[str, Any], line: str) -> None:
+    assert VideoRequest(prompt="A boat", **given).describe() == line

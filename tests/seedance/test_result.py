@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_anyfast.client.responses import Asset, Generation, Outcome, Usage
-from airflow_provider_anyfast.seedance.result import LINK_LIFETIME, asset_facts, video_result
+from airflow_provider_anyfast.seedance.result import LINK_LIFETIME, asset_facts, describe_result, video_result
 from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts
 
 FIELDS = [
@@ -103,3 +103,15 @@ def test_the_facts_of_an_asset_omit_its_link() -> None:
     assert "ab12" not in json.dumps(facts)
     assert "url" not in facts
     assert (facts["id"], facts["uri"], facts["status"]) == ("asset-1", "asset://asset-1", "Active")
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost", "line"),
+    [
+        ({"total_tokens": 108_900}, None, "seed 7, 108,900 tokens"),
+        ({}, None, "seed 7, an unknown number of tokens"),
+        ({"total_tokens": 1}, "0.0001", "seed 7, 1 token, 0.0001"),
+    ],
+)
+def test_a_log_line_describes_a_result(usage: dict[str, int], cost: str | None, line: str) -> None:
+    assert describe_result({"seed": 7, "usage": usage, "cost": cost}) == line
