@@ -289,7 +289,7 @@ class ModerationError(APIError):
     cost = Cost.REFUNDED
     cost_sentence = "A refused request is not billed, and a refused video is refunded."
     scope = Scope.ROW
-    advice = "Change the prompt or the references: the same ones are refused again."
+    advice = "Change the prompt or the references, and clear the task: the same ones are refused again."
 
 
 class AuthenticationError(APIError):
@@ -350,14 +350,14 @@ class ModelUnavailableError(APIError):
     """The key's plan does not offer the model."""
 
     scope = Scope.ROW
-    advice = "Choose a model that the connection test lists, or use a key whose plan offers this one."
+    advice = "Choose a model that the key may use, or a key whose plan offers this one, and clear the task."
 
 
 class RequestTooLargeError(APIError):
     """The request body is larger than AnyFast accepts."""
 
     scope = Scope.ROW
-    advice = "Upload references as assets or give links, instead of data URIs."
+    advice = "Upload references as assets or give links, instead of data URIs, and clear the task."
 
 
 class AssetNotReadyError(APIError):
