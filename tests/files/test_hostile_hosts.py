@@ -61,7 +61,9 @@ def host(behave: Callable[[Visitor], None]) -> Iterator[str]:
         with suppress(OSError), connection:
             asked = b""
             while b"\r\n\r\n" not in asked:
-                asked += connection.recv(4096)
+                if not (received := connection.recv(4096)):
+                    return
+                asked += received
             behave(Visitor(connection, over, number, asked))
 
     def accept() -> None:
