@@ -59,7 +59,9 @@ class Exchange:
         ends_at: when that time is over, on the monotonic clock.
         last_step: what httpcore did last, such as ``connection.connect_tcp.started``; empty before the first step.
         sent: whether a byte of the request may have been sent. The CONNECT request to a proxy does not count.
-        is_cut: whether the request's body was not sent to its end, so that no server can have accepted it.
+        is_cut: whether a write of the request's body failed, so that no server has received all of it. A timeout and a
+            stop of the task do not prove that, nor does a connection of HTTP/2, on which another request's thread may
+            have written the rest.
         body: what has arrived of the response's body; None before its headers.
     """
 
@@ -75,8 +77,10 @@ class Exchange:
         self.last_step = step
         if step.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
             self.sent = True
-        if step.endswith(".send_request_body.failed"):
-            self.is_cut = True
+        if step == "http11.send_request_body.failed":
+            import httpcore  # noqa: PLC0415 - DAG files are parsed without it
+
+            self.is_cut = isinstance(info["exception"], httpcore.WriteError)
 
     async def trace_async(self, step: str, info: Mapping[str, Any]) -> None:
         """Does the same for an asynchronous request."""
