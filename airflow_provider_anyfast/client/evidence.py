@@ -5,7 +5,8 @@ Received                  What it proves about a billed call                    
 ========================= ============================================================== =========================
 2xx with an id            accepted                                                       the id
 connection never made     certainly not accepted: no byte of the request was sent        ConnectionFailedError
-connection broke early    certainly not accepted: the request's body is incomplete       ConnectionFailedError
+connection broke early    certainly not accepted: the request's body is incomplete       ConnectionFailedError, or that
+                                                                                         of an early response
 4xx with AnyFast's JSON   certainly not accepted, unless its code means that the         the refusal's own class
                           gateway failed later (``error_parsing``)
 3xx or 4xx without it     certainly not accepted if HTTP defines the status by the       ConfigurationError, or that
@@ -66,7 +67,7 @@ _STOPPED_WAITING = (408, 499)
 _TOO_LARGE = 413
 
 
-def read_response(call: Call[ResultT], response: httpx.Response, settings: Settings) -> ResultT:
+def read_response(call: Call[ResultT], response: httpx.Response, exchange: Exchange, settings: Settings) -> ResultT:
     """The typed result.
 
     Raises:
@@ -74,7 +75,7 @@ def read_response(call: Call[ResultT], response: httpx.Response, settings: Setti
         AnyFastError: it was certainly not accepted, or the call is free.
     """
     if not response.is_success:
-        raise _refusal(call, response, settings)
+        raise _refusal(call, response, exchange, settings)
     try:
         result = _parsed(call, response, settings)
     except AnyFastError as error:
@@ -138,7 +139,7 @@ def _decoded(response: httpx.Response) -> Any:
         return decode_json(response.text)
 
 
-def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> AnyFastError:
+def _refusal(call: Call[Any], response: httpx.Response, exchange: Exchange, settings: Settings) -> AnyFastError:
     """The error for a response whose status is not 2xx.
 
     Sites under maintenance, ingresses and firewalls send redirects and pages for a while. A free call is retried until
@@ -147,7 +148,7 @@ def _refusal(call: Call[Any], response: httpx.Response, settings: Settings) -> A
     base_url = settings.base_url
     refusal = parse_error_response(response)
     error: AnyFastError = error_from_response(response, call, settings.api_key)
-    if call.billed and not _was_refused(call, refusal):
+    if call.billed and not exchange.is_cut and not _was_refused(call, refusal):
         return _lost(error, call, response, settings)
     if response.is_redirect:
         to = _location(response, settings) or "an address that it does not name"

@@ -246,7 +246,7 @@ class AnyFastClient(_Driver):
             finally:
                 response.close()
             self._read_headers(response)
-            return read_response(call, body.whole(), self.settings)
+            return read_response(call, body.whole(), exchange, self.settings)
 
     def run(self, flow: Flow[ResultT]) -> ResultT:
         """Drives several calls to their one result."""
@@ -325,7 +325,7 @@ class AsyncAnyFastClient(_Driver):
                 finally:
                     await response.aclose()
                 self._read_headers(response)
-                return read_response(call, body.whole(), self.settings)
+                return read_response(call, body.whole(), exchange, self.settings)
 
     @contextmanager
     def _connection(self) -> Iterator[httpx.AsyncClient]:

@@ -11,11 +11,13 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from airflow_provider_anyfast.client import endpoints, errors, network
 from airflow_provider_anyfast.client.body import LARGEST_RESPONSE
 from airflow_provider_anyfast.client.endpoints import Call, Upload
+from airflow_provider_anyfast.client.evidence import read_response
 from airflow_provider_anyfast.client.settings import Settings
 from airflow_provider_anyfast.client.transport import FIRST_REQUESTS, AnyFastClient, AsyncAnyFastClient
 from tests.client.hostile_server import LOST_CONNECTIONS, Peer, hostile_server
@@ -245,6 +247,23 @@ def test_a_billed_call_whose_request_was_not_sent_to_its_end_is_never_reported_a
         for call in calls.values():
             with pytest.raises(errors.ConnectionFailedError, match="before the whole request was sent"):
                 client.send_once(call)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(403, errors.ConfigurationError), (413, errors.RequestTooLargeError), (502, errors.ServerError)],
+)
+def test_a_page_that_comes_before_the_whole_request_was_sent_proves_that_it_was_not_accepted(
+    status: int, kind: type[errors.AnyFastError]
+) -> None:
+    page = httpx.Response(status, text="<html>Uploads are blocked</html>")
+    cut = network.Exchange(1.0, 1.0, sent=True, is_cut=True)
+    whole = network.Exchange(1.0, 1.0, sent=True)
+    with pytest.raises(kind):
+        read_response(CALLS["upload"], page, cut, at("127.0.0.1"))
+    if status != 413:
+        with pytest.raises(errors.LostAnswerError):
+            read_response(CALLS["upload"], page, whole, at("127.0.0.1"))
 
 
 @pytest.mark.parametrize(
