@@ -215,7 +215,7 @@ def _described(facts: Mapping[str, Any]) -> str:
     parts = [
         *(facts.get(name) for name in ("ratio", "resolution")),
         f"{facts['width']} x {facts['height']} pixels" if facts.get("width") else "",
-        f"{seconds} s" if seconds else "",
+        f"{seconds:g} s" if isinstance(seconds, float) else f"{seconds} s" if seconds else "",
         "" if sound is None else "sound" if sound else "no sound",
     ]
     return ", ".join(str(part) for part in parts if part)

@@ -210,8 +210,9 @@ def test_a_row_shows_its_key_its_request_its_video_and_its_log() -> None:
 def test_the_page_and_the_table_show_how_a_video_differs_from_its_request() -> None:
     facts = {"width": 864, "height": 496, "seconds": 2.5, "frame_rate": 24.0, "has_sound": False}
     odd = line(1, result={**facts, "ratio": "16:9", "duration": 4, "warnings": [HOSTILE, "It is silent."]})
-    shown = page(odd, line(2, result={**facts, "warnings": []}), line(3))
+    shown = page(odd, line(2, result={**facts, "seconds": 4.0, "warnings": []}), line(3))
     assert "16:9, 864 x 496 pixels, 2.5 s, no sound" in shown.text
+    assert "864 x 496 pixels, 4 s, no sound" in shown.text
     assert "It is silent." in shown.text
     assert "1 not as asked for" in shown.text
     assert [tag for tag, _ in shown.elements if tag == "script"] == ["script"]
