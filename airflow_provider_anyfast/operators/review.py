@@ -133,7 +133,7 @@ class ReviewVideosOperator(HITLOperator):
         self.on_none = on_none
         self.on_success_callback = [*(self.on_success_callback or ()), after_success(ANSWER_KEY)]
         self.on_skipped_callback = [*(self.on_skipped_callback or ()), after_success(ANSWER_KEY)]
-        self.response_timeout = response_timeout
+        self.response_timeout = response_timeout  # type: ignore[assignment]  # as given, until it is checked
         check_literals(self, ReviewParameters)
         self.response_timeout = timeout[_TIMEOUT]
 
