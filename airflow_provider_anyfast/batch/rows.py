@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.batch.table_file import read_table
+from airflow_provider_anyfast.batch.template import NEEDS_OWN_PATH, identifies_row
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.files.video_output import VideoOutput
 from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
@@ -117,8 +118,8 @@ def prepare(
             first = outputs.setdefault(posixpath.normpath(output_path), label)
             if first != label:
                 found.append(f"output_path={output_path!r} is also that of {first}")
-        if not overwrite and (not output_path or PLACEHOLDER in output_path):
-            found.append("if_exists='skip' needs an output_path that identifies the row, without {generation_id}")
+        if given.if_exists == "skip" and not identifies_row(output_path):
+            found.append(NEEDS_OWN_PATH)
         if request is None or found:
             problems.add(label, found)
             continue

@@ -11,7 +11,7 @@ from airflow_provider_anyfast.batch.table import Row
 from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.parameters import placeholder_problems
 from airflow_provider_anyfast.seedance.request import REFERENCES
-from airflow_provider_anyfast.values import is_blank, may_be_none
+from airflow_provider_anyfast.values import PLACEHOLDER, is_blank, may_be_none, path_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -111,9 +111,22 @@ class RowTemplate:
 
 def template_problems(operator: Any) -> Iterator[str]:
     """What is wrong with an operator's ``template`` in every row, while the DAG is parsed."""
-    if isinstance(operator.template, dict):
-        yield from _jinja_problems(operator)
-        yield from placeholder_problems("template['output_path']", operator.template.get("output_path"))
+    if not isinstance(operator.template, dict):
+        return
+    output_path = operator.template.get("output_path")
+    yield from _jinja_problems(operator)
+    yield from placeholder_problems("template['output_path']", output_path)
+    if getattr(operator, "if_exists", None) == "skip" and not identifies_row(output_path):
+        yield NEEDS_OWN_PATH
+
+
+NEEDS_OWN_PATH = "if_exists='skip' needs an output_path that identifies the row, without {generation_id}"
+
+
+def identifies_row(output_path: Any) -> bool:
+    """Whether a later run finds a row's video at ``output_path``, which may still contain templates."""
+    path = path_as_text(output_path)
+    return isinstance(path, str) and not is_blank(path) and PLACEHOLDER not in path
 
 
 def _jinja_problems(operator: Any) -> Iterator[str]:

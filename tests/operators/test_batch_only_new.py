@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def test_an_output_path_that_does_not_identify_its_row_is_refused(
     template = {"prompt": "{{ row.name }}"}
     if output_path:
         template["output_path"] = output_path.format(folder=tmp_path)
-    attempt = runner.attempt(nightly(tmp_path, template=template))
+    with pytest.raises(InvalidRequestError, match="needs an output_path that identifies the row"):
+        nightly(tmp_path, template=template)()
+    attempt = runner.attempt(nightly(tmp_path, template=template, if_exists="{{ 'skip' }}"))
     assert "needs an output_path that identifies the row" in str(attempt.error)
     assert sandbox.billed.generations == 0
 
