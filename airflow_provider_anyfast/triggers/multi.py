@@ -175,10 +175,9 @@ class JobsTrigger(BaseTrigger, Generic[JobT]):
     async def _poll(self, client: AsyncAnyFastClient, watch: Watch[JobT], job_id: str) -> None:
         try:
             job = await client.send_once(self.call(job_id))
+            ended = watch.on_response(job_id, job, clock.now())
         except Exception as error:  # noqa: BLE001 - the watch judges it
             ended = watch.on_error(job_id, error, clock.now())
-        else:
-            ended = watch.on_response(job_id, job, clock.now())
         if isinstance(ended, Finished):
             self.trigger_class.learn(self.anyfast_conn_id, self.kind, ended.job, self._created_at[job_id])
         elif isinstance(ended, GaveUp):

@@ -121,6 +121,16 @@ def test_polling_that_fails_permanently_resumes_the_task_with_the_reason(
     assert said in watch.gave_up_on
 
 
+def test_a_response_that_cannot_be_judged_ends_the_wait_for_its_video(fake_clock: FakeClock) -> None:
+    class Odd(Video):
+        @property
+        def outcome(self) -> Outcome:
+            raise RuntimeError("no outcome")
+
+    videos = ready_after(100) | {"odd": Odd(START)}
+    assert seconds_until_resumed(trigger_for(videos), videos) == pytest.approx(100, abs=10)
+
+
 def test_a_cancelled_trigger_leaves_no_running_polls(fake_clock: FakeClock) -> None:
     async def tasks_left() -> int:
         watching = asyncio.create_task(trigger_for(videos).watch(cast("AsyncAnyFastClient", client)))
