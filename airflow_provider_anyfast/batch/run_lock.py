@@ -104,8 +104,8 @@ class RunLock:
         # An earlier attempt may hold it, and may have paid for rows: then it is not given up. If the task had failed
         # for good before it was cleared, another run may hold it by now.
         holds = ledger.metadata(_CLAIM) == Claim.HELD
-        if not holds:
-            ledger.set_metadata({_CLAIM: Claim.WANTED.value})
+        # Stored in either case: after a success, the others could not read the claim.
+        ledger.set_metadata({_CLAIM: (Claim.HELD if holds else Claim.WANTED).value})
         for other in self.others():
             claim = self._decided_claim(other, may_go_first=holds or self.run_id < other.run_id)
             if claim in (Claim.HELD, Claim.WANTED):

@@ -31,6 +31,8 @@ class Run:
     claim: Claim | None = None
     is_unfinished: bool = True
     """Whether the others see its task as unfinished. A cleared task becomes so when it starts."""
+    is_visible: bool = True
+    """Whether the others can read its claim: a batch that has succeeded keeps its index where only itself reads."""
     acquired: bool | None = None
     """None until it knows."""
     others: Sequence[Run] = ()
@@ -41,7 +43,7 @@ class Run:
         return self.claim
 
     def set_metadata(self, values: dict[str, str]) -> None:
-        self.claim = Claim(values["claim"])
+        self.claim, self.is_visible = Claim(values["claim"]), True
         self._pause()
 
     def start(self) -> None:
@@ -71,7 +73,8 @@ class Run:
             yield OtherRun(other.run_id, partial(self._index_of, other))
 
     def _index_of(self, other: Run, _name: str) -> MemoryStore:
-        index = MemoryStore({"pages": 0, "claim": other.claim.value} if other.claim else None)
+        is_there = other.claim is not None and other.is_visible
+        index = MemoryStore({"pages": 0, "claim": other.claim} if is_there else None)
         self._pause()
         return index
 
@@ -131,6 +134,12 @@ def test_a_run_that_was_cleared_after_its_failure_does_not_make_rows_beside_its_
     """The others do not see it before it starts, although its claim is still stored."""
     for order in EVERY_ORDER_OF_TWO:
         cleared = Run("a", Claim.HELD, is_unfinished=False)
+        assert len(who_acquired(play([cleared, Run("b")], order))) == 1, order
+
+
+def test_a_run_that_was_cleared_after_its_success_does_not_make_rows_beside_another_one() -> None:
+    for order in EVERY_ORDER_OF_TWO:
+        cleared = Run("a", Claim.HELD, is_unfinished=False, is_visible=False)
         assert len(who_acquired(play([cleared, Run("b")], order))) == 1, order
 
 
