@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.assets.references import connect
 from airflow_provider_anyfast.batch.checkpoint import RowIndex
+from airflow_provider_anyfast.batch.failed_runs import continue_failed_runs
 from airflow_provider_anyfast.batch.manifest import (
     SUCCEEDED,
     Manifest,
@@ -31,13 +32,13 @@ from airflow_provider_anyfast.seedance.saved import VideoFacts
 from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_anyfast.assets.references import ReferenceLibrary
     from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
     from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.rows import BatchRow
-    from airflow_provider_anyfast.batch.run_lock import RunLock
+    from airflow_provider_anyfast.batch.run_lock import OtherRun, RunLock
     from airflow_provider_anyfast.batch.source import RowSource
     from airflow_provider_anyfast.files.base import StoredFile
     from airflow_provider_anyfast.ledger.record import Record, Store
@@ -96,6 +97,7 @@ class SegmentStart:
         index: index of the rows, if an earlier segment made one.
         library: turns files that rows name as references into assets.
         lock: keeps other runs from making the same rows; None if each run makes all of its rows.
+        failed_runs: returns the failed instances of this task in other runs, whose videos are continued.
     """
 
     source: RowSource
@@ -105,6 +107,7 @@ class SegmentStart:
     index: RowIndex | None = None
     library: ReferenceLibrary | None = None
     lock: RunLock | None = None
+    failed_runs: Callable[[], Iterable[OtherRun]] = tuple
 
     @property
     def kind(self) -> str:
@@ -145,6 +148,7 @@ class SegmentStart:
             check_poster(rows)
         if self.lock is not None and not is_resumed:
             self.lock.acquire(ledger)
+            continue_failed_runs(rows, ledger, self.failed_runs(), max_tries=options.max_tries)
         written = _own_entries(manifest, options)
         rows = _as_recorded(rows, {*written, *(key for key, _ in ledger.items())})
         _refuse_changed_rows(rows, ledger, options)

@@ -154,6 +154,15 @@ class PagedLedger:
         """Returns when ``fields`` are merged into the value of ``key``; raises what the store raised."""
         self.change(key, {**(self.get(key) or {}), **fields})
 
+    def put_all(self, values: Mapping[str, dict[str, Any]]) -> None:
+        """Stores each value under its key, or raises what the store raised. Only for the creating thread."""
+        changes = [_Change(key, value) for key, value in values.items()]
+        with self._lock:
+            self._pending.extend(changes)
+        self.flush_pending(0.0)
+        for change in changes:
+            change.done.result(timeout=0.0)
+
     def put_unless_pending(self, key: str, value: dict[str, Any]) -> None:
         """Stores ``value`` under ``key``, or raises what the store raised. Only for the creating thread.
 

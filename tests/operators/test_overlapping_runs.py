@@ -64,7 +64,7 @@ def test_a_run_that_does_not_defer_waits_on_its_worker(
     ended = later.attempt(partial(make, deferrable=False))
     assert counts(ended.result) == (2, 2, 0, 0)
     assert "This run waits until that task has ended" in ended.log_text
-    assert sandbox.billed.generations == 4
+    assert sandbox.billed.generations == 2
 
 
 def test_a_retry_goes_on_with_its_own_rows_while_another_run_waits(
@@ -143,4 +143,53 @@ def test_mapped_batches_of_one_run_do_not_wait_for_each_other_but_for_those_of_a
     assert later.resume(make, map_index=1, run_trigger=False).state == "deferred"
     runner.resume(make, map_index=0)
     assert counts(later.run_to_end(make, map_index=1).result) == (1, 0, 1, 0)
+    assert sandbox.billed.generations == 2
+
+
+def test_a_run_saves_what_a_failed_one_has_paid_for(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+    failed = nightly(tmp_path, rows=3, template={**nightly(tmp_path).keywords["template"], "seed": 1})
+    later = overlapping(runner, "z run")
+    runner.attempt(failed, run_trigger=False)
+    runner.mark("failed")
+    made = later.attempt(partial(failed, rows=[*failed.keywords["rows"], {"name": "a new one"}]))
+    assert "Continuing with 3 videos that failed runs of this task have paid for." in made.log_text
+    assert counts(made.result) == (4, 4, 0, 0)
+    assert sandbox.billed.generations == 4
+    runner.clear()
+    assert counts(runner.attempt(failed).result) == (3, 3, 0, 0)
+    assert sandbox.billed.generations == 4
+
+
+def test_a_failed_run_whose_links_have_expired_is_not_continued(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    make, later = nightly(tmp_path, rows=2), overlapping(runner, "z run")
+    runner.attempt(make, run_trigger=False)
+    runner.mark("failed")
+    fake_clock.advance(24 * 3600)
+    assert counts(later.attempt(make).result) == (2, 2, 0, 0)
+    assert sandbox.billed.generations == 4
+
+
+def test_a_changed_row_is_made_although_a_failed_run_has_paid_for_the_old_one(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, later = nightly(tmp_path, rows=1), overlapping(runner, "z run")
+    runner.attempt(make, run_trigger=False)
+    runner.mark("failed")
+    changed = {**make.keywords["template"], "prompt": "A photograph of {{ row.name }}"}
+    later.attempt(partial(make, template=changed))
+    assert sandbox.billed.generations == 2
+
+
+def test_nothing_is_submitted_while_the_records_of_a_failed_run_cannot_be_read(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, later = nightly(tmp_path, rows=2), overlapping(runner, "z run")
+    runner.attempt(make, run_trigger=False)
+    runner.mark("failed")
+    runner.metadata.variables.update(dict.fromkeys(runner.metadata.variables, ""))
+    attempt = later.attempt(make)
+    assert type(attempt.error) is LedgerError
+    assert "Restore the Variable" in str(attempt.error)
     assert sandbox.billed.generations == 2
