@@ -238,7 +238,7 @@ def test_a_batch_has_facts_posters_and_warnings_in_its_manifest_its_log_and_its_
     assert 'data-poster="B-1.poster.jpg"' in page
     assert "1 not as asked for" in page
     assert f'<p class="warning">{WARNINGS["short_video"]}</p>' in page
-    assert "16:9, 480p, 864 x 496 pixels, 2.0 s, sound" in page
+    assert "16:9, 480p, 864 x 496 pixels, 2 s, sound" in page
     assert WARNINGS["short_video"] in s3.get("out/report.csv").decode()
 
 
