@@ -92,6 +92,11 @@ class Client:
         return {name: sum(key["billed"][name] for key in accounts) for name in accounts[0]["billed"]}
 
 
+def fetch(link: str, *, timeout: float = 60, **options: Any) -> httpx.Response:
+    """Get a file. A busy machine takes its time for a video, which is made when it is first asked for."""
+    return httpx.get(link, timeout=timeout, **options)
+
+
 def ok_json(response: httpx.Response) -> dict[str, Any]:
     """The JSON of a response that must be a success."""
     assert response.status_code == 200, response.text

@@ -11,13 +11,12 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from airflow_provider_anyfast.sandbox import __main__ as command
 from airflow_provider_anyfast.sandbox.server import serve_in_thread
 from scripts.processes import wait_until
-from tests.sandbox.client import Client, ok_json
+from tests.sandbox.client import Client, fetch, ok_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +48,7 @@ def test_the_command_serves_until_it_is_stopped_and_leaves_no_files(
         client = Client(url, "my-own-key")
         with client.http:
             link = client.task(client.generate(resolution="480p"))["result_url"]
-            assert httpx.get(link).status_code == 200
+            assert fetch(link).status_code == 200
             assert [key["account"] for key in ok_json(client.http.get("/account"))["accounts"]] == [
                 "studio",
                 "account-2",
@@ -171,7 +170,7 @@ def test_the_command_runs_in_this_process_too(tmp_path: Path, capsys: pytest.Cap
 def test_an_ipv6_address_is_written_in_brackets() -> None:
     with serve_in_thread(host="::1") as served:
         assert served.url.startswith("http://[::1]:")
-        assert httpx.get(f"{served.url}/account").status_code == 200
+        assert fetch(f"{served.url}/account").status_code == 200
 
 
 def test_importing_the_package_imports_none_of_its_dependencies() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
-from tests.sandbox.client import gateway_message, ok_json
+from tests.sandbox.client import fetch, gateway_message, ok_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +26,7 @@ def test_a_call_without_a_key_is_refused_by_the_gateway(client_with: Callable[[s
 
 @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer Bearer sandbox-key", "Basic sandbox-key", "sandbox-key"])
 def test_only_a_known_key_after_the_word_bearer_is_accepted(sandbox: SandboxHandle, header: str) -> None:
-    response = httpx.get(f"{sandbox.url}/v1/models", headers={"Authorization": header})
+    response = fetch(f"{sandbox.url}/v1/models", headers={"Authorization": header})
 
     assert response.status_code == 401
     assert set(response.json()["error"]) == {"message", "type", "code"}

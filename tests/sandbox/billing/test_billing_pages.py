@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.sandbox.client import ok_json, text
+from tests.sandbox.client import fetch, ok_json, text
 from tests.support.clock import START
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def test_the_price_list_needs_no_key_and_names_the_models_of_the_plan(
 ) -> None:
     configure(models=("seedance-fast", "wan2.7-t2v"))
 
-    body = httpx.get(sandbox.url + PRICES).json()
+    body = fetch(sandbox.url + PRICES).json()
     assert set(body) == {"success", "data", "vendors", "group_ratio", "usable_group"}
     (model,) = body["data"]
     assert model["model_name"] == "seedance-fast"

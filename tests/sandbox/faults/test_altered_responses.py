@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from airflow_provider_anyfast.sandbox.faults.changes import merge_patch
-from tests.sandbox.client import gateway_message, ok_json, upstream_error
+from tests.sandbox.client import fetch, gateway_message, ok_json, upstream_error
 from tests.sandbox.media_files import picture
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def test_a_lone_task_can_be_shown_under_another_id(anyfast: Client, sandbox: San
 
     shown = anyfast.task(generation_id)
     assert shown["task_id"] != generation_id
-    assert httpx.get(shown["result_url"]).status_code == 200
+    assert fetch(shown["result_url"]).status_code == 200
 
 
 @pytest.mark.parametrize(("chosen", "status"), [({}, 400), ({"status": 404}, 404)])

@@ -6,10 +6,9 @@ import io
 from typing import TYPE_CHECKING
 
 import av
-import httpx
 import pytest
 
-from tests.sandbox.client import text
+from tests.sandbox.client import fetch, text
 
 if TYPE_CHECKING:
     from tests.sandbox.client import Client
@@ -112,6 +111,6 @@ def test_a_file_can_differ_from_what_was_requested_and_billed(
     clock.advance(8)
     shown = anyfast.task(generation_id)
     assert (shown["data"]["duration"], shown["data"]["ratio"], sandbox.billed.tokens) == (4, "16:9", 40594)
-    with av.open(io.BytesIO(httpx.get(shown["result_url"]).content)) as file:
+    with av.open(io.BytesIO(fetch(shown["result_url"]).content)) as file:
         (pictures,) = file.streams.video
         assert (pictures.width, pictures.height, pictures.frames, len(file.streams.audio)) == facts

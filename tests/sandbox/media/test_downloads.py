@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_anyfast.sandbox.media import video_store
-from tests.sandbox.client import image, ok_json, text
+from tests.sandbox.client import fetch, image, ok_json, text
 from tests.sandbox.media_files import data_uri, picture
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def finished(anyfast: Client, clock: FakeClock, *content: dict[str, Any], **fiel
 
 
 def opened(url: str) -> InputContainer:
-    response = httpx.get(url)
+    response = fetch(url)
     assert response.status_code == 200
     return av.open(io.BytesIO(response.content), "r")
 
@@ -87,7 +87,7 @@ def test_rendering_does_not_hold_up_other_requests(link: str, anyfast: Client, m
 
     monkeypatch.setattr(video_store, "render", render)
     with ThreadPoolExecutor() as threads:
-        downloads = [threads.submit(httpx.get, link) for _ in range(2)]
+        downloads = [threads.submit(fetch, link) for _ in range(2)]
         assert begun.wait(10)
         ok_json(anyfast.submit())
         go_on.set()
@@ -96,7 +96,7 @@ def test_rendering_does_not_hold_up_other_requests(link: str, anyfast: Client, m
 
 
 def test_the_index_comes_first_so_that_a_browser_can_start_early(link: str) -> None:
-    content = httpx.get(link).content
+    content = fetch(link).content
 
     assert content.index(b"moov") < content.index(b"mdat")
 
@@ -135,7 +135,7 @@ def test_the_video_shows_its_references(anyfast: Client, clock: FakeClock) -> No
 
 def test_the_last_frame_is_a_png_of_the_videos_size(anyfast: Client, clock: FakeClock) -> None:
     shown = finished(anyfast, clock, return_last_frame=True, ratio="16:9")
-    response = httpx.get(shown["data"]["content"]["last_frame_url"])
+    response = fetch(shown["data"]["content"]["last_frame_url"])
 
     assert response.headers["Content-Type"] == "image/png"
     with Image.open(io.BytesIO(response.content)) as frame:
@@ -175,10 +175,10 @@ def test_the_link_looks_like_object_storage(link: str) -> None:
 
 def test_the_link_expires_a_day_after_completion(link: str, clock: FakeClock) -> None:
     clock.advance(DAY - 1)
-    assert httpx.get(link).status_code == 200
+    assert fetch(link).status_code == 200
     clock.advance(1)
 
-    expired = httpx.get(link)
+    expired = fetch(link)
     assert expired.status_code == 403
     assert expired.headers["Content-Type"] == "application/xml"
     assert "<Code>AccessDenied</Code><Message>Request has expired</Message>" in expired.text
@@ -189,11 +189,11 @@ def test_the_lifetime_of_links_can_be_chosen(anyfast: Client, configure: Callabl
     url = finished(anyfast, clock)["result_url"]
     clock.advance(3600)
 
-    assert httpx.get(url).status_code == 403
+    assert fetch(url).status_code == 403
 
 
 def test_the_storage_refuses_an_authorization_header(link: str, sandbox: SandboxHandle) -> None:
-    refused = httpx.get(link, headers={"Authorization": f"Bearer {sandbox.api_key}"})
+    refused = fetch(link, headers={"Authorization": f"Bearer {sandbox.api_key}"})
 
     assert refused.status_code == 400
     assert "<Code>InvalidArgument</Code>" in refused.text
@@ -201,7 +201,7 @@ def test_the_storage_refuses_an_authorization_header(link: str, sandbox: Sandbox
 
 @pytest.mark.parametrize("change", [("X-Tos-Expires=86400", "X-Tos-Expires=96400"), ("X-Tos-Signature=", "x=")])
 def test_an_altered_link_is_refused(link: str, change: tuple[str, str]) -> None:
-    altered = httpx.get(link.replace(*change))
+    altered = fetch(link.replace(*change))
 
     assert altered.status_code == 403
     assert "<Code>SignatureDoesNotMatch</Code>" in altered.text
@@ -210,7 +210,7 @@ def test_an_altered_link_is_refused(link: str, change: tuple[str, str]) -> None:
 def test_a_link_to_a_forgotten_generation_is_a_404(link: str, sandbox: SandboxHandle) -> None:
     sandbox.reset(clock=sandbox.clock)
 
-    gone = httpx.get(link)
+    gone = fetch(link)
     assert gone.status_code == 404
     assert "<Code>NoSuchKey</Code>" in gone.text
 
@@ -220,18 +220,18 @@ def test_a_link_is_signed_for_get_alone(link: str) -> None:
 
     assert head.status_code == 403
     assert head.content == b""
-    assert httpx.get(link).headers["Content-Type"] == "video/mp4"
+    assert fetch(link).headers["Content-Type"] == "video/mp4"
 
 
 def test_the_storage_host_sends_no_request_id_of_the_gateway(link: str) -> None:
-    for response in (httpx.get(link), httpx.get(link + "x"), httpx.head(link)):
+    for response in (fetch(link), fetch(link + "x"), httpx.head(link)):
         assert "X-Oneapi-Request-Id" not in response.headers
 
 
 @pytest.mark.parametrize(("header", "part"), [("bytes=100-199", slice(100, 200)), ("bytes=-50", slice(-50, None))])
 def test_a_range_of_a_file_can_be_read(link: str, header: str, part: slice) -> None:
-    whole = httpx.get(link).content
-    response = httpx.get(link, headers={"Range": header})
+    whole = fetch(link).content
+    response = fetch(link, headers={"Range": header})
 
     assert response.status_code == 206
     assert response.content == whole[part]
@@ -239,8 +239,8 @@ def test_a_range_of_a_file_can_be_read(link: str, header: str, part: slice) -> N
 
 
 def test_a_range_beyond_the_file_is_refused(link: str) -> None:
-    assert httpx.get(link, headers={"Range": "bytes=999999999-"}).status_code == 416
+    assert fetch(link, headers={"Range": "bytes=999999999-"}).status_code == 416
 
 
 def test_a_file_can_be_downloaded_many_times_and_is_the_same(link: str) -> None:
-    assert httpx.get(link).content == httpx.get(link).content
+    assert fetch(link).content == fetch(link).content
