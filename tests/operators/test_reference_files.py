@@ -182,7 +182,7 @@ def test_paid_videos_are_saved_even_if_a_picture_has_been_deleted_since(
     ]
     sandbox.fault("no_quota", match="lamp", times=0)
     sandbox.fault("cut_download", times=0)
-    make = batch(tmp_path, rows)
+    make = batch(tmp_path, rows, max_in_flight=1)  # the boat comes before the refusal
     assert runner.attempt(make).state == "failed"
     assert not (tmp_path / "boat.mp4").exists()
     sandbox.end_faults()
@@ -234,7 +234,7 @@ def test_a_retry_creates_no_assets_for_rows_that_are_paid_for(
     shades = {"boat": 0, "lamp": 9}
     rows = [{"name": name, "picture": picture(tmp_path / f"{name}.png", shade)} for name, shade in shades.items()]
     sandbox.fault("no_quota", match="lamp", times=1)
-    make = batch(tmp_path, rows)
+    make = batch(tmp_path, rows, max_in_flight=1)  # the boat comes before the refusal
     assert runner.attempt(make).state == "failed"
     assert billed(sandbox) == (1, 2, 1)
     picture(tmp_path / "boat.png", 77)
@@ -305,7 +305,7 @@ def test_paid_videos_are_saved_before_an_error_of_the_account_ends_the_batch(
     rows = [{"name": name, "picture": picture(tmp_path / f"{name}.png", shade)} for name, shade in shades.items()]
     sandbox.fault("no_quota", match="lamp", times=0)
     sandbox.fault("cut_download", times=0)
-    make = batch(tmp_path, rows)
+    make = batch(tmp_path, rows, max_in_flight=1)  # the boat comes before the refusal
     assert runner.attempt(make).state == "failed"
     sandbox.end_faults()
     sandbox.fault("no_quota", on="CreateAsset", times=0)
