@@ -7,7 +7,6 @@ threads to. They hand it their changes, and continue when these are stored.
 from __future__ import annotations
 
 import logging
-import queue
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -56,7 +55,10 @@ class PagedLedger:
                 "The next attempt tries again."
             ) from error
         self._page_of = {key: page for page in self._pages for key in page.ledgers}
-        self._wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # Locked until a change arrives. Not a queue, whose ``get`` may wait forever on Python 3.10 when its timeout is
+        # over (0 always is); not an ``Event``, whose lock stays locked if a signal handler raises within ``wait``.
+        self._quiet = Lock()
+        self._quiet.acquire()
         self._lock = Lock()
         self._pending: list[_Change] = []
         """Every thread appends to it and only the creating one removes, which alone needs no lock. ``_lock`` keeps a
@@ -95,10 +97,7 @@ class PagedLedger:
 
         A change stays pending until it is stored, so if a signal interrupts this, the next call stores it.
         """
-        with suppress(queue.Empty):
-            self._wakeup.get(timeout=seconds)
-            while True:
-                self._wakeup.get_nowait()
+        self._quiet.acquire(timeout=seconds)
         self._rewrite_doubtful()
         by_page: dict[_Page, list[_Change]] = {}
         for change in [change for change in self._pending if not change.done.done()]:
@@ -147,7 +146,8 @@ class PagedLedger:
             if self._closed:
                 raise LedgerError("The task ended before this could be stored.")
             self._pending.append(change)
-        self._wakeup.put(None)
+        with suppress(RuntimeError):  # an earlier change has unlocked it
+            self._quiet.release()
         change.done.result()
 
     def update(self, key: str, fields: Mapping[str, Any]) -> None:
