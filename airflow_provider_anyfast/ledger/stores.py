@@ -22,9 +22,9 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import LedgerError
 from airflow_provider_anyfast.ledger.fingerprint import short_digest
 
@@ -44,6 +44,10 @@ POKES_KEY = "anyfast_sensor"
 """Key of the record of a sensor's failed pokes. An XCom would not do: Airflow clears XComs at every poke."""
 STATE_RETENTION = timedelta(days=30)
 """How long Airflow keeps the task state of a batch that has succeeded."""
+_PREFIX_LENGTH = 200
+"""Characters of a Variable's name before its digest; Airflow allows 250 in all."""
+_WRITTEN_AT = "_written_at"
+"""The field of a Variable with the Unix time at which it was stored."""
 
 
 def store_for(context: Mapping[str, Any], key: str, *, durable: bool = True, pays: bool = True) -> Store:
@@ -62,15 +66,7 @@ def store_for(context: Mapping[str, Any], key: str, *, durable: bool = True, pay
     return _task_store(context, key, doubts_absence=pays and has_run_before)
 
 
-def after_success(key: str) -> Callable[[Mapping[str, Any]], None]:
-    """The success callback that removes the record ``key``. Airflow calls it when it has stored the success.
-
-    The record must not be removed before: after a crash in between, a clear has to find what was paid for.
-    """
-    return partial(_remove_record, key=key)
-
-
-def batch_store_of(context: Mapping[str, Any], key: str) -> Callable[[str], Store]:
+def batch_store_of(context: Mapping[str, Any], key: str) -> Callable[[str], TaskStore]:
     """Returns the stores of a batch, by the names that its ``PagedLedger`` uses."""
     return lambda name: _task_store(context, f"{key}_{name}", doubts_absence=True)
 
@@ -86,11 +82,6 @@ def batch_store_of_run(context: Mapping[str, Any], key: str, *, run_id: str, map
     """
     ti = context["ti"]
     return lambda name: VariableStore(_variable_name((ti.dag_id, run_id, ti.task_id, map_index), f"{key}_{name}"))
-
-
-def after_batch_success(key: str) -> Callable[[Mapping[str, Any]], None]:
-    """The success callback that moves a batch's records to the task state or, if Airflow has none, removes them."""
-    return partial(_retire_batch, key=key)
 
 
 @dataclass
@@ -192,6 +183,14 @@ class VariableStore:
 
     def get(self) -> Any:
         """The stored value, or None."""
+        value = self._read()
+        return value and {name: field for name, field in value.items() if name != _WRITTEN_AT}
+
+    def written_at(self) -> float | None:
+        """When the value was stored, in Unix seconds; None if there is none, or version 0.1.0 stored it."""
+        return (self._read() or {}).get(_WRITTEN_AT)
+
+    def _read(self) -> dict[str, Any] | None:
         from airflow.sdk.exceptions import ErrorType  # noqa: PLC0415 - workers only
         from airflow.sdk.execution_time.comms import GetVariable, VariableResult  # noqa: PLC0415 - workers only
 
@@ -216,8 +215,9 @@ class VariableStore:
         """Stores ``value`` for later attempts."""
         from airflow.sdk.execution_time.comms import PutVariable  # noqa: PLC0415 - workers only
 
+        text = json.dumps({**value, _WRITTEN_AT: int(clock.now())})
         response = _send_to_supervisor(
-            PutVariable(key=self.name, value=json.dumps(value), description="What a task has paid for at AnyFast")
+            PutVariable(key=self.name, value=text, description="What a task has paid for at AnyFast")
         )
         if getattr(response, "error", None):
             raise LedgerError(f"Airflow responded {response!r} to a request to store the Variable {self.name}.")
@@ -247,6 +247,11 @@ class VariableStore:
             )
 
 
+def variable_prefix(dag_id: str) -> str:
+    """How the names of all Variables of a DAG's tasks begin. Those of other DAGs may begin like this, too."""
+    return f"anyfast_ledger_{dag_id}_"[:_PREFIX_LENGTH]
+
+
 def _send_to_supervisor(message: Any) -> Any:
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS  # noqa: PLC0415 - set by the task runner
 
@@ -261,17 +266,6 @@ def _task_store(context: Mapping[str, Any], key: str, *, doubts_absence: bool) -
     return TaskStore(VariableStore(name), task_state, doubts_absence)
 
 
-def _remove_record(context: Mapping[str, Any], *, key: str) -> None:
-    store_for(context, key).delete()
-
-
-def _retire_batch(context: Mapping[str, Any], *, key: str) -> None:
-    from airflow_provider_anyfast.ledger.pages import PagedLedger  # noqa: PLC0415 - of batches that have succeeded alone
-
-    for store in PagedLedger.stores(lambda name: _task_store(context, f"{key}_{name}", doubts_absence=False)):
-        store.retire()
-
-
 def _variable_name(task_instance: tuple[str, str, str, int], key: str) -> str:
     """Readable, and within Airflow's limit of 250 characters however long the names are.
 
@@ -281,4 +275,4 @@ def _variable_name(task_instance: tuple[str, str, str, int], key: str) -> str:
     """
     dag_id, run_id, task_id, map_index = task_instance
     digest = short_digest("\0".join((dag_id, run_id, task_id, str(map_index), key)))
-    return f"anyfast_ledger_{dag_id}_{task_id}"[:200] + f"_{digest}"
+    return f"{variable_prefix(dag_id)}{task_id}"[:_PREFIX_LENGTH] + f"_{digest}"

@@ -10,7 +10,8 @@ from airflow_provider_anyfast.assets.parameters import AssetParameters, GroupPar
 from airflow_provider_anyfast.deferral import DeferrableJobMixin, StoppableOperator
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.ledger.stores import ASSET_KEY, after_success
+from airflow_provider_anyfast.ledger.removal import after_success
+from airflow_provider_anyfast.ledger.stores import ASSET_KEY
 from airflow_provider_anyfast.operators.asset_bulk import CreateAssetsOperator
 from airflow_provider_anyfast.operators.asset_listing import ListAssetGroupsOperator, ListAssetsOperator
 from airflow_provider_anyfast.parameters import check_literals, read

@@ -11,7 +11,8 @@ from airflow_provider_anyfast.batch.options import BatchParameters, DuplicateRow
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.ledger.stores import BATCH_KEY, GROUP_KEY, after_batch_success, after_success
+from airflow_provider_anyfast.ledger.removal import after_batch_success, after_success
+from airflow_provider_anyfast.ledger.stores import BATCH_KEY, GROUP_KEY
 from airflow_provider_anyfast.links.report import AnyFastManifestLink, AnyFastReportLink
 from airflow_provider_anyfast.parameters import check_literals, read
 

@@ -19,7 +19,8 @@ from airflow_provider_anyfast.batch import review
 from airflow_provider_anyfast.batch.review import Answer
 from airflow_provider_anyfast.batch.rows import verbatim
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.ledger.stores import ANSWER_KEY, after_success, store_for
+from airflow_provider_anyfast.ledger.removal import after_success
+from airflow_provider_anyfast.ledger.stores import ANSWER_KEY, store_for
 from airflow_provider_anyfast.links.page import page_address
 from airflow_provider_anyfast.parameters import Parameters, check_literals, read
 from airflow_provider_anyfast.values import FilledText, Object, OptionalSeconds, OptionalText

@@ -10,7 +10,8 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_provider_anyfast.deferral import DeferrableJobMixin
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.hooks.anyfast import AnyFastHook
-from airflow_provider_anyfast.ledger.stores import GENERATION_KEY, GROUP_KEY, after_success
+from airflow_provider_anyfast.ledger.removal import after_success
+from airflow_provider_anyfast.ledger.stores import GENERATION_KEY, GROUP_KEY
 from airflow_provider_anyfast.lineage import lineage_of
 from airflow_provider_anyfast.links.video import AnyFastVideoLink
 from airflow_provider_anyfast.metrics import count_stored_success, failures_counted

@@ -40,6 +40,7 @@ class Outages:
     state_store_set: bool = False
     variable_get: bool = False
     variable_set: bool = False
+    variable_keys: bool = False
     stored_after_all: bool = False
     finds_nothing: bool = False
     task_states: bool = False
@@ -189,6 +190,14 @@ class ExecutionApi:
             return _refusal(HTTPStatus.NOT_FOUND, "not_found")
         return sdk_http.Response(HTTPStatus.OK, json={"key": key, "value": self._metadata.variables[key]})
 
+    def variable_keys(self, call: Call) -> sdk_http.Response:
+        """Airflow 3.4 has it."""
+        if self._outages.variable_keys:
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of order")
+        keys = sorted(key for key in self._metadata.variables if key.startswith(call.query["prefix"]))
+        start, limit = int(call.query["offset"]), int(call.query["limit"])
+        return sdk_http.Response(HTTPStatus.OK, json={"keys": keys[start : start + limit], "total_entries": len(keys)})
+
     def put_variable(self, call: Call) -> sdk_http.Response:
         body = call.json()
         if not self._outages.variable_set or self._outages.stored_after_all:
@@ -328,6 +337,7 @@ ROUTES = (
     _route("POST /hitlDetails/{ti}", "question asked", ExecutionApi.ask),
     _route("GET /hitlDetails/{ti}", "answer get", ExecutionApi.question),
     _route("GET /connections/{id}", "connection get {id}", ExecutionApi.connection),
+    _route("GET /variables/keys", "variable keys", ExecutionApi.variable_keys),
     _route("GET /variables/{key}", "variable get {key}", ExecutionApi.get_variable),
     _route("PUT /variables/{key}", "variable put {key}", ExecutionApi.put_variable),
     _route("DELETE /variables/{key}", "variable delete {key}", ExecutionApi.delete_variable),

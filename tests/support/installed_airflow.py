@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow import __version__
-from airflow.sdk import Connection
+from airflow.sdk import Connection, Variable
 from airflow.sdk.api import client
 from airflow.sdk.execution_time import comms
 from packaging.version import Version
@@ -31,6 +31,7 @@ __all__ = [
     "CLEAR_DISCARDS_STATE",
     "HAS_STATE_STORE",
     "LEDGER_PLACES",
+    "LISTS_VARIABLES",
     "LOADS_ANY_EXTRA",
     "MASKS_SYNCHRONOUSLY",
     "QUESTION_OUTLIVES_RETRY",
@@ -68,6 +69,9 @@ HAS_STATE_STORE = hasattr(comms, "GetTaskStateStore")
 _RELEASE = Version(Version(__version__).base_version)
 CLEAR_DISCARDS_STATE = Version("3.4") <= _RELEASE
 """Whether clearing a task instance empties its state store unless the user asks to keep it (3.4)."""
+
+LISTS_VARIABLES = hasattr(Variable, "keys")
+"""Whether a task can list Variables (3.4)."""
 
 CAN_RESCHEDULE = Version("3.4") <= _RELEASE
 """Whether a retry policy can run a task again without using up a retry (3.4)."""
