@@ -65,7 +65,7 @@ def conclude(runner: BatchRunner) -> dict[str, Any]:
 def describe_progress(runner: BatchRunner) -> str:
     """Describes the progress of the batch, for error messages."""
     done = runner.progress()
-    return (
-        f"Rows done: {done['succeeded']} of {done['rows']}. Videos still being made: {done['active']}. All of them are "
-        f"paid for, and neither a retry nor a clear pays for them again. See {runner.manifest.path}."
-    )
+    sentences = [f"Rows done: {done['succeeded']} of {done['rows']}. Videos still being made: {done['active']}."]
+    if done["succeeded"] or done["active"]:
+        sentences.append("All of them are paid for, and neither a retry nor a clear pays for them again.")
+    return " ".join([*sentences, f"See {runner.manifest.path}."])

@@ -1,15 +1,16 @@
-"""Continues with the videos that failed runs of a batch task have paid for and not saved.
+"""Continues with what failed runs of a batch task have, or may have, paid for and not saved.
 
-A run finds no files for them, so without this it would make them again. Clearing the failed task saves them too, but a
-new run is often there first.
+A run finds no files for these rows, so without this it would pay for them again. Clearing the failed task saves them
+too, but a new run is often there first.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client import clock
+from airflow_provider_anyfast.client.consistency import GENERATION_KEPT
 from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.ledger.record import Stage, record_of
 from airflow_provider_anyfast.wording import counted
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_AGE = 23 * 3600.0
-"""Seconds since a submission in which its video is worth continuing: a link lives for 24 hours after the rendering."""
+LINK_KEPT = 23 * 3600.0
+"""Seconds since a submission in which its video can be saved: a link lives for 24 hours after the rendering."""
 
 
 def continue_failed_runs(
@@ -42,17 +43,42 @@ def continue_failed_runs(
         LedgerError: a ledger could not be read or written. Unknown is not absent.
     """
     missing = {row.key for row in rows if ledger.get(row.key) is None}
-    found: dict[str, Record] = {}
+    newest: dict[str, Record] = {}
     for run in failed:
         for key, value in PagedLedger(run.store_of).items():
-            if key in missing and "saved" not in value and _is_worth_it(record := record_of(value)):
-                found[key] = record
-    if found:
+            if key not in missing:
+                continue
+            record = _record_in(value)
+            if key not in newest or record.at >= newest[key].at:
+                newest[key] = record
+    paid = {key: record for key, record in newest.items() if _can_be_saved(record)}
+    lost = {key: _as_lost(record) for key, record in newest.items() if _may_be_billed(record)}
+    if found := {**paid, **lost}:
         ledger.put_all(
             {key: record.model_copy(update={"max_tries": max_tries}).to_stored() for key, record in found.items()}
         )
-        log.info("Continuing with %s that failed runs of this task have paid for.", counted(len(found), "video"))
+    if paid:
+        log.info("Continuing with %s that failed runs of this task have paid for.", counted(len(paid), "video"))
+    if lost:
+        log.info(
+            "Failed runs of this task may have paid for %s: the responses to their submissions were lost.",
+            counted(len(lost), "more video" if paid else "video"),
+        )
 
 
-def _is_worth_it(record: Record) -> bool:
-    return record.stage is Stage.SUBMITTED and clock.now() - record.at < MAX_AGE
+def _record_in(value: Any) -> Record:
+    record = record_of(value)
+    return record.model_copy(update={"stage": Stage.CLOSED}) if "saved" in value else record
+
+
+def _can_be_saved(record: Record) -> bool:
+    return record.stage is Stage.SUBMITTED and clock.now() - record.at < LINK_KEPT
+
+
+def _may_be_billed(record: Record) -> bool:
+    return record.stage in (Stage.INTENT, Stage.LOST) and clock.now() - record.at < GENERATION_KEPT
+
+
+def _as_lost(record: Record) -> Record:
+    """The process that wrote an intent has ended, and its task has failed."""
+    return record.model_copy(update={"stage": Stage.LOST})

@@ -13,7 +13,6 @@ from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from tests.operators.test_batch_only_new import counts, nightly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.clock import FakeClock
@@ -31,11 +30,6 @@ def overlapping(runner: TaskRunner, run_id: str) -> TaskRunner:
     runner.metadata.other_runs.append(other.metadata)
     other.metadata.other_runs.append(runner.metadata)
     return other
-
-
-def fail_while_videos_render(runner: TaskRunner, make: Callable[[], GenerateVideoBatchOperator]) -> None:
-    assert runner.attempt(make, run_trigger=False).state == "deferred"
-    runner.mark("failed")
 
 
 @pytest.mark.parametrize("run_id", ["a run", "z run"], ids=["sorts first", "sorts last"])
@@ -149,49 +143,4 @@ def test_mapped_batches_of_one_run_do_not_wait_for_each_other_but_for_those_of_a
     assert later.resume(make, map_index=1, run_trigger=False).state == "deferred"
     runner.resume(make, map_index=0)
     assert counts(later.run_to_end(make, map_index=1).result) == (1, 0, 1, 0)
-    assert sandbox.billed.generations == 2
-
-
-def test_a_run_saves_what_a_failed_one_has_paid_for(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
-    failed = nightly(tmp_path, rows=3, template={**nightly(tmp_path).keywords["template"], "seed": 1})
-    later = overlapping(runner, "z run")
-    fail_while_videos_render(runner, failed)
-    made = later.attempt(partial(failed, rows=[*failed.keywords["rows"], {"name": "a new one"}]))
-    assert "Continuing with 3 videos that failed runs of this task have paid for." in made.log_text
-    assert counts(made.result) == (4, 4, 0, 0)
-    assert sandbox.billed.generations == 4
-    runner.clear()
-    assert counts(runner.attempt(failed).result) == (3, 3, 0, 0)
-    assert sandbox.billed.generations == 4
-
-
-def test_a_failed_run_whose_links_have_expired_is_not_continued(
-    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock
-) -> None:
-    make, later = nightly(tmp_path, rows=2), overlapping(runner, "z run")
-    fail_while_videos_render(runner, make)
-    fake_clock.advance(24 * 3600)
-    assert counts(later.attempt(make).result) == (2, 2, 0, 0)
-    assert sandbox.billed.generations == 4
-
-
-def test_a_changed_row_is_made_although_a_failed_run_has_paid_for_the_old_one(
-    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
-) -> None:
-    make, later = nightly(tmp_path, rows=1), overlapping(runner, "z run")
-    fail_while_videos_render(runner, make)
-    changed = {**make.keywords["template"], "prompt": "A photograph of {{ row.name }}"}
-    later.attempt(partial(make, template=changed))
-    assert sandbox.billed.generations == 2
-
-
-def test_nothing_is_submitted_while_the_records_of_a_failed_run_cannot_be_read(
-    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
-) -> None:
-    make, later = nightly(tmp_path, rows=2), overlapping(runner, "z run")
-    fail_while_videos_render(runner, make)
-    runner.metadata.variables.update(dict.fromkeys(runner.metadata.variables, ""))
-    attempt = later.attempt(make)
-    assert type(attempt.error) is LedgerError
-    assert "Restore the Variable" in str(attempt.error)
     assert sandbox.billed.generations == 2

@@ -1,0 +1,144 @@
+"""A run of a batch continues with what failed runs of its task have, or may have, paid for."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.client.errors import LedgerError
+from tests.operators.test_batch_only_new import counts, nightly, statuses
+from tests.operators.test_never_pay_twice import SUBMIT
+from tests.operators.test_overlapping_runs import overlapping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
+    from tests.support.clock import FakeClock
+    from tests.support.sandbox import SandboxHandle
+    from tests.support.steps import CrashPoint
+    from tests.support.task_run import TaskRunner
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
+
+
+def fail_while_videos_render(runner: TaskRunner, make: Callable[[], GenerateVideoBatchOperator]) -> None:
+    assert runner.attempt(make, run_trigger=False).state == "deferred"
+    runner.mark("failed")
+
+
+def is_after_submission(point: CrashPoint) -> bool:
+    return point.side == "after" and point.name == SUBMIT
+
+
+def test_a_run_saves_what_a_failed_one_has_paid_for(runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path) -> None:
+    failed = nightly(tmp_path, rows=3, template={**nightly(tmp_path).keywords["template"], "seed": 1})
+    later = overlapping(runner, "z run")
+    fail_while_videos_render(runner, failed)
+    made = later.attempt(partial(failed, rows=[*failed.keywords["rows"], {"name": "a new one"}]))
+    assert "Continuing with 3 videos that failed runs of this task have paid for." in made.log_text
+    assert counts(made.result) == (4, 4, 0, 0)
+    assert sandbox.billed.generations == 4
+    runner.clear()
+    assert counts(runner.attempt(failed).result) == (3, 3, 0, 0)
+    assert sandbox.billed.generations == 4
+
+
+def test_a_submission_that_a_failed_run_has_lost_is_not_repeated_by_the_next_run_but_by_its_clear(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, later = nightly(tmp_path, rows=2), overlapping(runner, "z run")
+    sandbox.fault("drop_answer", match="boat 1", times=1)
+    assert runner.run_to_end(make).state == "failed"
+    assert sandbox.billed.generations == 2
+    night = later.run_to_end(partial(make, rows=[*make.keywords["rows"], {"name": "a new one"}]))
+    assert "Failed runs of this task may have paid for 1 video" in night.log_text
+    assert "row 1 (name boat 1)" in str(night.error)
+    assert type(night.error) is exceptions.BatchRejectedError
+    assert statuses(tmp_path) == ["LOST", "SKIPPED", "SUCCESS"]
+    assert sandbox.billed.generations == 3
+    later.clear()
+    assert counts(later.attempt(make).result) == (2, 1, 1, 0)
+    assert sandbox.billed.generations == 4
+    runner.clear()
+    assert counts(runner.attempt(make).result) == (2, 1, 1, 0)
+    assert sandbox.billed.generations == 4
+
+
+def test_a_submission_that_was_killed_with_its_worker_is_not_repeated_by_the_next_run(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    rehearsal = runner.attempt(nightly(tmp_path / "rehearsal", rows=1))
+    killed, billed, make = runner.fresh(), sandbox.billed.generations, nightly(tmp_path, rows=1)
+    killed.attempt(make, crash_at=next(point for point in rehearsal.crash_points if is_after_submission(point)))
+    killed.mark("failed")
+    later = overlapping(killed, "z run")
+    assert later.run_to_end(make).state == "failed"
+    assert statuses(tmp_path) == ["LOST"]
+    assert sandbox.billed.generations == billed + 1
+
+
+@pytest.mark.parametrize(("days", "billed"), [(6, 1), (8, 2)])
+def test_a_lost_submission_is_remembered_for_as_long_as_anyfast_would_keep_its_video(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock, days: int, billed: int
+) -> None:
+    make, later = nightly(tmp_path, rows=1), overlapping(runner, "z run")
+    sandbox.fault("drop_answer", times=1)
+    runner.run_to_end(make)
+    fake_clock.advance(days * 24 * 3600)
+    later.run_to_end(make)
+    assert sandbox.billed.generations == billed
+
+
+def test_of_several_failed_runs_the_newest_record_of_a_row_counts(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, second = nightly(tmp_path, rows=1), overlapping(runner, "second run")
+    sandbox.fault("drop_answer", times=1)
+    runner.run_to_end(make)
+    second.run_to_end(make)
+    second.clear()
+    fail_while_videos_render(second, make)
+    assert sandbox.billed.generations == 2
+    third = overlapping(runner, "third run")
+    third.metadata.other_runs.append(second.metadata)
+    made = third.attempt(make)
+    assert "Continuing with 1 video that failed runs of this task have paid for." in made.log_text
+    assert counts(made.result) == (1, 1, 0, 0)
+    assert sandbox.billed.generations == 2
+
+
+def test_a_failed_run_whose_links_have_expired_is_not_continued(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    make, later = nightly(tmp_path, rows=2), overlapping(runner, "z run")
+    fail_while_videos_render(runner, make)
+    fake_clock.advance(24 * 3600)
+    assert counts(later.attempt(make).result) == (2, 2, 0, 0)
+    assert sandbox.billed.generations == 4
+
+
+def test_a_changed_row_is_made_although_a_failed_run_has_paid_for_the_old_one(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, later = nightly(tmp_path, rows=1), overlapping(runner, "z run")
+    fail_while_videos_render(runner, make)
+    changed = {**make.keywords["template"], "prompt": "A photograph of {{ row.name }}"}
+    later.attempt(partial(make, template=changed))
+    assert sandbox.billed.generations == 2
+
+
+def test_nothing_is_submitted_while_the_records_of_a_failed_run_cannot_be_read(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, later = nightly(tmp_path, rows=2), overlapping(runner, "z run")
+    fail_while_videos_render(runner, make)
+    runner.metadata.variables.update(dict.fromkeys(runner.metadata.variables, ""))
+    attempt = later.attempt(make)
+    assert type(attempt.error) is LedgerError
+    assert "Restore the Variable" in str(attempt.error)
+    assert sandbox.billed.generations == 2
