@@ -365,6 +365,8 @@ class BatchRunner:
         self._confirmed += paid.reattached
         if not paid.reattached:
             self._events.submitted()
+        elif row.number not in self._known:  # those of this attempt were announced when they were submitted
+            paid.log_resumption()
         return paid
 
     @contextmanager

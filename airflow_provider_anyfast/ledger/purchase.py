@@ -52,6 +52,16 @@ class PaidGeneration:
     generation: Generation | None = None
     reattached: bool = False
 
+    def log_resumption(self) -> None:
+        """Logs that an attempt continues with what an earlier one has paid for, if AnyFast knows it."""
+        if self.generation is not None:
+            log.info(
+                "Resuming generation %s, which was submitted at %s and is %s. Nothing is billed again.",
+                self.id,
+                clock.iso(self.submitted_at),
+                self.generation.status or "accepted",
+            )
+
 
 def submit_once(ledger: Ledger, send: Callable[[Guard], str], *, is_resubmission: bool = False) -> str:
     """Sends one billed call, recorded in the ledger before and after it, and returns the id in AnyFast's response.
@@ -208,12 +218,6 @@ class _Purchase:
                 raise failure
             log.warning("%s %s Submitting a new one.", failure.what, failure.cost_sentence)
             return self.submit_new()
-        log.info(
-            "Resuming generation %s, which was submitted at %s and is %s. Nothing is billed again.",
-            paid.id,
-            clock.iso(paid.submitted_at),
-            generation.status or "accepted",
-        )
         return PaidGeneration(paid.id, paid.submitted_at, generation, reattached=True)
 
     def resubmit_or_fail(

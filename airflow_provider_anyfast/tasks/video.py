@@ -151,7 +151,9 @@ class GenerateVideoTask:
         self._context["ti"].xcom_push("generation_id", paid.id)
         self._show(paid.id)
         count_obtained(reattached=paid.reattached)
-        if not paid.reattached:
+        if paid.reattached:
+            paid.log_resumption()
+        else:
             price = self._operator.hook.settings.price_per_million_tokens
             estimate = describe_estimate(self._request.estimated_tokens(), price)
             self._operator.log.info("Submitted generation %s: %s; %s.", paid.id, self._request.describe(), estimate)

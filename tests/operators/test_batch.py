@@ -89,6 +89,18 @@ def test_every_row_becomes_a_file_and_a_manifest_line_and_is_billed_once(
     assert sandbox.billed.generations == 5
 
 
+@BOTH_WAYS
+def test_only_a_video_of_an_earlier_attempt_is_said_to_be_resumed(
+    runner: TaskRunner, tmp_path: Path, *, deferrable: bool
+) -> None:
+    retried = runner.fresh()
+    assert "Resuming" not in runner.attempt(batch(tmp_path / "a", deferrable=deferrable)).log_text
+    assert retried.attempt(batch(tmp_path / "b"), run_trigger=False).state == "deferred"
+    retried.mark("up_for_retry")
+    log = retried.retry(batch(tmp_path / "b", deferrable=deferrable)).log_text
+    assert log.count("Resuming generation") == 5
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
