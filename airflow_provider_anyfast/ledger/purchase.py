@@ -235,11 +235,11 @@ class _Purchase:
             )
             return self.submit_new(is_resubmission=True)
         self.ledger.mark_unconfirmed()
-        how = error.what if error else "An earlier attempt ended while it waited for the response."
+        how = f"{error.what} " if error else ""
         again = (
             " It has already been submitted again once since the last clear." if not self.ledger.may_resubmit else ""
         )
-        what = f"{how} {self._lost_at(lost.sent_at)}{again} Nothing more was submitted.{_log_sentence(verdict)}"
+        what = f"{how}{self._lost_at(lost.sent_at)}{again} Nothing more was submitted.{_log_sentence(verdict)}"
         is_billed = isinstance(verdict, Billed)
         raise LostSubmissionError(
             what,
