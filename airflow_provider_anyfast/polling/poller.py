@@ -5,6 +5,7 @@ Worker, trigger and sensors all use the same ``Poller``, so their behavior canno
 
 from __future__ import annotations
 
+import logging
 import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_provider_anyfast.polling.schedule import Timing
+
+log = logging.getLogger(__name__)
 
 
 class Job(Protocol):
@@ -155,7 +158,14 @@ class Poller(Generic[JobT]):
 
     def _wait_for_link(self, now: float) -> Wait | GaveUp:
         since = self.failed_polls.lacks_link_since
-        since = now if since is None else since
+        if since is None:
+            since = now
+            log.info(
+                "AnyFast reports that generation %s has succeeded, but does not return its link yet. Polling it for up "
+                "to %.0f s more.",
+                self._subject,
+                LINK_APPEARS,
+            )
         self.failed_polls = FailedPolls(lacks_link_since=since)
         if now >= min(self._deadline, since + LINK_APPEARS):
             return GaveUp(missing_link(self._subject))

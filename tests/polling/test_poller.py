@@ -188,6 +188,14 @@ def test_a_success_without_a_link_is_polled_on_schedule_for_some_minutes() -> No
     assert poller.on_response(DONE, 500.0) == Finished(DONE)
 
 
+def test_the_log_says_once_that_a_link_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    poller = new_poller()
+    for now in (100.0, 150.0):
+        poller.on_response(LINKLESS, now)
+    assert caplog.text.count("does not return its link yet") == 1
+
+
 def test_the_wait_for_a_link_ends_at_the_deadline() -> None:
     poller = new_poller(deadline=105.0)
     assert poller.on_response(LINKLESS, 100.0) == Wait(5.0)
