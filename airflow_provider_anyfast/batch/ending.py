@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.queue import BatchState
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.errors import BatchFailedError, BatchRejectedError, WaitInterruptedError
+from airflow_provider_anyfast.client.errors import BatchFailedError, BatchRejectedError, Cost, WaitInterruptedError
+from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
     from airflow_provider_anyfast.batch.runner import BatchRunner
+
+_LOST_COST = "{rows} of status LOST may be billed."
+_LOST_ADVICE = (
+    "Look for the rows of status LOST in the log of the AnyFast console before you clear the task, which submits them "
+    "again. No row that succeeded is paid for again."
+)
 
 
 def is_over(runner: BatchRunner) -> bool:
@@ -58,7 +65,11 @@ def conclude(runner: BatchRunner) -> dict[str, Any]:
     if runner.ends_by_failure or tally.failures > runner.options.given.failure_threshold * runner.total:
         kind = BatchFailedError if tally.retryable else BatchRejectedError
         examples = "\n".join(text for _, text in tally.examples)
-        raise kind(f"Failed rows ({tally.failures} of {runner.total}):\n{examples}\n{describe_progress(runner)}")
+        error = kind(f"Failed rows ({tally.failures} of {runner.total}):\n{examples}\n{describe_progress(runner)}")
+        if tally.lost:
+            error.set_cost(Cost.PAID, f"{error.cost_sentence} {_LOST_COST.format(rows=counted(tally.lost, 'row'))}")
+            error.advice = _LOST_ADVICE
+        raise error
     return runner.summary
 
 

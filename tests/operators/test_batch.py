@@ -451,6 +451,9 @@ def test_a_submission_whose_response_is_lost_fails_its_row_and_no_other(
     make = batch(tmp_path)
     first = runner.attempt(make)
     assert first.state == "failed", first.log_text
+    assert "Rows that succeeded are billed, once each. 1 row of status LOST may be billed.\nLook for" in str(
+        first.error
+    )
     statuses = [line["status"] for line in manifest(tmp_path)]
     assert (statuses.count("SUCCESS"), statuses.count("LOST")) == (4, 1)
     assert sandbox.billed.generations == 5
