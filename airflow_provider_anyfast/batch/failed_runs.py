@@ -67,6 +67,7 @@ def continue_failed_runs(
 
 
 def _record_in(value: Any) -> Record:
+    """The record in a stored value. A saved video is done, even if its file was deleted since."""
     record = record_of(value)
     return record.model_copy(update={"stage": Stage.CLOSED}) if "saved" in value else record
 
@@ -80,5 +81,5 @@ def _may_be_billed(record: Record) -> bool:
 
 
 def _as_lost(record: Record) -> Record:
-    """The process that wrote an intent has ended, and its task has failed."""
+    """An intent counts as lost: its task has failed, so nothing else finds out what became of it."""
     return record.model_copy(update={"stage": Stage.LOST})

@@ -1,8 +1,8 @@
-"""Where a task instance keeps its ledger: the only module of the ledger that depends on the Airflow version.
+"""Where a task instance keeps its ledger. Only this module and ``removal`` depend on the version of Airflow.
 
 While something is paid for and not delivered, its record is an Airflow Variable named ``anyfast_ledger_…``, on every
 version of Airflow. Nothing else that a task can write survives a clear on all versions: since 3.4, clearing a task
-instance in the UI empties its task state. When Airflow has stored the task's success, the Variable is removed.
+instance in the UI empties its task state. ``removal`` deletes the Variable when Airflow has stored the task's success.
 
 ===============================  ==============================================================
 Record                           Kept in
