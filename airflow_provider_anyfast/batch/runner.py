@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.responses import Generation
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.ledger.matching import LostSubmission, Verdict
+    from airflow_provider_anyfast.ledger.pages import PagedLedger
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class BatchRunner:
         self._confirmed = 0
         """Rows whose generation AnyFast found."""
         self._consecutive_failures = 0
-        self._consecutive_losses = 0
+        self._consecutive_losses = 0 if segment.is_resumed else _losses_since_last_accepted(segment.ledger)
         """Submissions since the last accepted one whose response was lost."""
         self._began_at = clock.now()
         self._crashes: list[BaseException] = []
@@ -474,7 +475,7 @@ class BatchRunner:
         """Stops the submissions when many in a row get no response: each of them may be billed."""
         self._consecutive_losses += 1
         if self._consecutive_losses >= MAX_CONSECUTIVE_FAILURES and self.lifecycle.state < BatchState.CLOSED:
-            what = f"{MAX_CONSECUTIVE_FAILURES} submissions in a row were lost, so no more are sent."
+            what = f"{self._consecutive_losses} submissions in a row were lost, so no more are sent."
             log.warning("%s The last one: %s", what, error.what)
             self.lifecycle.advance(BatchState.CLOSED, error.with_context(what))
 
@@ -497,6 +498,13 @@ class BatchRunner:
         self.manifest.add(entry)
         self._recorded.discard(row.number)
         self.progressed += 1
+
+
+def _losses_since_last_accepted(ledger: PagedLedger) -> int:
+    """What earlier attempts have lost, so that each retry in a broken network does not risk as many videos again."""
+    records = [record_of(value) for _, value in ledger.items()]
+    accepted_at = max((record.at for record in records if record.id), default=0.0)
+    return sum(not record.id and record.at >= accepted_at for record in records)
 
 
 class _LookLaterError(AnyFastError):

@@ -48,6 +48,9 @@ def rows_of(number: int) -> list[dict[str, Any]]:
     return [{"name": f"boat {n}"} for n in range(number)]
 
 
+IN_FLIGHT = 3
+
+
 def batch(folder: Path, **parameters: Any) -> Callable[[], GenerateVideoBatchOperator]:
     given = {
         "task_id": "batch",
@@ -56,7 +59,7 @@ def batch(folder: Path, **parameters: Any) -> Callable[[], GenerateVideoBatchOpe
         "manifest_path": f"{folder}/manifest.jsonl",
         "retries": 2,
         "deferrable": True,
-        "max_in_flight": 3,
+        "max_in_flight": IN_FLIGHT,
     }
     return partial(GenerateVideoBatchOperator, **{**given, **parameters})
 
@@ -147,8 +150,13 @@ def test_many_lost_submissions_in_a_row_stop_the_submissions(
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, exceptions.LostAnswerError)
     lost = len(sandbox.requests("submit"))
-    assert batch_run.MAX_CONSECUTIVE_FAILURES <= lost <= batch_run.MAX_CONSECUTIVE_FAILURES + 3
+    assert batch_run.MAX_CONSECUTIVE_FAILURES <= lost <= batch_run.MAX_CONSECUTIVE_FAILURES + IN_FLIGHT
     assert sandbox.billed.generations == billed * lost
+    in_vain = runner.attempt(batch(tmp_path, rows=rows_of(60)))
+    assert isinstance(in_vain.error, exceptions.LostAnswerError)
+    more = len(sandbox.requests("submit")) - lost
+    assert 1 <= more <= IN_FLIGHT, "a retry does not risk as many videos again"
+    lost += more
     sandbox.end_faults()
     retried = runner.attempt(batch(tmp_path, rows=rows_of(60), failure_threshold=1))
     assert retried.state == "success", retried.log_text
@@ -336,7 +344,7 @@ def test_an_unavailable_storage_is_not_tried_for_every_row(
         attempt = runner.attempt(make)
     assert attempt.state == "up_for_retry", attempt.log_text
     assert isinstance(attempt.error, exceptions.StorageError)
-    assert len(tried) <= batch_run.MAX_CONSECUTIVE_FAILURES + 3
+    assert len(tried) <= batch_run.MAX_CONSECUTIVE_FAILURES + IN_FLIGHT
 
 
 # Rows that have changed.
@@ -623,7 +631,7 @@ def test_an_unreachable_anyfast_is_not_tried_for_every_row(
     attempt = runner.resume(make, event={"ended": 60, "reason": ""})
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, exceptions.ServerError)
-    assert len(sandbox.requests("query")) <= 6 * (batch_run.MAX_CONSECUTIVE_FAILURES + 3)
+    assert len(sandbox.requests("query")) <= 6 * (batch_run.MAX_CONSECUTIVE_FAILURES + IN_FLIGHT)
 
 
 def test_a_site_under_maintenance_costs_a_batch_a_retry_and_no_second_video(
