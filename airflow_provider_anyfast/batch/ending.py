@@ -6,18 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.batch.queue import BatchState
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.client.errors import BatchFailedError, BatchRejectedError, Cost, WaitInterruptedError
+from airflow_provider_anyfast.client.errors import (
+    BatchFailedError,
+    BatchRejectedError,
+    Cost,
+    LostAnswerError,
+    WaitInterruptedError,
+)
 from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
     from airflow_provider_anyfast.batch.runner import BatchRunner
+    from airflow_provider_anyfast.client.errors import AnyFastError
 
 _LOST_COST = "{rows} of status LOST may be billed."
 _LOST_ADVICE = (
     "Look for the rows of status LOST in the log of the AnyFast console before you clear the task, which submits them "
     "again. No row that succeeded is paid for again."
 )
+_LOST_NEXT_ATTEMPT = "The next attempt looks for the rows of status LOST, and continues with the other rows."
 
 
 def is_over(runner: BatchRunner) -> bool:
@@ -44,14 +52,29 @@ def raise_early_end(runner: BatchRunner, reason: str, saturated_since: float | N
     """
     state, error = runner.lifecycle.state, runner.lifecycle.error
     if state is BatchState.ABORTED:
-        raise (error or WaitInterruptedError("This task was stopped.")).with_context(describe_progress(runner))
+        raise _early_end(error or WaitInterruptedError("This task was stopped."), runner)
     if runner.ends_by_failure:
         return
     if runner.active and reason and not runner.progressed:
         raise WaitInterruptedError(f"Waiting for the videos was interrupted: {reason} {describe_progress(runner)}")
     is_too_long = saturated_since is not None and clock.now() - saturated_since >= runner.options.given.timeout
     if error is not None and not runner.active and (state is BatchState.CLOSED or is_too_long):
-        raise error.with_context(describe_progress(runner))
+        raise _early_end(error, runner)
+
+
+def _early_end(error: AnyFastError, runner: BatchRunner) -> AnyFastError:
+    """The error that ends the attempt. It is about one request, so its cost leaves out the rows of status LOST."""
+    error = error.with_context(describe_progress(runner))
+    if lost := runner.manifest.tally.lost:
+        sentence = _LOST_COST.format(rows=counted(lost, "row"))
+        if isinstance(error, LostAnswerError):
+            error.set_cost(Cost.MAYBE, sentence)
+            error.advice, error.next_attempt = _LOST_ADVICE, _LOST_NEXT_ATTEMPT
+        else:
+            cost = Cost.MAYBE if error.cost is Cost.NOTHING else error.cost
+            error.set_cost(cost, f"{error.cost_sentence} {sentence}")
+            error.advice = f"{error.advice} {_LOST_ADVICE}"
+    return error
 
 
 def conclude(runner: BatchRunner) -> dict[str, Any]:

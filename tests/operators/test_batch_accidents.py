@@ -19,6 +19,7 @@ from airflow.sdk import DAG, Connection
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.batch import runner as batch_run
 from airflow_provider_anyfast.batch.table_file import read_table
+from airflow_provider_anyfast.client.errors import Cost
 from airflow_provider_anyfast.files.local_file import LocalFile
 from airflow_provider_anyfast.ledger.stores import TaskStore
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
@@ -150,6 +151,9 @@ def test_many_lost_submissions_in_a_row_stop_the_submissions(
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, exceptions.LostAnswerError)
     lost = len(sandbox.requests("submit"))
+    assert f"\n{lost} rows of status LOST may be billed.\n" in str(attempt.error)
+    assert "before you clear the task, which submits them again" in attempt.error.advice
+    assert attempt.error.next_step.startswith("The next attempt looks for the rows of status LOST")
     assert batch_run.MAX_CONSECUTIVE_FAILURES <= lost <= batch_run.MAX_CONSECUTIVE_FAILURES + IN_FLIGHT
     assert sandbox.billed.generations == billed * lost
     in_vain = runner.attempt(batch(tmp_path, rows=rows_of(60)))
@@ -161,6 +165,19 @@ def test_many_lost_submissions_in_a_row_stop_the_submissions(
     retried = runner.attempt(batch(tmp_path, rows=rows_of(60), failure_threshold=1))
     assert retried.state == "success", retried.log_text
     assert sandbox.billed.generations == billed * lost + 60 - lost
+
+
+def test_an_error_that_stops_a_batch_says_which_rows_may_be_billed(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.fault("drop_answer", times=2)
+    sandbox.fault("no_quota", skip=2, times=0)
+    attempt = runner.attempt(batch(tmp_path, rows=rows_of(6), max_in_flight=1))
+    assert isinstance(attempt.error, exceptions.QuotaError)
+    assert attempt.error.cost is Cost.MAYBE
+    assert "Nothing more was billed. 2 rows of status LOST may be billed." in str(attempt.error)
+    assert "Top up the AnyFast account" in str(attempt.error)
+    assert "before you clear the task, which submits them again" in str(attempt.error)
 
 
 # What ends an attempt while responses are pending.
