@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
 from airflow_provider_anyfast.batch.forecast import Forecast
-from airflow_provider_anyfast.batch.manifest import ManifestEntry, facts_of, failure_entry, new_entry, success_entry
+from airflow_provider_anyfast.batch.manifest import (
+    ManifestEntry,
+    facts_of,
+    failure_entry,
+    new_entry,
+    skipped_entry,
+    success_entry,
+)
 from airflow_provider_anyfast.batch.queue import BatchState, RowQueue
 from airflow_provider_anyfast.client import clock, endpoints
 from airflow_provider_anyfast.client.errors import (
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.client.transport import AnyFastClient, Guard
     from airflow_provider_anyfast.ledger.matching import LostSubmission, Verdict
     from airflow_provider_anyfast.ledger.pages import PagedLedger
+    from airflow_provider_anyfast.seedance.saved import SavedVideo
 
 log = logging.getLogger(__name__)
 
@@ -326,6 +334,9 @@ class BatchRunner:
         except _NeedsSubmissionError:
             self._recorded.discard(row.number)
             self._queue.put_back(row)
+        except _AlreadyMadeError as made:
+            log.info("%s: %s already exists and is complete, so nothing is submitted.", row.label, made.video.path)
+            self._end(row, skipped_entry(self._entry(row), prompt=row.request.prompt, saved=made.video))
         except _LookLaterError:
             self._recorded.add(row.number)
             self._queue.postpone(row)
@@ -340,6 +351,8 @@ class BatchRunner:
 
         def send(guard: Guard) -> str:
             if is_recorded:
+                if video := row.output and row.output.existing_video():
+                    raise _AlreadyMadeError(video)
                 raise _NeedsSubmissionError(
                     "What was paid for can no longer be used: the row is submitted again in its turn."
                 )
@@ -509,6 +522,14 @@ def _losses_since_last_accepted(ledger: PagedLedger) -> int:
 
 class _LookLaterError(AnyFastError):
     """The response to a row's submission was lost: its video is looked up after all other rows."""
+
+
+class _AlreadyMadeError(AnyFastError):
+    """What was paid for can no longer be used, but another run has made the row since."""
+
+    def __init__(self, video: SavedVideo) -> None:
+        super().__init__("Another run has made this row.")
+        self.video = video
 
 
 class _NeedsSubmissionError(AnyFastError):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.assets.references import connect
 from airflow_provider_anyfast.batch.checkpoint import RowIndex
-from airflow_provider_anyfast.batch.failed_runs import continue_failed_runs
 from airflow_provider_anyfast.batch.manifest import (
     SUCCEEDED,
     Manifest,
@@ -19,6 +18,7 @@ from airflow_provider_anyfast.batch.manifest import (
     entry_from_facts,
     new_entry,
 )
+from airflow_provider_anyfast.batch.other_runs import continue_other_runs
 from airflow_provider_anyfast.batch.selection import select_rows
 from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places, check_poster
 from airflow_provider_anyfast.batch.table import listed
@@ -97,7 +97,8 @@ class SegmentStart:
         index: index of the rows, if an earlier segment made one.
         library: turns files that rows name as references into assets.
         lock: keeps other runs from making the same rows; None if each run makes all of its rows.
-        failed_runs: returns the failed instances of this task in other runs, whose videos are continued.
+        other_runs: returns the instances of this task in other runs that have not succeeded; their videos are
+            continued.
     """
 
     source: RowSource
@@ -107,7 +108,7 @@ class SegmentStart:
     index: RowIndex | None = None
     library: ReferenceLibrary | None = None
     lock: RunLock | None = None
-    failed_runs: Callable[[], Iterable[OtherRun]] = tuple
+    other_runs: Callable[[], Iterable[OtherRun]] = tuple
 
     @property
     def kind(self) -> str:
@@ -148,7 +149,7 @@ class SegmentStart:
             check_poster(rows)
         if self.lock is not None and not is_resumed:
             self.lock.acquire(ledger)
-            continue_failed_runs(rows, ledger, self.failed_runs(), max_tries=options.max_tries)
+            continue_other_runs(rows, ledger, self.other_runs(), options)
         written = _own_entries(manifest, options)
         rows = _as_recorded(rows, {*written, *(key for key, _ in ledger.items())})
         _refuse_changed_rows(rows, ledger, options)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.rows import BatchRow
     from airflow_provider_anyfast.ledger.pages import PagedLedger
+    from airflow_provider_anyfast.seedance.saved import SavedVideo
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +74,21 @@ def _is_paid(row: BatchRow, ledger: PagedLedger) -> bool:
 
 
 def _existing(rows: Sequence[BatchRow], options: BatchOptions) -> dict[int, ManifestEntry]:
-    """The entries of rows whose complete video already exists at their output path; checked in parallel."""
+    """The entries of rows whose complete video already exists."""
+    found = existing_videos(rows, options)
+    return {
+        row.number: skipped_entry(new_entry(row, options), prompt=row.request.prompt, saved=found[row.number])
+        for row in rows
+        if row.number in found
+    }
+
+
+def existing_videos(rows: Sequence[BatchRow], options: BatchOptions) -> dict[int, SavedVideo]:
+    """The complete videos that already exist at the rows' output paths, by row number; checked in parallel.
+
+    Raises:
+        StorageError: the storage does not respond, so it is unknown which videos exist.
+    """
     with ThreadPoolExecutor(options.given.max_in_flight, thread_name_prefix="anyfast") as pool:
         found = list(pool.map(lambda row: row.output and row.output.existing_video(), rows))
-    return {
-        row.number: skipped_entry(
-            new_entry(row, options),
-            prompt=row.request.prompt,
-            saved=video,
-        )
-        for row, video in zip(rows, found, strict=True)
-        if video is not None
-    }
+    return {row.number: video for row, video in zip(rows, found, strict=True) if video is not None}

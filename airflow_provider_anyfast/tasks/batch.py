@@ -32,7 +32,7 @@ from airflow_provider_anyfast.wording import counted
 from airflow_provider_anyfast.xcoms import CHECKPOINT_KEY, INDEX_KEY, PROGRESS_KEY, own_xcom
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow.sdk import Context
 
@@ -53,7 +53,9 @@ _UNFINISHED = frozenset(
     {"scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule"}
 )
 """States of a task instance that goes on by itself."""
-_FAILED = frozenset({"failed"})
+_WITHOUT_RECORDS = frozenset({"success", "skipped"})
+"""States of a task instance whose records are not read: thousands may be there, and hardly any has a record. In another
+state, also in none after a clear, it may have paid for rows."""
 
 
 class BatchTask:
@@ -147,23 +149,23 @@ class BatchTask:
                 max_in_flight=given.max_in_flight,
             ),
             lock=self._lock() if given.if_exists == "skip" else None,
-            failed_runs=partial(self._other_runs, _FAILED),
+            other_runs=partial(self._other_runs, lambda state: state not in _WITHOUT_RECORDS),
         )
 
     def _lock(self) -> RunLock:
         return RunLock(
             run_id=self._context["ti"].run_id,
-            others=partial(self._other_runs, _UNFINISHED),
+            others=partial(self._other_runs, _UNFINISHED.__contains__),
             is_stopped=lambda: self._operator.stopped,
         )
 
-    def _other_runs(self, wanted: Collection[str]) -> Iterator[OtherRun]:
-        """The instances of this task in other runs, mapped ones included, whose states are ``wanted``."""
+    def _other_runs(self, is_wanted: Callable[[str | None], bool]) -> Iterator[OtherRun]:
+        """The instances of this task in other runs, mapped ones included, in the states that are wanted."""
         ti, task_id = self._context["ti"], self._operator.task_id
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id])
         for run_id, by_instance in states.items():
             for name, state in by_instance.items():
-                if run_id != ti.run_id and state in wanted:
+                if run_id != ti.run_id and is_wanted(state):
                     map_index = int(name[len(task_id) + 1 :] or -1)
                     store_of = batch_store_of_run(self._context, BATCH_KEY, run_id=run_id, map_index=map_index)
                     yield OtherRun(run_id, store_of)

@@ -1,4 +1,4 @@
-"""A run of a batch continues with what failed runs of its task have, or may have, paid for."""
+"""A run of a batch continues with what other runs of its task have, or may have, paid for and not saved."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_run_saves_what_a_failed_one_has_paid_for(runner: TaskRunner, sandbox:
     later = overlapping(runner, "z run")
     fail_while_videos_render(runner, failed)
     made = later.attempt(partial(failed, rows=[*failed.keywords["rows"], {"name": "a new one"}]))
-    assert "Continuing with 3 videos that failed runs of this task have paid for." in made.log_text
+    assert "Continuing with 3 videos that other runs of this task have paid for." in made.log_text
     assert counts(made.result) == (4, 4, 0, 0)
     assert sandbox.billed.generations == 4
     runner.clear()
@@ -56,7 +56,7 @@ def test_a_submission_that_a_failed_run_has_lost_is_not_repeated_by_the_next_run
     assert runner.run_to_end(make).state == "failed"
     assert sandbox.billed.generations == 2
     night = later.run_to_end(partial(make, rows=[*make.keywords["rows"], {"name": "a new one"}]))
-    assert "Failed runs of this task may have paid for 1 video" in night.log_text
+    assert "Other runs of this task may have paid for 1 video" in night.log_text
     assert "row 1 (name boat 1)" in str(night.error)
     assert type(night.error) is exceptions.BatchRejectedError
     assert statuses(tmp_path) == ["LOST", "SKIPPED", "SUCCESS"]
@@ -80,6 +80,48 @@ def test_a_submission_that_was_killed_with_its_worker_is_not_repeated_by_the_nex
     assert later.run_to_end(make).state == "failed"
     assert statuses(tmp_path) == ["LOST"]
     assert sandbox.billed.generations == billed + 1
+
+
+@pytest.mark.parametrize("state", ["upstream_failed", "removed", None], ids=["upstream_failed", "removed", "cleared"])
+def test_a_run_that_airflow_has_not_scheduled_again_since_its_clear_is_continued_like_a_failed_one(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, state: str | None
+) -> None:
+    make, later = nightly(tmp_path, rows=2), overlapping(runner, "z run")
+    fail_while_videos_render(runner, make)
+    runner.clear()
+    if state is not None:
+        runner.mark(state)
+    assert counts(later.attempt(make).result) == (2, 2, 0, 0)
+    assert sandbox.billed.generations == 2
+
+
+def test_a_video_that_failed_and_was_made_again_by_the_next_run_is_not_paid_for_a_third_time(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, second = nightly(tmp_path, rows=1), overlapping(runner, "second run")
+    sandbox.fault("fail_generation", times=1)
+    fail_while_videos_render(runner, make)
+    assert counts(second.run_to_end(make).result) == (1, 1, 0, 0)
+    third = overlapping(runner, "third run")
+    third.metadata.other_runs.append(second.metadata)
+    assert counts(third.run_to_end(make).result) == (1, 0, 1, 0)
+    runner.clear()
+    cleared = runner.run_to_end(make)
+    assert counts(cleared.result) == (1, 0, 1, 0)
+    assert "boat 1.mp4 already exists and is complete, so nothing is submitted." in cleared.log_text
+    assert sandbox.billed.generations == 2
+
+
+def test_videos_that_another_run_has_saved_do_not_count_towards_the_limit(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, second = nightly(tmp_path, rows=3, limit=2), overlapping(runner, "second run")
+    fail_while_videos_render(runner, make)
+    assert counts(second.run_to_end(make).result) == (2, 2, 0, 1)
+    third = overlapping(runner, "third run")
+    third.metadata.other_runs.append(second.metadata)
+    assert counts(third.run_to_end(make).result) == (3, 1, 2, 0)
+    assert sandbox.billed.generations == 3
 
 
 @pytest.mark.parametrize(("days", "billed"), [(6, 1), (8, 2)])
@@ -107,7 +149,7 @@ def test_of_several_failed_runs_the_newest_record_of_a_row_counts(
     third = overlapping(runner, "third run")
     third.metadata.other_runs.append(second.metadata)
     made = third.attempt(make)
-    assert "Continuing with 1 video that failed runs of this task have paid for." in made.log_text
+    assert "Continuing with 1 video that other runs of this task have paid for." in made.log_text
     assert counts(made.result) == (1, 1, 0, 0)
     assert sandbox.billed.generations == 2
 
