@@ -38,6 +38,8 @@ class BatchCheckpoint:
         manifest: digest of the manifest as last written.
         tally: the manifest in numbers; None in a checkpoint of a version without this field.
         closed_by: the error that stopped the submissions of this attempt.
+        slot_needed_since: Unix seconds since when the run that this one waits for has waited for a slot; None if it has
+            one.
     """
 
     began_at: float
@@ -50,6 +52,7 @@ class BatchCheckpoint:
     manifest: str = ""
     tally: Tally | None = None
     closed_by: AnyFastError | None = None
+    slot_needed_since: float | None = None
 
     @classmethod
     def from_xcom(cls, stored: Mapping[str, Any]) -> BatchCheckpoint:

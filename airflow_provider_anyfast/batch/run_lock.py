@@ -45,10 +45,12 @@ class OtherRun:
     Args:
         run_id: of the other run.
         store_of: returns the stores of its ledger.
+        state: of the task instance; None if Airflow has not scheduled it yet.
     """
 
     run_id: str
     store_of: Callable[[str], Store]
+    state: str | None = None
 
     @property
     def claim(self) -> Claim | None:
@@ -61,9 +63,9 @@ class OtherRun:
 class HeldByAnotherRunError(Exception):
     """Another run makes rows, so this one has to wait. Nothing was submitted."""
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(run_id)
-        self.run_id = run_id
+    def __init__(self, run: OtherRun) -> None:
+        super().__init__(run.run_id)
+        self.run = run
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class RunLock:
             if claim in (Claim.HELD, Claim.WANTED):
                 if not holds or claim is Claim.HELD:
                     ledger.set_metadata({_CLAIM: Claim.WAITING.value})
-                raise HeldByAnotherRunError(other.run_id)
+                raise HeldByAnotherRunError(other)
         if not holds:
             ledger.set_metadata({_CLAIM: Claim.HELD.value})
 

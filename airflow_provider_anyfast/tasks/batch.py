@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,9 @@ SATURATION_PAUSE = 120.0
 """Seconds until a batch with no active videos submits again after AnyFast accepted no submissions."""
 LOCK_PAUSE = 60.0
 """Seconds until a batch that waits for another run asks again whether that has ended."""
+SLOT_PATIENCE = 600.0
+"""Seconds for which a batch waits for another run that needs a slot of its pool. It may need the one of this batch."""
+_NEEDS_SLOT = frozenset({"scheduled", "queued"})
 _UNFINISHED = frozenset(
     {"scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule"}
 )
@@ -99,7 +102,7 @@ class BatchTask:
                     try:
                         segment = start.segment(checkpoint, event.ended, options)
                     except HeldByAnotherRunError as held:
-                        self._wait_for_run(client, held.run_id, checkpoint)
+                        checkpoint = self._wait_for_run(client, held.run, checkpoint)
                         continue
                     if segment.new and not segment.is_resumed and lifecycle.state is BatchState.OPEN:
                         self._log_balance(client)
@@ -168,14 +171,18 @@ class BatchTask:
                 if run_id != ti.run_id and is_wanted(state):
                     map_index = int(name[len(task_id) + 1 :] or -1)
                     store_of = batch_store_of_run(self._context, BATCH_KEY, run_id=run_id, map_index=map_index)
-                    yield OtherRun(run_id, store_of)
+                    yield OtherRun(run_id, store_of, state)
 
-    def _wait_for_run(self, client: AnyFastClient, run_id: str, checkpoint: BatchCheckpoint) -> None:
+    def _wait_for_run(self, client: AnyFastClient, run: OtherRun, checkpoint: BatchCheckpoint) -> BatchCheckpoint:
         """Waits for some time, or defers, until it is worth asking again whether the other run has ended."""
+        since = (checkpoint.slot_needed_since or clock.now()) if run.state in _NEEDS_SLOT else None
+        if since is not None and clock.now() - since >= SLOT_PATIENCE:
+            raise _no_slot(run, clock.now() - since)
+        checkpoint = replace(checkpoint, slot_needed_since=since)
         self._operator.log.info(
             "Run %s is making rows that have no video yet. This run waits until that task has ended, so that no row is "
             "paid for twice, and then skips the videos that exist.",
-            run_id,
+            run.run_id,
         )
         self._save_checkpoint(checkpoint, None)
         trigger = VideosTrigger(
@@ -184,8 +191,9 @@ class BatchTask:
         try:
             JobWait(self._operator).wait_for_some(client, trigger)
         except WaitInterruptedError as error:
-            what = f"It was waiting for the run {run_id}, and had submitted nothing in this attempt."
+            what = f"It was waiting for the run {run.run_id}, and had submitted nothing in this attempt."
             raise error.with_context(what, cost=Cost.NOTHING) from error
+        return checkpoint
 
     def _save_checkpoint(self, checkpoint: BatchCheckpoint, index: RowIndex | None) -> None:
         """Stores the state for the worker that resumes the task; not needed if this one waits itself."""
@@ -246,6 +254,18 @@ class BatchTask:
             return JobWait(self._operator).wait_for_some(client, trigger)
         except WaitInterruptedError as error:
             raise error.with_context(describe_progress(runner)) from error
+
+
+def _no_slot(run: OtherRun, seconds: float) -> AnyFastError:
+    error = WaitInterruptedError(
+        f"The run {run.run_id} is making rows that have no video yet, and has waited for a slot of its pool for "
+        f"{seconds:.0f} s, perhaps for the slot of this run. This attempt ends, so that the other run can continue.",
+        cost=Cost.NOTHING,
+        advice="Clear the task when the other run has ended. To keep runs from taking each other's slots, set "
+        "deferrable=True or max_active_runs=1, or give the pool more slots.",
+    )
+    error.next_attempt = "The next attempt waits for the other run if it has not ended by then."
+    return error
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import LedgerError
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
@@ -92,6 +93,36 @@ def test_a_task_that_is_cleared_after_its_failure_waits_for_the_run_that_came_in
     assert counts(later.run_to_end(make).result) == (1, 1, 0, 2)
     assert counts(runner.run_to_end(make).result) == (2, 1, 1, 1)
     assert sandbox.billed.generations == 2
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_run_ends_its_wait_if_the_other_one_may_need_its_slot(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, *, deferrable: bool
+) -> None:
+    make, later = nightly(tmp_path, rows=1, deferrable=True), overlapping(runner, "z run")
+    runner.attempt(make, run_trigger=False)
+    runner.mark("scheduled")
+    waiting = later.attempt(partial(make, deferrable=deferrable))
+    assert waiting.state == "up_for_retry"
+    assert type(waiting.error) is exceptions.WaitInterruptedError
+    assert "has waited for a slot of its pool for 600 s" in str(waiting.error)
+    assert "Nothing was billed." in str(waiting.error)
+    assert counts(runner.attempt(make).result) == (1, 1, 0, 0)
+    assert counts(later.attempt(make).result) == (1, 0, 1, 0)
+    assert sandbox.billed.generations == 1
+
+
+def test_a_run_waits_as_long_as_it_takes_for_another_one_that_has_a_slot(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, later = nightly(tmp_path, rows=1), overlapping(runner, "z run")
+    runner.attempt(make, run_trigger=False)
+    assert later.attempt(make, run_trigger=False).state == "deferred"
+    for state in 8 * ("scheduled", "running"):
+        runner.mark(state)
+        for _ in range(5):
+            assert later.resume(make, run_trigger=False).state == "deferred"
+    assert sandbox.billed.generations == 1
 
 
 def test_a_run_that_is_stopped_while_it_waits_says_that_it_has_submitted_nothing(
