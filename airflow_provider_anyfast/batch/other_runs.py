@@ -54,7 +54,7 @@ def continue_other_runs(
             if key not in missing:
                 continue
             record = _record_in(value)
-            if key not in newest or record.at >= newest[key].at:
+            if key not in newest or _age_and_progress(record) > _age_and_progress(newest[key]):
                 newest[key] = record
     open_rows = [missing[key] for key, record in newest.items() if _can_be_saved(record) or _may_be_billed(record)]
     made = existing_videos(open_rows, options)
@@ -77,6 +77,11 @@ def _record_in(value: Any) -> Record:
     """The record in a stored value. A saved video is done, even if its file was deleted since."""
     record = record_of(value)
     return record.model_copy(update={"stage": Stage.CLOSED}) if "saved" in value else record
+
+
+def _age_and_progress(record: Record) -> tuple[float, bool, bool]:
+    """Orders the records of one row. A run that continues a submission keeps its time, and may have found its id."""
+    return record.at, bool(record.id), record.stage is Stage.CLOSED
 
 
 def _can_be_saved(record: Record) -> bool:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_anyfast import exceptions
+from airflow_provider_anyfast.batch.other_runs import continue_other_runs
+from airflow_provider_anyfast.batch.run_lock import OtherRun
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.ledger.pages import PagedLedger
+from airflow_provider_anyfast.ledger.record import Record, Stage
+from airflow_provider_anyfast.ledger.stores import MemoryStore
 from tests.operators.test_batch_only_new import counts, nightly, statuses
 from tests.operators.test_never_pay_twice import SUBMIT
 from tests.operators.test_overlapping_runs import overlapping
@@ -29,6 +37,17 @@ pytestmark = pytest.mark.usefixtures("fake_clock")
 def fail_while_videos_render(runner: TaskRunner, make: Callable[[], GenerateVideoBatchOperator]) -> None:
     assert runner.attempt(make, run_trigger=False).state == "deferred"
     runner.mark("failed")
+
+
+def memory_stores() -> Callable[[str], MemoryStore]:
+    stores = defaultdict[str, MemoryStore](MemoryStore)
+    return lambda name: stores[name]
+
+
+def failed_run_with(record: Record) -> OtherRun:
+    stores = memory_stores()
+    PagedLedger(stores).put_all({"f-1": record.to_stored()})
+    return OtherRun("failed run", stores)
 
 
 def is_after_submission(point: CrashPoint) -> bool:
@@ -152,6 +171,18 @@ def test_of_several_failed_runs_the_newest_record_of_a_row_counts(
     assert "Continuing with 1 video that other runs of this task have paid for." in made.log_text
     assert counts(made.result) == (1, 1, 0, 0)
     assert sandbox.billed.generations == 2
+
+
+@pytest.mark.parametrize("is_found_first", [True, False])
+def test_a_submission_that_one_failed_run_lost_and_another_one_found_is_continued(*, is_found_first: bool) -> None:
+    lost = Record(stage=Stage.LOST, fingerprint="f", max_tries=0, at=clock.now())
+    found = lost.model_copy(update={"stage": Stage.SUBMITTED, "id": "asyntask_1"})
+    records = [found, lost] if is_found_first else [lost, found]
+    row: Any = SimpleNamespace(key="f-1", number=1, output=None)
+    options: Any = SimpleNamespace(max_tries=0, given=SimpleNamespace(max_in_flight=1))
+    ledger = PagedLedger(memory_stores())
+    continue_other_runs([row], ledger, [failed_run_with(record) for record in records], options)
+    assert ledger.record(row.key) == found
 
 
 def test_a_failed_run_whose_links_have_expired_is_not_continued(
