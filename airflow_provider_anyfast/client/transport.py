@@ -72,9 +72,10 @@ STREAMS = 100
 
 _KEEP_ALIVE = 60.0
 """Seconds that an idle socket of an asynchronous client is kept; each video is polled every 15 s."""
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=3.0)
 """Of a synchronous client. Many servers close a connection that is idle for 5 s, and a submission that is sent at that
-moment gets no response."""
+moment gets no response. All may be kept, since it gets none either if another thread closes its connection as one idle
+connection too many: httpcore takes it for idle until the request begins (encode/httpcore#1110)."""
 _SANDBOX_HEADER = "x-anyfast-sandbox"
 _backoff = wait_random_exponential(multiplier=1, min=1, max=LONGEST_PAUSE)
 
