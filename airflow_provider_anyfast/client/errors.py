@@ -446,10 +446,16 @@ class BatchFailedError(AnyFastError):
     """Too many rows of a batch failed. A retry runs the unfinished rows, and no finished row is paid for again."""
 
     cost = Cost.PAID
-    cost_sentence = "Rows that succeeded are billed, once each."
+    cost_sentence = (
+        "Rows that succeeded are billed, once each. Of a failed row, its error in the manifest says whether it is "
+        "billed."
+    )
     retryable = True
     next_attempt = "The next attempt runs the rows that have not succeeded."
-    advice = "Clear the task to run the rows that have not succeeded. No other row is paid for again."
+    advice = (
+        "Clear the task to run the rows that have not succeeded. No row whose video can still be saved is paid for "
+        "again."
+    )
 
 
 class BatchRejectedError(BatchFailedError):

@@ -444,6 +444,22 @@ def test_the_manifest_of_another_run_leaves_no_rows_out(
     assert sandbox.billed.generations == 10
 
 
+def test_the_error_of_a_batch_sends_the_reader_to_the_manifest_for_failed_rows_that_are_billed(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.fault("corrupt_download", times=0)
+    make = batch(tmp_path, retries=0)
+    failed = runner.run_to_end(make)
+    assert isinstance(failed.error, exceptions.BatchFailedError)
+    assert "Of a failed row, its error in the manifest says whether it is billed." in str(failed.error)
+    assert all("The video is billed." in line["error"] for line in manifest(tmp_path))
+    assert "No row whose video can still be saved is paid for again." in str(failed.error)
+    sandbox.end_faults()
+    runner.clear()
+    assert runner.run_to_end(make).state == "success"
+    assert sandbox.billed.generations == 5
+
+
 def test_a_submission_whose_response_is_lost_fails_its_row_and_no_other(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
@@ -451,9 +467,7 @@ def test_a_submission_whose_response_is_lost_fails_its_row_and_no_other(
     make = batch(tmp_path)
     first = runner.attempt(make)
     assert first.state == "failed", first.log_text
-    assert "Rows that succeeded are billed, once each. 1 row of status LOST may be billed.\nLook for" in str(
-        first.error
-    )
+    assert "whether it is billed. 1 row of status LOST may be billed.\nLook for" in str(first.error)
     statuses = [line["status"] for line in manifest(tmp_path)]
     assert (statuses.count("SUCCESS"), statuses.count("LOST")) == (4, 1)
     assert sandbox.billed.generations == 5
