@@ -19,8 +19,8 @@ from airflow_provider_anyfast.batch.manifest import (
     new_entry,
 )
 from airflow_provider_anyfast.batch.other_runs import continue_other_runs
-from airflow_provider_anyfast.batch.selection import select_rows
-from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places, check_poster
+from airflow_provider_anyfast.batch.selection import is_paid, select_rows
+from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places, check_poster, log_estimate
 from airflow_provider_anyfast.batch.table import listed
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, InvalidRequestError, LedgerError
@@ -160,6 +160,8 @@ class SegmentStart:
             entries[entry.row] = entry
         chosen = sorted((*selection.made, *selection.existing), key=lambda row: row.number)
         left = [row for row in selection.made if row.number not in entries]
+        unpaid = (row for row in left if not is_paid(row, ledger))
+        log_estimate([row.request.estimated_tokens() for row in unpaid], self.source.price)
         closed_by = self._create_assets(left, ledger, options)
         self.index = RowIndex.of(chosen, self.source.digest, left_out=len(rows) - len(chosen))
         if self.library is not None:

@@ -51,7 +51,7 @@ def select_rows(
     Raises:
         StorageError: the storage does not respond, so it is unknown which videos exist.
     """
-    paid = {row.number for row in rows if row.number in ended or _is_paid(row, ledger)}
+    paid = {row.number for row in rows if row.number in ended or is_paid(row, ledger)}
     entries: dict[int, ManifestEntry] = {}
     if options.given.if_exists == "skip":
         entries = _existing([row for row in rows if row.number not in paid], options)
@@ -68,7 +68,8 @@ def select_rows(
     return Selection(made, existing, list(entries.values()))
 
 
-def _is_paid(row: BatchRow, ledger: PagedLedger) -> bool:
+def is_paid(row: BatchRow, ledger: PagedLedger) -> bool:
+    """Whether the row has a video, or may have one, that an attempt continues with."""
     record = ledger.record(row.key)
     return record is not None and record.is_open
 

@@ -141,7 +141,7 @@ class RowSource:
 
     def refuse_if_over_budget(self, rows: Sequence[BatchRow]) -> None:
         """Raises an ``InvalidRequestError`` if the estimates of these rows add up to more than ``max_tokens``."""
-        tokens, without = log_estimate([row.request.estimated_tokens() for row in rows], self.price)
+        tokens, without = _total([row.request.estimated_tokens() for row in rows])
         limit = self.given.max_tokens
         if limit is not None and (tokens > limit or without):
             raise InvalidRequestError(
@@ -200,16 +200,20 @@ def identity_of_rows(given: Any) -> set[str]:
     return {stored_file(given, "rows").identity} if is_file(given) else set()
 
 
-def log_estimate(estimates: Sequence[int | None], price: Decimal | None = None) -> tuple[int, str]:
-    """Logs what rows cost, and returns their tokens and, if any of them has no estimate, words that say how many.
+def log_estimate(estimates: Sequence[int | None], price: Decimal | None = None) -> None:
+    """Logs what rows will cost, if there are any.
 
     Args:
         estimates: the tokens of each row; None if there is no estimate.
         price: of a million tokens; None if unknown.
     """
-    tokens = sum(estimate or 0 for estimate in estimates)
+    if estimates:
+        tokens, without = _total(estimates)
+        log.info("%s will cost %s%s.", counted(len(estimates), "row"), describe_estimate(tokens, price), without)
+
+
+def _total(estimates: Sequence[int | None]) -> tuple[int, str]:
+    """The tokens of rows and, if any of them has no estimate, words that say how many."""
     unknown = estimates.count(None)
     without = f", with no estimate for {unknown} of them" if unknown else ""
-    if estimates:
-        log.info("%s will cost %s%s.", counted(len(estimates), "row"), describe_estimate(tokens, price), without)
-    return tokens, without
+    return sum(estimate or 0 for estimate in estimates), without

@@ -545,6 +545,21 @@ def test_a_batch_that_is_over_budget_as_a_whole_is_never_submitted(
     assert {line["estimated_tokens"] for line in manifest(tmp_path)} == {40_594}
 
 
+def test_the_log_states_the_cost_of_rows_that_are_not_paid_for(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    sandbox.fault("fail_generation", reason="internal error", code="InternalServiceError", times=2)
+    make = batch(tmp_path, template={**TEMPLATE, "ratio": "16:9", "output_path": f"{tmp_path}/{{{{ row.name }}}}.mp4"})
+    assert "5 rows will cost about" in runner.attempt(make).log_text
+    sandbox.fault("cut_download", times=0)
+    assert "2 rows will cost about 81,188 tokens.\n" in runner.retry(make).log_text
+    sandbox.end_faults()
+    assert "will cost" not in runner.retry(make).log_text
+    runner.clear()
+    assert "will cost" not in runner.attempt(make).log_text
+    assert sandbox.billed.generations == 7
+
+
 def test_every_row_is_counted_once(runner: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     monkeypatch.setattr(Stats, "incr", lambda name, *_given, **_also: seen.append(name))
