@@ -215,7 +215,7 @@ def _parse_known(
     """The parameters, if the values can be parsed, and all problems of values that are not ``unknown``."""
     known = {name: value for name, value in values.items() if name not in unknown}
     found = {
-        name: f"{name}={shown(known[name])}: given but empty; leave it out, or give a value"
+        name: f"{name}={shown(known[name])}: given but empty; {_INSTEAD_OF_BLANK[name in kind.may_render_none]}"
         for name in kind.meant_if_given & known.keys()
         if _is_empty(known[name], meant=name in meant)
     }
@@ -246,6 +246,11 @@ def _is_empty(value: Any, *, meant: bool) -> bool:
     return False
 
 
+_INSTEAD_OF_BLANK = {
+    False: "leave it out, or give a value",
+    True: "leave it out, give a value, or end its template with 'or none' if it may be missing",
+}
+"""What to do about a given value that is empty, by whether the template of the parameter may render none."""
 _PLAIN = {
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "give a whole number, such as 5"),
     **dict.fromkeys(("float_parsing", "float_type"), "give a number, such as 0.5"),

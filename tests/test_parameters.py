@@ -206,7 +206,7 @@ def test_a_given_sequence_without_values_is_refused(rendered: Any) -> None:
 def test_a_given_value_that_renders_to_nothing_is_refused(rendered: Any) -> None:
     operator = PairOperator(task_id="pair", url="{{ params.url }}", file="a.png")
     operator.url = rendered
-    with pytest.raises(InvalidRequestError, match=r"url=.*given but empty"):
+    with pytest.raises(InvalidRequestError, match=r"url=.*given but empty; leave it out, or give a value\."):
         read(operator, Pair)
 
 
