@@ -180,7 +180,8 @@ def _defined(conn_id: str) -> Iterator[None]:
         raise AirflowNotFoundException(
             f"{str(error).rstrip('.')}, so nothing was sent. Add it in Airflow's UI under Admin, Connections, "
             f"or with: airflow connections add {conn_id} --conn-type anyfast --conn-password <API key>. If "
-            f"AIRFLOW_CONN_{conn_id.upper()} defines it as a URI, URL-encode each of its parts."
+            f"AIRFLOW_CONN_{conn_id.upper()} defines it, correct its value: JSON must be valid and have only Airflow's "
+            "own fields, and each part of a URI must be URL-encoded."
         ) from None
 
 

@@ -194,6 +194,22 @@ def test_a_connection_that_does_not_exist_is_named_with_the_command_that_adds_it
     assert "AIRFLOW_CONN_NOT_THERE" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"conn_type": "anyfast", "password": "sk-1",}',
+        '{"conn_type": "anyfast", "api_key": "sk-1"}',
+        "anyfast://:sk/1@www.anyfast.ai",
+    ],
+)
+def test_a_variable_that_airflow_cannot_read_is_named_with_what_it_must_be(
+    connect: Callable[[str], AnyFastHook], value: str
+) -> None:
+    with pytest.raises(AirflowNotFoundException) as raised:
+        connect(value).settings  # noqa: B018 - the property does the work
+    assert "AIRFLOW_CONN_ANYFAST_DEFAULT defines it, correct its value: JSON must be valid" in str(raised.value)
+
+
 def test_secrets_are_not_part_of_any_repr() -> None:
     found = settings(extra={"proxy": "http://user:hunter2@proxy.example.com:3128"})
     assert KEY not in repr(found)
