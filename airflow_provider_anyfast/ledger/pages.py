@@ -7,7 +7,6 @@ threads to. They hand it their changes, and continue when these are stored.
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
@@ -100,7 +99,7 @@ class PagedLedger:
         self._quiet.acquire(timeout=seconds)
         self._rewrite_doubtful()
         by_page: dict[_Page, list[_Change]] = {}
-        for change in [change for change in self._pending if not change.done.done()]:
+        for change in [change for change in self._pending if not change.is_done]:
             try:
                 by_page.setdefault(self._page_for(change.key), []).append(change)
             except Exception as error:  # noqa: BLE001 - raised in the waiting thread
@@ -148,7 +147,7 @@ class PagedLedger:
             self._pending.append(change)
         with suppress(RuntimeError):  # an earlier change has unlocked it
             self._quiet.release()
-        change.done.result()
+        change.wait()
 
     def update(self, key: str, fields: Mapping[str, Any]) -> None:
         """Returns when ``fields`` are merged into the value of ``key``; raises what the store raised."""
@@ -161,7 +160,7 @@ class PagedLedger:
             self._pending.extend(changes)
         self.flush_pending(0.0)
         for change in changes:
-            change.done.result(timeout=0.0)
+            change.raise_error()
 
     def put_unless_pending(self, key: str, value: dict[str, Any]) -> None:
         """Stores ``value`` under ``key``, or raises what the store raised. Only for the creating thread.
@@ -170,12 +169,12 @@ class PagedLedger:
         """
         change = _Change(key, value)
         with self._lock:
-            is_newer = any(each.key == key and not each.done.done() for each in self._pending)
+            is_newer = any(each.key == key and not each.is_done for each in self._pending)
             if not is_newer:
                 self._pending.append(change)
         self.flush_pending(0.0)
         if not is_newer:
-            change.done.result(timeout=0.0)
+            change.raise_error()
 
     def _page_for(self, key: str) -> _Page:
         """The page of ``key``, or the one to add it to. The index counts a new page before the page is written."""
@@ -261,13 +260,9 @@ class PagedLedger:
 
     def _settle(self, changes: Iterable[_Change], error: Exception | None = None) -> None:
         for change in changes:
-            if change.done.done():  # a signal interrupted the previous call after this
-                continue
-            if error is None:
-                change.done.set_result(None)
-            else:
-                change.done.set_exception(error)
-            self._pending.remove(change)
+            if not change.is_done:  # otherwise a signal interrupted the previous call after this
+                change.settle(error)
+                self._pending.remove(change)
 
 
 @dataclass(eq=False)
@@ -293,11 +288,39 @@ class _Page:
 
 @dataclass(eq=False)
 class _Change:
-    """A change to store, and the future on which its thread waits."""
+    """A change to store, for which its thread waits.
+
+    Not a ``Future``: if a signal handler raises while the main thread sets its result, its lock may stay locked, or its
+    thread may not be notified.
+    """
 
     key: str
     value: dict[str, Any] | None
-    done: Future[None] = field(default_factory=Future)
+    is_done: bool = False
+    """Whether it is stored or refused."""
+    _error: Exception | None = None
+    _unsettled: Lock = field(default_factory=Lock)
+    """Locked until then."""
+
+    def __post_init__(self) -> None:
+        self._unsettled.acquire()
+
+    def settle(self, error: Exception | None) -> None:
+        """Lets the waiting thread continue, with ``error`` if it is not None."""
+        self._error = error
+        self.is_done = True
+        self._unsettled.release()
+
+    def wait(self) -> None:
+        """Returns when the change is stored, or raises what the store raised."""
+        while not self.is_done:
+            self._unsettled.acquire(timeout=1.0)  # a signal handler may raise just before the release
+        self.raise_error()
+
+    def raise_error(self) -> None:
+        """Raises what the store raised, if it did."""
+        if self._error is not None:
+            raise self._error
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,8 @@ from airflow_provider_anyfast.ledger.pages import LEDGERS_PER_PAGE, PagedLedger
 from scripts.processes import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from airflow_provider_anyfast.ledger.record import Store
 
@@ -237,6 +240,40 @@ def test_what_a_signal_interrupts_is_stored_by_the_next_call(shelf: Shelf) -> No
     assert shelf.kept["page_0"] == {"a": {"n": 1}, "b": {"n": 2}}
 
 
+def test_a_signal_at_any_line_of_a_flush_leaves_no_thread_waiting(shelf: Shelf) -> None:
+    line, was_interrupted = 0, True
+    while was_interrupted:
+        line += 1
+        paged = PagedLedger(shelf)
+        with threads(paged) as pool:
+            (waiting,) = change_in_threads(paged, pool, a={"n": line})
+            was_interrupted = interrupt_at_line(line, partial(paged.flush_pending, 0.0))
+            paged.flush_pending(0.0)
+            waiting.result(timeout=PATIENCE)
+    assert line > 10, "the lines of the flush were counted"
+
+
+def interrupt_at_line(number: int, act: Callable[[], None]) -> bool:
+    """Whether ``act`` got to a line of that number, where a signal handler then raised."""
+    left, before = number, sys.gettrace()
+
+    def trace(_frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal left
+        left -= event == "line"
+        if event == "line" and left == 0:
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        act()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
 def test_closing_refuses_pending_and_later_changes(shelf: Shelf) -> None:
     paged = PagedLedger(shelf)
     with threads(paged) as pool:
@@ -254,7 +291,7 @@ def test_a_change_settled_just_before_a_signal_is_not_settled_again(shelf: Shelf
     paged = PagedLedger(shelf)
     with threads(paged) as pool:
         (waiting,) = change_in_threads(paged, pool, a={"n": 1})
-        paged._pending[0].done.set_exception(OSError("offline"))
+        paged._pending[0].settle(OSError("offline"))
         with pytest.raises(OSError, match="offline"):
             waiting.result(timeout=PATIENCE)
         paged.flush_pending(MOMENT)
