@@ -22,21 +22,50 @@ CHECKED_RECORDS = 5
 
 
 def after_success(key: str) -> Callable[[Mapping[str, Any]], None]:
-    """The success callback that removes the record ``key``. Airflow calls it when it has stored the success.
+    """The success callback that removes the record ``key``, once Airflow has stored the success.
 
     The record must not be removed before: after a crash in between, a clear has to find what was paid for.
     """
-    return partial(_remove_record, key=key)
+    return partial(_after_stored_success, remove=partial(_remove_record, key=key))
 
 
 def after_batch_success(key: str) -> Callable[[Mapping[str, Any]], None]:
     """The success callback that moves a batch's records to the task state or, if Airflow has none, removes them."""
-    return partial(_retire_batch, key=key)
+    return partial(_after_stored_success, remove=partial(_retire_batch, key=key))
+
+
+def after_skip(key: str) -> Callable[[Mapping[str, Any]], None]:
+    """The skipped callback that removes the record ``key``, on which no money depends.
+
+    Airflow stores a skip only after its callbacks, so it is unknown here whether it will.
+    """
+    return partial(_remove_record, key=key)
+
+
+def _after_stored_success(context: Mapping[str, Any], *, remove: Callable[[Mapping[str, Any]], None]) -> None:
+    """Removes records if the task has succeeded in Airflow's database.
+
+    Since 3.3, Airflow calls success callbacks even if it has refused to store the success: because somebody cleared
+    the task or marked it as failed while it ended, or because it had given up its worker. The task then runs again.
+    """
+    ti = context["ti"]
+    states = ti.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    ).get(ti.run_id, {})
+    state = states.get(ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}")
+    if state != "success":
+        log.warning(
+            "Airflow has not stored the success of this task: its state is %s. What it has paid for stays on record, "
+            "and its next attempt continues with it.",
+            state,
+        )
+        return
+    remove(context)
+    _remove_some_expired(ti.dag_id)
 
 
 def _remove_record(context: Mapping[str, Any], *, key: str) -> None:
     store_for(context, key).delete()
-    _remove_some_expired(context["ti"].dag_id)
 
 
 def _retire_batch(context: Mapping[str, Any], *, key: str) -> None:
@@ -44,7 +73,6 @@ def _retire_batch(context: Mapping[str, Any], *, key: str) -> None:
 
     for store in PagedLedger.stores(batch_store_of(context, key)):
         store.retire()
-    _remove_some_expired(context["ti"].dag_id)
 
 
 def _remove_some_expired(dag_id: str) -> None:

@@ -19,7 +19,7 @@ from airflow_provider_anyfast.batch import review
 from airflow_provider_anyfast.batch.review import Answer
 from airflow_provider_anyfast.batch.rows import verbatim
 from airflow_provider_anyfast.exceptions import fail_fast
-from airflow_provider_anyfast.ledger.removal import after_success
+from airflow_provider_anyfast.ledger.removal import after_skip, after_success
 from airflow_provider_anyfast.ledger.stores import ANSWER_KEY, store_for
 from airflow_provider_anyfast.links.page import page_address
 from airflow_provider_anyfast.parameters import Parameters, check_literals, read
@@ -133,7 +133,7 @@ class ReviewVideosOperator(HITLOperator):
         self.returns = returns
         self.on_none = on_none
         self.on_success_callback = [*(self.on_success_callback or ()), after_success(ANSWER_KEY)]
-        self.on_skipped_callback = [*(self.on_skipped_callback or ()), after_success(ANSWER_KEY)]
+        self.on_skipped_callback = [*(self.on_skipped_callback or ()), after_skip(ANSWER_KEY)]
         self.response_timeout = response_timeout  # type: ignore[assignment]  # as given, until it is checked
         check_literals(self, ReviewParameters)
         self.response_timeout = timeout[_TIMEOUT]

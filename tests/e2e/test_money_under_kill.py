@@ -9,6 +9,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from scripts.airflow_rest import TaskRef
@@ -30,6 +31,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 DEFERRED = "by_provider_deferred"
 IN_WORKER = "by_provider_in_worker"
 IMPATIENT = "by_provider_impatient"
+ENDING = "by_provider_ending"
 BY_HAND = "by_hand"
 BY_HTTP_OPERATOR = "by_http_operator"
 
@@ -197,6 +199,26 @@ def test_a_task_marked_as_failed_while_it_waits(way: str, while_it_is: str, jobs
     assert job.airflow.rest.wait_for_run(way, job.task.run_id, seconds=150) == "failed"
     job.expect("failed", billed=1)
     comparison.add("marked as failed while it waits", way, billed=job.billed, state="failed")
+
+
+def test_a_task_marked_as_failed_while_it_ends_continues_after_a_clear(jobs: Jobs, comparison: Comparison) -> None:
+    job = jobs.start(ENDING)
+    ending, may_end = job.file.with_name("ending"), job.file.with_name("may_end")
+    wait_until(ending.exists, "the end of execute", seconds=150)
+    pid = job.wait_for_state("running").pid
+    assert pid is not None
+    job.airflow.rest.mark(job.task, "failed")
+    may_end.touch()
+    wait_until(lambda: not psutil.pid_exists(pid), "the end of its process", seconds=60)
+    job.wait_for_state("failed")
+
+    job.airflow.rest.clear(job.task)
+    wait_until(lambda: job.airflow.rest.task(job.task).state != "failed", "the clear", seconds=90)
+    job.wait_for_state("success", seconds=300)
+    ending.unlink()
+    may_end.unlink()
+    job.expect("success", billed=1)
+    comparison.add("marked as failed while it ends, cleared", ENDING, billed=job.billed, state="success")
 
 
 def test_a_killed_triggerer_is_replaced(jobs: Jobs, comparison: Comparison) -> None:

@@ -344,6 +344,19 @@ def test_a_batch_that_is_marked_as_failed_while_it_waits_continues_when_it_is_cl
     expect_all_saved(runner.attempt(batch(tmp_path)), sandbox, tmp_path)
 
 
+def test_a_batch_whose_success_airflow_refuses_continues_when_it_is_cleared(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make = batch(tmp_path)
+    runner.outages.ended_as = "failed"
+    assert runner.attempt(make).state == "failed"
+    runner.outages.ended_as = None
+    assert runner.metadata.variables, "its records are open"
+    runner.clear()
+    assert runner.attempt(make).state == "success"
+    assert sandbox.billed.generations == 6
+
+
 def test_an_unavailable_storage_is_not_tried_for_every_row(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -446,3 +446,38 @@ class TestCreations:
         runner.clear(keep_task_state=True)
         self.expect_found(runner, sandbox, killed)
         assert (runner.metadata.variables, runner.metadata.state_store) == ({}, {})
+
+
+@pytest.mark.parametrize("ended_as", ["failed", "up_for_retry"], ids=["marked as failed", "worker given up"])
+@pytest.mark.parametrize("map_index", [-1, 2], ids=["single", "mapped"])
+def test_a_success_that_airflow_refuses_leaves_the_record_for_the_next_attempt(
+    runner: TaskRunner, sandbox: SandboxHandle, ended_as: str, map_index: int
+) -> None:
+    prompts = [{"prompt": prompt} for prompt in ("A lamp", "A kite", "A boat")]
+    mapped = GenerateVideoOperator.partial(task_id="video", deferrable=True, retries=2).expand_kwargs(prompts)
+    make = video(deferrable=True) if map_index < 0 else lambda: mapped
+    runner.outages.ended_as = ended_as
+    refused = runner.attempt(make, map_index=map_index)
+    assert refused.state == ended_as
+    assert sandbox.billed.generations == 1
+
+    runner.outages.ended_as = None
+    runner.clear(map_index=map_index)
+    assert runner.attempt(make, map_index=map_index).state == "success"
+    assert sandbox.billed.generations == 1
+    assert not runner.metadata.variables
+
+    runner.clear(map_index=map_index)
+    runner.attempt(make, map_index=map_index)
+    assert sandbox.billed.generations == 2
+
+
+def test_a_record_stays_if_airflow_does_not_say_whether_it_has_stored_the_success(
+    runner: TaskRunner, sandbox: SandboxHandle
+) -> None:
+    runner.outages.task_states = True
+    assert runner.attempt(video()).state == "success"
+    runner.outages.task_states = False
+    runner.clear()
+    assert runner.attempt(video()).state == "success"
+    assert sandbox.billed.generations == 1

@@ -33,7 +33,8 @@ class Outages:
     """Which calls to the state store, to Variables and about the states of tasks fail with 500.
 
     With ``stored_after_all`` such a write still takes effect; ``finds_nothing`` responds to reads of Variables with the
-    404 of an ingress that knows no such path.
+    404 of an ingress that knows no such path. ``ended_as`` is the state that somebody gives a task just before it
+    reports its success, which Airflow then refuses.
     """
 
     state_store_get: bool = False
@@ -44,6 +45,7 @@ class Outages:
     stored_after_all: bool = False
     finds_nothing: bool = False
     task_states: bool = False
+    ended_as: str | None = None
 
 
 class ExecutionApi:
@@ -107,6 +109,9 @@ class ExecutionApi:
         row = self._row(call)
         body = call.json()
         state = body["state"]
+        if state == "success" and self._outages.ended_as:
+            row.end_try(self._outages.ended_as)
+            return _refusal(HTTPStatus.CONFLICT, "invalid_state")
         row.rendered_map_index = body.get("rendered_map_index") or row.rendered_map_index
         if state == "deferred":
             row.defer(_deferral(body))
@@ -128,11 +133,13 @@ class ExecutionApi:
     def states(self, call: Call) -> sdk_http.Response:
         if self._outages.task_states:
             return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of order")
-        wanted = call.query.get_list("task_ids")
+        wanted, runs = call.query.get_list("task_ids"), call.query.get_list("run_ids")
+        index = call.query.get("map_index")
         found: dict[str, dict[str, str | None]] = {}
         for run in (self._metadata, *self._metadata.other_runs):
             for key, row in run.task_instances.items():
-                if key.task_id in wanted:
+                is_wanted = key.task_id in wanted and index in (None, str(key.map_index))
+                if is_wanted and (not runs or run.run_id in runs):
                     name = key.task_id if key.map_index < 0 else f"{key.task_id}_{key.map_index}"
                     found.setdefault(run.run_id, {})[name] = row.state
         return sdk_http.Response(HTTPStatus.OK, json={"task_states": found})

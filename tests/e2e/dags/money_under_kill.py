@@ -20,10 +20,21 @@ SETTINGS: dict[str, Any] = {
     "default_args": {"retries": 2, "retry_delay": timedelta(seconds=1)},
 }
 
+
+def wait_for_test(context: dict[str, Any], _: object) -> None:
+    """Keep the first try from reporting its end until the test allows it."""
+    folder = Path(context["params"]["folder"])
+    (folder / "ending").touch()
+    deadline = time.monotonic() + 60
+    while not (folder / "may_end").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 for name, waiting in (
     ("by_provider_deferred", {"deferrable": True}),
     ("by_provider_in_worker", {}),
     ("by_provider_impatient", {"execution_timeout": timedelta(seconds=8), "retries": 4}),
+    ("by_provider_ending", {"deferrable": True, "post_execute": wait_for_test}),
 ):
     with DAG(name, schedule=None, **SETTINGS):
         GenerateVideoOperator(
