@@ -106,11 +106,12 @@ class ExecutionApi:
         return sdk_http.Response(HTTPStatus.OK, json=context)
 
     def change_state(self, call: Call) -> sdk_http.Response:
-        row = self._row(call)
         body = call.json()
         state = body["state"]
-        if state == "success" and self._outages.ended_as:
+        row = self._metadata.row_of(call.path["ti"])
+        if row and state == "success" and self._outages.ended_as:
             row.end_try(self._outages.ended_as)
+        if row is None or row.state != "running":
             return _refusal(HTTPStatus.CONFLICT, "invalid_state")
         row.rendered_map_index = body.get("rendered_map_index") or row.rendered_map_index
         if state == "deferred":
