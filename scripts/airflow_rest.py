@@ -11,6 +11,8 @@ from scripts.processes import wait_until
 
 RUN_END_STATES = frozenset({"success", "failed"})
 TASK_END_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+LOG_LINES = 30
+"""Lines of a log in the message of a failure."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,19 @@ class AirflowRest:
             return state if state in RUN_END_STATES else None
 
         return wait_until(ended, f"the end of {dag_id} {run_id}", seconds=seconds, pause=0.5)
+
+    def wait_for_success(self, dag_id: str, run_id: str, *, seconds: float) -> None:
+        """Wait until a run has succeeded.
+
+        Raises:
+            AssertionError: it has failed; the message has the ends of the logs of its failed tasks.
+        """
+        state = self.wait_for_run(dag_id, run_id, seconds=seconds)
+        if state == "success":
+            return
+        failed = (view for view in self.tasks(dag_id, run_id) if view.state == "failed")
+        ends = ("\n".join([f"{view.ref}:", *self.log(view).splitlines()[-LOG_LINES:]]) for view in failed)
+        raise AssertionError("\n".join([f"{dag_id} {run_id} ended as {state}.", *ends]))
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskView]:
         """The task instances of a run, the first hundred."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyfast.client import clock
-from airflow_provider_anyfast.ledger.stores import VariableStore, batch_store_of, store_for, variable_prefix
+from airflow_provider_anyfast.ledger.stores import VariableStore, batch_store_of, task_store, variable_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,11 +35,11 @@ def after_batch_success(key: str) -> Callable[[Mapping[str, Any]], None]:
 
 
 def after_skip(key: str) -> Callable[[Mapping[str, Any]], None]:
-    """The skipped callback that removes the record ``key``, on which no money depends.
+    """The skipped callback that moves the record ``key`` to the task state or, if Airflow has none, removes it.
 
-    Airflow stores a skip only after its callbacks, so it is unknown here whether it will.
+    Airflow stores a skip only after its callbacks, and perhaps never. The next attempt then continues with the record.
     """
-    return partial(_remove_record, key=key)
+    return partial(_retire_record, key=key)
 
 
 def _after_stored_success(context: Mapping[str, Any], *, remove: Callable[[Mapping[str, Any]], None]) -> None:
@@ -65,7 +65,11 @@ def _after_stored_success(context: Mapping[str, Any], *, remove: Callable[[Mappi
 
 
 def _remove_record(context: Mapping[str, Any], *, key: str) -> None:
-    store_for(context, key).delete()
+    task_store(context, key, doubts_absence=False).delete()
+
+
+def _retire_record(context: Mapping[str, Any], *, key: str) -> None:
+    task_store(context, key, doubts_absence=False).retire()
 
 
 def _retire_batch(context: Mapping[str, Any], *, key: str) -> None:

@@ -63,12 +63,12 @@ def store_for(context: Mapping[str, Any], key: str, *, durable: bool = True, pay
     if not durable:
         return MemoryStore()
     has_run_before = context["ti"].try_number > 1 or context.get("task_reschedule_count", 0) > 0
-    return _task_store(context, key, doubts_absence=pays and has_run_before)
+    return task_store(context, key, doubts_absence=pays and has_run_before)
 
 
 def batch_store_of(context: Mapping[str, Any], key: str) -> Callable[[str], TaskStore]:
     """Returns the stores of a batch, by the names that its ``PagedLedger`` uses."""
-    return lambda name: _task_store(context, f"{key}_{name}", doubts_absence=True)
+    return lambda name: task_store(context, f"{key}_{name}", doubts_absence=True)
 
 
 def batch_store_of_run(context: Mapping[str, Any], key: str, *, run_id: str, map_index: int) -> Callable[[str], Store]:
@@ -258,7 +258,8 @@ def _send_to_supervisor(message: Any) -> Any:
     return SUPERVISOR_COMMS.send(message)
 
 
-def _task_store(context: Mapping[str, Any], key: str, *, doubts_absence: bool) -> TaskStore:
+def task_store(context: Mapping[str, Any], key: str, *, doubts_absence: bool) -> TaskStore:
+    """The store of this task instance that outlives the attempt."""
     accessor = context.get("task_state_store")
     task_state = None if accessor is None else TaskStateStore(accessor, key)
     ti = context["ti"]

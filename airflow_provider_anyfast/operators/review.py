@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.providers.standard.triggers.hitl import HITLTrigger
 from airflow.sdk import Param
 from airflow.sdk import __version__ as sdk_version
 from airflow.sdk.definitions.param import ParamsDict
@@ -18,11 +18,13 @@ from pydantic import Field
 from airflow_provider_anyfast.batch import review
 from airflow_provider_anyfast.batch.review import Answer
 from airflow_provider_anyfast.batch.rows import verbatim
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.exceptions import fail_fast
 from airflow_provider_anyfast.ledger.removal import after_skip, after_success
 from airflow_provider_anyfast.ledger.stores import ANSWER_KEY, store_for
 from airflow_provider_anyfast.links.page import page_address
 from airflow_provider_anyfast.parameters import Parameters, check_literals, read
+from airflow_provider_anyfast.triggers.answer import AnswerTrigger
 from airflow_provider_anyfast.values import FilledText, Object, OptionalSeconds, OptionalText
 from airflow_provider_anyfast.wording import counted
 from airflow_provider_anyfast.xcoms import REJECTED_KEY, REVIEW_KEY
@@ -41,7 +43,6 @@ try:
 except ImportError:
     TaskAwaitingInput = TaskDeferred  # type: ignore[assignment,misc]  # see above
 
-_HAS_AWAITING_STATE: bool = TaskAwaitingInput is not TaskDeferred  # type: ignore[comparison-overlap]  # likewise
 _NAMES = inspect.signature(HITLOperator.__init__).parameters
 _TIMEOUT = "response_timeout" if "response_timeout" in _NAMES else "execution_timeout"
 """The installed Airflow's name for the parameter that limits the time for an answer."""
@@ -176,21 +177,24 @@ class ReviewVideosOperator(HITLOperator):
 
         Airflow discards an answer when the same question is asked again, so a retry only waits for it. Since 3.4 the
         question does not outlive a retry, so the retry asks again.
+
+        An answer that exists would resume the task at once, and Airflow often fails a task that runs again before the
+        worker that left it has been reaped. So a retry waits in its own trigger also where Airflow has a state for it.
         """
         page = page_address(context["ti"].dag_id, context["ti"].run_id)
         self.body = "\n\n".join(filter(None, [self.body, review.text_of(drafts, page)]))
         self.params = _form(review.labels_of(drafts))
         if again or not _QUESTION_OUTLIVES_RETRY:
-            super().execute(context)
-        if _HAS_AWAITING_STATE:
-            raise TaskAwaitingInput(method_name="execute_complete", timeout=self.response_timeout)
+            with suppress(TaskDeferred):  # before 3.3, for a trigger that does not wait for the worker to be reaped
+                super().execute(context)
         self.defer(
-            trigger=HITLTrigger(
+            trigger=AnswerTrigger(
                 ti_id=context["ti"].id,
                 options=self.options,
                 defaults=self.defaults,
                 params=self.serialized_params,
                 timeout_datetime=utcnow() + self.response_timeout if self.response_timeout else None,
+                deferred_at=clock.now(),
             ),
             method_name="execute_complete",
         )

@@ -30,6 +30,9 @@ PICTURES = ROOT / ".browser"
 
 PATIENCE = 60_000.0
 """Milliseconds that an action or an expectation may take; a page needs two seconds on two idle cores."""
+REAPED_SOON = {"AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1"}
+"""Reaps a worker within a second of its end instead of five: Airflow can fail a task that is answered before that, and
+the tests answer faster than a person."""
 QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
@@ -59,7 +62,7 @@ def s3() -> Iterator[S3]:
 def airflow(tmp_path_factory: pytest.TempPathFactory, anyfast: LocalSandbox, s3: S3) -> Iterator[LocalAirflow]:
     home = tmp_path_factory.mktemp("airflow")
     connections = {"anyfast_default": anyfast.connection, "s3": json.loads(s3.connection.as_json())}
-    with LocalAirflow(home, ROOT / "example_dags", connections=connections) as cluster:
+    with LocalAirflow(home, ROOT / "example_dags", connections=connections, settings=REAPED_SOON) as cluster:
         cluster.migrate()
         cluster.start_all()
         yield cluster

@@ -28,7 +28,7 @@ def test_the_contact_sheet_of_a_table_plays_its_videos(
 ) -> None:
     airflow.wait_for_dag(DAG_ID)
     run_id = airflow.rest.trigger(DAG_ID, {"output_folder": str(tmp_path)})
-    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=300) == "success"
+    airflow.rest.wait_for_success(DAG_ID, run_id, seconds=300)
 
     page.goto((tmp_path / run_id / "report.html").as_uri())
     expect(page.get_by_role("heading", name=DAG_ID)).to_be_visible()

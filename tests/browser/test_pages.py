@@ -55,7 +55,7 @@ def test_a_run_from_the_form_leads_to_a_playing_video_and_to_its_bill(
     with page.expect_response("**/dagRuns") as response:
         form.get_by_role("button", name="Trigger", exact=True).click()
     run_id = response.value.json()["dag_run_id"]
-    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=300) == "success"
+    airflow.rest.wait_for_success(DAG_ID, run_id, seconds=300)
 
     page.goto(f"{airflow.url}/dags/{DAG_ID}/runs/{run_id}")
     for task_id in ("group", "picture", "submit", "wait", "download"):

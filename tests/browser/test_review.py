@@ -43,9 +43,9 @@ class Review:
         self._airflow.rest.wait_for_task(review, "awaiting_input", "deferred", seconds=300)
         return f"{self._airflow.url}/dags/{DAG_ID}/runs/{quote(self.run_id, safe='')}/{place}"
 
-    def end(self) -> str:
-        """The final state of the run after its review."""
-        return self._airflow.rest.wait_for_run(DAG_ID, self.run_id, seconds=300)
+    def expect_success(self) -> None:
+        """The run succeeds after its review."""
+        self._airflow.rest.wait_for_success(DAG_ID, self.run_id, seconds=300)
 
     def billed(self, resolution: str) -> list[str]:
         """The prompts of its billed videos of one resolution."""
@@ -110,7 +110,7 @@ def test_four_of_twelve_drafts_in_s3_are_approved_with_a_note_and_become_finals(
     videos.get_by_role("button", name="Approve 4 videos").click()
     expect(videos.get_by_text("Your answer is stored.")).to_be_visible()
 
-    assert review.end() == "success"
+    review.expect_success()
     assert len(review.billed(DRAFTS)) == 12
     assert sorted(review.billed(FINALS)) == sorted(
         f"A short film: a {product} slowly turns. Light {number}."
@@ -136,6 +136,7 @@ def test_airflows_own_form_also_works_and_a_rejected_draft_costs_no_final(
     videos_of(page).get_by_role("button", name="Reject all: are you sure?").click()
     expect(videos_of(page).get_by_text("Your answer is stored.")).to_be_visible()
 
-    assert (by_form.end(), rejected.end()) == ("success", "success")
+    by_form.expect_success()
+    rejected.expect_success()
     assert by_form.billed(FINALS) == ["A short film: a candle slowly turns."]
     assert (len(rejected.billed(DRAFTS)), rejected.billed(FINALS)) == (2, [])

@@ -77,7 +77,7 @@ def test_a_failed_row_is_reported_and_made_by_clearing_it_while_each_video_start
 
     airflow.rest.clear_failed(DAG_ID, run_id)
     wait_until(lambda: airflow.rest.run_state(DAG_ID, run_id) != "failed", "the clear", seconds=90)
-    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=300) == "success"
+    airflow.rest.wait_for_success(DAG_ID, run_id, seconds=300)
 
     assert [row["status"] for row in report(folder)] == ["SUCCESS"] * 3
     after = {found["id"] for found in made(anyfast, tmp_path)}
@@ -101,7 +101,7 @@ def test_the_pool_limits_the_videos_that_render_at_a_time(
 ) -> None:
     run_id = start(airflow, tmp_path, "id\na\nb\nc\nd\n")
 
-    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=400) == "success"
+    airflow.rest.wait_for_success(DAG_ID, run_id, seconds=400)
     lives = [(found["submitted_at"], found["finished_at"]) for found in made(anyfast, tmp_path)]
     assert len(lives) == 4
     at_work = [sum(begin <= moment < end for begin, end in lives) for moment, _ in lives]

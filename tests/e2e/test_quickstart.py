@@ -36,7 +36,7 @@ def test_the_quickstart_makes_one_video_and_links_to_it(
     last = airflow.rest.wait_for_task(download, "success", "up_for_retry", "upstream_failed", seconds=240)
 
     assert last.state == "success", airflow.rest.log(last)
-    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=90) == "success"
+    airflow.rest.wait_for_success(DAG_ID, run_id, seconds=90)
     [generation] = anyfast.generations(PROMPT)
     assert all(link.startswith(anyfast.url) for link in links_while_waiting)
     page = f"/anyfast/dags/{DAG_ID}/runs/{quote(run_id, safe='')}/?task_id=download&map_index=-1"
@@ -55,7 +55,7 @@ def test_a_second_run_pays_for_its_video_and_for_nothing_else(
     before = anyfast.account()["billed"]
     run_id = airflow.rest.trigger(DAG_ID, {"prompt": PROMPT + " Again.", "output_folder": str(tmp_path)})
 
-    assert airflow.rest.wait_for_run(DAG_ID, run_id, seconds=300) == "success"
+    airflow.rest.wait_for_success(DAG_ID, run_id, seconds=300)
     after = anyfast.account()["billed"]
     assert after["generations"] == before["generations"] + 1
     assert (after["asset_groups"], after["assets"]) == (1, 1)

@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from tests.support.sandbox import SandboxHandle
     from tests.support.task_run import Attempt, TaskRunner
 
-pytestmark = [
-    pytest.mark.usefixtures("fake_clock"),
-    pytest.mark.state_store,  # many of these failures concern the state store
-]
+pytestmark = pytest.mark.usefixtures("fake_clock")
 
 HOUR = 3600.0
 TRIES = 6
@@ -552,6 +549,7 @@ def test_rows_that_disappear_while_their_videos_render_are_reported_as_paid(
     assert "they are paid for" in str(resumed.error)
 
 
+@pytest.mark.state_store
 def test_many_more_rows_than_at_first_keep_each_record_of_the_ledger_small(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:
@@ -562,6 +560,7 @@ def test_many_more_rows_than_at_first_keep_each_record_of_the_ledger_small(
     assert max(len(json.dumps(value)) for value in runner.metadata.state_store.values()) < 32_000
 
 
+@pytest.mark.state_store
 def test_a_new_output_path_is_filled_and_nothing_is_billed_again_while_the_state_is_kept(
     runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
 ) -> None:

@@ -11,11 +11,16 @@ from airflow_provider_anyfast.client.errors import InvalidRequestError
 from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.review import ReviewVideosOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
-from tests.support.installed_airflow import QUESTION_OUTLIVES_RETRY
+from airflow_provider_anyfast.triggers.base import MIN_DEFERRAL
+from tests.support.installed_airflow import HAS_STATE_STORE, QUESTION_OUTLIVES_RETRY
 from tests.support.task_run import TaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.support.clock import FakeClock
+
+pytestmark = pytest.mark.usefixtures("fake_clock")
 
 WAITING = ("awaiting_input", "deferred")
 RESULTS = [
@@ -110,15 +115,39 @@ def test_an_answer_survives_a_killed_worker_at_every_moment(runner: TaskRunner) 
         assert [row["row"] for row in ended.result] == [1, 3]
 
 
-def test_an_answer_between_two_attempts_counts(runner: TaskRunner) -> None:
+def test_an_answer_between_two_attempts_counts_once_the_worker_that_waits_for_it_is_reaped(
+    runner: TaskRunner, fake_clock: FakeClock
+) -> None:
     if not QUESTION_OUTLIVES_RETRY:
         pytest.skip("Since 3.4 Airflow asks again with every attempt.")
     make = review()
     runner.attempt(make, run_trigger=False)
     row_of(runner).end_try("up_for_retry")
     runner.answer(ReviewVideosOperator.APPROVE, videos=["g2"], notes={})
+    before = fake_clock.now()
     ended = runner.attempt(make)
+    assert fake_clock.now() - before >= MIN_DEFERRAL
     assert [row["row"] for row in ended.result] == [2]
+
+
+def test_a_skip_that_airflow_does_not_store_keeps_the_answer_for_the_retry(runner: TaskRunner) -> None:
+    make = review()
+    runner.attempt(make, run_trigger=False)
+    runner.answer(ReviewVideosOperator.REJECT, videos=[], notes={})
+    runner.outages.ended_as = "up_for_retry"
+    assert runner.resume(make).state == "up_for_retry"
+    runner.outages.ended_as = None
+    if HAS_STATE_STORE:  # before 3.3 the person is asked again
+        assert runner.attempt(make, run_trigger=False).state == "skipped"
+
+
+def test_a_clear_after_a_skip_asks_again(runner: TaskRunner) -> None:
+    make = review()
+    runner.attempt(make, run_trigger=False)
+    runner.answer(ReviewVideosOperator.REJECT, videos=[], notes={})
+    assert runner.resume(make).state == "skipped"
+    runner.clear(keep_task_state=True)
+    assert runner.attempt(make, run_trigger=False).state in WAITING
 
 
 def test_a_clear_asks_again(runner: TaskRunner) -> None:

@@ -34,7 +34,7 @@ class Outages:
 
     With ``stored_after_all`` such a write still takes effect; ``finds_nothing`` responds to reads of Variables with the
     404 of an ingress that knows no such path. ``ended_as`` is the state that somebody gives a task just before it
-    reports its success, which Airflow then refuses.
+    reports its success or skip, which Airflow then refuses.
     """
 
     state_store_get: bool = False
@@ -109,7 +109,7 @@ class ExecutionApi:
         body = call.json()
         state = body["state"]
         row = self._metadata.row_of(call.path["ti"])
-        if row and state == "success" and self._outages.ended_as:
+        if row and state in ("success", "skipped") and self._outages.ended_as:
             row.end_try(self._outages.ended_as)
         if row is None or row.state != "running":
             return _refusal(HTTPStatus.CONFLICT, "invalid_state")
