@@ -169,8 +169,8 @@ class SegmentStart:
         for row in chosen:
             if row.number in entries:
                 manifest.add(entries[row.number])
-        if len(manifest):
-            log.info("%d of %s had already ended.", len(manifest), counted(len(chosen), "row"))
+        if ended := len(manifest) - len(selection.skipped):
+            log.info("%d of %s had already ended.", ended, counted(len(chosen), "row"))
         return Segment(
             total=len(chosen),
             left_out=self.index.left_out,

@@ -111,7 +111,7 @@ class JobWait:
             nonlocal logged
             self._end_if_stopped()
             now = clock.now()
-            if now - logged >= LOG_INTERVAL:
+            if watch.size and now - logged >= LOG_INTERVAL:  # a batch that waits for another run has no jobs
                 logged = now
                 self._task.log.info("Waiting for %s since %.0f s.", watch.describe(), now - began)
             return is_over()
