@@ -62,7 +62,11 @@ PROVIDER_INFO: dict[str, Any] = {
     "triggers": [
         {
             "integration-name": "AnyFast",
-            "python-modules": ["airflow_provider_anyfast.triggers.asset", "airflow_provider_anyfast.triggers.video"],
+            "python-modules": [
+                "airflow_provider_anyfast.triggers.answer",
+                "airflow_provider_anyfast.triggers.asset",
+                "airflow_provider_anyfast.triggers.video",
+            ],
         }
     ],
     "extra-links": [

@@ -251,8 +251,10 @@ class _Purchase:
         ) from error
 
     def _lost_at(self, at: float) -> str:
-        submission = f"The submission of {clock.iso(at)} (request {self.ledger.fingerprint[:12]})"
-        return f"{submission} got no response that names a generation."
+        return (
+            f"The submission of {clock.iso(at)} (request {self.ledger.fingerprint[:12]}) got no response that names a "
+            "generation."
+        )
 
 
 def _not_found(paid: Attach, error: AnyFastError, *, is_kept: bool) -> AnyFastError:

@@ -276,7 +276,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(AnyFastHook, "settings", _Line.settings)
     monkeypatch.setattr(ReviewVideosOperator, "_ask", _Line._contact)
     monkeypatch.setattr(GenerateVideoBatchOperator, "get_template_env", lambda _task: _environment(native=False))
-    monkeypatch.setattr(stores, "_task_store", lambda context, key, **_: context["ti"].stores[key])
+    monkeypatch.setattr(stores, "task_store", lambda context, key, **_: context["ti"].stores[key])
     logging.disable()  # of thousands of refusals
     yield tmp_path
     logging.disable(logging.NOTSET)
