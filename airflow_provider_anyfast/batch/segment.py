@@ -18,7 +18,7 @@ from airflow_provider_anyfast.batch.manifest import (
     entry_from_facts,
     new_entry,
 )
-from airflow_provider_anyfast.batch.other_runs import continue_other_runs
+from airflow_provider_anyfast.batch.other_runs import OtherRuns, continue_other_runs
 from airflow_provider_anyfast.batch.selection import is_paid, select_rows
 from airflow_provider_anyfast.batch.source import CHANGED, CHANGED_ADVICE, check_places, check_poster, log_estimate
 from airflow_provider_anyfast.batch.table import listed
@@ -32,13 +32,12 @@ from airflow_provider_anyfast.seedance.saved import VideoFacts
 from airflow_provider_anyfast.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from airflow_provider_anyfast.assets.references import ReferenceLibrary
     from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint
     from airflow_provider_anyfast.batch.options import BatchOptions
     from airflow_provider_anyfast.batch.rows import BatchRow
-    from airflow_provider_anyfast.batch.run_lock import OtherRun, RunLock
     from airflow_provider_anyfast.batch.source import RowSource
     from airflow_provider_anyfast.files.base import StoredFile
     from airflow_provider_anyfast.ledger.record import Record, Store
@@ -96,9 +95,7 @@ class SegmentStart:
         claim: called with the manifest before the first segment of an attempt; raises if another task writes it.
         index: index of the rows, if an earlier segment made one.
         library: turns files that rows name as references into assets.
-        lock: keeps other runs from making the same rows; None if each run makes all of its rows.
-        other_runs: returns the instances of this task in other runs that have not succeeded; their videos are
-            continued.
+        other_runs: those that may make, or have paid for, the same rows; None if each run makes all of its rows.
     """
 
     source: RowSource
@@ -107,8 +104,7 @@ class SegmentStart:
     claim: Callable[[StoredFile], None]
     index: RowIndex | None = None
     library: ReferenceLibrary | None = None
-    lock: RunLock | None = None
-    other_runs: Callable[[], Iterable[OtherRun]] = tuple
+    other_runs: OtherRuns | None = None
 
     @property
     def kind(self) -> str:
@@ -147,9 +143,9 @@ class SegmentStart:
         ledger, manifest = PagedLedger(self.store_of), Manifest(self.manifest, options.attempt)
         if not ledger.items():
             check_poster(rows)
-        if self.lock is not None and not is_resumed:
-            self.lock.acquire(ledger)
-            continue_other_runs(rows, ledger, self.other_runs(), options)
+        if self.other_runs is not None and not is_resumed:
+            self.other_runs.lock.acquire(ledger)
+            continue_other_runs(rows, ledger, self.other_runs, options)
         written = _own_entries(manifest, options)
         rows = _as_recorded(rows, {*written, *(key for key, _ in ledger.items())})
         _refuse_changed_rows(rows, ledger, options)

@@ -38,6 +38,8 @@ GENERATION_KEY, BATCH_KEY, ASSET_KEY = "anyfast_generation", "anyfast_batch", "a
 change."""
 GROUP_KEY = "anyfast_asset_group"
 """Key of the record of a group that a task creates for the files of its videos."""
+UNSAVED_ROWS_KEY = "anyfast_unsaved_rows"
+"""Key of the record of what the successful runs of a batch task have paid for and not saved."""
 ANSWER_KEY = "anyfast_review"
 """Key of the record of a reviewer's answer."""
 POKES_KEY = "anyfast_sensor"
@@ -82,6 +84,12 @@ def batch_store_of_run(context: Mapping[str, Any], key: str, *, run_id: str, map
     """
     ti = context["ti"]
     return lambda name: VariableStore(_variable_name((ti.dag_id, run_id, ti.task_id, map_index), f"{key}_{name}"))
+
+
+def store_of_all_runs(context: Mapping[str, Any], key: str) -> VariableStore:
+    """A store that all runs of this task share, by its map index."""
+    ti = context["ti"]
+    return VariableStore(_variable_name((ti.dag_id, "", ti.task_id, ti.map_index), key))
 
 
 @dataclass
@@ -271,7 +279,7 @@ def _variable_name(task_instance: tuple[str, str, str, int], key: str) -> str:
     """Readable, and within Airflow's limit of 250 characters however long the names are.
 
     Args:
-        task_instance: the ids of the DAG, the run and the task, and the map index.
+        task_instance: the ids of the DAG, the run (empty for all runs) and the task, and the map index.
         key: the name of the record.
     """
     dag_id, run_id, task_id, map_index = task_instance

@@ -13,16 +13,25 @@ from airflow_provider_anyfast.batch.checkpoint import BatchCheckpoint, RowIndex
 from airflow_provider_anyfast.batch.claim import claim_manifest
 from airflow_provider_anyfast.batch.ending import conclude, describe_progress, is_over, raise_early_end, saturated_since
 from airflow_provider_anyfast.batch.options import BatchOptions
+from airflow_provider_anyfast.batch.other_runs import OtherRuns
 from airflow_provider_anyfast.batch.queue import BatchLifecycle, BatchState
 from airflow_provider_anyfast.batch.report_file import LiveReport, ReportFile
 from airflow_provider_anyfast.batch.run_lock import HeldByAnotherRunError, OtherRun, RunLock
 from airflow_provider_anyfast.batch.runner import BatchRunner
 from airflow_provider_anyfast.batch.segment import SegmentStart
 from airflow_provider_anyfast.batch.source import RowSource, identity_of_rows
+from airflow_provider_anyfast.batch.unsaved_rows import UnsavedRows
 from airflow_provider_anyfast.client import billing_pages, clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, WaitInterruptedError
 from airflow_provider_anyfast.files.paths import stored_file
-from airflow_provider_anyfast.ledger.stores import BATCH_KEY, batch_store_of, batch_store_of_run
+from airflow_provider_anyfast.ledger.pages import PagedLedger
+from airflow_provider_anyfast.ledger.stores import (
+    BATCH_KEY,
+    UNSAVED_ROWS_KEY,
+    batch_store_of,
+    batch_store_of_run,
+    store_of_all_runs,
+)
 from airflow_provider_anyfast.links.report import REPORT_KEY
 from airflow_provider_anyfast.metrics import count_failure, count_obtained, count_success
 from airflow_provider_anyfast.polling.event import JobsEvent
@@ -112,13 +121,21 @@ class BatchTask:
                     since = saturated_since(runner, checkpoint)
                     raise_early_end(runner, event.reason, since)
                     if is_over(runner):
-                        return conclude(runner)
+                        return self._conclude(runner, start)
                     checkpoint = runner.checkpoint(since)
                     event = JobsEvent(ended=frozenset())
                     if not runner.has_room:
                         self._save_checkpoint(checkpoint, start.index)
                         event = self._wait(client, runner, start.kind)
                     lifecycle.forget_saturation()
+
+    def _conclude(self, runner: BatchRunner, start: SegmentStart) -> dict[str, Any]:
+        """The result of the task, once later runs can find what failed rows have paid for."""
+        result = conclude(runner)
+        if start.other_runs is not None:
+            has_failures = runner.manifest.tally.failures > 0
+            start.other_runs.unsaved_rows.note(PagedLedger(start.store_of).items() if has_failures else ())
+        return result
 
     def _log_balance(self, client: AnyFastClient) -> None:
         usage = billing_pages.usage_of(client)
@@ -151,18 +168,21 @@ class BatchTask:
                 is_stopped=lambda: self._operator.stopped,
                 max_in_flight=given.max_in_flight,
             ),
-            lock=self._lock() if given.if_exists == "skip" else None,
-            other_runs=partial(self._other_runs, lambda state: state not in _WITHOUT_RECORDS),
+            other_runs=self._other_runs() if given.if_exists == "skip" else None,
         )
 
-    def _lock(self) -> RunLock:
-        return RunLock(
-            run_id=self._context["ti"].run_id,
-            others=partial(self._other_runs, _UNFINISHED.__contains__),
-            is_stopped=lambda: self._operator.stopped,
+    def _other_runs(self) -> OtherRuns:
+        return OtherRuns(
+            lock=RunLock(
+                run_id=self._context["ti"].run_id,
+                others=partial(self._instances_in_other_runs, _UNFINISHED.__contains__),
+                is_stopped=lambda: self._operator.stopped,
+            ),
+            unsuccessful=partial(self._instances_in_other_runs, lambda state: state not in _WITHOUT_RECORDS),
+            unsaved_rows=UnsavedRows(store_of_all_runs(self._context, UNSAVED_ROWS_KEY), self._context["ti"].run_id),
         )
 
-    def _other_runs(self, is_wanted: Callable[[str | None], bool]) -> Iterator[OtherRun]:
+    def _instances_in_other_runs(self, is_wanted: Callable[[str | None], bool]) -> Iterator[OtherRun]:
         """The instances of this task in other runs, mapped ones included, in the states that are wanted."""
         ti, task_id = self._context["ti"], self._operator.task_id
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id])

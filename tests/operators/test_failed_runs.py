@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_anyfast import exceptions
-from airflow_provider_anyfast.batch.other_runs import continue_other_runs
+from airflow_provider_anyfast.batch.other_runs import OtherRuns, continue_other_runs
 from airflow_provider_anyfast.batch.run_lock import OtherRun
+from airflow_provider_anyfast.batch.unsaved_rows import UnsavedRows
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import LedgerError
 from airflow_provider_anyfast.ledger.pages import PagedLedger
@@ -20,6 +22,7 @@ from airflow_provider_anyfast.ledger.stores import MemoryStore
 from tests.operators.test_batch_only_new import counts, nightly, statuses
 from tests.operators.test_never_pay_twice import SUBMIT
 from tests.operators.test_overlapping_runs import overlapping
+from tests.support.installed_airflow import LEDGER_PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,6 +176,69 @@ def test_of_several_failed_runs_the_newest_record_of_a_row_counts(
     assert sandbox.billed.generations == 2
 
 
+@pytest.fixture(params=LEDGER_PLACES)
+def runner_of_each_airflow(runner: TaskRunner, request: pytest.FixtureRequest) -> TaskRunner:
+    """With and without the task state, which keeps the records of a batch that has succeeded."""
+    return replace(runner, state_store=request.param)
+
+
+def test_a_submission_that_a_successful_run_has_lost_is_not_repeated_by_later_runs_but_by_its_clear(
+    runner_of_each_airflow: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    first = runner_of_each_airflow
+    make = nightly(tmp_path, rows=3, failure_threshold=0.5)
+    second, third = overlapping(first, "second run"), overlapping(first, "third run")
+    sandbox.fault("drop_answer", match="boat 1", times=1)
+    assert first.attempt(make).result["lost"] == 1
+    for later in (second, third):
+        fake_clock.advance(24 * 3600)
+        assert later.attempt(make).result["lost"] == 1
+    assert sandbox.billed.generations == 3
+    first.clear()
+    assert first.attempt(make).result["lost"] == 0
+    assert sandbox.billed.generations == 4
+    third.clear()
+    assert counts(third.attempt(make).result) == (3, 0, 3, 0)
+    assert sandbox.billed.generations == 4
+
+
+def test_a_lost_submission_of_a_successful_run_is_repeated_once_anyfast_no_longer_keeps_its_video(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    make, later = nightly(tmp_path, rows=2, failure_threshold=0.5), overlapping(runner, "z run")
+    sandbox.fault("drop_answer", match="boat 1", times=1)
+    runner.attempt(make)
+    assert runner.metadata.variables
+    fake_clock.advance(7 * 24 * 3600)
+    assert counts(later.attempt(make).result) == (2, 1, 1, 0)
+    assert sandbox.billed.generations == 3
+    assert not runner.metadata.variables, "nothing is left to find"
+
+
+def test_a_video_that_was_late_for_a_successful_run_is_saved_by_the_next_one(
+    runner_of_each_airflow: TaskRunner, sandbox: SandboxHandle, tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    sandbox.reset(clock=sandbox.clock, completion_seconds=900)
+    first = runner_of_each_airflow
+    make, later = nightly(tmp_path, rows=2, failure_threshold=1, timeout=60), overlapping(first, "z run")
+    assert first.attempt(make).result["failed"] == 2
+    fake_clock.advance(900)
+    assert counts(later.attempt(make).result) == (2, 2, 0, 0)
+    assert sandbox.billed.generations == 2
+
+
+def test_nothing_is_submitted_while_the_record_of_what_successful_runs_left_cannot_be_read(
+    runner: TaskRunner, sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    make, later = nightly(tmp_path, rows=2, failure_threshold=0.5), overlapping(runner, "z run")
+    sandbox.fault("drop_answer", match="boat 1", times=1)
+    runner.attempt(make)
+    (name,) = runner.metadata.variables
+    later.metadata.variables[name] = '{"rows": {"of another": {}}}'
+    assert type(later.attempt(make).error) is LedgerError
+    assert sandbox.billed.generations == 2
+
+
 @pytest.mark.parametrize("is_found_first", [True, False])
 def test_a_submission_that_one_failed_run_lost_and_another_one_found_is_continued(*, is_found_first: bool) -> None:
     lost = Record(stage=Stage.LOST, fingerprint="f", max_tries=0, at=clock.now())
@@ -181,7 +247,10 @@ def test_a_submission_that_one_failed_run_lost_and_another_one_found_is_continue
     row: Any = SimpleNamespace(key="f-1", number=1, output=None)
     options: Any = SimpleNamespace(max_tries=0, given=SimpleNamespace(max_in_flight=1))
     ledger = PagedLedger(memory_stores())
-    continue_other_runs([row], ledger, [failed_run_with(record) for record in records], options)
+    lock: Any = None
+    runs = [failed_run_with(record) for record in records]
+    others = OtherRuns(lock, unsuccessful=lambda: runs, unsaved_rows=UnsavedRows(MemoryStore(), "this run"))
+    continue_other_runs([row], ledger, others, options)
     assert ledger.record(row.key) == found
 
 
