@@ -11,7 +11,7 @@ NOX := PATH="$(INTERPRETERS)$$PATH" $(BIN)/nox
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui check test guides crash-points e2e files scale nights browser distributed docs compat compat-corners newest newest-python e2e-newest bench audit system-packages constraints
+.PHONY: help setup demo ui check test guides crash-points e2e files scale nights browser distributed docs compat compat-corners newest newest-python e2e-newest browser-newest bench audit system-packages constraints
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,10 @@ newest: newest-python ## everything at its newest version, pre-releases of Airfl
 
 e2e-newest: newest-python ## the same as e2e on Airflow 3.4, where a clear discards a task's state; 10 minutes
 	$(NOX) --session e2e $(NOXFLAGS)
+
+browser-newest: newest-python ## the same as browser on Airflow 3.4
+	@$(BIN)/python -m scripts.system_programs chromium
+	$(NOX) --session browser $(NOXFLAGS)
 
 # Where the newest Python can neither be found nor brought, these targets take the newest that there is.
 newest-python: $(VENV)/stamp

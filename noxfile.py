@@ -157,12 +157,16 @@ def newest(session: nox.Session) -> None:
 @nox.session(python=NEWEST_PYTHON, default=False)
 def e2e(session: nox.Session) -> None:
     """Kill the newest Airflow's tasks at each step and its processes, and clear tasks from everywhere."""
-    release = AIRFLOWS["3.4"]
-    beside = (*release.requirements, *release.resolution(session))
-    session.install(f"{_wheel(session)}[excel,media,sandbox]", "--group", f"{PYPROJECT}:e2e", *beside)
-    _stage(session)
+    _install_newest_airflow(session, "e2e")
     session.run("pytest", "--numprocesses", "2", "tests/crash_points", *session.posargs)
     session.run("pytest", "tests/e2e", *session.posargs)
+
+
+@nox.session(python=NEWEST_PYTHON, default=False)
+def browser(session: nox.Session) -> None:
+    """Use the newest Airflow's UI in Chromium."""
+    _install_newest_airflow(session, "browser")
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session(default=False)
@@ -170,6 +174,14 @@ def audit(session: nox.Session) -> None:
     """Ask for known vulnerabilities of everything in constraints.txt."""
     session.install("pip-audit")
     session.run("pip-audit", "--requirement", str(CONSTRAINTS), "--no-deps", "--disable-pip", "--strict")
+
+
+def _install_newest_airflow(session: nox.Session, group: str) -> None:
+    """Install the wheel beside Airflow 3.4, and a dependency group."""
+    release = AIRFLOWS["3.4"]
+    beside = (*release.requirements, *release.resolution(session))
+    session.install(f"{_wheel(session)}[excel,media,sandbox]", "--group", f"{PYPROJECT}:{group}", *beside)
+    _stage(session)
 
 
 def _wheel(session: nox.Session) -> Path:

@@ -79,6 +79,9 @@ CAN_RESCHEDULE = Version("3.4") <= _RELEASE
 QUESTION_OUTLIVES_RETRY = Version("3.4") > _RELEASE
 """Whether the next try of a human-in-the-loop task keeps the last one's question and answer."""
 
+FOLDS_EXTRA_FIELDS = Version("3.4") > _RELEASE
+"""Whether the form of a connection has the fields of its type in a part that must be opened."""
+
 LEDGER_PLACES = (
     pytest.param(True, id="state store", marks=pytest.mark.state_store),
     pytest.param(False, id="variable"),
