@@ -82,14 +82,12 @@ def batch_store_of_run(context: Mapping[str, Any], key: str, *, run_id: str, map
         run_id: of the other run.
         map_index: of the task instance in that run; -1 if the task is not mapped.
     """
-    ti = context["ti"]
-    return lambda name: VariableStore(_variable_name((ti.dag_id, run_id, ti.task_id, map_index), f"{key}_{name}"))
+    return lambda name: VariableStore(_variable_name(context, f"{key}_{name}", run_id=run_id, map_index=map_index))
 
 
 def store_of_all_runs(context: Mapping[str, Any], key: str) -> VariableStore:
     """A store that all runs of this task share, by its map index."""
-    ti = context["ti"]
-    return VariableStore(_variable_name((ti.dag_id, "", ti.task_id, ti.map_index), key))
+    return VariableStore(_variable_name(context, key, run_id=None, map_index=context["ti"].map_index))
 
 
 @dataclass
@@ -271,17 +269,22 @@ def task_store(context: Mapping[str, Any], key: str, *, doubts_absence: bool) ->
     accessor = context.get("task_state_store")
     task_state = None if accessor is None else TaskStateStore(accessor, key)
     ti = context["ti"]
-    name = _variable_name((ti.dag_id, ti.run_id, ti.task_id, ti.map_index), key)
+    name = _variable_name(context, key, run_id=ti.run_id, map_index=ti.map_index)
     return TaskStore(VariableStore(name), task_state, doubts_absence)
 
 
-def _variable_name(task_instance: tuple[str, str, str, int], key: str) -> str:
+def _variable_name(context: Mapping[str, Any], key: str, *, run_id: str | None, map_index: int) -> str:
     """Readable, and within Airflow's limit of 250 characters however long the names are.
 
     Args:
-        task_instance: the ids of the DAG, the run (empty for all runs) and the task, and the map index.
+        context: of this task instance. The iteration of its loop (Airflow 3.4) is part of the name: each iteration is
+            a task instance of its own, and makes its own video even if the one before has left a record.
         key: the name of the record.
+        run_id: of the run; None for all runs and all iterations.
+        map_index: of the task instance in that run; -1 if the task is not mapped.
     """
-    dag_id, run_id, task_id, map_index = task_instance
-    digest = short_digest("\0".join((dag_id, run_id, task_id, str(map_index), key)))
-    return f"{variable_prefix(dag_id)}{task_id}"[:_PREFIX_LENGTH] + f"_{digest}"
+    ti = context["ti"]
+    loop = context.get("loop")
+    iteration = [] if loop is None or run_id is None else [str(loop.index)]
+    digest = short_digest("\0".join((ti.dag_id, run_id or "", ti.task_id, str(map_index), key, *iteration)))
+    return f"{variable_prefix(ti.dag_id)}{ti.task_id}"[:_PREFIX_LENGTH] + f"_{digest}"

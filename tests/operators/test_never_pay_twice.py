@@ -16,7 +16,7 @@ from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, CreateAssetOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
-from tests.support.installed_airflow import CAN_RESCHEDULE, LEDGER_PLACES
+from tests.support.installed_airflow import CAN_RESCHEDULE, HAS_LOOPS, LEDGER_PLACES
 from tests.support.metadata import TaskKey
 
 if TYPE_CHECKING:
@@ -481,3 +481,38 @@ def test_a_record_stays_if_airflow_does_not_say_whether_it_has_stored_the_succes
     runner.clear()
     assert runner.attempt(video()).state == "success"
     assert sandbox.billed.generations == 1
+
+
+@pytest.mark.skipif(not HAS_LOOPS, reason="Airflow has loops since 3.4.")
+class TestLoops:
+    """Iterations of a loop are the same task of the same run, with the same map index and the same ``max_tries``."""
+
+    def test_an_iteration_after_a_refused_video_submits_its_own(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        sandbox.fault("fail_generation", times=1, code="OutputVideoSensitiveContentDetected")
+        runner.metadata.start_iteration()
+        assert runner.attempt(video()).state == "failed"
+        runner.metadata.start_iteration()
+        assert runner.attempt(video(prompt="A paper boat on a pond")).state == "success"
+
+    def test_an_iteration_makes_its_own_video_even_if_the_record_of_the_last_one_was_not_removed(
+        self, runner: TaskRunner, sandbox: SandboxHandle
+    ) -> None:
+        runner.metadata.start_iteration()
+        runner.outages.task_states = True
+        first = runner.attempt(video())
+        runner.outages.task_states = False
+        runner.metadata.start_iteration()
+        second = runner.attempt(video())
+        assert first.result["generation_id"] != second.result["generation_id"]
+
+    def test_a_retry_in_a_loop_pays_for_nothing(self, runner: TaskRunner, sandbox: SandboxHandle) -> None:
+        for _ in range(2):
+            runner.metadata.start_iteration()
+            runner.outages.ended_as = "up_for_retry"
+            runner.attempt(video())
+            runner.outages.ended_as = None
+            assert runner.retry(video()).state == "success"
+        assert sandbox.billed.generations == 2
+        assert not runner.metadata.variables

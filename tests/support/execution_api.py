@@ -101,6 +101,14 @@ class ExecutionApi:
             "task_reschedule_count": row.reschedules,
             "xcom_keys_to_clear": [] if row.next_method else sorted(set(metadata.xcom_names(row.key))),
         }
+        if metadata.iteration is not None:
+            context["loop"] = {
+                "node_id": "loop",
+                "index": metadata.iteration,
+                "max_iterations": 10,
+                "terminal_task_id": row.key.task_id,
+                "terminal_is_mapped": False,
+            }
         if row.next_method:
             context |= {"next_method": row.next_method, "next_kwargs": row.next_kwargs}
         return sdk_http.Response(HTTPStatus.OK, json=context)

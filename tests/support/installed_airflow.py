@@ -29,6 +29,7 @@ else:
 __all__ = [
     "CAN_RESCHEDULE",
     "CLEAR_DISCARDS_STATE",
+    "HAS_LOOPS",
     "HAS_STATE_STORE",
     "LEDGER_PLACES",
     "LISTS_VARIABLES",
@@ -65,6 +66,9 @@ else:
 
 HAS_STATE_STORE = hasattr(comms, "GetTaskStateStore")
 """Whether a task's context contains ``task_state_store``."""
+
+HAS_LOOPS = find_spec("airflow.sdk.definitions.loop") is not None
+"""Whether a group of tasks can run in a loop (3.4)."""
 
 _RELEASE = Version(Version(__version__).base_version)
 CLEAR_DISCARDS_STATE = Version("3.4") <= _RELEASE

@@ -165,6 +165,14 @@ class Metadata:
     outlet_reports: list[OutletReport] = field(default_factory=list)
     other_runs: list[Metadata] = field(default_factory=list)
     """Runs of the same DAG at the same time."""
+    iteration: int | None = None
+    """Of the loop that the tasks are in (3.4)."""
+
+    def start_iteration(self) -> None:
+        """Start the loop, or its next iteration, with new task instances."""
+        self.iteration = 0 if self.iteration is None else self.iteration + 1
+        self.task_instances.clear()
+        self.state_store.clear()  # that of an iteration is its own
 
     def discard_state(self, task: TaskKey) -> None:
         """Empty the state store of one task instance."""
