@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import AnyFastError, GenerationFailedError
+from airflow_provider_anyfast.ledger.removal import stored_state
 from airflow_provider_anyfast.seedance.pricing import billed_tokens
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def count_success(generation: Generation) -> None:
 
 def count_stored_success(context: Mapping[str, Any]) -> None:
     """The same, as a success callback: from the result of a task whose success Airflow has stored."""
+    if stored_state(context) != "success":
+        return  # if the task runs again, its video is counted then
     ti = context["ti"]
     result = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index)
     if isinstance(result, dict) and result.get("finished_at"):

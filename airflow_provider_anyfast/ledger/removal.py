@@ -43,16 +43,8 @@ def after_skip(key: str) -> Callable[[Mapping[str, Any]], None]:
 
 
 def _after_stored_success(context: Mapping[str, Any], *, remove: Callable[[Mapping[str, Any]], None]) -> None:
-    """Removes records if the task has succeeded in Airflow's database.
-
-    Since 3.3, Airflow calls success callbacks even if it has refused to store the success: because somebody cleared
-    the task or marked it as failed while it ended, or because it had given up its worker. The task then runs again.
-    """
-    ti = context["ti"]
-    states = ti.get_task_states(
-        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-    ).get(ti.run_id, {})
-    state = states.get(ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}")
+    """Removes records if the task has succeeded in Airflow's database."""
+    state = stored_state(context)
     if state != "success":
         log.warning(
             "Airflow has not stored the success of this task: its state is %s. What it has paid for stays on record, "
@@ -61,7 +53,21 @@ def _after_stored_success(context: Mapping[str, Any], *, remove: Callable[[Mappi
         )
         return
     remove(context)
-    _remove_some_expired(ti.dag_id)
+    _remove_some_expired(context["ti"].dag_id)
+
+
+def stored_state(context: Mapping[str, Any]) -> str | None:
+    """The state of the task in Airflow's database, for success callbacks.
+
+    Since 3.3, Airflow calls them even if it has refused to store the success: because somebody cleared the task or
+    marked it as failed while it ended, or because it had given up its worker. The task then runs again.
+    """
+    ti = context["ti"]
+    states = ti.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    ).get(ti.run_id, {})
+    state: str | None = states.get(ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}")
+    return state
 
 
 def _remove_record(context: Mapping[str, Any], *, key: str) -> None:

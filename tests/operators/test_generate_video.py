@@ -719,6 +719,17 @@ def test_a_video_is_counted_once_whatever_happens_before_its_end(
     assert dict(ours)["anyfast.seconds_to_completion"].total_seconds() > 0
 
 
+def test_a_video_whose_success_airflow_refuses_is_counted_once(
+    runner: TaskRunner, counted: list[tuple[str, Any]]
+) -> None:
+    runner.outages.ended_as = "up_for_retry"
+    runner.attempt(video())
+    runner.outages.ended_as = None
+    assert runner.retry(video()).state == "success"
+    names = [name for name, _ in counted]
+    assert (names.count("anyfast.succeeded"), names.count("anyfast.tokens")) == (1, 1)
+
+
 def test_upscaling_tokens_are_counted(runner: TaskRunner, counted: list[tuple[str, Any]]) -> None:
     attempt = runner.attempt(video(model="seedance-2.0-ultra", resolution="1080p", ratio="16:9"))
     usage = attempt.result["usage"]
@@ -732,7 +743,14 @@ def test_the_time_of_a_video_is_reported_only_if_both_times_are_known(
 ) -> None:
     task = Generation("asyntask_1", "SUCCESS", Outcome.SUCCEEDED, **known)
     count_success(task)
-    ti = SimpleNamespace(task_id="video", map_index=-1, xcom_pull=lambda **_which: video_result(task))
+    ti = SimpleNamespace(
+        dag_id="dag",
+        run_id="run",
+        task_id="video",
+        map_index=-1,
+        get_task_states=lambda **_which: {"run": {"video": "success"}},
+        xcom_pull=lambda **_which: video_result(task),
+    )
     count_stored_success({"ti": ti})
     assert "anyfast.seconds_to_completion" not in dict(counted)
 
