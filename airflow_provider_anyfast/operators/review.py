@@ -118,6 +118,7 @@ class ReviewVideosOperator(HITLOperator):
         seconds = parsed.response_timeout if parsed else None
         timeout: dict[str, Any] = {_TIMEOUT: timedelta(seconds=seconds) if seconds else None}
         kwargs.pop("params", None)  # Airflow passes the DAG's params to every operator, and the form has its own
+        kwargs |= timeout  # its older name is in those of mapped tasks and in many default_args
         super().__init__(
             subject=subject,
             body=body,
@@ -126,7 +127,6 @@ class ReviewVideosOperator(HITLOperator):
             params=_form({}),
             assigned_users=assigned_users,
             notifiers=notifiers,
-            **timeout,
             **kwargs,
         )
         self.videos = videos
@@ -162,8 +162,10 @@ class ReviewVideosOperator(HITLOperator):
         """Stores the answer before anything can fail, and returns the approved videos."""
         with fail_fast(context):
             if "error" in event:
+                is_invalid = event.get("error_type") == "validation"
+                what = "The answer does not fit the form" if is_invalid else "Nobody answered"
                 raise AirflowFailException(
-                    f"Nobody answered: {event['error']} Nothing was billed. Clear this task to ask again."
+                    f"{what}: {event['error'].rstrip('.')}. Nothing was billed. Clear this task to ask again."
                 )
             store = store_for(context, ANSWER_KEY)
             record = store.get() or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from airflow_provider_anyfast.operators.batch import GenerateVideoBatchOperator
 from airflow_provider_anyfast.operators.review import ReviewVideosOperator
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 from airflow_provider_anyfast.triggers.base import MIN_DEFERRAL
-from tests.support.installed_airflow import HAS_STATE_STORE, QUESTION_OUTLIVES_RETRY
+from tests.support.installed_airflow import HAS_STATE_STORE, QUESTION_OUTLIVES_RETRY, read_kwargs
 from tests.support.task_run import TaskRunner
 
 if TYPE_CHECKING:
@@ -181,6 +182,44 @@ def test_without_an_answer_in_time_the_task_fails(runner: TaskRunner) -> None:
         ended = runner.resume(make, event=row.answer)
     assert ended.state == "failed"
     assert "Clear this task to ask again" in ended.log_text
+
+
+def test_an_answer_that_does_not_fit_the_form_is_not_reported_as_missing(runner: TaskRunner) -> None:
+    make = review()
+    runner.attempt(make, run_trigger=False)
+    if QUESTION_OUTLIVES_RETRY:  # the retry's trigger checks the answer, or else the task
+        row_of(runner).end_try("up_for_retry")
+        runner.answer(ReviewVideosOperator.APPROVE, videos="g2", notes={})
+        ended = runner.attempt(make)
+    else:
+        runner.answer(ReviewVideosOperator.APPROVE, videos="g2", notes={})
+        ended = runner.resume(make)
+    assert ended.state == "failed"
+    assert "g2" in str(ended.error)
+    assert "Clear this task to ask again." in ended.log_text
+    assert "Nobody" not in ended.log_text
+
+
+def test_a_review_can_be_mapped(runner: TaskRunner) -> None:
+    mapped = ReviewVideosOperator.partial(task_id="review", response_timeout=60).expand(videos=[RESULTS[:1], RESULTS])
+    asked = runner.attempt(lambda: mapped, map_index=0, run_trigger=False)
+    assert asked.state in WAITING
+    runner.answer(ReviewVideosOperator.APPROVE, videos=["g1"], notes={})
+    assert [row["row"] for row in runner.resume(lambda: mapped, map_index=0).result] == [1]
+
+
+@pytest.mark.filterwarnings("ignore::airflow.exceptions.AirflowProviderDeprecationWarning")
+def test_a_limit_for_the_tasks_of_a_dag_does_not_limit_the_time_for_an_answer(runner: TaskRunner) -> None:
+    def make() -> ReviewVideosOperator:
+        with DAG("dag", schedule=None, default_args={"execution_timeout": timedelta(hours=1)}):
+            return ReviewVideosOperator(task_id="review", videos=RESULTS)
+
+    asked = runner.attempt(make, run_trigger=False)
+    assert asked.state in WAITING
+    assert asked.task is not None
+    assert asked.task.execution_timeout is None
+    if asked.deferral:
+        assert read_kwargs(asked.deferral.trigger_kwargs)["timeout_datetime"] is None
 
 
 def test_keywords_of_finals_are_passed_on_verbatim(runner: TaskRunner) -> None:
