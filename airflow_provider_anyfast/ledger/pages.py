@@ -50,8 +50,8 @@ class PagedLedger:
             raise
         except Exception as error:
             raise LedgerError(
-                f"The ledger could not be opened ({error}). Videos may be paid for already, so nothing was submitted. "
-                "The next attempt tries again."
+                f"The record of what was paid for could not be read ({error}). Videos may be paid for already, so "
+                "nothing more was submitted."
             ) from error
         self._page_of = {key: page for page in self._pages for key in page.ledgers}
         # Locked until a change arrives. Not a queue, whose ``get`` may wait forever on Python 3.10 when its timeout is

@@ -301,8 +301,17 @@ def test_a_change_settled_just_before_a_signal_is_not_settled_again(shelf: Shelf
 
 def test_a_ledger_that_cannot_be_opened_is_not_taken_for_an_empty_one(shelf: Shelf) -> None:
     shelf.error = OSError("offline")
-    with pytest.raises(LedgerError, match="nothing was submitted"):
+    with pytest.raises(LedgerError, match="nothing more was submitted"):
         PagedLedger(shelf)
+
+
+def test_a_ledger_that_cannot_be_opened_promises_no_next_attempt_after_the_last_one(shelf: Shelf) -> None:
+    shelf.error = OSError("offline")
+    with pytest.raises(LedgerError) as caught:
+        PagedLedger(shelf)
+    assert str(caught.value).count("The next attempt tries again.") == 1
+    caught.value.is_last_attempt = True
+    assert "next attempt" not in str(caught.value)
 
 
 def test_a_ledger_can_be_deleted_as_a_whole(shelf: Shelf) -> None:
