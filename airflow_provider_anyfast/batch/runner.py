@@ -204,7 +204,10 @@ class BatchRunner:
             record = self._ledger.record(row.key)
             if record is None or record.stage is not Stage.INTENT:
                 continue
-            error = LostSubmissionError("The task had to end before AnyFast responded to the submission.")
+            error = LostSubmissionError(
+                f"The task had to end before AnyFast responded to the submission of {clock.iso(record.at)} "
+                f"(request {record.fingerprint[:12]})."
+            )
             log.error("%s: %s", row.label, error)
             self.manifest.add(failure_entry(self._entry(row), error, ""))
             try:

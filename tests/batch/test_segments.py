@@ -15,6 +15,7 @@ from airflow_provider_anyfast.batch import runner as runner_module
 from airflow_provider_anyfast.batch.checkpoint import active_in
 from airflow_provider_anyfast.batch.queue import BatchLifecycle, BatchState
 from airflow_provider_anyfast.batch.table import Row
+from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.errors import (
     AuthenticationError,
     GenerationNotFoundError,
@@ -26,6 +27,7 @@ from airflow_provider_anyfast.client.errors import (
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.files.video_output import VideoOutput
 from airflow_provider_anyfast.ledger.pages import PagedLedger
+from airflow_provider_anyfast.ledger.record import record_of
 from airflow_provider_anyfast.seedance.saved import SavedVideo, VideoFacts
 from tests.batch.stub_batch import StubBatch, StubClient, _Kept, rows_of
 
@@ -507,6 +509,8 @@ def test_a_stopped_task_waits_only_seconds_for_a_response_and_records_that_none_
     assert time.monotonic() - began < 30
     assert [(entry["row"], entry["status"]) for entry in batch.entries()] == [(2, "LOST")]
     assert "had to end before AnyFast responded" in caplog.text
+    (lost,) = [record_of(value) for _, value in PagedLedger(batch.shelf).items() if value["stage"] == "lost"]
+    assert f"the submission of {clock.iso(lost.at)} (request {lost.fingerprint[:12]})." in batch.entries()[0]["error"]
     never.set()
     batch.client = StubClient()
     batch.client.generations = {f"asyntask_{0:032d}": Outcome.SUCCEEDED}
