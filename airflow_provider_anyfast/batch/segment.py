@@ -254,7 +254,7 @@ class SegmentStart:
 
 def _is_to_submit(record: Record | None, options: BatchOptions) -> bool:
     """Whether no video was paid for that this attempt could continue with or look up."""
-    is_clear = record is not None and record.max_tries != options.max_tries
+    is_clear = record is not None and record.is_from_before_clear(options.max_tries)
     decision = decide(record, is_same_request=True, is_clear=is_clear)
     return isinstance(decision, Submit) and decision.lost is None
 

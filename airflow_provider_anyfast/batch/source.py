@@ -53,8 +53,8 @@ class RowSource:
         given: the other parameters of the task.
         environment: Airflow's Jinja environment.
         context: Airflow's context, for the template.
-        billed_to: the connection's id. Its host is not part of a request, since it has many spellings.
-        formerly_billed_to: the connection and its host, which version 0.1.0 made part of a request.
+        billed_to: the connection's id.
+        formerly_billed_to: what version 0.1.0 used in its place; see ``ledger.fingerprint``.
         price: of a million tokens, for the log; None if unknown.
     """
 

@@ -23,6 +23,11 @@ def fingerprint_of(request: Mapping[str, Any], billed_to: str) -> str:
     ).hexdigest()
 
 
+def formerly_billed_to(conn_id: str, base_url: str) -> str:
+    """What version 0.1.0 passed as ``billed_to``, to find its records. A host has many spellings, so it is out now."""
+    return f"{conn_id} {base_url}"
+
+
 def short_digest(text: str) -> str:
     """The first 16 hex digits of the SHA-256 of ``text``. Stored records hold such digests, so it must never change."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

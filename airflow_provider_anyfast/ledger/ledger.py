@@ -82,7 +82,7 @@ class Ledger:
             LedgerError: the record cannot be read. Unknown is not absent, so nothing is submitted.
         """
         record = self._stored = self._read()
-        is_clear = record is not None and record.max_tries != self._max_tries
+        is_clear = record is not None and record.is_from_before_clear(self._max_tries)
         self._has_resubmitted = record is not None and record.resubmitted and not is_clear
         known = (self._fingerprint, *self._former_fingerprints)
         return decide(record, is_same_request=record is None or record.fingerprint in known, is_clear=is_clear)
@@ -93,7 +93,7 @@ class Ledger:
         Otherwise a retry that renders differently would be taken for the clear, and pay for the changed request.
         """
         record = self._stored
-        if record is not None and record.max_tries != self._max_tries:
+        if record is not None and record.is_from_before_clear(self._max_tries):
             self._stored = record.model_copy(update={"max_tries": self._max_tries, "resubmitted": False})
             self._write_or_log("record the clear", partial(self._write, self._stored))
 

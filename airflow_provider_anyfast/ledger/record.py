@@ -82,6 +82,10 @@ class Record(BaseModel):
         """Whether something was, or may have been, paid for and its end has not been reported yet."""
         return self.stage not in (Stage.CLOSED, Stage.LOST)
 
+    def is_from_before_clear(self, max_tries: int) -> bool:
+        """Whether the task was cleared since this was written; ``max_tries`` is ``ti.max_tries`` of this attempt."""
+        return self.max_tries != max_tries
+
     def to_stored(self) -> dict[str, Any]:
         """Plain JSON, without the fields that have no value."""
         return self.model_dump(mode="json", exclude_none=True)

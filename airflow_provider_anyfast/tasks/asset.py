@@ -18,7 +18,7 @@ from airflow_provider_anyfast.client.errors import AssetNotFoundError, Cost
 from airflow_provider_anyfast.client.job_failures import asset_failure
 from airflow_provider_anyfast.client.responses import Outcome
 from airflow_provider_anyfast.files.paths import files_in
-from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
+from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of, formerly_billed_to
 from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.stores import ASSET_KEY, store_for
 from airflow_provider_anyfast.parameters import read
@@ -159,7 +159,9 @@ def _ledger(hook: AnyFastHook, context: Context, identity: dict[str, str]) -> Le
     return Ledger(
         store_for(context, ASSET_KEY),
         fingerprint=fingerprint_of(identity, hook.anyfast_conn_id),
-        former_fingerprints=[fingerprint_of(identity, f"{hook.anyfast_conn_id} {hook.settings.base_url}")],
+        former_fingerprints=[
+            fingerprint_of(identity, formerly_billed_to(hook.anyfast_conn_id, hook.settings.base_url))
+        ],
         max_tries=context["ti"].max_tries,
     )
 

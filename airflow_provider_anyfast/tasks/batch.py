@@ -24,6 +24,7 @@ from airflow_provider_anyfast.batch.unsaved_rows import UnsavedRows
 from airflow_provider_anyfast.client import billing_pages, clock
 from airflow_provider_anyfast.client.errors import AnyFastError, Cost, WaitInterruptedError
 from airflow_provider_anyfast.files.paths import stored_file
+from airflow_provider_anyfast.ledger.fingerprint import formerly_billed_to
 from airflow_provider_anyfast.ledger.pages import PagedLedger
 from airflow_provider_anyfast.ledger.stores import (
     BATCH_KEY,
@@ -153,7 +154,7 @@ class BatchTask:
                 environment=self._operator.get_template_env(),
                 context=dict(self._context),
                 billed_to=self._operator.anyfast_conn_id,
-                formerly_billed_to=f"{self._operator.anyfast_conn_id} {client.settings.base_url}",
+                formerly_billed_to=formerly_billed_to(self._operator.anyfast_conn_id, client.settings.base_url),
                 price=client.settings.price_per_million_tokens,
             ),
             store_of=batch_store_of(self._context, BATCH_KEY),

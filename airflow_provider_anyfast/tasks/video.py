@@ -12,7 +12,7 @@ from airflow_provider_anyfast.client.errors import Cost, GenerationTimeoutError,
 from airflow_provider_anyfast.client.job_failures import generation_failure
 from airflow_provider_anyfast.client.responses import Generation, Outcome
 from airflow_provider_anyfast.files.video_output import VideoOutput, link_of
-from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of
+from airflow_provider_anyfast.ledger.fingerprint import fingerprint_of, formerly_billed_to
 from airflow_provider_anyfast.ledger.ledger import Ledger
 from airflow_provider_anyfast.ledger.lookup import Lookup
 from airflow_provider_anyfast.ledger.matching import RequestTraits
@@ -103,9 +103,9 @@ class GenerateVideoTask:
         return store_for(self._context, GENERATION_KEY, durable=self._options.durable)
 
     def _ledger_for_request(self) -> Ledger:
-        """The ledger. The base URL stays out of the fingerprint, since a host has many spellings; 0.1.0 included it."""
+        """The ledger, for planning and submitting this attempt's request."""
         body, conn_id = self._request.body(), self._operator.anyfast_conn_id
-        former = fingerprint_of(body, f"{conn_id} {self._operator.hook.settings.base_url}")
+        former = fingerprint_of(body, formerly_billed_to(conn_id, self._operator.hook.settings.base_url))
         return Ledger(
             self._store,
             max_tries=self._context["ti"].max_tries,
