@@ -99,10 +99,7 @@ class Lookup:
         give_up_at = began + MAX_SECONDS
         verdicts: list[Verdict] = [Unknown() for _ in lost]
         for seconds in QUERY_TIMES:
-            if seconds and not any(
-                isinstance(verdict, Unknown) and (one.request_id or began + seconds >= one.settles_at)
-                for one, verdict in zip(lost, verdicts, strict=True)
-            ):
+            if seconds and not _may_prove_more(lost, verdicts, began + seconds):
                 continue
             self._pause(min(began + seconds - clock.now(), seconds))  # the clock may have been set back
             if clock.now() > give_up_at:
@@ -142,6 +139,17 @@ class Lookup:
                 cost=Cost.MAYBE,
                 advice="The next attempt, or a clear, looks for it again.",
             )
+
+
+def _may_prove_more(lost: Sequence[LostSubmission], verdicts: Sequence[Verdict], at: float) -> bool:
+    """Whether a query at this time (Unix seconds) can change a verdict; the gateway allows few queries.
+
+    Until its charge must be in the log, only its request id proves a submission: another charge may still appear.
+    """
+    return any(
+        isinstance(verdict, Unknown) and (one.request_id or at >= one.settles_at)
+        for one, verdict in zip(lost, verdicts, strict=True)
+    )
 
 
 def _named(lost: Sequence[LostSubmission]) -> str:

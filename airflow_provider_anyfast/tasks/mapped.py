@@ -32,10 +32,10 @@ def check_rows(rows: Any, given: RowsParameters, environment: Environment, conte
     """Reads, renders and checks every row, and returns the parameters of its video."""
     prompt = _prompt_of(context, given.prompt_param)
     template = RowTemplate({**given.template, **prompt}, environment)
-    columns = BatchParameters(key_column=given.key_column, asset_group=given.asset_group)
+    as_batch = BatchParameters(key_column=given.key_column, asset_group=given.asset_group)
     given_rows = read_rows(rows)
     warn_of_unknown_key_column(given_rows, given.key_column)
-    prepared = prepare(given_rows, template, dict(context), columns)
+    prepared = prepare(given_rows, template, dict(context), as_batch)
     log_estimate([row.request.estimated_tokens() for row in prepared])
     context["ti"].xcom_push(ROWS_KEY, [dict(row.data) for row in prepared])
     return [verbatim(_keywords(row)) for row in prepared]
@@ -102,18 +102,15 @@ def _entry(
     number: int, row: dict[str, Any], result: dict[str, Any] | None, failure: dict[str, Any] | None, generation_id: Any
 ) -> ManifestEntry:
     """The outcome of one task; one that was killed has left nothing."""
+    # No manifest has this entry, so nothing reads which request, batch and attempt it is of.
+    entry = ManifestEntry(row=number, request="", batch="", attempt=1, input=dict(row), status=FAILED)
     if result:
-        status = SUCCEEDED if result.get("generation_id") else SKIPPED
-        return ManifestEntry(number, "", "", 1, dict(row), status, result=result)
+        return replace(entry, status=SUCCEEDED if result.get("generation_id") else SKIPPED, result=result)
     failure = failure or {"error": "See the log of its task."}
-    return ManifestEntry(
-        number,
-        "",
-        "",
-        1,
-        dict(row),
-        failure.get("status", FAILED),
-        failure.get("error_type"),
-        failure["error"],
+    return replace(
+        entry,
+        status=failure.get("status", FAILED),
+        error_type=failure.get("error_type"),
+        error=failure["error"],
         result={"generation_id": generation_id, "prompt": failure.get("prompt")},
     )
