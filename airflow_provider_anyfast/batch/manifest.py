@@ -34,7 +34,7 @@ EXAMPLES = 5
 """Failures that an error message lists."""
 _MOMENTS = ("submitted_at", "finished_at")
 _ROW_AT = len('{"row": ')
-"""Matches the row number in a line."""
+"""Where the row number begins in a line: the row is the first field of an entry."""
 
 
 @dataclass(frozen=True)

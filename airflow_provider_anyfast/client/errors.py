@@ -85,7 +85,8 @@ class AnyFastError(Exception):
 
     Args:
         what: what happened, in one or two sentences, without cost and advice.
-        cost, advice: replace those of the class, where more is known of this case.
+        cost: replaces that of the class, where more is known of this case.
+        advice: replaces ``advice`` and ``next_attempt`` of the class: what the class says of a retry may be wrong here.
 
     Attributes:
         what: what happened.
@@ -163,7 +164,7 @@ class AnyFastError(Exception):
             text: follows what happened.
             cost: what it cost here; None keeps the cost of the error.
             cost_sentence: the same in words; empty uses the sentence that belongs to ``cost``.
-            advice: what to do here; None keeps the advice of the error.
+            advice: what to do here, also before the next attempt; None keeps what the error says.
         """
         longer = type(self)(f"{self.what} {text}".strip())
         longer.__dict__.update({name: value for name, value in self.__dict__.items() if name != "what"})

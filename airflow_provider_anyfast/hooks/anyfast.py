@@ -39,7 +39,7 @@ class AnyFastHook(BaseHook):
 
     For most uses, ``run`` is enough::
 
-        from airflow_provider_anyfast.client import endpoints, errors
+        from airflow_provider_anyfast.client import endpoints
 
         asset = AnyFastHook().run(endpoints.get_asset("asset-…"))
 

@@ -46,6 +46,10 @@ class CreateAssetGroupOperator(StoppableOperator):
 
     Returns:
         The group's id.
+
+    Raises:
+        InvalidRequestError: a parameter is invalid, or ``if_exists="fail"`` and the group exists; nothing was billed.
+        LostAnswerError: the response to the creation was lost, so it may be billed; a retry looks for the group first.
     """
 
     template_fields: Sequence[str] = ("name", "if_exists", "anyfast_conn_id")
@@ -98,8 +102,10 @@ class CreateAssetOperator(DeferrableJobMixin):
         The asset's id, which every reference of ``GenerateVideoOperator`` takes.
 
     Raises:
-        InvalidRequestError: AnyFast would refuse the file; nothing was billed.
+        InvalidRequestError: AnyFast would refuse the file, or ``if_exists="fail"`` and there is an asset of that name;
+            nothing was billed.
         StorageError: the storage of the file did not respond; nothing was billed.
+        LostAnswerError: the response to the creation was lost, so it may be billed; a retry looks for the asset first.
         AssetFailedError: AnyFast could not use the file; the creation was billed.
         AssetNotFoundError: AnyFast does not know the asset that it created and billed; a clear creates a new one.
         AssetTimeoutError: it was not Active in time; a retry finds the same one.

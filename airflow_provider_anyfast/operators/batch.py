@@ -83,6 +83,7 @@ class GenerateVideoBatchOperator(DeferrableJobMixin):
     Raises:
         InvalidRequestError: naming every row that AnyFast would refuse; nothing was billed.
         BatchFailedError: more rows failed than ``failure_threshold`` allows; a retry runs the unfinished rows.
+        BatchRejectedError: the same, but no row failed for a temporary reason, so Airflow does not retry the task.
         QuotaError and other errors that affect every row: videos already paid for were downloaded first, as far as
             possible.
     """
