@@ -133,3 +133,7 @@ class BatchOptions:
     attempt: int
     max_tries: int
     began_at: float
+
+    def deadline_of(self, submitted_at: float) -> float:
+        """Unix seconds after which this attempt gives up a row that was submitted at ``submitted_at``."""
+        return max(submitted_at, self.began_at) + self.given.timeout

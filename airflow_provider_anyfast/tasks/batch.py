@@ -262,7 +262,7 @@ class BatchTask:
         more = runner.progress()["waiting"] and runner.lifecycle.state < BatchState.CLOSED
         trigger = VideosTrigger(
             jobs=[
-                (paid.id, int(paid.submitted_at), math.ceil(runner.deadline_of(paid)))
+                (paid.id, int(paid.submitted_at), math.ceil(runner.options.deadline_of(paid.submitted_at)))
                 for paid in runner.active.values()
             ],
             anyfast_conn_id=self._operator.anyfast_conn_id,

@@ -18,6 +18,7 @@ from airflow.sdk import DAG, Connection
 
 from airflow_provider_anyfast import exceptions
 from airflow_provider_anyfast.batch import runner as batch_run
+from airflow_provider_anyfast.batch.row_processor import MAX_CONSECUTIVE_FAILURES
 from airflow_provider_anyfast.batch.table_file import read_table
 from airflow_provider_anyfast.client.errors import Cost
 from airflow_provider_anyfast.files.local_file import LocalFile
@@ -151,7 +152,7 @@ def test_many_lost_submissions_in_a_row_stop_the_submissions(
     assert f"\n{lost} rows of status LOST may be billed.\n" in str(attempt.error)
     assert "before you clear the task, which submits them again" in attempt.error.advice
     assert attempt.error.next_step.startswith("The next attempt looks for the rows of status LOST")
-    assert batch_run.MAX_CONSECUTIVE_FAILURES <= lost <= batch_run.MAX_CONSECUTIVE_FAILURES + IN_FLIGHT
+    assert MAX_CONSECUTIVE_FAILURES <= lost <= MAX_CONSECUTIVE_FAILURES + IN_FLIGHT
     assert sandbox.billed.generations == billed * lost
     in_vain = runner.attempt(batch(tmp_path, rows=rows_of(60)))
     assert isinstance(in_vain.error, exceptions.LostAnswerError)
@@ -371,7 +372,7 @@ def test_an_unavailable_storage_is_not_tried_for_every_row(
         attempt = runner.attempt(make)
     assert attempt.state == "up_for_retry", attempt.log_text
     assert isinstance(attempt.error, exceptions.StorageError)
-    assert len(tried) <= batch_run.MAX_CONSECUTIVE_FAILURES + IN_FLIGHT
+    assert len(tried) <= MAX_CONSECUTIVE_FAILURES + IN_FLIGHT
 
 
 # Rows that have changed.
@@ -660,7 +661,7 @@ def test_an_unreachable_anyfast_is_not_tried_for_every_row(
     attempt = runner.resume(make, event={"ended": 60, "reason": ""})
     assert attempt.state == "up_for_retry"
     assert isinstance(attempt.error, exceptions.ServerError)
-    assert len(sandbox.requests("query")) <= 6 * (batch_run.MAX_CONSECUTIVE_FAILURES + IN_FLIGHT)
+    assert len(sandbox.requests("query")) <= 6 * (MAX_CONSECUTIVE_FAILURES + IN_FLIGHT)
 
 
 def test_a_site_under_maintenance_costs_a_batch_a_retry_and_no_second_video(
