@@ -135,49 +135,54 @@ class SegmentStart:
             ) from error
 
     def _first(self, options: BatchOptions, *, is_resumed: bool) -> Segment:
-        """Starts from all rows and the whole ledger."""
+        """Starts from all rows and the whole ledger. Whatever can refuse the batch comes before the first payment."""
         rows = self.source.all()
-        if not is_resumed:
-            check_places(rows, self.source.rows, self.manifest)
-            self.claim(self.manifest)
-        ledger, manifest = PagedLedger(self.store_of), Manifest(self.manifest, options.attempt)
-        if not ledger.items():
-            check_poster(rows)
-        if self.other_runs is not None and not is_resumed:
-            self.other_runs.lock.acquire(ledger)
-            continue_other_runs(rows, ledger, self.other_runs, options)
+        ledger = self._open_ledger(rows, options, is_resumed=is_resumed)
+        manifest = Manifest(self.manifest, options.attempt)
         written = _own_entries(manifest, options)
         rows = _as_recorded(rows, {*written, *(key for key, _ in ledger.items())})
         _refuse_changed_rows(rows, ledger, options)
-        entries = {entry.row: entry for entry in _final_entries(rows, ledger, written, options)}
-        selection = select_rows(rows, ledger, ended=entries.keys(), options=options)
+        ended = {entry.row: entry for entry in _final_entries(rows, ledger, written, options)}
+        selection = select_rows(rows, ledger, ended=ended.keys(), options=options)
         self.source.refuse_if_over_budget(selection.made)
-        for entry in selection.skipped:
-            entries[entry.row] = entry
-        chosen = sorted((*selection.made, *selection.existing), key=lambda row: row.number)
-        left = [row for row in selection.made if row.number not in entries]
-        unpaid = (row for row in left if not is_paid(row, ledger))
+        unfinished = [row for row in selection.made if row.number not in ended]
+        unpaid = (row for row in unfinished if not is_paid(row, ledger))
         log_estimate([row.request.estimated_tokens() for row in unpaid], self.source.price)
-        closed_by = self._create_assets(left, ledger, options)
-        self.index = RowIndex.of(chosen, self.source.digest, left_out=len(rows) - len(chosen))
+        closed_by = self._create_assets(unfinished, ledger, options)
+        self.index = RowIndex.of(selection.rows, self.source.digest, left_out=len(rows) - len(selection.rows))
         if self.library is not None:
             self.index.assets.update(self.library.found)
-        for row in chosen:
-            if row.number in entries:
-                manifest.add(entries[row.number])
-        if ended := len(manifest) - len(selection.skipped):
-            log.info("%d of %s had already ended.", ended, counted(len(chosen), "row"))
+        for entry in (*ended.values(), *selection.skipped):
+            manifest.add(entry)
+        if ended:
+            log.info("%d of %s had already ended.", len(ended), counted(len(selection.rows), "row"))
         return Segment(
-            total=len(chosen),
+            total=len(selection.rows),
             left_out=self.index.left_out,
             ledger=ledger,
             manifest=manifest,
-            recorded=[row for row in left if ledger.get(row.key) is not None],
-            new=[row for row in left if ledger.get(row.key) is None],
+            recorded=[row for row in unfinished if ledger.get(row.key) is not None],
+            new=[row for row in unfinished if ledger.get(row.key) is None],
             is_resumed=is_resumed,
             library=self.library,
             closed_by=closed_by,
         )
+
+    def _open_ledger(self, rows: Sequence[BatchRow], options: BatchOptions, *, is_resumed: bool) -> PagedLedger:
+        """The whole ledger, once the batch can write its files and no other run makes the same rows.
+
+        An attempt that has waited before has ensured both, and may have paid for rows since.
+        """
+        if not is_resumed:
+            check_places(rows, self.source.rows, self.manifest)
+            self.claim(self.manifest)
+        ledger = PagedLedger(self.store_of)
+        if not ledger.items():  # a video that is paid for is saved, even if no poster can be made of it
+            check_poster(rows)
+        if self.other_runs is not None and not is_resumed:
+            self.other_runs.lock.acquire(ledger)
+            continue_other_runs(rows, ledger, self.other_runs, options)
+        return ledger
 
     def _later(
         self, checkpoint: BatchCheckpoint, ended: Collection[str] | None, options: BatchOptions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyfast.batch.manifest import new_entry, skipped_entry
@@ -35,6 +36,11 @@ class Selection:
     made: Sequence[BatchRow]
     existing: Sequence[BatchRow] = ()
     skipped: Sequence[ManifestEntry] = ()
+
+    @cached_property
+    def rows(self) -> list[BatchRow]:
+        """All of them."""
+        return sorted((*self.made, *self.existing), key=lambda row: row.number)
 
 
 def select_rows(
