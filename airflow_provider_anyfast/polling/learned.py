@@ -22,12 +22,20 @@ MAX_SAMPLES = 64
 MIN_SAMPLES = 20
 """Completion times that are needed before they replace the default schedule."""
 _RENEWED_AFTER = 8
+"""New completion times after which the timing is estimated again."""
 _PACE = 13.9
-"""Seconds of rendering for each poll: 1.05 times the polls of one every 15 s, the gateway's own interval."""
+"""Seconds of rendering for each poll. In ``benchmarks/detection.py`` that makes at most 1.05 times the polls of one
+every 15 s, the gateway's own interval."""
 _SHORTEST = 5.0
 """Seconds between two polls at least; polling faster does not help."""
 _SMALLEST_SPREAD = 0.05
+"""Of the logarithms. If all samples were equal, the next video would otherwise be expected within the same second."""
+_LONGEST_IN_MEANS = 5.0
+"""The age up to which rates are computed, in mean times to completion. Hardly any video takes longer."""
 _STEPS = 400
+"""Ages for which a rate is computed."""
+_LAST_INTERVAL = 60.0
+"""Seconds at most between two polls of a video that is older."""
 
 
 class LearnedTiming:
@@ -45,7 +53,8 @@ class LearnedTiming:
         logs = [math.log(max(each, 1.0)) for each in seconds]
         middle, spread = fmean(logs), max(stdev(logs), _SMALLEST_SPREAD)
         mean = math.exp(middle + spread * spread / 2)
-        self._step = 5.0 * mean / _STEPS
+        self._step = _LONGEST_IN_MEANS * mean / _STEPS
+        # At each age: the rate at which unfinished videos end, and the share of videos that are unfinished.
         hazards, unfinished = [], []
         for number in range(_STEPS):
             age = (number + 0.5) * self._step
@@ -53,11 +62,14 @@ class LearnedTiming:
             left = max(1.0 - normal.cdf(deviation), 1e-9)
             hazards.append(normal.pdf(deviation) / (age * spread * left))
             unfinished.append(left)
+        # The rates follow the square root of the hazard, scaled so that a video takes ``polls`` polls on average; only
+        # unfinished videos are polled.
         polls = max(mean / _PACE, 1.0)
         weight = sum(math.sqrt(hazard) * left for hazard, left in zip(hazards, unfinished, strict=True)) * self._step
         rates = [min(polls / weight * math.sqrt(hazard), 1.0 / _SHORTEST) for hazard in hazards]
+        # How many polls an unfinished video has had by each age. ``wait`` looks up the age at which it is one more.
         self._polls_until = list(accumulate((rate * self._step for rate in rates), initial=0.0))
-        self._last_interval = 1.0 / max(rates[-1], 1.0 / 60.0)
+        self._last_interval = 1.0 / max(rates[-1], 1.0 / _LAST_INTERVAL)
         self.initial_delay = self.wait(0.0)
         self.interval = 1.0 / max(rates)
 
