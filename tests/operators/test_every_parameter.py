@@ -41,6 +41,7 @@ from airflow_provider_anyfast.operators.rows import CheckRowsOperator
 from airflow_provider_anyfast.operators.video import DownloadVideoOperator, GenerateVideoOperator
 from airflow_provider_anyfast.sensors.asset import AssetStatusSensor
 from airflow_provider_anyfast.sensors.video import VideoStatusSensor
+from airflow_provider_anyfast.tasks import batch as batch_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -277,6 +278,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(ReviewVideosOperator, "_ask", _Line._contact)
     monkeypatch.setattr(GenerateVideoBatchOperator, "get_template_env", lambda _task: _environment(native=False))
     monkeypatch.setattr(stores, "task_store", lambda context, key, **_: context["ti"].stores[key])
+    monkeypatch.setattr(batch_tasks, "store_of_all_runs", lambda context, key: context["ti"].stores[key])
     logging.disable()  # of thousands of refusals
     yield tmp_path
     logging.disable(logging.NOTSET)
