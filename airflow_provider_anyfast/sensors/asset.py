@@ -28,7 +28,8 @@ class AssetStatusSensor(JobSensor[Asset]):
     Args:
         asset_id: the output of a ``CreateAssetOperator(wait_until_active=False)``, with or without ``asset://``.
         deferrable: waits in the triggerer, without holding a worker.
-        poke_interval: seconds between polls, as a number, as text (``"5"``, ``"00:00:05"``) or as a ``timedelta``.
+        poke_interval: seconds between polls, as a number, as text (``"5"``, ``"00:00:05"``) or as a ``timedelta``;
+            at least 10 in mode ``reschedule``.
         timeout: seconds from the first poke, in the same forms.
         anyfast_conn_id: a connection with the key that created the asset.
 

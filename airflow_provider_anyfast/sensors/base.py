@@ -18,6 +18,7 @@ from airflow_provider_anyfast.parameters import TaskParameters, check_literals, 
 from airflow_provider_anyfast.polling.poller import Ended, FailedPolls, Finished, GaveUp, JobT, Poller, TimedOut, Wait
 from airflow_provider_anyfast.sensors.memory import Memory
 from airflow_provider_anyfast.tasks.waiting import JobWait
+from airflow_provider_anyfast.triggers.base import MIN_DEFERRAL
 from airflow_provider_anyfast.values import Seconds
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
 
     Args:
         deferrable: waits in the triggerer, without holding a worker.
-        poke_interval: seconds between polls, as a number, as text or as a ``timedelta``.
+        poke_interval: seconds between polls, as a number, as text or as a ``timedelta``; at least 10 in mode
+            ``reschedule``.
         timeout: seconds from the first poke, in the same forms.
         anyfast_conn_id: the connection.
     """
@@ -78,7 +80,10 @@ class JobSensor(DeferrableJobMixin, BaseSensorOperator, Generic[JobT]):
         given = SensorParameters.parse(
             poke_interval=self.poke_interval, timeout=self.timeout, deferrable=self.deferrable
         )
-        self.poke_interval, self.timeout, self.deferrable = given.poke_interval, given.timeout, given.deferrable
+        self.timeout, self.deferrable = given.timeout, given.deferrable
+        # The next poke is the same try of the task, which Airflow can fail just like one whose trigger fires too early.
+        is_rescheduled = self.reschedule and not self.deferrable
+        self.poke_interval = max(given.poke_interval, MIN_DEFERRAL) if is_rescheduled else given.poke_interval
 
     @abstractmethod
     def job_id(self, given: Any) -> str:

@@ -31,7 +31,8 @@ class VideoStatusSensor(JobSensor[Generation]):
     Args:
         generation_id: the XCom of this name of a ``GenerateVideoOperator(wait_for_completion=False)``.
         deferrable: waits in the triggerer, without holding a worker.
-        poke_interval: seconds between polls, as a number, as text (``"15"``, ``"00:00:15"``) or as a ``timedelta``.
+        poke_interval: seconds between polls, as a number, as text (``"15"``, ``"00:00:15"``) or as a ``timedelta``;
+            at least 10 in mode ``reschedule``.
             AnyFast itself polls the model every 15 seconds.
         timeout: seconds from the first poke, in the same forms.
         anyfast_conn_id: a connection of the account that submitted the video.

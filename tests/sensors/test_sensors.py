@@ -15,6 +15,7 @@ from airflow_provider_anyfast.operators.asset import CreateAssetGroupOperator, C
 from airflow_provider_anyfast.operators.video import GenerateVideoOperator
 from airflow_provider_anyfast.sensors.asset import AssetStatusSensor
 from airflow_provider_anyfast.sensors.video import VideoStatusSensor
+from airflow_provider_anyfast.triggers.base import MIN_DEFERRAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("fake_clock")
 
-WAYS = {"poke": {"mode": "poke"}, "reschedule": {"mode": "reschedule"}, "deferred": {"deferrable": True}}
+WAYS: dict[str, dict[str, Any]] = {
+    "poke": {"mode": "poke"},
+    "reschedule": {"mode": "reschedule"},
+    "deferred": {"deferrable": True},
+}
 EVERY_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 
 
@@ -53,6 +58,14 @@ def test_the_sensor_waits_for_a_video_and_returns_its_result(runner: TaskRunner,
     assert end.result["generation_id"] == generation_id
     assert end.result["video_url"].startswith("http")
     assert end.links["_link_AnyFastVideoLink"] == end.result["video_url"]
+
+
+@pytest.mark.parametrize(
+    ("way", "given", "used"),
+    [("reschedule", 5, MIN_DEFERRAL), ("reschedule", 30, 30), ("poke", 5, 5), ("deferred", 5, 5)],
+)
+def test_a_sensor_is_not_rescheduled_before_its_last_worker_is_reaped(way: str, given: float, used: float) -> None:
+    assert sensor("asyntask_1", poke_interval=given, **WAYS[way])().poke_interval == used
 
 
 @EVERY_WAY
