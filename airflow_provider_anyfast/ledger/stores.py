@@ -11,6 +11,8 @@ open, or its end not cleared     a Variable
 success of a single task         nowhere: a clear finds nothing, and makes a new video
 success of a batch               the task state, where Airflow has it (3.3): a clear sees
                                  which rows are done, and it is deleted with the DAG run
+rows that a successful batch     a Variable for all runs of the task, if they skip existing
+paid for and did not save        videos: see ``batch.unsaved_rows``
 ===============================  ==============================================================
 
 A record is read from the Variable first, and then from the task state, where version 0.1.0 kept it on Airflow 3.3.
