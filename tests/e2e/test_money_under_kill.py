@@ -210,7 +210,8 @@ def test_a_task_marked_as_failed_while_it_ends_continues_after_a_clear(jobs: Job
     job.airflow.rest.mark(job.task, "failed")
     may_end.touch()
     wait_until(lambda: not psutil.pid_exists(pid), "the end of its process", seconds=60)
-    job.wait_for_state("failed")
+    # A clear while the scheduler ends the run would leave the task in a run that has ended.
+    assert job.airflow.rest.wait_for_run(ENDING, job.task.run_id, seconds=150) == "failed"
 
     job.airflow.rest.clear(job.task)
     wait_until(lambda: job.airflow.rest.task(job.task).state != "failed", "the clear", seconds=90)
