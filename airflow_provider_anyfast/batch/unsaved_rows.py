@@ -7,6 +7,7 @@ leaves in one place for all.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,11 @@ from pydantic import BaseModel, Field
 
 from airflow_provider_anyfast.client import clock
 from airflow_provider_anyfast.client.consistency import GENERATION_KEPT
-from airflow_provider_anyfast.client.errors import LedgerError
+from airflow_provider_anyfast.client.errors import AnyFastError, LedgerError
 from airflow_provider_anyfast.ledger.record import Record, Stage, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from airflow_provider_anyfast.ledger.record import Store
 
@@ -78,20 +79,38 @@ class UnsavedRows:
             runs = known.runs if known is not None and known.record.at == record.at else ()
             rows[key] = _UnsavedRow(record=record, runs=(*runs, self.run_id))
         left = {key: row for key, row in rows.items() if can_be_saved(row.record) or may_be_billed(row.record)}
-        if left and left != stored:
-            self.store.set(_Stored(rows=left).model_dump(mode="json", exclude_none=True))
-        elif stored and not left:
-            self.store.delete()
+        with _ledger_error("could not be written"):
+            if left and left != stored:
+                self.store.set(_Stored(rows=left).model_dump(mode="json", exclude_none=True))
+            elif stored and not left:
+                self.store.delete()
 
     def _stored(self) -> _Stored:
+        with _ledger_error("could not be read"):
+            value = self.store.get() or {}
         try:
-            return _Stored.model_validate(self.store.get() or {})
+            return _Stored.model_validate(value)
         except ValueError as error:
             raise LedgerError(
-                "The record of what earlier runs have paid for cannot be parsed. Nothing was submitted.",
+                "The record of what was paid for cannot be parsed. Videos may be paid for already, so nothing more was "
+                "submitted.",
                 advice="Restore the Variable anyfast_ledger_… that was changed. If you delete it, rows may be paid for "
                 "again.",
             ) from error
+
+
+@contextmanager
+def _ledger_error(what: str) -> Iterator[None]:
+    """Turns whatever Airflow raises into an error that says what it cost."""
+    try:
+        yield
+    except AnyFastError:
+        raise
+    except Exception as error:
+        raise LedgerError(
+            f"The record of what was paid for {what} ({error}). Videos may be paid for already, so nothing more was "
+            "submitted."
+        ) from error
 
 
 def record_in(value: Any) -> Record:
